@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# Read by an unpatched wg-quick through BASH_ENV: tolerant versions of the programs that it calls.
+#
+# WIREGUARD_PIA_BIN names the folder with links to the chosen iptables, or is empty; WIREGUARD_PIA_LEGACY=1 says that
+# the kernel's nf_tables is not to be used; ALLOW_MISSING_IPTABLES_RULES=1 skips rules that the kernel has no module for.
+unset BASH_ENV
+
+# /etc/resolv.conf is written by wireguard-pia itself: it is a bind mount that openresolv refuses to touch. The input
+# must be read all the same, or the writer would get SIGPIPE.
+resolvconf() {
+	[[ $1 != -a ]] || while read -r _; do :; done
+}
+
+# /proc/sys is read-only in an unprivileged container; wireguard-pia warns where the missing setting matters.
+sysctl() {
+	local name=${!#} value
+	local file=/proc/sys/${name%%=*}
+	file=${file//.//}
+	if [[ $name == *=* ]]; then
+		{ echo "${name#*=}" >"$file"; } 2>/dev/null || true
+	elif read -r value <"$file"; then
+		echo "$value"
+	fi
+}
+
+# wg-quick prefers nft wherever it finds one.
+type() {
+	[[ $WIREGUARD_PIA_LEGACY == 1 && $1 == -p && $2 == nft ]] && return 1
+	builtin type "$@"
+}
+
+__iptables() {
+	local program=$1
+	shift
+	[[ -n $WIREGUARD_PIA_BIN && -x $WIREGUARD_PIA_BIN/$program ]] && program=$WIREGUARD_PIA_BIN/$program
+	command "$program" "$@"
+}
+
+# All rules at once; where that fails and the user allows it, each by itself.
+__restore() {
+	local program=$1 rules line table error
+	shift
+	if [[ $ALLOW_MISSING_IPTABLES_RULES != 1 ]]; then
+		__iptables "$program" "$@"
+		return
+	fi
+	rules=$(cat)
+	__iptables "$program" "$@" <<<"$rules" 2>/dev/null && return 0
+	while read -r line; do
+		case $line in
+		'*'*) table=$line ;;
+		-*)
+			error=$(printf '%s\n%s\nCOMMIT\n' "$table" "$line" | __iptables "$program" "$@" 2>&1) ||
+				echo "[!] skipped, as ALLOW_MISSING_IPTABLES_RULES=1: $program, table ${table#\*}: $line (${error%%$'\n'*})" >&2
+			;;
+		esac
+	done <<<"$rules"
+	return 0
+}
+
+iptables-save() { __iptables iptables-save "$@"; }
+ip6tables-save() { __iptables ip6tables-save "$@"; }
+iptables-restore() { __restore iptables-restore "$@"; }
+ip6tables-restore() { __restore ip6tables-restore "$@"; }

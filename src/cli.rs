@@ -1,0 +1,230 @@
+//! Arguments and call names.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use signal_hook::consts::SIGTERM;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::commands::getopts::{self, Options};
+use crate::commands::{self, auth, locations, pf_success, port_forward, wg_gen};
+use crate::settings::Environment;
+use crate::settings::variables::{DESCRIPTIONS, NAMES};
+use crate::system::signals;
+use crate::system::stop::Stop;
+use crate::{doctor, healthcheck, lifecycle, log_output, status_command};
+
+/// Joins Private Internet Access over WireGuard and lends its network to other containers.
+#[derive(Debug, Parser)]
+#[command(name = "wireguard-pia", max_term_width = 80)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Connect, and keep connected until stopped (the default).
+    Run,
+    /// Say in one line whether all is well; exit status 0 or 1.
+    Healthcheck,
+    /// Say what the running program is doing; exit status 0 if connected.
+    Status {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+        /// Wait that many seconds at most for a connection.
+        #[arg(long, value_name = "SECONDS")]
+        wait: Option<u64>,
+    },
+    Doctor(doctor::Arguments),
+    Locations(locations::Arguments),
+    Auth(auth::Arguments),
+    WgGen(wg_gen::Arguments),
+    PortForward(port_forward::Arguments),
+    #[command(hide = true)]
+    PfSuccess(pf_success::Arguments),
+}
+
+/// What `--help` says about the environment, from the one table of variables.
+fn variables_help() -> String {
+    let mut text = String::from("Environment (all of it is in the README):\n");
+    for (name, description) in NAMES.iter().zip(DESCRIPTIONS) {
+        text.push_str(&format!("  {:<34}{}\n", name.to_uppercase(), description.join("").trim()));
+    }
+    text
+}
+
+/// The version, with what the image's build said of itself.
+fn version(environment: &Environment) -> String {
+    match environment.text("BUILDINFO") {
+        Some(build) => format!("{} ({build})", env!("CARGO_PKG_VERSION")),
+        None => env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The verb that the name stands for under which the program was called.
+fn verb_of(name: &OsString) -> Option<&'static str> {
+    match Path::new(name).file_name()?.to_str()? {
+        "run" => Some("run"),
+        "healthcheck.sh" => Some("healthcheck"),
+        "pia-auth.sh" => Some("auth"),
+        "wg-gen.sh" => Some("wg-gen"),
+        "pf.sh" => Some("port-forward"),
+        "pf_success.sh" => Some("pf-success"),
+        _ => None,
+    }
+}
+
+/// The options that a verb took when it was a script.
+fn script_options(verb: &OsStr) -> Option<&'static Options> {
+    match verb.to_str()? {
+        "auth" => Some(&auth::OPTIONS),
+        "wg-gen" => Some(&wg_gen::OPTIONS),
+        "port-forward" => Some(&port_forward::OPTIONS),
+        _ => None,
+    }
+}
+
+/// The program's name, the verb and its words, in our own spelling.
+fn words_of(mut words: Vec<OsString>) -> (Vec<OsString>, bool) {
+    let verb = words.first().and_then(verb_of);
+    if let Some(verb) = verb {
+        // As usage lines are to show it.
+        words.splice(..1, ["wireguard-pia".into(), verb.into()]);
+    }
+    let by_old_name = verb.is_some_and(|verb| verb != "run");
+    if let Some(options) = words.get(1).and_then(|verb| script_options(verb)) {
+        let given = words.split_off(2);
+        match getopts::rewritten(&given, options) {
+            Some((options, _)) if by_old_name => words.extend(options),
+            // By our own name a word too many is a mistake.
+            Some((options, rest)) => words.extend(options.iter().chain(rest).cloned()),
+            None => words.extend(given),
+        }
+    }
+    (words, by_old_name)
+}
+
+/// clap keeps the version for the life of the program.
+fn leaked(text: String) -> &'static str {
+    Box::leak(text.into_boxed_str())
+}
+
+/// The whole of the arguments, for the program itself and for what is generated from them.
+pub fn command() -> clap::Command {
+    Arguments::command().after_help(variables_help())
+}
+
+/// Does what the arguments say.
+pub fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    let (words, by_old_name) = words_of(std::env::args_os().collect());
+    let parsed = command()
+        .version(leaked(version(&environment)))
+        .try_get_matches_from(&words)
+        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    match parsed {
+        Ok(arguments) => act(&arguments.verb.unwrap_or(Verb::Run), environment),
+        Err(error) => refuse(&error, by_old_name.then(|| words.get(1)).flatten()),
+    }
+}
+
+fn act(verb: &Verb, environment: Environment) -> ExitCode {
+    // What a command prints for other programs goes to standard output alone; the long-running ones have no such thing.
+    let target = match verb {
+        Verb::Run | Verb::PortForward(_) | Verb::PfSuccess(_) => env_logger::Target::Stdout,
+        _ => env_logger::Target::Stderr,
+    };
+    log_output::init(&environment, target);
+    match verb {
+        Verb::Run => {
+            let version = version(&environment);
+            lifecycle::run(environment, &version)
+        }
+        Verb::Healthcheck => healthcheck::run(&environment),
+        Verb::Status { json, wait } => {
+            let wait = wait.map(Duration::from_secs);
+            status_command::run(status_command::Options { json: *json, wait })
+        }
+        by_hand => act_by_hand(by_hand, &environment),
+    }
+}
+
+fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
+    let stop = match stop_by_signal() {
+        Ok(stop) => stop,
+        Err(error) => {
+            log::error!("signals cannot be handled: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = match verb {
+        Verb::Doctor(arguments) => return doctor::run(arguments, environment, &stop),
+        Verb::Locations(arguments) => locations::run(arguments, environment, &stop),
+        Verb::Auth(arguments) => auth::run(arguments, environment, &stop),
+        Verb::WgGen(arguments) => wg_gen::run(arguments, environment, &stop),
+        Verb::PortForward(arguments) => port_forward::run(arguments, environment, &stop),
+        Verb::PfSuccess(arguments) => pf_success::run(arguments, environment, &stop),
+        Verb::Run | Verb::Healthcheck | Verb::Status { .. } => Ok(()),
+    };
+    commands::exit_code(outcome)
+}
+
+/// As the first process of a container nothing else ends us; what does not heed the request, such as a read from the
+/// terminal, is ended the usual way.
+fn stop_by_signal() -> std::io::Result<Stop> {
+    let stop = Stop::new();
+    let end = || {
+        std::thread::sleep(Duration::from_millis(800));
+        // Where that is not possible there is nothing else to be done.
+        let _ = emulate_default_handler(SIGTERM);
+    };
+    signals::watch(&stop, end, || ())?;
+    Ok(stop)
+}
+
+/// Wrong arguments end with status 1: clap's own 2 means a refused login to those who call `wg-gen`.
+fn refuse(error: &clap::Error, old_name_for: Option<&OsString>) -> ExitCode {
+    // The help that was asked for, or what is wrong; that it cannot be printed changes nothing.
+    let _ = error.print();
+    let lacks_all = error.kind() == ErrorKind::MissingRequiredArgument;
+    // The scripts took a call without their options for a request for help.
+    let is_help = lacks_all && old_name_for.is_some_and(|verb| verb == "wg-gen" || verb == "port-forward");
+    if is_help || error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        let (words, _) = words_of(line.split(' ').map(OsString::from).collect());
+        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn old_names_stand_for_verbs_and_ignore_what_the_scripts_ignored() {
+        assert_eq!(
+            words("/scripts/wg-gen.sh -t file -lswiss more"),
+            ["wireguard-pia", "wg-gen", "--token-file=file", "--location=swiss"]
+        );
+        assert_eq!(words("/scripts/run"), ["wireguard-pia", "run"]);
+        assert_eq!(words("pf_success.sh 47047"), ["wireguard-pia", "pf-success", "47047"]);
+    }
+
+    #[test]
+    fn by_our_own_name_a_word_too_many_stays_to_be_refused() {
+        assert_eq!(words("x wg-gen -a more"), ["x", "wg-gen", "--list", "more"]);
+        assert_eq!(words("x wg-gen --location swiss"), ["x", "wg-gen", "--location", "swiss"]);
+    }
+}

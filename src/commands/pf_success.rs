@@ -1,0 +1,86 @@
+//! `pf_success.sh`: opens the firewall for a forwarded port and runs `PORT_SCRIPT`, for users whose own scripts call
+//! it. The container's own port needs none of this.
+
+use std::net::Ipv4Addr;
+
+use super::Problem;
+use crate::settings::{Environment, Settings};
+use crate::system::command::{Command, CommandError};
+use crate::system::paths::INTERFACE;
+use crate::system::stop::Stop;
+
+/// Open the firewall for a forwarded port and run PORT_SCRIPT, as pf_success.sh did.
+///
+/// FIREWALL, FWD_IFACE, PF_DEST_IP and PORT_SCRIPT are heeded as in the container.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The forwarded port.
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+}
+
+/// Adds the rules that are not there yet, then starts the script and leaves it running.
+///
+/// # Errors
+/// When a rule or the script fails.
+pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+    let (settings, _) = Settings::from_environment(environment);
+    let port = arguments.port;
+    if settings.firewall {
+        add(&incoming(port), stop)?;
+        log::info!("Allowing incoming traffic on port {port}");
+    }
+    if let Some(gateway) = &settings.gateway
+        && let Some(destination) = gateway.destination
+    {
+        add(&handed_on(port, &gateway.interface, destination), stop)?;
+        log::info!("Forwarding incoming VPN traffic on port {port} to {destination}:{port}");
+    }
+    if let Some(script) = &settings.port_forwarding.script {
+        log::info!("Running {script}");
+        Command::new("bash", ["-c", &format!("{script} {port}")]).leave_running().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A rule of a table and chain, in words of iptables.
+struct Rule {
+    table: &'static str,
+    chain: &'static str,
+    words: String,
+}
+
+fn incoming(port: u16) -> Vec<Rule> {
+    let words = |protocol| format!("-p {protocol} -i {INTERFACE} --dport {port} -j ACCEPT");
+    ["tcp", "udp"].map(|protocol| Rule { table: "filter", chain: "INPUT", words: words(protocol) }).into()
+}
+
+fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
+    let of = |protocol| {
+        let forward = format!("-i {INTERFACE} -o {interface} -p {protocol} -d {to} --dport {port} -j ACCEPT");
+        let hand_on = format!("-i {INTERFACE} -p {protocol} --dport {port} -j DNAT --to-destination {to}:{port}");
+        [
+            Rule { table: "filter", chain: "FORWARD", words: forward },
+            Rule { table: "nat", chain: "PREROUTING", words: hand_on },
+        ]
+    };
+    ["tcp", "udp"].into_iter().flat_map(of).collect()
+}
+
+/// Twice is once.
+fn add(rules: &[Rule], stop: &Stop) -> Result<(), Problem> {
+    for Rule { table, chain, words } in rules {
+        let iptables = |action| {
+            let words = ["-w", "5", "-t", table, action, chain].into_iter().chain(words.split(' '));
+            Command::new("iptables", words).run(stop)
+        };
+        if iptables("-C").is_err() {
+            iptables("-A").map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: CommandError) -> Problem {
+    Problem::Other(error.to_string())
+}

@@ -1,0 +1,149 @@
+//! What may flow now: a plain value, decided by the story and rendered whole by `rules`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use ipnet::Ipv4Net;
+
+/// TCP or UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// As iptables writes it.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Where untunnelled traffic of ours may go: one port of one address, nothing wider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    pub protocol: Protocol,
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+impl Destination {
+    /// A TCP service: PIA's API.
+    pub fn tcp(address: Ipv4Addr, port: u16) -> Self {
+        Self { protocol: Protocol::Tcp, address, port }
+    }
+
+    /// A UDP service: a name server, the endpoint.
+    pub fn udp(address: Ipv4Addr, port: u16) -> Self {
+        Self { protocol: Protocol::Udp, address, port }
+    }
+}
+
+/// What may flow now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The kill switch, `FIREWALL=1`. Without it only the rules that make things work are set (gateway, redirects).
+    pub sealed: bool,
+    /// The fwmark of our own untunnelled traffic.
+    pub mark: u32,
+    /// Where marked traffic may go outside the tunnel.
+    pub untunnelled: BTreeSet<Destination>,
+    /// Docker before 26 forwards DNS from inside this namespace, unmarked: root's UDP to port 53 may go out.
+    pub embedded_dns: bool,
+    /// What the tunnel adds, once it is there.
+    pub tunnel: Option<TunnelPolicy>,
+}
+
+impl Policy {
+    /// Nothing but lo.
+    pub fn closed(mark: u32) -> Self {
+        Self { sealed: true, mark, untunnelled: BTreeSet::new(), embedded_dns: false, tunnel: None }
+    }
+
+    /// Before the tunnel: only what is needed to get one.
+    pub fn bootstrap(mark: u32, to: impl IntoIterator<Item = Destination>, embedded_dns: bool) -> Self {
+        Self { untunnelled: to.into_iter().collect(), embedded_dns, ..Self::closed(mark) }
+    }
+
+    /// The tunnel carries: of untunnelled traffic only its own packets to the endpoint.
+    pub fn connected(mark: u32, endpoint: SocketAddrV4, tunnel: TunnelPolicy) -> Self {
+        let endpoint = Destination::udp(*endpoint.ip(), endpoint.port());
+        Self { untunnelled: BTreeSet::from([endpoint]), tunnel: Some(tunnel), ..Self::closed(mark) }
+    }
+
+    /// As this one, and the way to a new server (API addresses, candidates, the new endpoint) is open too.
+    pub fn reconnecting(&self, to: impl IntoIterator<Item = Destination>) -> Self {
+        let mut policy = self.clone();
+        policy.untunnelled.extend(to);
+        policy
+    }
+
+    /// The same with `FIREWALL=0`.
+    pub fn unsealed(self) -> Self {
+        Self { sealed: false, ..self }
+    }
+}
+
+/// What the tunnel adds to a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TunnelPolicy {
+    /// `wg0`.
+    pub interface: String,
+    /// The subnets of attached Docker networks, with the interface each is on.
+    pub attached: Vec<(String, Ipv4Net)>,
+    /// `LOCAL_NETWORK`, with the interface of the default route.
+    pub local: Vec<(String, Ipv4Net)>,
+    /// The port that the VPN server forwards to us.
+    pub forwarded: Option<ForwardedPort>,
+    /// Gateway mode.
+    pub gateway: Option<Gateway>,
+}
+
+/// The forwarded port and where connections to it go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForwardedPort {
+    pub port: u16,
+    /// `PORT_REDIRECT`: the port on which the application really listens.
+    pub redirect: Option<u16>,
+}
+
+/// Others use our tunnel: `FWD_IFACE`, `PF_DEST_IP`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Where they come from.
+    pub interface: String,
+    /// Who gets the forwarded port.
+    pub destination: Option<Ipv4Addr>,
+}
+
+/// Where a connection to the forwarded port ends up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrival {
+    Nowhere,
+    Here { port: u16 },
+    Redirected { port: u16, to: u16 },
+    Handed { port: u16, address: Ipv4Addr, to: u16 },
+}
+
+impl TunnelPolicy {
+    pub(super) fn arrival(&self) -> Arrival {
+        let Some(ForwardedPort { port, redirect }) = self.forwarded else { return Arrival::Nowhere };
+        let to = redirect.unwrap_or(port);
+        match self.gateway.as_ref().and_then(|gateway| gateway.destination) {
+            Some(address) => Arrival::Handed { port, address, to },
+            None if to == port => Arrival::Here { port },
+            None => Arrival::Redirected { port, to },
+        }
+    }
+
+    /// Every interface that a rule of this policy names.
+    pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
+        let networks = self.attached.iter().chain(&self.local).map(|(interface, _)| interface);
+        let gateway = self.gateway.iter().map(|gateway| &gateway.interface);
+        std::iter::once(&self.interface).chain(networks).chain(gateway).map(String::as_str)
+    }
+}

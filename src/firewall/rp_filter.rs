@@ -1,0 +1,45 @@
+//! Whether the kernel drops packets whose source is not routed the way they came.
+
+use std::fs;
+use std::path::Path;
+
+/// Whether strict reverse path filtering (`rp_filter` = 1) holds on any interface but lo. The kernel takes the larger
+/// of `all` and the interface's own value; interfaces yet to come start with `default`.
+pub fn is_strict() -> bool {
+    strict_in(Path::new("/proc/sys/net/ipv4/conf"))
+}
+
+fn strict_in(folder: &Path) -> bool {
+    let value = |name: &std::ffi::OsStr| -> u8 {
+        let text = fs::read_to_string(folder.join(name).join("rp_filter")).unwrap_or_default();
+        text.trim().parse().unwrap_or_default()
+    };
+    let all = value("all".as_ref());
+    let Ok(interfaces) = fs::read_dir(folder) else { return false };
+    let mut names = interfaces.flatten().map(|entry| entry.file_name()).filter(|name| name != "all" && name != "lo");
+    names.any(|name| value(&name).max(all) == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strict(values: &[(&str, &str)]) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, value) in values {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("rp_filter"), value).unwrap();
+        }
+        strict_in(folder.path())
+    }
+
+    #[test]
+    fn the_larger_value_holds() {
+        assert!(strict(&[("all", "1\n"), ("default", "0\n"), ("eth0", "0\n")]));
+        assert!(strict(&[("all", "0\n"), ("eth0", "1\n")]));
+        assert!(strict(&[("all", "0\n"), ("default", "1\n")]));
+        assert!(!strict(&[("all", "2\n"), ("default", "1\n"), ("eth0", "1\n")]));
+        assert!(!strict(&[("all", "0\n"), ("lo", "1\n"), ("eth0", "2\n")]));
+        assert!(!strict(&[]));
+    }
+}

@@ -1,0 +1,31 @@
+//! Networks that are reached outside the tunnel.
+
+use ipnet::Ipv4Net;
+
+use crate::container::Container;
+use crate::failure::Failure;
+use crate::underlay::interfaces;
+
+/// Networks that are reached outside the tunnel, each with its interface.
+pub(super) struct Networks {
+    /// Those of the interfaces themselves.
+    pub(super) attached: Vec<(String, Ipv4Net)>,
+    /// `LOCAL_NETWORK`, by the default route.
+    pub(super) local: Vec<(String, Ipv4Net)>,
+}
+
+impl Networks {
+    pub(super) fn find(container: &Container) -> Result<Self, Failure> {
+        let attached = interfaces::attached_networks()?;
+        let ranges = &container.settings.local_network;
+        let way_out = interfaces::default_routes()?.into_iter().next().map(|route| route.interface);
+        if way_out.is_none() && !ranges.is_empty() {
+            log::warn!("LOCAL_NETWORK: there is no default route, so there is no way to those ranges");
+        }
+        Ok(Self {
+            attached: attached.into_iter().map(|found| (found.interface, found.network)).collect(),
+            local: way_out
+                .map_or(Vec::new(), |interface| ranges.iter().map(|range| (interface.clone(), *range)).collect()),
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! What can go wrong with the API, what it means, and what to do about it.
+
+use std::time::Duration;
+
+use super::lease::LeaseError;
+use super::regions::ListError;
+use crate::underlay::http_error::HttpFailure;
+
+/// What was asked of the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Token,
+    ExpireToken,
+    DedicatedIp,
+    ServerList,
+    AddKey,
+    Signature,
+    BindPort,
+    /// Whether it is there.
+    Knock,
+}
+
+impl std::fmt::Display for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token => "logging in",
+            Self::ExpireToken => "ending the token",
+            Self::DedicatedIp => "asking for the dedicated IP",
+            Self::ServerList => "fetching the server list",
+            Self::AddKey => "registering",
+            Self::Signature => "asking for a forwarded port",
+            Self::BindPort => "binding the forwarded port",
+            Self::Knock => "connecting",
+        })
+    }
+}
+
+/// A call failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{call} with {host}: {failure}{}", tries_in_words(*.tries))]
+pub struct Error {
+    pub call: Call,
+    pub host: String,
+    pub failure: Failure,
+    /// How often it was tried.
+    pub tries: u32,
+}
+
+fn tries_in_words(tries: u32) -> String {
+    if tries > 1 { format!(" ({tries} tries)") } else { String::new() }
+}
+
+/// Why a call failed. Texts of the server in here are cleaned, cut short, and free of our secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    Network(HttpFailure),
+    /// A foreign certificate, or none of the API's answers: PIA moves its servers.
+    #[error("this is no meta server, perhaps no longer ({0}): set META_IP and META_CN to another one, or to nothing")]
+    NoMetaServer(String),
+    #[error(
+        "the user name or the password was refused (HTTP {status}): check USER and PASS, or USER_FILE and PASS_FILE"
+    )]
+    CredentialsRefused { status: u16 },
+    #[error("the account token was refused")]
+    TokenRefused,
+    /// addKey says so of bad tokens, and of locked and expired accounts.
+    #[error("login failed: the token is no longer good, or the account is locked or expired")]
+    LoginFailed,
+    #[error(
+        "too many attempts, the account is locked out for some minutes ({message}): wait, then check USER and PASS"
+    )]
+    LockedOut { message: String },
+    #[error("the subscription is over (HTTP 402): renew it with PIA")]
+    SubscriptionOver,
+    #[error("too many requests (HTTP 429){}", retry_in_words(*.retry_after))]
+    RateLimited { retry_after: Option<Duration> },
+    #[error("trouble at the server (HTTP {status})")]
+    ServerTrouble { status: u16 },
+    #[error(
+        "a web page came instead of an answer (HTTP {status}): something on the way, or PIA's own door, turns this request away"
+    )]
+    WebPage { status: u16 },
+    #[error("unexpected answer (HTTP {status}): {excerpt:?}")]
+    Unexpected { status: u16, excerpt: String },
+    #[error("the answer makes no sense: {0}")]
+    Malformed(String),
+    #[error("the server list cannot be used: {0}")]
+    BadList(#[from] ListError),
+    #[error("the dedicated IP has expired: renew it with PIA, or unset PIA_DIP_TOKEN")]
+    DedicatedIpExpired,
+    #[error("PIA does not know this dedicated IP ({status}): check PIA_DIP_TOKEN")]
+    DedicatedIpInvalid { status: String },
+    #[error("the server refused: {message}")]
+    RegistrationRefused { message: String },
+    /// A mix-up, or an answer made for somebody else.
+    #[error("the server registered another key than ours")]
+    ForeignKey,
+    #[error("no port forwarding here ({0})")]
+    NoPortForwarding(HttpFailure),
+    /// By bindPort, or no lease was given by getSignature.
+    #[error("the lease of the port was refused: {message}")]
+    LeaseRefused { message: String, reason: LeaseRefusal },
+    #[error("{0}")]
+    BadLease(#[from] LeaseError),
+    #[error("interrupted by a request to stop")]
+    Stopped,
+}
+
+fn retry_in_words(after: Option<Duration>) -> String {
+    after.map(|after| format!(", not again for {}", humantime::format_duration(after))).unwrap_or_default()
+}
+
+/// Why a lease was refused, as far as it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseRefusal {
+    /// The server takes us for somebody else: not through the tunnel, or with another account's token.
+    Unauthorized,
+    /// Somebody else has the port at this server.
+    Busy,
+    /// Expired, a bad signature, or anything else.
+    Other,
+}
+
+impl LeaseRefusal {
+    pub(super) fn of(status: u16, text: &str) -> Self {
+        let text = text.to_ascii_lowercase();
+        match status {
+            401 => Self::Unauthorized,
+            409 => Self::Busy,
+            _ if text.contains("unauthorized") => Self::Unauthorized,
+            _ if text.contains("busy") => Self::Busy,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What a failure calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// It may pass: the same again, later.
+    Later,
+    /// This server is of no use; another may be.
+    NextServer,
+    /// A new token is needed.
+    LogInAgain,
+    /// A new signature for the port is needed.
+    NewLease,
+    /// It does not pass by itself; trying again may do harm, such as locking the account.
+    GiveUp,
+    /// A stop was asked for.
+    Stopped,
+}
+
+impl Error {
+    /// What this failure calls for.
+    pub fn remedy(&self) -> Remedy {
+        match (&self.failure, self.call) {
+            (Failure::Stopped, _) => Remedy::Stopped,
+            (Failure::LoginFailed | Failure::TokenRefused, _) => Remedy::LogInAgain,
+            (_, Call::AddKey) | (Failure::NoPortForwarding(_), _) => Remedy::NextServer,
+            (Failure::LeaseRefused { .. }, _) => Remedy::NewLease,
+            (
+                Failure::CredentialsRefused { .. }
+                | Failure::LockedOut { .. }
+                | Failure::SubscriptionOver
+                | Failure::DedicatedIpExpired
+                | Failure::DedicatedIpInvalid { .. }
+                | Failure::NoMetaServer(_)
+                // It may be a refusal of the password in fine clothes.
+                | Failure::WebPage { status: 401 | 403 },
+                _,
+            ) => Remedy::GiveUp,
+            _ => Remedy::Later,
+        }
+    }
+
+    /// How long the other side wants to be left alone.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.failure {
+            Failure::RateLimited { retry_after } => retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether the server list came with a missing or wrong signature.
+    pub fn is_bad_signature(&self) -> bool {
+        matches!(self.failure, Failure::BadList(ListError::NoSignature | ListError::WrongSignature))
+    }
+
+    /// Whether the server is there but has no time for us now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.failure, Failure::RateLimited { .. } | Failure::ServerTrouble { .. })
+    }
+
+    /// Whether the same request may well succeed within seconds: what curl retries, and failing connections.
+    pub fn is_transient(&self) -> bool {
+        match &self.failure {
+            Failure::Network(failure) => failure.is_transient(),
+            Failure::RateLimited { .. } | Failure::ServerTrouble { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remedy(call: Call, failure: Failure) -> Remedy {
+        Error { call, host: "host".into(), failure, tries: 1 }.remedy()
+    }
+
+    #[test]
+    fn what_locks_the_account_is_never_tried_again() {
+        assert_eq!(remedy(Call::Token, Failure::CredentialsRefused { status: 401 }), Remedy::GiveUp);
+        assert_eq!(remedy(Call::Token, Failure::LockedOut { message: String::new() }), Remedy::GiveUp);
+        assert_eq!(remedy(Call::Token, Failure::WebPage { status: 403 }), Remedy::GiveUp);
+        assert_eq!(remedy(Call::Token, Failure::WebPage { status: 200 }), Remedy::Later);
+    }
+
+    #[test]
+    fn a_bad_server_leads_to_the_next_and_a_bad_token_to_a_login() {
+        assert_eq!(remedy(Call::AddKey, Failure::Network(HttpFailure::ForeignCertificate)), Remedy::NextServer);
+        assert_eq!(remedy(Call::AddKey, Failure::ForeignKey), Remedy::NextServer);
+        assert_eq!(remedy(Call::AddKey, Failure::LoginFailed), Remedy::LogInAgain);
+        assert_eq!(remedy(Call::AddKey, Failure::Stopped), Remedy::Stopped);
+        let refused = Failure::LeaseRefused { message: String::new(), reason: LeaseRefusal::Other };
+        assert_eq!(remedy(Call::BindPort, refused), Remedy::NewLease);
+        assert_eq!(remedy(Call::ServerList, Failure::BadList(ListError::WrongSignature)), Remedy::Later);
+    }
+
+    #[test]
+    fn a_message_says_what_with_what_and_why() {
+        let failure = Failure::RateLimited { retry_after: Some(Duration::from_secs(90)) };
+        let error = Error { call: Call::Token, host: "www.example.com".into(), failure, tries: 2 };
+        assert_eq!(
+            error.to_string(),
+            "logging in with www.example.com: too many requests (HTTP 429), not again for 1m 30s (2 tries)"
+        );
+    }
+}

@@ -1,0 +1,74 @@
+//! The hosts of the API: what they are called and which certificates they show. Addresses come from the caller, who
+//! resolves names and opens the kill switch first.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use super::error::{Call, Error};
+use super::regions::Server;
+use super::request::Ask;
+use crate::system::stop::Stop;
+use crate::underlay::http::Peer;
+use crate::underlay::socket::Via;
+
+/// The account API.
+pub const ACCOUNT_HOST: &str = "www.privateinternetaccess.com";
+/// The server list.
+pub const SERVER_LIST_HOST: &str = "serverlist.piaservers.net";
+/// Both of them.
+pub const WEB_PORT: u16 = 443;
+/// Registration at a server that no list describes: a dedicated IP.
+pub const REGISTRATION_PORT: u16 = 1337;
+/// Port forwarding, inside the tunnel.
+pub const FORWARDING_PORT: u16 = 19999;
+
+/// A host of the API.
+#[derive(Debug, Clone)]
+pub struct Host {
+    pub(super) peer: Peer,
+    pub(super) is_meta: bool,
+}
+
+impl Host {
+    /// The account API, by the public web's certificates.
+    pub fn account(addresses: Vec<Ipv4Addr>, web: &Arc<ClientConfig>, via: Via) -> Self {
+        Self::new(ACCOUNT_HOST, WEB_PORT, addresses, web, via)
+    }
+
+    /// The server list, likewise.
+    pub fn server_list(addresses: Vec<Ipv4Addr>, web: &Arc<ClientConfig>, via: Via) -> Self {
+        Self::new(SERVER_LIST_HOST, WEB_PORT, addresses, web, via)
+    }
+
+    /// A meta server, which stands for both.
+    pub fn meta(server: &Server, port: u16, pia: &Arc<ClientConfig>, via: Via) -> Self {
+        Self { is_meta: true, ..Self::new(&server.cn, port, vec![server.ip], pia, via) }
+    }
+
+    /// A VPN server, to register there.
+    pub fn server(server: &Server, port: u16, pia: &Arc<ClientConfig>, via: Via) -> Self {
+        Self::new(&server.cn, port, vec![server.ip], pia, via)
+    }
+
+    /// Where the connected server `cn` forwards ports: `address` is the registration's `server_vip`, or, where that
+    /// refuses, the server's own address. `via` is the tunnel's interface.
+    pub fn forwarding(cn: &str, address: Ipv4Addr, pia: &Arc<ClientConfig>, via: Via) -> Self {
+        Self::new(cn, FORWARDING_PORT, vec![address], pia, via)
+    }
+
+    /// Whether it answers at all, by HTTP and with a certificate that proves its name; what it says is no matter.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn knock(&self, timeout: Duration, stop: &Stop) -> Result<(), Error> {
+        Ask::new(Call::Knock, self, "/").send(timeout, stop, |_, _| Ok(()))
+    }
+
+    fn new(name: &str, port: u16, addresses: Vec<Ipv4Addr>, tls: &Arc<ClientConfig>, via: Via) -> Self {
+        let peer = Peer { name: name.to_owned(), port, addresses, via, tls: Arc::clone(tls) };
+        Self { peer, is_meta: false }
+    }
+}

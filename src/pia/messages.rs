@@ -1,0 +1,109 @@
+//! The API's answers as they are on the wire. Unknown fields are ignored, missing ones are empty: what each must hold
+//! is decided where it is used.
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// `POST /api/client/v2/token`, the good answer and the refusals in one.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct TokenAnswer {
+    pub token: Option<String>,
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+/// One element of the answer to `POST /api/client/v2/dedicated_ip`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct DedicatedIpAnswer {
+    pub status: Option<String>,
+    pub ip: Option<String>,
+    pub cn: Option<String>,
+    pub id: Option<String>,
+    /// Seconds since 1970.
+    pub dip_expire: Option<u64>,
+}
+
+/// `GET /addKey`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct AddKeyAnswer {
+    pub status: Option<String>,
+    pub message: Option<String>,
+    pub server_key: Option<String>,
+    pub server_port: Option<u16>,
+    pub server_ip: Option<String>,
+    pub server_vip: Option<String>,
+    pub peer_ip: Option<String>,
+    pub peer_pubkey: Option<String>,
+    pub dns_servers: Vec<String>,
+}
+
+/// `GET /getSignature`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct SignatureAnswer {
+    pub status: Option<String>,
+    pub message: Option<String>,
+    pub payload: Option<String>,
+    pub signature: Option<String>,
+}
+
+/// The decoded payload of a signature.
+#[derive(Deserialize)]
+pub struct SignaturePayload {
+    pub port: u16,
+    pub expires_at: String,
+}
+
+/// `GET /bindPort`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct BindPortAnswer {
+    pub status: Option<String>,
+    pub message: Option<String>,
+}
+
+/// Line 1 of the server list. Groups and regions are read one by one, so that a bad one spoils nothing else.
+#[derive(Deserialize)]
+pub struct ServerListAnswer<'a> {
+    #[serde(default)]
+    pub groups: Value,
+    // As text: all of it as values would take a megabyte and a half, for good.
+    #[serde(borrow)]
+    pub regions: Vec<&'a RawValue>,
+}
+
+/// A group's element: the ports on which its servers listen.
+#[derive(Deserialize)]
+pub struct GroupAnswer {
+    #[serde(default)]
+    pub ports: Vec<u16>,
+}
+
+/// One region.
+#[derive(Deserialize)]
+pub struct RegionAnswer {
+    pub id: String,
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub country: String,
+    #[serde(default)]
+    pub port_forward: bool,
+    #[serde(default)]
+    pub geo: bool,
+    #[serde(default)]
+    pub offline: bool,
+    #[serde(default)]
+    pub servers: Value,
+}
+
+/// One server of a region.
+#[derive(Deserialize)]
+pub struct ServerAnswer {
+    pub ip: String,
+    pub cn: String,
+}

@@ -1,0 +1,17 @@
+//! Private Internet Access: its account API, server list, registration and port forwarding.
+
+pub mod account;
+pub mod choice;
+pub mod credentials;
+pub mod error;
+pub mod forwarding;
+pub mod host;
+pub mod lease;
+mod messages;
+pub mod regions;
+pub mod registration;
+mod request;
+pub mod retry;
+pub mod table;
+pub mod trust;
+mod verifier;

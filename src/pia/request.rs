@@ -1,0 +1,190 @@
+//! One call to the API: sent, and its answer sorted into good ones and refusals.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::error::{Call, Error, Failure};
+use super::host::Host;
+use super::messages::TokenAnswer;
+use crate::system::secret::Secret;
+use crate::system::stop::Stop;
+use crate::underlay::http::{self, Content, Request, Response};
+use crate::underlay::http_error::HttpFailure;
+
+/// How much of an unknown answer a message may quote.
+const EXCERPT: usize = 100;
+
+/// What is asked, of whom, and what must not be repeated in messages.
+pub(super) struct Ask<'a> {
+    pub call: Call,
+    pub host: &'a Host,
+    pub path: &'a str,
+    pub query: &'a [(&'a str, &'a str)],
+    pub headers: &'a [(&'a str, &'a str)],
+    pub content: Content<'a>,
+    pub secrets: &'a [&'a Secret],
+}
+
+impl<'a> Ask<'a> {
+    pub fn new(call: Call, host: &'a Host, path: &'a str) -> Self {
+        Self { call, host, path, query: &[], headers: &[], content: Content::None, secrets: &[] }
+    }
+
+    /// Sends it once and has `read` make sense of any answer at all.
+    pub fn send<T>(
+        &self,
+        timeout: Duration,
+        stop: &Stop,
+        read: impl FnOnce(&Self, &Response) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
+        let Self { path, query, headers, content, .. } = *self;
+        let request = Request { path, query, headers, content, timeout };
+        let outcome = match http::send(&self.host.peer, &request, stop) {
+            Ok(response) => read(self, &response),
+            Err(error) => Err(Failure::from_network(error.failure)),
+        };
+        outcome.map_err(|failure| {
+            let failure = if self.host.is_meta { as_meta(failure) } else { failure };
+            Error { call: self.call, host: self.host.peer.name.clone(), failure, tries: 1 }
+        })
+    }
+
+    /// The refusal that an answer is, judged by its status and what all of the API's refusals have in common.
+    pub fn refusal(&self, response: &Response) -> Option<Failure> {
+        let text = String::from_utf8_lossy(&response.body);
+        let answer: TokenAnswer = serde_json::from_slice(&response.body).unwrap_or_default();
+        if answer.code.as_deref() == Some("too_many_attempts") {
+            return Some(Failure::LockedOut { message: self.excerpt(&answer.message.unwrap_or_default()) });
+        }
+        let status = response.status;
+        if text.trim_start().starts_with("HTTP Token: Access denied") {
+            return Some(self.refused(status));
+        }
+        let is_page = text.trim_start().starts_with('<');
+        match status {
+            200..=299 => is_page.then_some(Failure::WebPage { status }),
+            401 | 403 if !is_page => Some(self.refused(status)),
+            402 => Some(Failure::SubscriptionOver),
+            429 => Some(Failure::RateLimited { retry_after: response.retry_after }),
+            408 | 500..=599 => Some(Failure::ServerTrouble { status }),
+            _ if is_page => Some(Failure::WebPage { status }),
+            _ => Some(Failure::Unexpected { status, excerpt: self.excerpt(&text) }),
+        }
+    }
+
+    fn refused(&self, status: u16) -> Failure {
+        if self.call == Call::Token { Failure::CredentialsRefused { status } } else { Failure::TokenRefused }
+    }
+
+    /// The answer as JSON of the expected form.
+    pub fn json<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Failure> {
+        serde_json::from_slice(&response.body).map_err(|_| {
+            let excerpt = self.excerpt(&String::from_utf8_lossy(&response.body));
+            Failure::Malformed(format!("no JSON of the expected form (HTTP {}): {excerpt:?}", response.status))
+        })
+    }
+
+    /// A text of the server's, fit for a message: one line, short, without our secrets.
+    pub fn excerpt(&self, text: &str) -> String {
+        let masked = self.secrets.iter().fold(text.to_owned(), |text, secret| secret.masked_in(&text));
+        let words: Vec<&str> = masked.split(|letter: char| letter.is_whitespace() || letter.is_control()).collect();
+        let line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        match line.char_indices().nth(EXCERPT).and_then(|(end, _)| line.get(..end)) {
+            Some(start) => format!("{start}…"),
+            None => line,
+        }
+    }
+}
+
+impl Failure {
+    fn from_network(failure: HttpFailure) -> Self {
+        match failure {
+            HttpFailure::Interrupted => Self::Stopped,
+            failure => Self::Network(failure),
+        }
+    }
+}
+
+/// At a host that was chosen as meta server, what no meta server says means that it is none.
+fn as_meta(failure: Failure) -> Failure {
+    match failure {
+        Failure::Network(
+            wrong @ (HttpFailure::ForeignCertificate
+            | HttpFailure::WrongName(_)
+            | HttpFailure::Tls(_)
+            | HttpFailure::NotHttp(_)),
+        ) => Failure::NoMetaServer(wrong.to_string()),
+        wrong @ (Failure::WebPage { status: 200..=299 | 404 } | Failure::Unexpected { .. }) => {
+            Failure::NoMetaServer(wrong.to_string())
+        }
+        failure => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pia::regions::Server;
+    use crate::pia::trust::tests::nobody;
+    use crate::underlay::socket::Via;
+
+    fn host() -> Host {
+        Host::meta(&Server::new("meta1", "192.0.2.1").unwrap(), 443, &nobody(), Via::Routing)
+    }
+
+    fn refusal(call: Call, status: u16, body: &str) -> String {
+        let host = host();
+        let secret = Secret::new("hunter22");
+        let secrets = [&secret];
+        let ask = Ask { secrets: &secrets, ..Ask::new(call, &host, "/") };
+        let response = Response { status, retry_after: Some(Duration::from_secs(3)), body: body.into() };
+        ask.refusal(&response).map_or_else(|| "none".to_owned(), |failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn every_refusal_is_told_apart() {
+        for (status, body, expected) in [
+            (200, r#"{"token":"x"}"#, "none"),
+            (401, "", "CredentialsRefused { status: 401 }"),
+            (403, "{}", "CredentialsRefused { status: 403 }"),
+            (200, "HTTP Token: Access denied.\n", "CredentialsRefused { status: 200 }"),
+            (402, "", "SubscriptionOver"),
+            (429, "<html>", "RateLimited { retry_after: Some(3s) }"),
+            (503, "<html>", "ServerTrouble { status: 503 }"),
+            (408, "", "ServerTrouble { status: 408 }"),
+            (403, "<!DOCTYPE html>", "WebPage { status: 403 }"),
+            (200, " <html>", "WebPage { status: 200 }"),
+            (404, "not\n found hunter22", "Unexpected { status: 404, excerpt: \"not found ***\" }"),
+            (302, "", "Unexpected { status: 302, excerpt: \"\" }"),
+            (
+                429,
+                r#"{"status":"error","code":"too_many_attempts","message":"wait"}"#,
+                "LockedOut { message: \"wait\" }",
+            ),
+        ] {
+            assert_eq!(refusal(Call::Token, status, body), expected, "{status} {body}");
+        }
+        assert_eq!(refusal(Call::DedicatedIp, 401, "HTTP Token: Access denied."), "TokenRefused");
+    }
+
+    #[test]
+    fn quotes_are_short_and_in_one_line() {
+        let host = host();
+        let ask = Ask::new(Call::Token, &host, "/");
+        assert_eq!(ask.excerpt(" a\n\tb\x1b[31m "), "a b [31m");
+        assert_eq!(ask.excerpt(&"ä".repeat(200)).chars().count(), EXCERPT + 1);
+    }
+
+    #[test]
+    fn a_host_that_is_no_meta_server_is_called_so() {
+        for failure in [
+            Failure::Network(HttpFailure::ForeignCertificate),
+            Failure::Unexpected { status: 404, excerpt: String::new() },
+            Failure::WebPage { status: 200 },
+        ] {
+            assert!(matches!(as_meta(failure), Failure::NoMetaServer(_)));
+        }
+        assert!(matches!(as_meta(Failure::SubscriptionOver), Failure::SubscriptionOver));
+    }
+}

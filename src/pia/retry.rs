@@ -1,0 +1,129 @@
+//! Trying a call again, as `CURL_RETRY`, `CURL_RETRY_DELAY` and `CURL_MAX_TIME` have it.
+
+use std::time::{Duration, Instant};
+
+use super::error::{Error, Failure};
+use crate::system::stop::Stop;
+
+/// How long a single try may last when there is time for more.
+const ONE_TRY: Duration = Duration::from_secs(30);
+
+/// How persistent a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries after the first.
+    pub retries: u32,
+    /// Between two tries.
+    pub delay: Duration,
+    /// For all tries and pauses together; zero means no limit, as curl has it.
+    pub max_time: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { retries: 5, delay: Duration::from_secs(5), max_time: Duration::from_secs(120) }
+    }
+}
+
+impl Retry {
+    /// One try of at most `max_time`.
+    pub const fn once(max_time: Duration) -> Self {
+        Self { retries: 0, delay: Duration::ZERO, max_time }
+    }
+
+    /// Calls `attempt` with the time that it may take, again as long as it fails for a passing reason.
+    pub(super) fn run<T>(
+        &self,
+        stop: &Stop,
+        mut attempt: impl FnMut(Duration) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let mut tries = 0;
+        loop {
+            let mut error = match attempt(self.time_for_one(started.elapsed())) {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            tries += 1;
+            error.tries = tries;
+            let Some(pause) = self.pause(tries, started.elapsed(), &error) else { return Err(error) };
+            log::warn!("{error}: again in {}", humantime::format_duration(pause));
+            if stop.pause(pause).is_err() {
+                error.failure = Failure::Stopped;
+                return Err(error);
+            }
+        }
+    }
+
+    /// The pause before the next try; `None` if there is none.
+    fn pause(&self, tries: u32, elapsed: Duration, error: &Error) -> Option<Duration> {
+        if tries > self.retries || !error.is_transient() {
+            return None;
+        }
+        let pause = match error.failure {
+            Failure::RateLimited { retry_after: Some(after) } => after.max(self.delay),
+            _ => self.delay,
+        };
+        (self.max_time.is_zero() || elapsed + pause < self.max_time).then_some(pause)
+    }
+
+    fn time_for_one(&self, elapsed: Duration) -> Duration {
+        match (self.retries, self.max_time) {
+            (_, Duration::ZERO) => ONE_TRY,
+            (0, max_time) => max_time,
+            (_, max_time) => max_time.saturating_sub(elapsed).min(ONE_TRY.max(max_time / 4)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pia::error::Call;
+
+    const RETRY: Retry = Retry { retries: 2, delay: Duration::from_secs(5), max_time: Duration::from_secs(120) };
+
+    fn error(failure: Failure) -> Error {
+        Error { call: Call::Token, host: "host".into(), failure, tries: 0 }
+    }
+
+    fn pause(tries: u32, elapsed: u64, failure: Failure) -> Option<u64> {
+        RETRY.pause(tries, Duration::from_secs(elapsed), &error(failure)).map(|pause| pause.as_secs())
+    }
+
+    #[test]
+    fn only_what_passes_is_tried_again_and_only_so_often() {
+        assert_eq!(pause(1, 0, Failure::ServerTrouble { status: 503 }), Some(5));
+        assert_eq!(pause(2, 0, Failure::ServerTrouble { status: 503 }), Some(5));
+        assert_eq!(pause(3, 0, Failure::ServerTrouble { status: 503 }), None);
+        assert_eq!(pause(1, 116, Failure::ServerTrouble { status: 503 }), None);
+        assert_eq!(pause(1, 0, Failure::CredentialsRefused { status: 401 }), None);
+        assert_eq!(pause(1, 0, Failure::LockedOut { message: String::new() }), None);
+    }
+
+    #[test]
+    fn the_server_may_ask_for_a_longer_pause_within_the_limit() {
+        let limited = |seconds| Failure::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
+        assert_eq!(pause(1, 0, limited(30)), Some(30));
+        assert_eq!(pause(1, 0, limited(1)), Some(5));
+        assert_eq!(pause(1, 0, limited(600)), None);
+        assert_eq!(pause(1, 0, Failure::RateLimited { retry_after: None }), Some(5));
+    }
+
+    #[test]
+    fn one_try_does_not_use_up_all_the_time() {
+        assert_eq!(RETRY.time_for_one(Duration::ZERO), ONE_TRY);
+        assert_eq!(RETRY.time_for_one(Duration::from_secs(110)), Duration::from_secs(10));
+        assert_eq!(Retry::once(Duration::from_secs(7)).time_for_one(Duration::ZERO), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn tries_are_counted_and_a_stop_ends_the_pause() {
+        let quick = Retry { delay: Duration::ZERO, ..RETRY };
+        let failing = |_| -> Result<(), Error> { Err(error(Failure::ServerTrouble { status: 500 })) };
+        assert_eq!(quick.run(&Stop::new(), failing).unwrap_err().tries, 3);
+        let stop = Stop::new();
+        stop.request();
+        assert!(matches!(RETRY.run(&stop, failing).unwrap_err().failure, Failure::Stopped));
+    }
+}

@@ -1,0 +1,390 @@
+//! The rules by which a server of PIA's proves its name.
+//!
+//! PIA's servers show two kinds of certificates, both signed by PIA's authority: with a dNSName in the
+//! subjectAltName, or with only a common name and no subjectAltName. Libraries refuse the second kind. Here it is
+//! accepted, for PIA's authority only, and with no less checked: whoever holds one PIA certificate must not be able to
+//! stand in for another server.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use x509_cert::Certificate;
+use x509_cert::attr::AttributeTypeAndValue;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode, Tag, Tagged};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+
+/// X.520 commonName.
+const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
+
+/// Verifies chains to the given authorities, and names by the rules above.
+#[derive(Debug)]
+pub(super) struct PiaVerifier {
+    roots: RootCertStore,
+    provider: Arc<CryptoProvider>,
+    /// Where the name goes when whoever is there is good, as long as it is PIA's.
+    claim: Option<Claim>,
+}
+
+/// The name that a server claimed by its certificate.
+#[derive(Debug, Clone, Default)]
+pub struct Claim(Arc<OnceLock<String>>);
+
+impl Claim {
+    /// `None` before a certificate of PIA's with one name was seen.
+    pub fn name(&self) -> Option<String> {
+        self.0.get().cloned()
+    }
+
+    fn note(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let bad = || rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
+        let name = match names_of(certificate)? {
+            Names::Alternative(names) => names.into_iter().next().ok_or_else(bad)?,
+            Names::Common(names) => match <[Vec<u8>; 1]>::try_from(names) {
+                Ok([name]) => String::from_utf8(name).map_err(|_| bad())?,
+                Err(_) => return Err(bad()),
+            },
+        };
+        // It is to be shown and used as a name.
+        if !matches!(ServerName::try_from(name.as_str()), Ok(ServerName::DnsName(_))) {
+            return Err(bad());
+        }
+        self.0.get_or_init(|| name);
+        Ok(())
+    }
+}
+
+impl PiaVerifier {
+    pub fn new(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Self {
+        Self { roots, provider, claim: None }
+    }
+
+    /// Takes any server of PIA's, and notes its name in `claim`.
+    pub fn of_whoever(roots: RootCertStore, provider: Arc<CryptoProvider>, claim: &Claim) -> Self {
+        Self { claim: Some(claim.clone()), ..Self::new(roots, provider) }
+    }
+}
+
+impl ServerCertVerifier for PiaVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
+        if let Some(claim) = &self.claim {
+            claim.note(end_entity)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        match names_of(end_entity)? {
+            Names::Alternative(_) => verify_server_name(&certificate, server_name)?,
+            Names::Common(names) => verify_common_name(&names, server_name)?,
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Where a certificate says whose it is.
+enum Names {
+    /// It has dNSNames, these: the subjectAltName alone decides.
+    Alternative(Vec<String>),
+    /// It has none: the subject's common names do, as bytes.
+    Common(Vec<Vec<u8>>),
+}
+
+fn names_of(certificate: &CertificateDer<'_>) -> Result<Names, rustls::Error> {
+    let unreadable = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
+    let certificate = Certificate::from_der(certificate).map_err(unreadable)?;
+    let certificate = certificate.tbs_certificate();
+    let alternative = certificate.get_extension::<SubjectAltName>().map_err(unreadable)?;
+    let dns_name = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    };
+    let alternative: Vec<String> =
+        alternative.iter().flat_map(|(_, names)| names.0.iter().filter_map(dns_name)).collect();
+    if !alternative.is_empty() {
+        return Ok(Names::Alternative(alternative));
+    }
+    let common = certificate.subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
+    Ok(Names::Common(common.map(text_of).collect()))
+}
+
+/// The bytes of a text in which ASCII letters are themselves; nothing for the other kinds.
+fn text_of(attribute: &AttributeTypeAndValue) -> Vec<u8> {
+    match attribute.value.tag() {
+        Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString => {
+            attribute.value.value().to_vec()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// There must be one name, and it must be equal but for the case of its letters: no wildcard, no embedded NUL.
+fn verify_common_name(names: &[Vec<u8>], expected: &ServerName<'_>) -> Result<(), rustls::Error> {
+    if let ([name], ServerName::DnsName(expected_name)) = (names, expected)
+        && name.eq_ignore_ascii_case(expected_name.as_ref().as_bytes())
+    {
+        return Ok(());
+    }
+    let printable = |name: &Vec<u8>| name.escape_ascii().to_string();
+    Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+        expected: expected.to_owned(),
+        presented: names.iter().map(printable).collect(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pia::trust::{provider, roots_in};
+    use crate::system::command::Command;
+    use crate::system::stop::Stop;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+        Issuer, KeyPair, SanType, date_time_ymd,
+    };
+
+    struct Authority {
+        issuer: Issuer<'static, KeyPair>,
+        pem: String,
+    }
+
+    fn authority(name: &str) -> Authority {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn leaf(common_name: Option<&str>, alternative: &[&str]) -> CertificateParams {
+        let mut params =
+            CertificateParams::new(alternative.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = common_name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        params
+    }
+
+    fn verify(authority: &Authority, params: &CertificateParams, expected: &str) -> Result<(), rustls::Error> {
+        let certificate = params.signed_by(&KeyPair::generate().unwrap(), &authority.issuer).unwrap();
+        verify_der(&authority.pem, certificate.der(), expected)
+    }
+
+    fn verify_der(pem: &str, certificate: &CertificateDer<'_>, expected: &str) -> Result<(), rustls::Error> {
+        let verifier = PiaVerifier::new(roots_in(pem.as_bytes()).unwrap(), provider());
+        let expected = ServerName::try_from(expected).unwrap();
+        verifier.verify_server_cert(certificate, &[], &expected, &[], UnixTime::now()).map(drop)
+    }
+
+    fn assert_wrong_name(verdict: Result<(), rustls::Error>) {
+        use CertificateError as Bad;
+        assert!(
+            matches!(
+                verdict,
+                Err(rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }))
+            ),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn a_common_name_counts_where_there_is_no_alternative_name() {
+        let pia = authority("Private Internet Access");
+        assert_eq!(verify(&pia, &leaf(Some("Server-12144-3a"), &[]), "Server-12144-3a"), Ok(()));
+        assert_eq!(verify(&pia, &leaf(Some("server-12144-3A"), &[]), "Server-12144-3a"), Ok(()));
+        assert_wrong_name(verify(&pia, &leaf(Some("Server-12144-3a"), &[]), "Server-12144-4a"));
+        assert_wrong_name(verify(&pia, &leaf(None, &[]), "Server-12144-3a"));
+    }
+
+    #[test]
+    fn an_alternative_name_decides_alone() {
+        let pia = authority("Private Internet Access");
+        assert_eq!(verify(&pia, &leaf(None, &["amsterdam447"]), "amsterdam447"), Ok(()));
+        assert_eq!(verify(&pia, &leaf(Some("other"), &["x", "amsterdam447"]), "amsterdam447"), Ok(()));
+        assert_wrong_name(verify(&pia, &leaf(Some("amsterdam439"), &["amsterdam447"]), "amsterdam439"));
+    }
+
+    #[test]
+    fn an_ip_address_is_no_dns_name() {
+        let pia = authority("Private Internet Access");
+        let mut params = leaf(Some("zurich406"), &[]);
+        params.subject_alt_names = vec![SanType::IpAddress("192.0.2.1".parse().unwrap())];
+        assert_eq!(verify(&pia, &params, "zurich406"), Ok(()));
+        assert_wrong_name(verify(&pia, &params, "zurich407"));
+    }
+
+    #[test]
+    fn whoever_is_there_must_be_of_pia() {
+        let (pia, other) = (authority("Private Internet Access"), authority("Somebody"));
+        let claimed = |signer: &Authority, params: &CertificateParams| {
+            let claim = Claim::default();
+            let verifier = PiaVerifier::of_whoever(roots_in(pia.pem.as_bytes()).unwrap(), provider(), &claim);
+            let certificate = params.signed_by(&KeyPair::generate().unwrap(), &signer.issuer).unwrap();
+            let nobody = ServerName::try_from("10.0.0.1").unwrap();
+            let verdict = verifier.verify_server_cert(certificate.der(), &[], &nobody, &[], UnixTime::now());
+            assert_eq!(verdict.is_ok(), claim.name().is_some());
+            claim.name()
+        };
+        assert_eq!(claimed(&pia, &leaf(Some("Server-12144-3a"), &[])).as_deref(), Some("Server-12144-3a"));
+        assert_eq!(claimed(&pia, &leaf(Some("x"), &["zurich406"])).as_deref(), Some("zurich406"));
+        assert_eq!(claimed(&other, &leaf(Some("zurich406"), &[])), None);
+        assert_eq!(claimed(&pia, &leaf(Some("two words"), &[])), None);
+        assert_eq!(claimed(&pia, &leaf(None, &[])), None);
+    }
+
+    #[test]
+    fn wildcards_in_a_common_name_do_not_count() {
+        let pia = authority("Private Internet Access");
+        for name in ["*", "*.example.com", "Server-*"] {
+            assert_wrong_name(verify(&pia, &leaf(Some(name), &[]), "a.example.com"));
+        }
+    }
+
+    #[test]
+    fn an_embedded_nul_is_refused() {
+        let pia = authority("Private Internet Access");
+        assert_wrong_name(verify(&pia, &leaf(Some("zurich406\0.evil"), &[]), "zurich406"));
+        assert_wrong_name(verify(&pia, &leaf(Some("zurich406\0"), &[]), "zurich406"));
+    }
+
+    #[test]
+    fn two_common_names_are_refused() {
+        let names = [b"zurich406".to_vec(), b"zurich407".to_vec()];
+        let expected = ServerName::try_from("zurich406").unwrap();
+        assert_wrong_name(verify_common_name(&names, &expected));
+        assert_wrong_name(verify_common_name(&[b"zurich406".to_vec(), b"zurich406".to_vec()], &expected));
+        assert!(verify_common_name(&names[..1], &expected).is_ok());
+    }
+
+    #[test]
+    fn another_authority_is_foreign() {
+        let verdict = {
+            let certificate = leaf(Some("zurich406"), &[])
+                .signed_by(&KeyPair::generate().unwrap(), &authority("Private Internet Access").issuer)
+                .unwrap();
+            verify_der(&authority("Private Internet Access").pem, certificate.der(), "zurich406")
+        };
+        assert!(verdict.is_err());
+        let certificate = leaf(Some("zurich406"), &[])
+            .signed_by(&KeyPair::generate().unwrap(), &authority("Somebody").issuer)
+            .unwrap();
+        let verdict = verify_der(&authority("Private Internet Access").pem, certificate.der(), "zurich406");
+        assert_eq!(verdict, Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+    }
+
+    #[test]
+    fn dates_count() {
+        let pia = authority("Private Internet Access");
+        let mut expired = leaf(Some("zurich406"), &[]);
+        expired.not_before = date_time_ymd(2020, 1, 1);
+        expired.not_after = date_time_ymd(2021, 1, 1);
+        let verdict = verify(&pia, &expired, "zurich406");
+        assert!(
+            matches!(verdict, Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. }))),
+            "{verdict:?}"
+        );
+    }
+
+    #[test]
+    fn an_authority_is_no_server() {
+        let pia = authority("Private Internet Access");
+        let mut params = leaf(Some("zurich406"), &[]);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        assert!(verify(&pia, &params, "zurich406").is_err());
+    }
+
+    #[test]
+    fn the_purpose_counts_where_it_is_given() {
+        let pia = authority("Private Internet Access");
+        let mut params = leaf(Some("zurich406"), &[]);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        assert!(verify(&pia, &params, "zurich406").is_err());
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        assert_eq!(verify(&pia, &params, "zurich406"), Ok(()));
+    }
+
+    #[test]
+    fn an_unreadable_alternative_name_is_no_reason_to_trust_the_common_one() {
+        let pia = authority("Private Internet Access");
+        let mut params = leaf(Some("zurich406"), &[]);
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 0x03, 0x82, 0x05, 0x61])];
+        assert!(verify(&pia, &params, "zurich406").is_err());
+    }
+
+    #[test]
+    fn several_authorities_may_be_in_the_file() {
+        let (old, new) = (authority("Old"), authority("New"));
+        let certificate = leaf(Some("zurich406"), &[]).signed_by(&KeyPair::generate().unwrap(), &new.issuer).unwrap();
+        assert_eq!(verify_der(&format!("{}{}", old.pem, new.pem), certificate.der(), "zurich406"), Ok(()));
+    }
+
+    /// As PIA's real ones: RSA, SHA-512, an authority without keyUsage.
+    #[test]
+    fn rsa_certificates_without_key_usage_are_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let openssl = |arguments: &str| {
+            let command = Command::new("openssl", arguments.split(' ')).folder(folder.path());
+            command.run(&Stop::new()).unwrap()
+        };
+        let extensions = "basicConstraints=CA:TRUE\n";
+        std::fs::write(
+            folder.path().join("ca.conf"),
+            format!("[req]\ndistinguished_name=dn\n[dn]\n[ca]\n{extensions}"),
+        )
+        .unwrap();
+        openssl(
+            "req -x509 -newkey rsa:2048 -nodes -sha512 -subj /CN=Private -config ca.conf -extensions ca -keyout ca.key -out ca.crt",
+        );
+        openssl(
+            "req -newkey rsa:2048 -nodes -config ca.conf -subj /C=US/CN=Server-12144-3a -keyout leaf.key -out leaf.csr",
+        );
+        std::fs::write(folder.path().join("leaf.conf"), "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
+            .unwrap();
+        openssl(
+            "x509 -req -sha512 -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile leaf.conf -outform DER -out leaf.crt",
+        );
+        let pem = std::fs::read_to_string(folder.path().join("ca.crt")).unwrap();
+        let leaf = CertificateDer::from(std::fs::read(folder.path().join("leaf.crt")).unwrap());
+        assert_eq!(verify_der(&pem, &leaf, "Server-12144-3a"), Ok(()));
+        assert_wrong_name(verify_der(&pem, &leaf, "Server-12144-3b"));
+    }
+}

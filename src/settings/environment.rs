@@ -1,0 +1,68 @@
+//! The environment as a value: read once, changed only by the `PRE_UP` hook, handed to children.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use super::values::Warning;
+use super::variables::{NAMES, Variables};
+
+/// Names and values; values need not be UTF-8.
+#[derive(Debug, Clone, Default)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+impl Environment {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        std::env::vars_os().collect()
+    }
+
+    /// The value, as text, `None` where unset, empty or not UTF-8.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(OsStr::new(name)).and_then(|value| value.to_str()).filter(|value| !value.trim().is_empty())
+    }
+
+    /// Adds or replaces one variable.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Takes one variable away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.remove(OsStr::new(name));
+    }
+
+    /// All pairs, for a child.
+    pub fn pairs(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
+        self.0.iter().map(|(name, value)| (name.clone(), value.clone()))
+    }
+
+    /// Our variables, and a warning for each whose value is not even text.
+    pub(super) fn variables(&self) -> (Variables, Vec<Warning>) {
+        let mut warnings = Vec::new();
+        let mut pairs = Vec::new();
+        for name in NAMES.iter().map(|name| name.to_uppercase()) {
+            // Blank values count as unset: compose passes `VAR=` as an empty one.
+            match self.0.get(OsStr::new(&name)).map(|value| value.to_str()) {
+                Some(Some(value)) if !value.trim().is_empty() => pairs.push((name, value.to_owned())),
+                Some(None) => {
+                    warnings
+                        .push(Warning { variable: name, message: " is not valid UTF-8 text; it is ignored".into() });
+                }
+                _ => {}
+            }
+        }
+        // Every field is optional text or lenient, so this cannot fail; should it ever, the defaults hold, said aloud.
+        let variables = envy::from_iter(pairs).unwrap_or_else(|error| {
+            warnings
+                .push(Warning { variable: "environment".into(), message: format!(": {error}; all defaults are used") });
+            Variables::default()
+        });
+        (variables, warnings)
+    }
+}

@@ -1,0 +1,202 @@
+//! What the running program says of itself: one small file without secrets, for `status`, `healthcheck` and people.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::system::files::{self, FileError};
+
+/// Version of the file's form; a new one when a field changes its meaning.
+pub const VERSION: u32 = 1;
+
+/// Where the program is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Before the first connect.
+    Starting,
+    /// The tunnel is up.
+    Connected,
+    /// A new server is being looked for; the old tunnel is kept meanwhile.
+    Reconnecting,
+    /// A fatal error: waiting, kill switch closed.
+    Blocked,
+    /// Shutting down.
+    Stopping,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Connected => "connected",
+            Self::Reconnecting => "reconnecting",
+            Self::Blocked => "blocked",
+            Self::Stopping => "stopping",
+        })
+    }
+}
+
+/// The server of the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its common name.
+    pub cn: String,
+    /// The address of its API.
+    pub ip: String,
+    /// `address:port` of WireGuard.
+    pub endpoint: String,
+}
+
+/// The forwarded port, present while it is bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// When it was last bound, in seconds since 1970.
+    pub bound_at: u64,
+}
+
+/// The whole file. All times are in seconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`VERSION`]
+    pub version: u32,
+    /// Process id of the program.
+    pub pid: u32,
+    pub state: State,
+    /// Since when it is in this state.
+    pub since: u64,
+    /// Why, in words.
+    pub reason: Option<String>,
+    pub location: Option<String>,
+    pub server: Option<Server>,
+    /// The tunnel's own address.
+    pub local_ip: Option<String>,
+    pub port: Option<Port>,
+    /// The handshake is older than three minutes although packets were sent since.
+    pub endpoint_silent: bool,
+    pub last_error: Option<String>,
+    /// When the next attempt is due.
+    pub next_attempt: Option<u64>,
+}
+
+impl Status {
+    fn new() -> Self {
+        Self {
+            version: VERSION,
+            pid: std::process::id(),
+            state: State::Starting,
+            since: seconds(SystemTime::now()),
+            reason: None,
+            location: None,
+            server: None,
+            local_ip: None,
+            port: None,
+            endpoint_silent: false,
+            last_error: None,
+            next_attempt: None,
+        }
+    }
+
+    /// Reads the file; `None` where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no status.
+    pub fn read(path: &Path) -> Result<Option<Self>, StatusError> {
+        let Some(text) = files::read_if_present(path)? else { return Ok(None) };
+        match serde_json::from_str(&text) {
+            Ok(status) => Ok(Some(status)),
+            Err(source) => Err(StatusError::Garbage { path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// The status could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The file itself.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its content.
+    #[error("{} is no status of this program: {source}", path.display())]
+    Garbage { path: PathBuf, source: serde_json::Error },
+}
+
+/// Seconds since 1970; a clock before that counts as 1970.
+pub fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// Keeps the file up to date; clones write the same file.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    path: Arc<Path>,
+    status: Arc<Mutex<Status>>,
+}
+
+impl Reporter {
+    /// Starts with [`State::Starting`].
+    pub fn new(path: &Path) -> Self {
+        let reporter = Self { path: path.into(), status: Arc::new(Mutex::new(Status::new())) };
+        reporter.update(|_| ());
+        reporter
+    }
+
+    /// Enters a state, from now on, for a reason.
+    pub fn enter(&self, state: State, reason: impl Into<Option<String>>) {
+        let reason = reason.into();
+        self.update(|status| {
+            if status.state != state {
+                status.since = seconds(SystemTime::now());
+            }
+            status.state = state;
+            status.reason = reason;
+            status.next_attempt = None;
+        });
+    }
+
+    /// Changes the status and writes it. That it cannot be written stops nothing: it is said once a failure, at debug.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut status);
+        let written = serde_json::to_vec_pretty(&*status)
+            .map_err(|error| error.to_string())
+            .and_then(|text| files::replace(&self.path, &text, 0o644).map_err(|error| error.to_string()));
+        if let Err(error) = written {
+            log::debug!("status: {error}");
+        }
+    }
+
+    /// The status as it is now.
+    pub fn current(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("status.json");
+        assert!(Status::read(&path).unwrap().is_none());
+        let reporter = Reporter::new(&path);
+        reporter.enter(State::Blocked, "no credentials".to_owned());
+        let status = Status::read(&path).unwrap().unwrap();
+        assert_eq!(status, reporter.current());
+        assert_eq!((status.state, status.reason.as_deref()), (State::Blocked, Some("no credentials")));
+    }
+
+    #[test]
+    fn garbage_is_said_to_be_garbage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("status.json");
+        std::fs::write(&path, "{").unwrap();
+        assert!(Status::read(&path).unwrap_err().to_string().contains("is no status of this program"));
+    }
+}

@@ -1,0 +1,242 @@
+//! Whatever happens, the machine goes on, announces nothing that is not bound, and recovers.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use proptest::prelude::*;
+
+use super::lease_machine::LeaseMachine;
+use super::lease_machine_tests::{TERMS, lease};
+use super::steps::{Effect, LoginSetback, Setback, Step, Terms};
+use super::timekeeper::Now;
+use crate::pia::error::LeaseRefusal;
+use crate::pia::lease::Lease;
+
+const DAY: u64 = 24 * 3600;
+/// The model's server forgets a binding after this: as long as the machine trusts it.
+const HELD: Duration = Duration::from_secs(1800);
+
+/// How the server, or the account, meets a request.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Good,
+    Down,
+    Patience(u64),
+    Closed,
+    Refused(LeaseRefusal),
+    /// A good one that ends after so many days, or has ended.
+    Short(u64),
+}
+
+/// What happens beside the requests.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    Time(u64),
+    Sleep(u64),
+    Forward(u64),
+    Backward(u64),
+    /// A reconnect, to a server that forwards ports or does not.
+    Server(bool),
+    /// The server forgets its bindings, as when it restarts.
+    Reboot,
+}
+
+fn answers() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        4 => Just(Answer::Good),
+        2 => Just(Answer::Down),
+        1 => (0_u64..2000).prop_map(Answer::Patience),
+        1 => Just(Answer::Closed),
+        1 => Just(Answer::Refused(LeaseRefusal::Unauthorized)),
+        1 => Just(Answer::Refused(LeaseRefusal::Busy)),
+        1 => Just(Answer::Refused(LeaseRefusal::Other)),
+        1 => (0_u64..9).prop_map(Answer::Short),
+    ]
+}
+
+fn happenings() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        6 => (0_u64..4000).prop_map(Happening::Time),
+        1 => (0_u64..70 * DAY).prop_map(Happening::Time),
+        1 => (0_u64..70 * DAY).prop_map(Happening::Sleep),
+        1 => (0_u64..900 * DAY).prop_map(Happening::Forward),
+        1 => (0_u64..400 * DAY).prop_map(Happening::Backward),
+        1 => any::<bool>().prop_map(Happening::Server),
+        1 => Just(Happening::Reboot),
+    ]
+}
+
+/// A server that keeps books, and the machine.
+struct Model {
+    machine: LeaseMachine,
+    now: Now,
+    /// True time since the start, which no clock of the machine's shows reliably.
+    truth: Duration,
+    next_port: u16,
+    /// What the present server has bound, and when that was last refreshed.
+    binding: Option<(u16, Duration)>,
+    /// Whether the machine could not know that the binding is gone.
+    rebooted: bool,
+    announced: Option<u16>,
+    /// Since the last happening.
+    logins: u32,
+}
+
+impl Model {
+    fn new(terms: Terms, stored: Option<u64>) -> Self {
+        let now = Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * DAY), steady: Instant::now() };
+        let stored = stored.map(|days| lease(30_000, now.wall + Duration::from_secs(days * DAY)));
+        let mut machine = LeaseMachine::new(terms, stored, fastrand::Rng::with_seed(1));
+        machine.move_to_server(true, now);
+        Self {
+            machine,
+            now,
+            truth: Duration::ZERO,
+            next_port: 40_000,
+            binding: None,
+            rebooted: false,
+            announced: None,
+            logins: 0,
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        self.logins = 0;
+        let seconds = Duration::from_secs;
+        match happening {
+            Happening::Time(time) => {
+                self.now.steady += seconds(time);
+                self.now.wall += seconds(time);
+                self.truth += seconds(time);
+            }
+            Happening::Sleep(time) => {
+                self.now.wall += seconds(time);
+                self.truth += seconds(time);
+            }
+            Happening::Forward(time) => self.now.wall += seconds(time),
+            Happening::Backward(time) => self.now.wall -= seconds(time),
+            Happening::Server(supported) => {
+                self.machine.move_to_server(supported, self.now);
+                self.binding = None;
+            }
+            Happening::Reboot => {
+                self.binding = None;
+                self.rebooted = true;
+            }
+        }
+    }
+
+    /// Takes steps until the machine waits; it must, before long.
+    fn settle(&mut self, mut answer: impl FnMut() -> Answer) -> Result<Duration, TestCaseError> {
+        for _ in 0..12 {
+            let effects = match self.machine.next(self.now) {
+                Step::Wait(pause) => {
+                    self.check_truth()?;
+                    prop_assert!(self.logins <= 1, "it hammers the login");
+                    return Ok(pause);
+                }
+                Step::Withdraw => self.machine.given_up(),
+                Step::Sign => {
+                    let lease = self.sign(answer());
+                    self.machine.signed(lease, self.now)
+                }
+                Step::Bind(lease) => {
+                    let bound = self.bind(&lease, answer());
+                    self.machine.bound(&lease, bound, self.now)
+                }
+                Step::LogIn => {
+                    self.logins += 1;
+                    let answer = match answer() {
+                        Answer::Good | Answer::Short(_) => Ok(()),
+                        Answer::Refused(_) => Err(LoginSetback::Lasting { why: "no".into() }),
+                        _ => Err(LoginSetback::Passing { why: "down".into(), not_before: None }),
+                    };
+                    self.machine.logged_in(answer, self.now)
+                }
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Bound { port } => self.announced = Some(port),
+                    Effect::Withdraw { .. } => self.announced = None,
+                    _ => (),
+                }
+            }
+        }
+        prop_assert!(false, "it does not come to rest");
+        Ok(Duration::ZERO)
+    }
+
+    fn check_truth(&self) -> Result<(), TestCaseError> {
+        let Some(announced) = self.announced else { return Ok(()) };
+        if self.rebooted {
+            return Ok(());
+        }
+        let bound = self.binding.filter(|(_, at)| self.truth - *at < HELD).map(|(port, _)| port);
+        prop_assert_eq!(Some(announced), bound, "announced, but not bound");
+        Ok(())
+    }
+
+    fn sign(&mut self, answer: Answer) -> Result<Lease, Setback> {
+        let days = match answer {
+            Answer::Good => 60,
+            Answer::Short(days) => days,
+            other => return Err(setback(other)),
+        };
+        self.next_port += 1;
+        Ok(lease(self.next_port, self.now.wall + Duration::from_secs(days * DAY)))
+    }
+
+    fn bind(&mut self, lease: &Lease, answer: Answer) -> Result<(), Setback> {
+        match answer {
+            Answer::Good | Answer::Short(_) => {
+                self.binding = Some((lease.port, self.truth));
+                self.rebooted = false;
+                Ok(())
+            }
+            other => Err(setback(other)),
+        }
+    }
+}
+
+fn setback(answer: Answer) -> Setback {
+    match answer {
+        Answer::Closed => Setback::Closed { why: "closed".into() },
+        Answer::Refused(reason) => Setback::Refused { why: "refused".into(), reason },
+        Answer::Patience(seconds) => {
+            Setback::Passing { why: "patience".into(), not_before: Some(Duration::from_secs(seconds)) }
+        }
+        _ => Setback::Passing { why: "down".into(), not_before: None },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_never_sticks_nor_announces_what_is_not_bound(
+        stored in proptest::option::of(0_u64..60),
+        fatal in any::<bool>(),
+        other_servers in any::<bool>(),
+        events in proptest::collection::vec((happenings(), proptest::collection::vec(answers(), 12)), 0..40),
+    ) {
+        let mut model = Model::new(Terms { fatal, other_servers, ..TERMS }, stored);
+        for (happening, answers) in events {
+            model.happen(happening);
+            let mut answers = answers.into_iter();
+            model.settle(|| answers.next().unwrap_or(Answer::Down))?;
+        }
+        // From now on all is well. What is left is an hour's pause at the most, or the patience that was asked for.
+        let begun = model.truth;
+        while model.truth - begun < Duration::from_secs(2 * 3600) {
+            let pause = model.settle(|| Answer::Good)?;
+            prop_assert!(!pause.is_zero(), "it spins");
+            model.happen(Happening::Time(pause.as_secs() + 1));
+        }
+        // And it stays so.
+        for _ in 0..20 {
+            let pause = model.settle(|| Answer::Good)?;
+            model.happen(Happening::Time(pause.as_secs() + 1));
+            model.settle(|| Answer::Good)?;
+            prop_assert!(model.announced.is_some(), "it does not recover");
+        }
+    }
+}

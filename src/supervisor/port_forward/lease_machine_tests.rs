@@ -1,0 +1,418 @@
+//! Timelines of minutes and months, without waiting.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::lease_machine::LeaseMachine;
+use super::steps::{Effect, LoginSetback, Setback, Step, Terms};
+use super::timekeeper::Now;
+use crate::pia::error::LeaseRefusal;
+use crate::pia::lease::Lease;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub const TERMS: Terms = Terms { interval: Duration::from_secs(900), fatal: false, other_servers: false };
+
+/// A lease as PIA gives it.
+pub fn lease(port: u16, expires_at: SystemTime) -> Lease {
+    let end = humantime::format_rfc3339_nanos(expires_at);
+    let payload = BASE64_STANDARD.encode(format!(r#"{{"token":"t","port":{port},"expires_at":"{end}"}}"#));
+    let answer = format!(r#"{{"status":"OK","payload":"{payload}","signature":"s{port}"}}"#);
+    Lease::parse(answer.as_bytes()).unwrap()
+}
+
+/// A machine on a timeline.
+struct Timeline {
+    machine: LeaseMachine,
+    now: Now,
+    next_port: u16,
+}
+
+impl Timeline {
+    fn new(terms: Terms, stored: Option<Lease>) -> Self {
+        let now = Now { wall: SystemTime::now(), steady: Instant::now() };
+        let mut machine = LeaseMachine::new(terms, stored, fastrand::Rng::with_seed(7));
+        machine.move_to_server(true, now);
+        Self { machine, now, next_port: 40_001 }
+    }
+
+    /// With port 40001 announced.
+    fn announced(terms: Terms) -> Self {
+        let mut line = Self::new(terms, None);
+        line.sign();
+        assert_eq!(line.bind().last(), Some(&Effect::Bound { port: 40_001 }));
+        line
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.steady += time;
+        self.now.wall += time;
+    }
+
+    fn step(&mut self) -> Step {
+        self.machine.next(self.now)
+    }
+
+    #[track_caller]
+    fn waits(&mut self) -> Duration {
+        match self.step() {
+            Step::Wait(pause) => pause,
+            other => panic!("{other:?} is due"),
+        }
+    }
+
+    #[track_caller]
+    fn sign(&mut self) {
+        assert_eq!(self.step(), Step::Sign);
+        let lease = lease(self.next_port, self.now.wall + 60 * DAY);
+        self.next_port += 1;
+        assert_eq!(self.machine.signed(Ok(lease), self.now), []);
+    }
+
+    #[track_caller]
+    fn fail_to_sign(&mut self, setback: Setback) -> Vec<Effect> {
+        assert_eq!(self.step(), Step::Sign);
+        self.machine.signed(Err(setback), self.now)
+    }
+
+    #[track_caller]
+    fn bind_with(&mut self, answer: Result<(), Setback>) -> Vec<Effect> {
+        match self.step() {
+            Step::Bind(lease) => self.machine.bound(&lease, answer, self.now),
+            other => panic!("{other:?} is due, not a binding"),
+        }
+    }
+
+    #[track_caller]
+    fn bind(&mut self) -> Vec<Effect> {
+        self.bind_with(Ok(()))
+    }
+}
+
+fn down() -> Setback {
+    Setback::Passing { why: "down".into(), not_before: None }
+}
+
+fn refused(reason: LeaseRefusal) -> Setback {
+    Setback::Refused { why: "no".into(), reason }
+}
+
+fn withdrawn(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Withdraw { .. }))
+}
+
+fn fatal(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Fatal { .. }))
+}
+
+fn pause(effects: &[Effect]) -> Duration {
+    match effects.last() {
+        Some(Effect::Failing { again, .. }) => *again,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_port_is_signed_bound_kept_and_refreshed_every_quarter_of_an_hour() {
+    let mut line = Timeline::new(TERMS, None);
+    line.sign();
+    let effects = line.bind();
+    assert!(matches!(effects[..], [Effect::Keep(_), Effect::Bound { port: 40_001 }]), "{effects:?}");
+    assert_eq!(line.waits(), 15 * MINUTE);
+    line.pass(14 * MINUTE);
+    assert_eq!(line.waits(), MINUTE);
+    line.pass(MINUTE);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+}
+
+#[test]
+fn a_stored_lease_is_bound_without_a_new_one() {
+    let stored = lease(33_333, SystemTime::now() + 30 * DAY);
+    let mut line = Timeline::new(TERMS, Some(stored));
+    assert_eq!(line.bind(), [Effect::Bound { port: 33_333 }]);
+}
+
+#[test]
+fn a_stored_lease_near_its_end_is_replaced_before_it_is_announced() {
+    let stored = lease(33_333, SystemTime::now() + 6 * DAY);
+    let mut line = Timeline::new(TERMS, Some(stored.clone()));
+    line.sign();
+    assert!(line.bind().contains(&Effect::Bound { port: 40_001 }));
+
+    let mut line = Timeline::new(TERMS, Some(stored));
+    line.fail_to_sign(down());
+    assert_eq!(line.bind(), [Effect::Bound { port: 33_333 }], "better than none");
+}
+
+#[test]
+fn a_lease_is_renewed_a_week_before_its_end_while_the_old_one_stays_bound() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(52 * DAY);
+    line.bind();
+    assert_eq!(line.waits(), 15 * MINUTE);
+    line.pass(DAY + 10 * MINUTE);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+    line.fail_to_sign(down());
+    let left = line.waits();
+    line.pass(left);
+    line.sign();
+    line.bind_with(Err(down()));
+    let left = line.waits();
+    line.pass(left);
+    let effects = line.bind();
+    assert!(matches!(effects[..], [Effect::Keep(_), Effect::Bound { port: 40_002 }]), "{effects:?}");
+    line.pass(15 * MINUTE);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_002 }]);
+}
+
+#[test]
+fn a_refused_successor_costs_nothing_and_is_tried_again_an_hour_later() {
+    let stored = lease(33_333, SystemTime::now() + 6 * DAY);
+    let mut line = Timeline::new(Terms { fatal: true, ..TERMS }, Some(stored));
+    line.fail_to_sign(down());
+    line.bind();
+    line.pass(MINUTE);
+    line.sign();
+    let effects = line.bind_with(Err(refused(LeaseRefusal::Busy)));
+    assert!(!withdrawn(&effects) && !fatal(&effects), "{effects:?}");
+    line.pass(15 * MINUTE);
+    assert_eq!(line.bind(), [Effect::Bound { port: 33_333 }]);
+    line.pass(HOUR);
+    line.bind();
+    line.sign();
+}
+
+#[test]
+fn leases_that_are_always_short_are_not_renewed_without_end() {
+    let mut line = Timeline::new(TERMS, None);
+    assert_eq!(line.step(), Step::Sign);
+    let short = lease(50_000, line.now.wall + DAY);
+    line.machine.signed(Ok(short), line.now);
+    line.bind();
+    assert!(line.waits() > 14 * MINUTE);
+}
+
+#[test]
+fn failures_that_pass_are_tried_again_with_growing_pauses() {
+    let mut line = Timeline::new(TERMS, None);
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        let effects = line.fail_to_sign(down());
+        pauses.push(pause(&effects).as_secs_f32());
+        line.pass(pause(&effects));
+    }
+    for (pause, expected) in pauses.iter().zip([5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]) {
+        assert!((0.8..=1.2).contains(&(pause / expected)), "{pauses:?}");
+    }
+    assert!(pauses.iter().any(|pause| pause.fract() != 0.0), "no jitter: {pauses:?}");
+}
+
+#[test]
+fn the_other_side_may_ask_for_patience() {
+    let mut line = Timeline::new(TERMS, None);
+    let patience = Some(10 * MINUTE);
+    assert_eq!(pause(&line.fail_to_sign(Setback::Passing { why: "429".into(), not_before: patience })), 10 * MINUTE);
+}
+
+#[test]
+fn while_refreshes_fail_the_port_stays_announced_for_two_intervals() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(15 * MINUTE);
+    let since = line.now.steady;
+    loop {
+        let effects = line.bind_with(Err(down()));
+        if withdrawn(&effects) {
+            break;
+        }
+        line.pass(pause(&effects));
+    }
+    assert_eq!(line.now.steady - since, 15 * MINUTE);
+    let left = line.waits();
+    line.pass(left);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }], "the same lease");
+}
+
+#[test]
+fn a_refusal_withdraws_at_once_and_leads_to_a_new_lease() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(15 * MINUTE);
+    assert!(withdrawn(&line.bind_with(Err(refused(LeaseRefusal::Other)))));
+    line.sign();
+    assert!(line.bind().contains(&Effect::Bound { port: 40_002 }));
+}
+
+#[test]
+fn a_refusal_of_the_new_lease_too_is_followed_by_pauses() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(15 * MINUTE);
+    line.bind_with(Err(refused(LeaseRefusal::Other)));
+    for _ in 0..3 {
+        line.sign();
+        let effects = line.bind_with(Err(refused(LeaseRefusal::Other)));
+        assert!(pause(&effects) >= Duration::from_secs(4));
+        line.pass(pause(&effects));
+    }
+}
+
+#[test]
+fn a_busy_port_leads_to_another_server_if_the_user_lets_us() {
+    let asked = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::AskAnotherServer { .. }));
+    for other_servers in [false, true] {
+        let mut line = Timeline::new(Terms { other_servers, fatal: true, ..TERMS }, None);
+        line.sign();
+        assert!(!asked(&line.bind_with(Err(refused(LeaseRefusal::Busy)))));
+        line.sign();
+        let effects = line.bind_with(Err(refused(LeaseRefusal::Busy)));
+        assert_eq!((asked(&effects), fatal(&effects)), (other_servers, !other_servers), "{effects:?}");
+        // Not one server after the other.
+        line.machine.move_to_server(true, line.now);
+        line.sign();
+        line.bind_with(Err(refused(LeaseRefusal::Busy)));
+        line.sign();
+        assert!(!asked(&line.bind_with(Err(refused(LeaseRefusal::Busy)))));
+    }
+}
+
+#[test]
+fn a_token_that_is_refused_is_renewed_once_an_hour_at_most() {
+    let mut line = Timeline::new(TERMS, None);
+    line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    assert_eq!(line.step(), Step::LogIn);
+    line.machine.logged_in(Ok(()), line.now);
+    let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    line.pass(pause(&effects));
+    assert_eq!(line.step(), Step::Sign, "the token was not the cause");
+    line.pass(HOUR);
+    line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    assert_eq!(line.step(), Step::LogIn);
+}
+
+#[test]
+fn a_lease_of_another_account_is_replaced_and_the_token_only_if_that_does_not_help() {
+    let mut line = Timeline::new(TERMS, Some(lease(33_333, SystemTime::now() + 30 * DAY)));
+    line.bind_with(Err(refused(LeaseRefusal::Unauthorized)));
+    line.sign();
+    line.bind_with(Err(refused(LeaseRefusal::Unauthorized)));
+    assert_eq!(line.step(), Step::LogIn);
+    line.machine.logged_in(Ok(()), line.now);
+    line.sign();
+    assert!(line.bind().contains(&Effect::Bound { port: 40_002 }));
+}
+
+#[test]
+fn refused_credentials_are_left_alone_for_a_day() {
+    let mut line = Timeline::new(TERMS, None);
+    line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    assert_eq!(line.step(), Step::LogIn);
+    line.machine.logged_in(Err(LoginSetback::Lasting { why: "wrong password".into() }), line.now);
+    line.pass(23 * HOUR);
+    let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    assert_eq!(line.waits(), pause(&effects));
+    line.pass(2 * HOUR);
+    line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    assert_eq!(line.step(), Step::LogIn);
+}
+
+#[test]
+fn a_machine_that_slept_or_whose_clock_jumped_refreshes_at_once() {
+    let mut line = Timeline::announced(TERMS);
+    line.now.wall += 8 * HOUR;
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+    line.now.wall -= 300 * DAY;
+    assert_eq!(line.waits(), 15 * MINUTE);
+    line.pass(14 * MINUTE);
+    line.now.wall -= DAY;
+    assert_eq!(line.waits(), MINUTE);
+    line.pass(MINUTE);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+    line.now.wall += 8 * HOUR;
+    assert!(withdrawn(&line.bind_with(Err(down()))), "after so long it is gone");
+}
+
+#[test]
+fn at_another_server_the_same_port_is_bound_and_the_first_failure_withdraws_it() {
+    let mut line = Timeline::announced(TERMS);
+    line.machine.move_to_server(true, line.now);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+    line.machine.move_to_server(true, line.now);
+    assert!(withdrawn(&line.bind_with(Err(down()))));
+    let left = line.waits();
+    line.pass(left);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+}
+
+#[test]
+fn a_server_without_port_forwarding_is_warned_of_once_and_tried_now_and_then() {
+    let told = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::NotHere { .. }));
+    let closed = || Setback::Closed { why: "refused".into() };
+    let mut line = Timeline::new(TERMS, None);
+    let effects = line.fail_to_sign(closed());
+    assert!(told(&effects));
+    line.pass(pause(&effects));
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let effects = line.fail_to_sign(closed());
+        assert!(!told(&effects));
+        longest = longest.max(pause(&effects));
+        line.pass(pause(&effects));
+    }
+    assert!(longest > 50 * MINUTE);
+    // As PIA said that there is none, any failure is taken for that.
+    line.machine.move_to_server(false, line.now);
+    assert!(told(&line.fail_to_sign(down())));
+}
+
+#[test]
+fn a_server_that_starts_again_is_not_one_without_port_forwarding() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(15 * MINUTE);
+    let effects = line.bind_with(Err(Setback::Closed { why: "refused".into() }));
+    assert!(matches!(effects[..], [Effect::Failing { .. }]), "{effects:?}");
+}
+
+#[test]
+fn the_loss_is_fatal_after_ten_minutes_and_said_once() {
+    let mut line = Timeline::announced(Terms { fatal: true, ..TERMS });
+    line.pass(15 * MINUTE);
+    let mut effects = Vec::new();
+    while !withdrawn(&effects) {
+        effects = line.bind_with(Err(down()));
+        line.pass(pause(&effects));
+    }
+    let lost = line.now.steady - pause(&effects);
+    while !fatal(&effects) {
+        effects = line.bind_with(Err(down()));
+        line.pass(pause(&effects));
+    }
+    assert_eq!(line.now.steady - pause(&effects) - lost, 10 * MINUTE);
+    for _ in 0..10 {
+        let effects = line.bind_with(Err(down()));
+        assert!(!fatal(&effects));
+        line.pass(pause(&effects));
+    }
+    line.bind();
+    line.machine.move_to_server(true, line.now);
+    assert!(!fatal(&line.bind_with(Err(down()))), "a new loss has its own grace");
+}
+
+#[test]
+fn a_night_of_sleep_or_a_jump_of_the_clock_is_no_ten_minutes_of_loss() {
+    let mut line = Timeline::new(Terms { fatal: true, ..TERMS }, None);
+    line.fail_to_sign(down());
+    line.now.wall += 9 * HOUR;
+    assert!(!fatal(&line.fail_to_sign(down())));
+}
+
+#[test]
+fn without_port_fatal_nothing_is() {
+    let mut line = Timeline::new(TERMS, None);
+    for _ in 0..200 {
+        let effects = line.fail_to_sign(down());
+        assert!(!fatal(&effects));
+        line.pass(pause(&effects));
+    }
+}

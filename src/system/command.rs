@@ -1,0 +1,338 @@
+//! Running other programs: `ip`, `wg`, `wg-quick`, `iptables-restore`, hooks.
+//!
+//! Every child leads a process group of its own, so that a stop ends it with all that it started. Secrets go in by
+//! standard input or a file, never as arguments, which anybody may read in `/proc`.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::stop::{Registration, Stop};
+
+/// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that a stop may take.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long output may still arrive after the child itself ended; a background child of its may hold the pipe forever.
+const DRAIN: Duration = Duration::from_millis(200);
+/// How much of a passed-on output is kept for the error message.
+const LAST_LINES: usize = 5;
+
+/// A program could not be run or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It is not there, or cannot be executed.
+    #[error("{program}: cannot be run: {source}")]
+    NotRun { program: String, source: io::Error },
+    /// It ended with a failure; `said` is the end of what it wrote to standard error.
+    #[error("{program}: {}{}", status_in_words(*.status), if .said.is_empty() { String::new() } else { format!(": {said}") })]
+    Failed { program: String, status: ExitStatus, said: String },
+    /// It was ended because a stop was asked for.
+    #[error("{program}: interrupted by a request to stop")]
+    Interrupted { program: String },
+}
+
+impl CommandError {
+    /// The same with other last words, where a caller knows better which of them tell something.
+    pub fn saying(self, said: String) -> Self {
+        match self {
+            Self::Failed { program, status, .. } => Self::Failed { program, status, said },
+            other => other,
+        }
+    }
+}
+
+/// The last line that says what is wrong: iptables goes on with where, and with how to get help.
+fn telling_line(said: &str) -> &str {
+    let is_further = |line: &&str| line.starts_with("Try `") || line.starts_with("Error occurred at line");
+    said.trim().lines().rev().find(|line| !is_further(line)).unwrap_or_default()
+}
+
+/// An exit status as people say it.
+pub fn status_in_words(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => match Signal::try_from(signal) {
+            Ok(signal) => format!("ended by {signal}"),
+            Err(_) => format!("ended by signal {signal}"),
+        },
+        (None, None) => status.to_string(),
+    }
+}
+
+/// A program with its arguments and surroundings, ready to be run.
+#[derive(Debug, Clone)]
+pub struct Command {
+    program: OsString,
+    arguments: Vec<OsString>,
+    input: Vec<u8>,
+    environment: Option<Vec<(OsString, OsString)>>,
+    variables: Vec<(OsString, OsString)>,
+    folder: Option<PathBuf>,
+}
+
+impl Command {
+    /// `program` is looked up in PATH unless it is a path.
+    pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            input: Vec::new(),
+            environment: None,
+            variables: Vec::new(),
+            folder: None,
+        }
+    }
+
+    /// What it reads from standard input; the place for secrets. Empty otherwise.
+    pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
+        self.input = input.into();
+        self
+    }
+
+    /// Replaces the whole environment.
+    pub fn environment(mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.environment = Some(environment.into_iter().collect());
+        self
+    }
+
+    /// Adds or replaces one variable of the environment.
+    pub fn variable(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// The folder it runs in; where there is no such folder, ours.
+    pub fn folder(mut self, folder: &Path) -> Self {
+        self.folder = folder.is_dir().then(|| folder.to_owned());
+        self
+    }
+
+    /// Runs it to the end and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// When it cannot be run, fails, or a stop is asked for meanwhile.
+    pub fn run(&self, stop: &Stop) -> Result<String, CommandError> {
+        log::debug!("[#] {self}");
+        let handle = self
+            .expression()
+            .stdin_bytes(self.input.clone())
+            .stdout_capture()
+            .stderr_capture()
+            .start()
+            .map_err(|source| self.not_run(source))?;
+        let group = ProcessGroup::watch(&handle.pids(), stop);
+        let output = handle.wait().map_err(|source| self.not_run(source))?;
+        drop(group);
+        let said = String::from_utf8_lossy(&output.stderr);
+        self.judge(output.status, telling_line(&said), stop)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs it to the end and hands each line that it writes, to either output, to `each_line` at once. It has ended
+    /// when the program itself has; what it left in the background keeps running, its output is still passed on.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; the message has the last lines of the output.
+    pub fn stream(&self, stop: &Stop, each_line: impl Fn(&str) + Send + 'static) -> Result<(), CommandError> {
+        log::debug!("[#] {self}");
+        let (reader, writer) = io::pipe().map_err(|source| self.not_run(source))?;
+        let writer_too = writer.try_clone().map_err(|source| self.not_run(source))?;
+        let handle = self
+            .expression()
+            .stdin_null()
+            .stdout_file(writer)
+            .stderr_file(writer_too)
+            .start()
+            .map_err(|source| self.not_run(source))?;
+        let group = ProcessGroup::watch(&handle.pids(), stop);
+        let (ended, output_ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let last = pass_on(reader, each_line);
+            // Nobody may be waiting any more.
+            let _ = ended.send(last);
+        });
+        let status = handle.wait().map_err(|source| self.not_run(source))?.status;
+        drop(group);
+        let last = output_ended.recv_timeout(DRAIN).unwrap_or_default();
+        self.judge(status, &last, stop)
+    }
+
+    /// Starts it, with our own outputs, and leaves it to itself: it may outlive us.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn leave_running(&self) -> Result<(), CommandError> {
+        log::debug!("[#] {self}");
+        self.expression().stdin_null().start().map(drop).map_err(|source| self.not_run(source))
+    }
+
+    fn expression(&self) -> duct::Expression {
+        let mut expression = duct::cmd(&self.program, &self.arguments).unchecked().before_spawn(|command| {
+            command.process_group(0);
+            Ok(())
+        });
+        if let Some(environment) = &self.environment {
+            let mut environment = environment.clone();
+            environment.extend(self.variables.iter().cloned());
+            expression = expression.full_env(environment);
+        } else {
+            for (name, value) in &self.variables {
+                expression = expression.env(name, value);
+            }
+        }
+        if let Some(folder) = &self.folder {
+            expression = expression.dir(folder);
+        }
+        expression
+    }
+
+    fn judge(&self, status: ExitStatus, said: &str, stop: &Stop) -> Result<(), CommandError> {
+        if status.success() {
+            return Ok(());
+        }
+        let program = self.name();
+        if stop.is_requested() {
+            return Err(CommandError::Interrupted { program });
+        }
+        Err(CommandError::Failed { program, status, said: said.to_owned() })
+    }
+
+    fn not_run(&self, source: io::Error) -> CommandError {
+        CommandError::NotRun { program: self.name(), source }
+    }
+
+    fn name(&self) -> String {
+        Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
+    }
+}
+
+/// As wg-quick prints its commands.
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.program.display())?;
+        for argument in &self.arguments {
+            write!(f, " {}", argument.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Passes each line on and returns the last ones joined, but for commands announced as wg-quick does.
+fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
+    let mut last = VecDeque::new();
+    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end_matches('\r');
+        each_line(line);
+        // What wg-quick undoes after a failure would hide the failure.
+        if !line.trim().is_empty() && !line.starts_with("[#]") {
+            last.push_back(line.trim().to_owned());
+        }
+        if last.len() > LAST_LINES {
+            last.pop_front();
+        }
+    }
+    Vec::from(last).join(" / ")
+}
+
+/// A running child with all its descendants; as long as this lives, a stop ends them.
+struct ProcessGroup {
+    _registration: Registration,
+    gone: Stop,
+}
+
+impl ProcessGroup {
+    fn watch(pids: &[u32], stop: &Stop) -> Self {
+        let gone = Stop::new();
+        let leaders: Vec<Pid> = pids.iter().filter_map(|pid| i32::try_from(*pid).ok()).map(Pid::from_raw).collect();
+        let ended = gone.clone();
+        let registration = stop.on_request(move || {
+            signal_all(&leaders, Signal::SIGTERM);
+            std::thread::spawn(move || {
+                if ended.pause(GRACE).is_ok() {
+                    signal_all(&leaders, Signal::SIGKILL);
+                }
+            });
+        });
+        Self { _registration: registration, gone }
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        self.gone.request();
+    }
+}
+
+fn signal_all(leaders: &[Pid], signal: Signal) {
+    for leader in leaders {
+        // It may have ended in this moment.
+        let _ = killpg(*leader, signal);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn iptables_help_is_not_what_is_wrong() {
+        let said = "iptables-restore: unable to initialize table 'filter'\nError occurred at line: 1\n\
+                    Try `iptables-restore -h' or 'iptables-restore --help' for more information.\n";
+        assert_eq!(telling_line(said), "iptables-restore: unable to initialize table 'filter'");
+        assert_eq!(telling_line(""), "");
+    }
+    use std::time::Instant;
+
+    fn bash(text: &str) -> Command {
+        Command::new("bash", ["-c", text])
+    }
+
+    #[test]
+    fn output_is_returned_and_input_is_given() {
+        assert_eq!(Command::new("cat", [""; 0]).input("secret").run(&Stop::new()).unwrap(), "secret");
+    }
+
+    #[test]
+    fn a_failure_names_program_status_and_last_line() {
+        let error = bash("echo first >&2; echo why >&2; exit 3").run(&Stop::new()).unwrap_err();
+        assert_eq!(error.to_string(), "bash: exit status 3: why");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Command::new("no-such-program", [""; 0]).run(&Stop::new()).unwrap_err();
+        assert!(error.to_string().starts_with("no-such-program: cannot be run: "), "{error}");
+    }
+
+    #[test]
+    fn a_stop_ends_the_whole_group_even_where_sigterm_is_ignored() {
+        let stop = Stop::new();
+        let requested = stop.clone();
+        let started = Instant::now();
+        let (line, lines) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            bash("trap '' TERM; echo ready; sleep 100 & wait; sleep 100").stream(&stop, move |text| {
+                line.send(text.to_owned()).unwrap();
+            })
+        });
+        assert_eq!(lines.recv().unwrap(), "ready");
+        requested.request();
+        assert!(matches!(thread.join().unwrap(), Err(CommandError::Interrupted { .. })));
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_child_left_in_the_background_holds_nothing_up() {
+        let started = Instant::now();
+        bash("sleep 30 & echo done").stream(&Stop::new(), |_| ()).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(5));
+    }
+}

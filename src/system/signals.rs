@@ -1,0 +1,33 @@
+//! Signals to the program: stop (SIGTERM, SIGINT, SIGQUIT) and reconnect (SIGHUP).
+
+use std::io;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::stop::Stop;
+
+/// From now on a stop signal makes the request `stop` and calls `on_stop`, and a SIGHUP calls `on_hangup`, on a thread
+/// of its own.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn watch(
+    stop: &Stop,
+    on_stop: impl Fn() + Send + 'static,
+    on_hangup: impl Fn() + Send + 'static,
+) -> io::Result<()> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
+    let stop = stop.clone();
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                on_hangup();
+            } else {
+                stop.request();
+                on_stop();
+            }
+        }
+    })?;
+    Ok(())
+}

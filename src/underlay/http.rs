@@ -1,0 +1,315 @@
+//! HTTPS requests to given addresses, by a chosen way, that a stop ends at once.
+//!
+//! The transport traits of ureq are outside its promise of stability; nothing else in the program uses them.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::{Agent, Body, Timeout, http};
+
+use super::http_error::{HttpError, HttpFailure};
+use super::socket::{self, Connection, SocketError, Via};
+use crate::system::stop::Stop;
+
+/// For all addresses of a host together, TLS included.
+const CONNECT: Duration = Duration::from_secs(15);
+/// No answer of the API comes near it.
+const LONGEST_BODY: u64 = 10 << 20;
+const HTTPS_PORT: u16 = 443;
+
+/// A host and how to reach it.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// For TLS and the `Host` header; never resolved.
+    pub name: String,
+    pub port: u16,
+    /// Tried in this order.
+    pub addresses: Vec<Ipv4Addr>,
+    pub via: Via,
+    /// Which certificates are good.
+    pub tls: Arc<ClientConfig>,
+}
+
+/// What is asked of a peer.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub path: &'a str,
+    pub query: &'a [(&'a str, &'a str)],
+    pub headers: &'a [(&'a str, &'a str)],
+    pub content: Content<'a>,
+    /// For the whole of it, from the connect to the last byte.
+    pub timeout: Duration,
+}
+
+/// What a request brings along.
+#[derive(Clone, Copy)]
+pub enum Content<'a> {
+    /// Nothing: a GET.
+    None,
+    /// A POST with no content.
+    Empty,
+    /// A POST of form fields.
+    Form(&'a [(&'a str, &'a str)]),
+    /// A POST of JSON text.
+    Json(&'a str),
+}
+
+/// It may hold a password.
+impl fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.method())
+    }
+}
+
+impl Content<'_> {
+    fn method(self) -> &'static str {
+        if matches!(self, Self::None) { "GET" } else { "POST" }
+    }
+}
+
+/// Any answer, whatever its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    /// From `Retry-After`, where it is given in seconds.
+    pub retry_after: Option<Duration>,
+    pub body: Vec<u8>,
+}
+
+/// Sends `request` to `peer` and reads the whole answer. Redirects are not followed, proxies not used, nothing retried.
+///
+/// # Errors
+/// When there is no whole answer; see [`HttpFailure`].
+pub fn send(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response, HttpError> {
+    let what = format!("{} {}{}", request.content.method(), peer.name, request.path);
+    let started = Instant::now();
+    let answer = exchange(peer, request, stop);
+    let milliseconds = started.elapsed().as_millis();
+    match answer {
+        Ok(response) => {
+            log::debug!("{what}: {} ({} bytes, {milliseconds} ms)", response.status, response.body.len());
+            Ok(response)
+        }
+        Err(error) => {
+            let failure = if stop.is_requested() { HttpFailure::Interrupted } else { HttpFailure::from(error) };
+            log::debug!("{what}: {failure} ({milliseconds} ms)");
+            Err(HttpError { host: peer.name.clone(), failure })
+        }
+    }
+}
+
+fn exchange(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response, ureq::Error> {
+    let agent = agent(peer, request.timeout, stop);
+    let port = if peer.port == HTTPS_PORT { String::new() } else { format!(":{}", peer.port) };
+    let url = format!("https://{}{port}{}", peer.name, request.path);
+    let query = request.query.iter().copied();
+    let mut response = match request.content {
+        Content::None => with_headers(agent.get(url), request).query_pairs(query).call(),
+        Content::Empty => with_headers(agent.post(url), request).query_pairs(query).send_empty(),
+        Content::Form(fields) => {
+            with_headers(agent.post(url), request).query_pairs(query).send_form(fields.iter().copied())
+        }
+        Content::Json(text) => {
+            with_headers(agent.post(url), request).query_pairs(query).content_type("application/json").send(text)
+        }
+    }?;
+    Ok(Response {
+        status: response.status().as_u16(),
+        retry_after: retry_after(&response),
+        body: response.body_mut().with_config().limit(LONGEST_BODY).read_to_vec()?,
+    })
+}
+
+fn with_headers<B>(mut builder: ureq::RequestBuilder<B>, request: &Request<'_>) -> ureq::RequestBuilder<B> {
+    for (name, value) in request.headers {
+        builder = builder.header(*name, *value);
+    }
+    builder
+}
+
+fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
+    let seconds = response.headers().get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// An agent for one request: what differs between requests is in its connector.
+fn agent(peer: &Peer, timeout: Duration, stop: &Stop) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(None)
+        .https_only(true)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_connections(0)
+        .timeout_connect(Some(CONNECT))
+        .timeout_global(Some(timeout))
+        .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
+        .build();
+    let connector = TlsConnector { peer: peer.clone(), stop: stop.clone() };
+    Agent::with_parts(config, connector, NoResolver)
+}
+
+/// The connector knows the addresses.
+#[derive(Debug)]
+struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut none = self.empty();
+        // ureq insists on one.
+        none.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        Ok(none)
+    }
+}
+
+#[derive(Debug)]
+struct TlsConnector {
+    peer: Peer,
+    stop: Stop,
+}
+
+impl Connector for TlsConnector {
+    type Out = TlsTransport;
+
+    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<TlsTransport>, ureq::Error> {
+        let deadline = Instant::now() + budget(details.timeout, CONNECT);
+        let connection = self.connect_to_any(deadline)?;
+        let name = ServerName::try_from(self.peer.name.clone())
+            .map_err(|_| HttpFailure::BadName(self.peer.name.clone()).into_error())?;
+        let mut tls = ClientConnection::new(Arc::clone(&self.peer.tls), name)
+            .map_err(|error| HttpFailure::from_tls(&error).into_error())?;
+        let mut timed = TimedStream { connection, deadline: Some(deadline) };
+        tls.complete_io(&mut timed).map_err(|error| HttpFailure::from_handshake(error).into_error())?;
+        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(TlsTransport { stream: StreamOwned::new(tls, timed), buffers }))
+    }
+}
+
+impl TlsConnector {
+    /// Each address gets its share of the time that is left, so that a silent one does not use it up.
+    fn connect_to_any(&self, deadline: Instant) -> Result<Connection, ureq::Error> {
+        let addresses = &self.peer.addresses;
+        let mut failure = HttpFailure::NoAddress;
+        for (index, address) in addresses.iter().enumerate() {
+            let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / untried;
+            match socket::connect(&self.peer.via, SocketAddrV4::new(*address, self.peer.port), share, &self.stop) {
+                Ok(connection) => return Ok(connection),
+                Err(SocketError::Interrupted) => return Err(HttpFailure::Interrupted.into_error()),
+                Err(error) => failure = HttpFailure::from_socket(error),
+            }
+        }
+        Err(failure.into_error())
+    }
+}
+
+fn budget(timeout: NextTimeout, most: Duration) -> Duration {
+    (*timeout.after).min(most)
+}
+
+/// A socket whose reads and writes end at a deadline. A stop shuts it down.
+struct TimedStream {
+    connection: Connection,
+    deadline: Option<Instant>,
+}
+
+impl TimedStream {
+    /// What a socket may be given as timeout: never zero.
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
+    }
+}
+
+/// A socket's timeout reads as "would block"; an interrupting signal is not the end.
+fn until_done(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match io() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            done => return done,
+        }
+    }
+}
+
+impl Read for TimedStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        until_done(|| {
+            self.connection.stream.set_read_timeout(self.left()?)?;
+            (&*self.connection.stream).read(buffer)
+        })
+    }
+}
+
+impl Write for TimedStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        until_done(|| {
+            self.connection.stream.set_write_timeout(self.left()?)?;
+            (&*self.connection.stream).write(bytes)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct TlsTransport {
+    stream: StreamOwned<ClientConnection, TimedStream>,
+    buffers: LazyBuffers,
+}
+
+impl fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsTransport").finish_non_exhaustive()
+    }
+}
+
+impl TlsTransport {
+    fn set_deadline(&mut self, timeout: NextTimeout) {
+        // An unlimited timeout is longer than the clock can count.
+        self.stream.sock.deadline = Instant::now().checked_add(*timeout.after);
+    }
+}
+
+fn failed(error: io::Error, reason: Timeout) -> ureq::Error {
+    if error.kind() == io::ErrorKind::TimedOut { ureq::Error::Timeout(reason) } else { error.into() }
+}
+
+impl Transport for TlsTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.set_deadline(timeout);
+        let output = self.buffers.output().get(..amount).unwrap_or_default();
+        self.stream.write_all(output).map_err(|error| failed(error, timeout.reason))
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.set_deadline(timeout);
+        let amount =
+            self.stream.read(self.buffers.input_append_buf()).map_err(|error| failed(error, timeout.reason))?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    /// Asked only of connections that are kept, and none is.
+    fn is_open(&mut self) -> bool {
+        false
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}

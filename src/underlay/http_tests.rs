@@ -1,0 +1,258 @@
+//! The client against small TLS servers on loopback: what it says of each failure, and how fast it stops.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use super::http::{Content, Peer, Request, Response, send};
+use super::http_error::{HttpError, HttpFailure};
+use super::socket::Via;
+use crate::system::stop::Stop;
+
+type ServerStream = StreamOwned<ServerConnection, TcpStream>;
+
+/// As prompt as an end of a request must be.
+const AT_ONCE: Duration = Duration::from_millis(50);
+const CERTIFIED: &str = "localhost";
+
+struct World {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+fn world() -> World {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = KeyPair::generate().unwrap();
+    let certificate: CertificateDer<'static> =
+        CertificateParams::new([CERTIFIED.to_owned()]).unwrap().self_signed(&key).unwrap().der().clone();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let client = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    World {
+        client: Arc::new(client.unwrap().with_root_certificates(roots).with_no_client_auth()),
+        server: Arc::new(server.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()),
+    }
+}
+
+impl World {
+    fn peer(&self, port: u16) -> Peer {
+        Peer {
+            name: CERTIFIED.into(),
+            port,
+            addresses: vec![Ipv4Addr::LOCALHOST],
+            via: Via::Routing,
+            tls: Arc::clone(&self.client),
+        }
+    }
+
+    /// A server that reads a request's head and leaves the rest to `answer`; it ends with the first connection.
+    fn serve(&self, answer: impl FnOnce(String, &mut ServerStream) + Send + 'static) -> Peer {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = self.peer(listener.local_addr().unwrap().port());
+        let config = Arc::clone(&self.server);
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+            let mut head = Vec::new();
+            let mut buffer = [0; 4096];
+            while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                match stream.read(&mut buffer) {
+                    Ok(length) if length > 0 => head.extend_from_slice(&buffer[..length]),
+                    _ => return,
+                }
+            }
+            answer(String::from_utf8(head).unwrap(), &mut stream);
+        });
+        peer
+    }
+
+    fn answering(&self, text: &'static str) -> Peer {
+        self.serve(move |_, stream| {
+            stream.write_all(text.as_bytes()).unwrap();
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        })
+    }
+}
+
+fn get(peer: &Peer, stop: &Stop) -> Result<Response, HttpError> {
+    request(peer, Content::None, Duration::from_secs(20), stop)
+}
+
+fn request(peer: &Peer, content: Content<'_>, timeout: Duration, stop: &Stop) -> Result<Response, HttpError> {
+    let query = [("pt", "a+b/c=&%")];
+    let headers = [("Authorization", "Token x")];
+    send(peer, &Request { path: "/path", query: &query, headers: &headers, content, timeout }, stop)
+}
+
+#[test]
+fn a_request_is_encoded_and_its_answer_read_whatever_its_status() {
+    let (sender, heads) = std::sync::mpsc::channel();
+    let peer = world().serve(move |head, stream| {
+        sender.send(head).unwrap();
+        stream.write_all(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno").unwrap();
+    });
+    let response = get(&peer, &Stop::new()).unwrap();
+    assert_eq!(response, Response { status: 429, retry_after: Some(Duration::from_secs(7)), body: b"no".to_vec() });
+    let head = heads.recv().unwrap().to_lowercase();
+    assert!(head.starts_with("get /path?pt=a%2bb%2fc%3d%26%25 http/1.1\r\n"), "{head}");
+    assert!(head.contains(&format!("\r\nhost: localhost:{}\r\n", peer.port)), "{head}");
+    assert!(head.contains("\r\nauthorization: token x\r\n"), "{head}");
+    assert!(head.contains("\r\naccept-encoding: gzip\r\n"), "{head}");
+}
+
+#[test]
+fn forms_are_percent_encoded() {
+    let (sender, requests) = std::sync::mpsc::channel();
+    let peer = world().serve(move |head, stream| {
+        let mut body = head.split_once("\r\n\r\n").unwrap().1.as_bytes().to_vec();
+        let mut buffer = [0; 100];
+        while !body.ends_with(b"end") {
+            let length = stream.read(&mut buffer).unwrap();
+            body.extend_from_slice(&buffer[..length]);
+        }
+        sender.send((head, String::from_utf8(body).unwrap())).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let fields = [("username", "p1"), ("password", "a&b+c%d\"e ünd"), ("last", "end")];
+    request(&peer, Content::Form(&fields), Duration::from_secs(20), &Stop::new()).unwrap();
+    let (head, body) = requests.recv().unwrap();
+    assert!(head.to_lowercase().contains("content-type: application/x-www-form-urlencoded"), "{head}");
+    let encoded = body.replace("%20", "+");
+    assert_eq!(encoded, "username=p1&password=a%26b%2Bc%25d%22e+%C3%BCnd&last=end");
+}
+
+#[test]
+fn a_compressed_answer_is_expanded() {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&[b'x'; 100_000]).unwrap();
+    let body = encoder.finish().unwrap();
+    let peer = world().serve(move |_, stream| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).unwrap();
+    });
+    assert_eq!(get(&peer, &Stop::new()).unwrap().body.len(), 100_000);
+}
+
+#[test]
+fn redirects_are_not_followed() {
+    let peer = world().answering("HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(get(&peer, &Stop::new()).unwrap().status, 302);
+}
+
+#[test]
+fn the_second_address_is_tried_when_the_first_refuses() {
+    let mut peer = world().answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    peer.addresses.insert(0, Ipv4Addr::new(127, 0, 0, 77));
+    assert_eq!(get(&peer, &Stop::new()).unwrap().status, 200);
+}
+
+#[test]
+fn failures_are_told_apart() {
+    let world = world();
+    let failure = |peer: &Peer| get(peer, &Stop::new()).unwrap_err().failure;
+
+    let cut = failure(&world.answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"));
+    assert!(matches!(cut, HttpFailure::Cut(_)), "{cut}");
+    let cut = failure(&world.answering(""));
+    assert!(matches!(cut, HttpFailure::Cut(_)), "{cut}");
+    let odd = failure(&world.answering("SSH-2.0-x\r\n\r\n"));
+    assert!(matches!(odd, HttpFailure::NotHttp(_)), "{odd}");
+
+    let mut misnamed = world.answering("");
+    misnamed.name = "zurich406".into();
+    let named = failure(&misnamed);
+    assert!(matches!(named, HttpFailure::WrongName(_)), "{named}");
+
+    let foreign = Peer { tls: Arc::clone(&self::world().client), ..world.answering("") };
+    let foreign = failure(&foreign);
+    assert!(matches!(foreign, HttpFailure::ForeignCertificate | HttpFailure::Tls(_)), "{foreign}");
+
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = world.peer(plain.local_addr().unwrap().port());
+    std::thread::spawn(move || plain.accept().unwrap().0.write_all(b"220 smtp ready\r\n").unwrap());
+    let plain = failure(&peer);
+    assert!(matches!(plain, HttpFailure::Tls(_)), "{plain}");
+
+    let none = failure(&Peer { addresses: vec![], ..world.peer(1) });
+    assert!(matches!(none, HttpFailure::NoAddress), "{none}");
+    let refused = failure(&world.peer(1));
+    assert_eq!(refused.io_kind(), Some(std::io::ErrorKind::ConnectionRefused));
+    assert!(refused.is_transient());
+}
+
+#[test]
+fn an_answer_without_end_is_too_large() {
+    let peer = world().serve(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
+        while stream.write_all(&[b'x'; 100_000]).is_ok() {}
+    });
+    let failure = get(&peer, &Stop::new()).unwrap_err().failure;
+    assert!(matches!(failure, HttpFailure::TooLarge), "{failure}");
+}
+
+#[test]
+fn the_whole_request_is_limited() {
+    let peer = world().serve(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n").unwrap();
+        while stream.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let started = Instant::now();
+    let failure = request(&peer, Content::None, Duration::from_millis(300), &Stop::new()).unwrap_err().failure;
+    assert!(matches!(failure, HttpFailure::TimedOut(_)), "{failure}");
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+/// Stops a request that has hung for a while, and returns how it ended.
+#[track_caller]
+fn assert_stops(peer: Peer) {
+    let stop = Stop::new();
+    let requested = stop.clone();
+    let thread = std::thread::spawn(move || (get(&peer, &stop).unwrap_err().failure, Instant::now()));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!thread.is_finished());
+    let asked = Instant::now();
+    requested.request();
+    let (failure, ended) = thread.join().unwrap();
+    assert!(matches!(failure, HttpFailure::Interrupted), "{failure}");
+    assert!(ended.duration_since(asked) < AT_ONCE, "{:?}", ended.duration_since(asked));
+}
+
+fn hang<T>(_kept: &mut T) {
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn a_stop_ends_a_connect() {
+    let (_listener, _queued, address) = super::socket::tests::silent_listener();
+    assert_stops(world().peer(address.port()));
+}
+
+#[test]
+fn a_stop_ends_a_handshake() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_stops(world().peer(listener.local_addr().unwrap().port()));
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_an_answer() {
+    assert_stops(world().serve(|_, stream| hang(stream)));
+}
+
+#[test]
+fn a_stop_ends_a_body() {
+    assert_stops(world().serve(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nabc").unwrap();
+        hang(stream);
+    }));
+}

@@ -1,0 +1,14 @@
+//! The network below the tunnel: its interfaces and name servers, and requests that go out untunnelled.
+
+mod dns_message;
+mod hosts_file;
+pub mod http;
+pub mod http_error;
+#[cfg(test)]
+mod http_tests;
+pub mod interfaces;
+pub mod name_servers;
+pub mod path_mtu;
+pub mod resolv_conf;
+pub mod resolver;
+pub mod socket;

@@ -1,0 +1,112 @@
+//! Taking `/etc/resolv.conf` over while the tunnel is up, and giving it back.
+//!
+//! In a container it is a bind mount: it can be written but not replaced. The former content stays in it as comments,
+//! so that a later life in the same pod, which finds our file and nothing else, still knows the original name servers.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use crate::system::files::{self, FileError};
+
+/// By this first line we know our own file.
+const HEADER: &str = "# Written by wireguard-pia: the VPN's name servers. The former content follows behind \"#| \".";
+const KEPT: &str = "#| ";
+
+/// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said before. To do it
+/// twice changes nothing.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(), FileError> {
+    let former = files::read_if_present(path)?.unwrap_or_default();
+    files::write_in_place(path, render(servers, search, &former).as_bytes())
+}
+
+/// Writes the former content back, if the file is ours; says whether it was.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub fn restore(path: &Path) -> Result<bool, FileError> {
+    let Some(text) = files::read_if_present(path)?.filter(|text| is_ours(text)) else { return Ok(false) };
+    files::write_in_place(path, original_of(&text).as_bytes())?;
+    Ok(true)
+}
+
+/// What the file at `path` said before we took it over, or says, if we have not. Empty where there is no file.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn original(path: &Path) -> Result<String, FileError> {
+    Ok(original_of(&files::read_if_present(path)?.unwrap_or_default()))
+}
+
+/// The former content kept in our own file; any other file is its own former content.
+pub fn original_of(text: &str) -> String {
+    if !is_ours(text) {
+        return text.to_owned();
+    }
+    let kept: Vec<&str> = text.split('\n').filter_map(|line| line.strip_prefix(KEPT)).collect();
+    kept.join("\n")
+}
+
+fn is_ours(text: &str) -> bool {
+    text.lines().next() == Some(HEADER)
+}
+
+fn render(servers: &[IpAddr], search: &[String], former: &str) -> String {
+    let mut lines = vec![HEADER.to_owned()];
+    lines.extend(servers.iter().map(|server| format!("nameserver {server}")));
+    if !search.is_empty() {
+        lines.push(format!("search {}", search.join(" ")));
+    }
+    lines.extend(original_of(former).split('\n').map(|line| format!("{KEPT}{line}")));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fs;
+
+    fn servers() -> Vec<IpAddr> {
+        vec!["10.0.0.243".parse().unwrap(), "10.0.0.242".parse().unwrap()]
+    }
+
+    #[test]
+    fn the_vpn_servers_are_named_and_the_former_are_comments() {
+        let text = render(&servers(), &["lan".into()], "nameserver 127.0.0.11\noptions ndots:0\n");
+        let active: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(active, ["nameserver 10.0.0.243", "nameserver 10.0.0.242", "search lan"]);
+        assert_eq!(original_of(&text), "nameserver 127.0.0.11\noptions ndots:0\n");
+    }
+
+    #[test]
+    fn the_file_is_written_in_place_and_restored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        fs::write(&path, "nameserver 9.9.9.9\n").unwrap();
+        take_over(&path, &servers(), &[]).unwrap();
+        take_over(&path, &servers(), &[]).unwrap();
+        assert_eq!(original(&path).unwrap(), "nameserver 9.9.9.9\n");
+        assert!(restore(&path).unwrap());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 9.9.9.9\n");
+        assert!(!restore(&path).unwrap());
+    }
+
+    #[test]
+    fn a_missing_file_was_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(original(&folder.path().join("resolv.conf")).unwrap(), "");
+    }
+
+    proptest! {
+        #[test]
+        fn any_content_comes_back_as_it_was(former in "(nameserver|#|\\||\r|\n|\\PC){0,60}") {
+            let once = render(&servers(), &[], &former);
+            let twice = render(&servers(), &["lan".to_owned()], &once);
+            prop_assert_eq!(original_of(&once), original_of(&former));
+            prop_assert_eq!(original_of(&twice), original_of(&former));
+        }
+    }
+}

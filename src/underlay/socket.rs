@@ -1,0 +1,206 @@
+//! Sockets that leave by a chosen way, and that a stop shuts down whatever they are doing.
+
+use std::io;
+use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use crate::system::stop::{Registration, Stop};
+
+/// The way a socket's packets leave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Via {
+    /// As the routing tables say: into the tunnel, once it is up.
+    #[default]
+    Routing,
+    /// Marked: past the tunnel, and through the kill switch where a rule names the destination.
+    Mark(u32),
+    /// By this interface, whatever the routing tables say.
+    Interface(String),
+}
+
+/// A socket could not be made or connected.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("socket with mark {mark:#x}: {source}: the container needs the capability NET_ADMIN")]
+    Mark { mark: u32, source: io::Error },
+    #[error("socket bound to the interface {interface}: {source}")]
+    Interface { interface: String, source: io::Error },
+    #[error("socket: {0}")]
+    NotMade(io::Error),
+    /// Refused, unreachable, no answer in time.
+    #[error("connecting to {address}: {source}")]
+    NotConnected { address: SocketAddrV4, source: io::Error },
+    #[error("interrupted by a request to stop")]
+    Interrupted,
+}
+
+/// A connected TCP socket that a stop shuts down: whatever is blocked on it then returns at once.
+pub struct Connection {
+    pub stream: Arc<TcpStream>,
+    _registration: Registration,
+}
+
+/// A UDP socket connected to one peer, which a stop shuts down likewise.
+pub struct Conversation {
+    pub socket: Arc<UdpSocket>,
+    _registration: Registration,
+}
+
+/// Connects to `address` within `timeout`.
+///
+/// # Errors
+/// Also when a stop is asked for meanwhile.
+pub fn connect(via: &Via, address: SocketAddrV4, timeout: Duration, stop: &Stop) -> Result<Connection, SocketError> {
+    let failed = |source| SocketError::NotConnected { address, source };
+    let stream: Arc<TcpStream> = Arc::new(make(via, Type::STREAM)?.into());
+    let registration = {
+        let stream = Arc::clone(&stream);
+        stop.on_request(move || {
+            // A socket that was not connected yet says so; it is looked after below.
+            let _ = stream.shutdown(Shutdown::Both);
+        })
+    };
+    stream.set_nonblocking(true).map_err(SocketError::NotMade)?;
+    match SockRef::from(&*stream).connect(&address.into()) {
+        Ok(()) => (),
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {
+            // A stop before this point found nothing to shut down, a later one wakes the wait.
+            if stop.is_requested() {
+                return Err(SocketError::Interrupted);
+            }
+            wait_until_connected(&stream, timeout, stop).map_err(failed)?;
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    if stop.is_requested() {
+        return Err(SocketError::Interrupted);
+    }
+    if let Some(error) = stream.take_error().map_err(failed)? {
+        return Err(failed(error));
+    }
+    stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
+    Ok(Connection { stream, _registration: registration })
+}
+
+/// A UDP socket that talks to `peer` alone.
+///
+/// # Errors
+/// When it cannot be made, or the peer is unreachable.
+pub fn converse(via: &Via, peer: SocketAddrV4, stop: &Stop) -> Result<Conversation, SocketError> {
+    let socket: UdpSocket = make(via, Type::DGRAM)?.into();
+    socket.connect(peer).map_err(|source| SocketError::NotConnected { address: peer, source })?;
+    let socket = Arc::new(socket);
+    let registration = {
+        let socket = Arc::clone(&socket);
+        stop.on_request(move || {
+            // Nothing more can be done about a failure.
+            let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
+        })
+    };
+    Ok(Conversation { socket, _registration: registration })
+}
+
+fn make(via: &Via, kind: Type) -> Result<Socket, SocketError> {
+    let socket = Socket::new(Domain::IPV4, kind, None).map_err(SocketError::NotMade)?;
+    match via {
+        Via::Routing => (),
+        Via::Mark(mark) => socket.set_mark(*mark).map_err(|source| SocketError::Mark { mark: *mark, source })?,
+        Via::Interface(interface) => socket
+            .bind_device(Some(interface.as_bytes()))
+            .map_err(|source| SocketError::Interface { interface: interface.clone(), source })?,
+    }
+    Ok(socket)
+}
+
+fn wait_until_connected(stream: &TcpStream, timeout: Duration, stop: &Stop) -> io::Result<()> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let milliseconds = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        let ready = poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)], milliseconds);
+        match ready {
+            Ok(0) if stop.is_requested() => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(nix::errno::Errno::EINTR) => (),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// A listener on loopback whose queue is full: further connects get no answer.
+    pub(crate) fn silent_listener() -> (TcpListener, Vec<TcpStream>, SocketAddrV4) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket_ipv4().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) = TcpStream::connect_timeout(&address.into(), Duration::from_millis(200)) {
+            queued.push(stream);
+        }
+        (socket.into(), queued, address)
+    }
+
+    #[test]
+    fn a_connect_without_an_answer_ends_at_the_timeout() {
+        let (_listener, _queued, address) = silent_listener();
+        let failure = connect(&Via::Routing, address, Duration::from_millis(50), &Stop::new()).err().unwrap();
+        let SocketError::NotConnected { source, .. } = failure else { panic!("{failure}") };
+        assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_stop_ends_a_connect_at_once() {
+        let (_listener, _queued, address) = silent_listener();
+        let stop = Stop::new();
+        let requested = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let failure = connect(&Via::Routing, address, Duration::from_secs(60), &stop).err();
+            (failure, Instant::now())
+        });
+        std::thread::sleep(Duration::from_millis(100));
+        let asked = Instant::now();
+        requested.request();
+        let (failure, ended) = thread.join().unwrap();
+        assert!(matches!(failure, Some(SocketError::Interrupted)));
+        assert!(ended.duration_since(asked) < Duration::from_millis(50));
+    }
+
+    #[test]
+    fn an_earlier_stop_ends_it_too() {
+        let (_listener, _queued, address) = silent_listener();
+        let stop = Stop::new();
+        stop.request();
+        let started = Instant::now();
+        assert!(matches!(
+            connect(&Via::Routing, address, Duration::from_secs(60), &stop),
+            Err(SocketError::Interrupted)
+        ));
+        assert!(started.elapsed() < Duration::from_millis(100));
+    }
+
+    #[test]
+    fn a_refusal_names_the_address() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let address = closed.parse().unwrap();
+        let failure = connect(&Via::Routing, address, Duration::from_secs(5), &Stop::new()).err().unwrap();
+        assert!(failure.to_string().starts_with(&format!("connecting to {closed}: Connection refused")), "{failure}");
+    }
+
+    #[test]
+    fn an_unknown_interface_is_named() {
+        let via = Via::Interface("nosuch0".into());
+        let failure = converse(&via, "127.0.0.1:53".parse().unwrap(), &Stop::new()).err().unwrap();
+        assert!(failure.to_string().contains("nosuch0"), "{failure}");
+    }
+}
