@@ -1,0 +1,300 @@
+//! Figures of the program, and of the image that it replaces, in the same world: run by `scripts/bench`.
+//!
+//! Every run has a world of its own. What is measured where: the time to ready from the program's exec to its line in
+//! the log; processor time as the kernel counts it for the whole container, an idle container's subtracted, until a
+//! second after ready; processes by strace, in a run of their own; the last leak by probers and a capture, too; a dead
+//! endpoint is one that is silenced, at equal settings, until a page comes through another one.
+
+#![allow(
+    clippy::exit,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "a panic is how a measurement fails"
+)]
+
+#[path = "../netns.rs"]
+mod netns;
+#[path = "../simulator/mod.rs"]
+mod simulator;
+#[path = "../world/mod.rs"]
+mod world;
+
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use nix::sys::resource::{UsageWho, getrusage};
+use world::{World, container::Container, probe::Probe, prober, recipe::Recipe, wait_until};
+
+const READY: &str = "WireGuard successfully started";
+const EXECUTED: &str = "executed at ";
+const SOON: Duration = Duration::from_secs(30);
+/// A dead endpoint takes the original minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What a hook says when a reconnect begins.
+const RECONNECTING: &str = "begins to reconnect";
+/// From ready until everything is set up and the program rests.
+const TO_REST: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    prober::become_one_if_asked_to();
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (runs, program, original) = match arguments.as_slice() {
+        [runs, program] => (runs, program, None),
+        [runs, program, original] => (runs, program, Some(PathBuf::from(original))),
+        _ => {
+            eprintln!("usage: bench RUNS PROGRAM [ORIGINAL]; scripts/bench prepares all of them");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Ok(runs @ 1..) = runs.parse() else {
+        eprintln!("bench: {runs}: not a number of runs");
+        return ExitCode::FAILURE;
+    };
+    let program = Path::new(program);
+    let ours = Subject { program, original: None };
+    let theirs = original.as_deref().map(|folder| Subject { program, original: Some(folder) });
+    let subjects: Vec<Subject<'_>> = [Some(ours), theirs].into_iter().flatten().collect();
+    // In turn, so that a slow minute of the machine is slow for both.
+    let mut figures = vec![Figures::default(); subjects.len()];
+    for run in 1..=runs {
+        for (subject, figures) in subjects.iter().zip(&mut figures) {
+            eprintln!("run {run} of {runs}: {}", subject.name());
+            subject.measure(figures);
+        }
+    }
+    for (subject, figures) in subjects.iter().zip(&figures) {
+        println!("{}", subject.name());
+        figures.print();
+    }
+    if let Ok(metadata) = fs::metadata(program) {
+        println!("wireguard-pia, the binary\n  {:24}{:9.2} MB", "size", megabytes(metadata.size()));
+    }
+    ExitCode::SUCCESS
+}
+
+/// What is measured.
+struct Subject<'a> {
+    program: &'a Path,
+    /// A folder with the original's `scripts` and the programs that it needs in `bin`.
+    original: Option<&'a Path>,
+}
+
+/// A value for each run.
+#[derive(Clone, Default)]
+struct Figures {
+    /// Seconds.
+    ready: Vec<f64>,
+    cpu: Vec<f64>,
+    last_leak: Vec<f64>,
+    processes: Vec<f64>,
+    executions: Vec<f64>,
+    detected: Vec<f64>,
+    recovered: Vec<f64>,
+    /// Megabytes.
+    memory: Vec<f64>,
+}
+
+impl Subject<'_> {
+    fn name(&self) -> &'static str {
+        if self.original.is_some() { "the original" } else { "wireguard-pia" }
+    }
+
+    fn measure(&self, figures: &mut Figures) {
+        let (ready, cpu) = self.time();
+        figures.ready.push(ready.as_secs_f64());
+        figures.cpu.push(cpu.as_secs_f64());
+        figures.last_leak.push(self.last_leak().as_secs_f64());
+        let (processes, executions) = self.processes();
+        figures.processes.push(count(processes));
+        figures.executions.push(count(executions));
+        figures.memory.push(self.memory());
+        let (detected, recovered) = self.recovery();
+        figures.detected.push(detected.as_secs_f64());
+        figures.recovered.extend(recovered.map(|recovered| recovered.as_secs_f64()));
+    }
+
+    /// From exec to ready, and the processor time of everything in the container.
+    fn time(&self) -> (Duration, Duration) {
+        let world = World::new();
+        let idle = self.recipe(&world, &["sleep", "100"]).start();
+        idle.wait_for_log(EXECUTED, SOON);
+        let idle = cpu_until_killed(&idle);
+        let container = self.recipe(&world, &self.words()).start();
+        let ready = container.wait_for_log(READY, SOON).at.saturating_duration_since(executed(&container));
+        thread::sleep(TO_REST);
+        (ready, cpu_until_killed(&container).saturating_sub(idle))
+    }
+
+    /// From exec to the last packet of others on the wire.
+    fn last_leak(&self) -> Duration {
+        let world = World::new();
+        let capture = world.capture();
+        let _prober = world.probe();
+        let container = self.recipe(&world, &self.words()).start();
+        container.wait_for_log(READY, SOON);
+        thread::sleep(TO_REST);
+        let leaks = capture.leaks(|packet| Probe::of(packet).is_none());
+        let executed = executed(&container);
+        leaks.last().map_or(Duration::ZERO, |last| last.at.saturating_duration_since(executed))
+    }
+
+    /// How many processes were forked, and how many programs executed, until the program rests.
+    fn processes(&self) -> (usize, usize) {
+        let world = World::new();
+        let strace = ["strace", "-D", "-f", "-qq", "-e", "trace=process", "-o", "/pia-shared/trace"];
+        let container = self.recipe(&world, &[&strace[..], &self.words()].concat()).start();
+        container.wait_for_log(READY, SOON);
+        let trace = at_rest(&container, "/pia-shared/trace");
+        let forks = ["clone(", "clone3(", "fork("];
+        let forked = |line: &&str| forks.iter().any(|call| line.contains(call)) && !line.contains("CLONE_THREAD");
+        let executed = |line: &&str| line.contains("execve(") && line.ends_with(" = 0");
+        (trace.lines().filter(forked).count(), trace.lines().filter(executed).count())
+    }
+
+    /// Of all processes but WireGuard's, at rest, with a port forwarded and the tunnel monitored.
+    fn memory(&self) -> f64 {
+        let world = World::new();
+        let recipe = self.recipe(&world, &self.words());
+        let container = recipe.env("PORT_FORWARDING", "1").env("RECONNECT", "1").start();
+        container.wait_for_log(READY, SOON);
+        thread::sleep(2 * TO_REST);
+        resident(container.pid())
+    }
+
+    /// From the silence of the endpoint to the start of the reconnect, and to a page through another server. The original
+    /// then needs a curl that chooses its name servers, which Debian's does not, so its recovery is not measured.
+    fn recovery(&self) -> (Duration, Option<Duration>) {
+        let world = World::new();
+        let container = self
+            .recipe(&world, &self.words())
+            .env("RECONNECT", "1")
+            .env("MONITOR_INTERVAL", "5")
+            .env("MONITOR_RETRIES", "3")
+            .env("PRE_RECONNECT", format!("echo {RECONNECTING}"))
+            .start();
+        container.wait_for_log(READY, SOON);
+        let seen = || world.address_seen_from(world.client());
+        wait_until("a page through the tunnel", SOON, || seen().is_some());
+        let address = seen();
+        let servers = world.pia.servers();
+        servers.iter().filter(|server| Some(server.address()) == address).for_each(|server| server.silence_endpoint());
+        let silenced = Instant::now();
+        let reconnecting = container.wait_for_log(RECONNECTING, PATIENCE).at;
+        let detected = reconnecting.saturating_duration_since(silenced);
+        if self.original.is_some() {
+            return (detected, None);
+        }
+        wait_until("a page through another server", PATIENCE, || seen().is_some());
+        (detected, Some(silenced.elapsed()))
+    }
+
+    fn words(&self) -> Vec<&'static str> {
+        if self.original.is_some() { vec!["/scripts/run"] } else { vec!["wireguard-pia", "run"] }
+    }
+
+    /// A container that says when it executes these words.
+    fn recipe(&self, world: &World, words: &[&str]) -> Recipe {
+        let script = format!("echo \"{EXECUTED}$EPOCHREALTIME\"; exec {}", words.join(" "));
+        let recipe = world.container(self.program).credentials().env("LOC", "swiss");
+        let recipe = recipe.command(["bash", "-c", &script]);
+        match self.original {
+            None => recipe,
+            Some(folder) => recipe
+                .env("PATH", format!("/original/bin:{}", world::recipe::PATH))
+                .bind(folder.join("scripts"), "/scripts")
+                .bind(folder, "/original"),
+        }
+    }
+}
+
+impl Figures {
+    fn print(&self) {
+        let milliseconds = |values: &[f64]| values.iter().map(|value| value * 1000.0).collect::<Vec<_>>();
+        print("ready", &milliseconds(&self.ready), "ms");
+        print("processor time", &milliseconds(&self.cpu), "ms");
+        print("last leak", &milliseconds(&self.last_leak), "ms");
+        print("processes forked", &self.processes, "");
+        print("programs executed", &self.executions, "");
+        print("dead endpoint detected", &self.detected, "s");
+        print("traffic flows again", &self.recovered, "s");
+        print("memory at rest", &self.memory, "MB");
+    }
+}
+
+/// Median, least and greatest.
+fn print(name: &str, values: &[f64], unit: &str) {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return };
+    let median = values[values.len() / 2];
+    println!("  {name:24}{median:9.1} {unit:3} ({least:.1} to {greatest:.1}, {} runs)", values.len());
+}
+
+/// When the container's program was executed.
+fn executed(container: &Container) -> Instant {
+    let line = container.wait_for_log(EXECUTED, SOON).text;
+    let time: f64 = line.trim_start_matches(EXECUTED).parse().expect("bash says the time in seconds");
+    let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs_f64(time));
+    Instant::now() - since.expect("time goes on")
+}
+
+/// A file's text once nothing is added to it any more: strace slows everything down.
+fn at_rest(container: &Container, path: &str) -> String {
+    let mut text = String::new();
+    loop {
+        thread::sleep(TO_REST);
+        let now = container.read(path).unwrap_or_default();
+        if now.len() == text.len() {
+            return now;
+        }
+        text = now;
+    }
+}
+
+/// Kills a container; its first process inherits the times of all others, and we inherit its.
+fn cpu_until_killed(container: &Container) -> Duration {
+    let used = || {
+        let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("every process has usage");
+        [usage.user_time(), usage.system_time()]
+            .iter()
+            .map(|time| Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0)))
+            .sum::<Duration>()
+    };
+    let before = used();
+    container.kill();
+    used().saturating_sub(before)
+}
+
+/// Megabytes that are resident for the processes in the PID namespace of this one, but WireGuard's.
+fn resident(pid: i32) -> f64 {
+    let place = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = place(&pid.to_string());
+    let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let members = pids.filter(|pid| pid.parse::<i32>().is_ok() && place(pid) == own);
+    let status = members.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
+    let ours = status.filter(|status| !status.starts_with("Name:\twireguard-go"));
+    let kilobytes = ours.filter_map(|status| {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
+    });
+    megabytes(kilobytes.sum::<u64>() * 1024)
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0
+}
+
+fn count(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

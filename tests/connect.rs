@@ -1,0 +1,431 @@
+//! The main job: from an empty container to a sealed tunnel and back.
+
+use std::{os::unix::fs::PermissionsExt, time::Duration};
+
+use crate::{
+    simulator::{
+        account::{PASSWORD, USER},
+        certificates::Cert,
+        faults::Api,
+        regions::Wireguard,
+    },
+    world::{World, builder::Kind, container::Container, recipe::Recipe},
+};
+
+/// The program under test.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");
+pub const UP: &str = "WireGuard successfully started";
+pub const SOON: Duration = Duration::from_secs(20);
+/// For what has to wait for a server that does not answer.
+pub const LATER: Duration = Duration::from_secs(60);
+
+/// A container with the right credentials that is to connect there.
+fn to(world: &World, locations: &str) -> Recipe {
+    world.container(PROGRAM).credentials().env("LOC", locations)
+}
+
+/// One that was given a token and no credentials.
+fn with_token(world: &World, locations: &str) -> Recipe {
+    world.container(PROGRAM).env("LOC", locations).file("/pia/.token", world.pia.issue_token())
+}
+
+/// The name of the server through which the container is seen.
+#[track_caller]
+fn server_in_use(world: &World) -> String {
+    let seen = world.address_seen_from(world.client()).expect("the page inside can be fetched");
+    let servers = world.pia.servers();
+    let server = servers.iter().find(|server| server.address() == seen);
+    server.map_or_else(|| format!("none, but {seen}"), |server| server.cn().to_owned())
+}
+
+/// The location to which the container gets a tunnel that carries.
+#[track_caller]
+fn location_reached(world: &World, container: &Container) -> String {
+    container.wait_for_log(UP, LATER);
+    world.pia.server(&server_in_use(world)).plan().location.clone()
+}
+
+// Names in certificates.
+
+#[test]
+fn connects_to_servers_with_a_name_in_san() {
+    let world = World::new();
+    let container = to(&world, "nl_amsterdam").start();
+    assert_eq!(location_reached(&world, &container), "nl_amsterdam");
+    assert!(container.stop().status.success());
+}
+
+#[test]
+fn connects_to_servers_with_a_name_in_the_subject_only() {
+    let world = World::new();
+    let container = to(&world, "swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert!(server_in_use(&world).starts_with("Server-"));
+}
+
+#[test]
+fn the_subject_does_not_matter_where_the_san_is_right() {
+    let world = World::builder().servers("austria", Kind::Stable, 1).build();
+    world.pia.servers()[0].certificate(Cert::SanRightCnWrong);
+    let container = to(&world, "austria").start();
+    assert_eq!(location_reached(&world, &container), "austria");
+}
+
+/// The next server is tried, and the first was not even told the key.
+#[track_caller]
+fn a_server_is_refused_that_shows(certificate: Cert, reason: &str) {
+    let world = World::builder().servers("austria", Kind::Stable, 1).servers("swiss", Kind::New, 1).build();
+    world.pia.servers_of("austria")[0].certificate(certificate);
+    let container = to(&world, "austria,swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    container.wait_for_log(&format!("austria: registering with austria447: {reason}"), SOON);
+    assert_eq!(world.pia.records().of(Api::AddKey).len(), 1);
+}
+
+#[test]
+fn a_wrong_san_is_refused_though_the_subject_is_right() {
+    a_server_is_refused_that_shows(Cert::SanWrongCnRight, "its certificate is for another server");
+}
+
+#[test]
+fn a_certificate_of_another_server_is_refused() {
+    a_server_is_refused_that_shows(Cert::WrongName, "its certificate is for another server");
+}
+
+#[test]
+fn a_subject_of_another_server_is_refused() {
+    a_server_is_refused_that_shows(Cert::WrongCn, "its certificate is for another server");
+}
+
+#[test]
+fn a_wildcard_as_subject_is_refused() {
+    a_server_is_refused_that_shows(Cert::WildcardCn, "its certificate is for another server");
+}
+
+#[test]
+fn two_subjects_are_refused() {
+    a_server_is_refused_that_shows(Cert::TwoCns, "its certificate is for another server");
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused() {
+    a_server_is_refused_that_shows(Cert::WrongCa, "its certificate is signed by an authority that is not trusted here");
+}
+
+#[test]
+fn an_expired_certificate_is_refused() {
+    a_server_is_refused_that_shows(Cert::Expired, "its certificate is not valid now (expired)");
+}
+
+// Locations and their servers.
+
+#[test]
+fn a_dead_first_location_is_passed_over() {
+    let world = World::new();
+    world.pia.list_dead_server("atlantis", "atlantis401");
+    let container = to(&world, "ATLANTIS Swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+#[test]
+fn every_server_of_a_location_is_tried() {
+    let world = World::builder().servers("swiss", Kind::New, 4).build();
+    world.pia.lists().servers_per_download(4);
+    let servers = world.pia.servers();
+    servers[..3].iter().for_each(|server| server.close_registration());
+    let container = to(&world, "swiss").start();
+    container.wait_for_log(UP, LATER);
+    assert_eq!(server_in_use(&world), servers[3].cn());
+}
+
+#[test]
+fn a_server_that_refuses_or_mixes_up_keys_is_passed_over() {
+    let world = World::builder().servers("austria", Kind::Stable, 2).servers("swiss", Kind::New, 1).build();
+    let servers = world.pia.servers();
+    servers[0].refuse_registration("Server is full");
+    servers[1].answer_with_wrong_key();
+    let container = to(&world, "austria,swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    container.wait_for_log("the server refused: ERROR: Server is full", SOON);
+    container.wait_for_log("the server registered another key than ours", SOON);
+}
+
+#[test]
+fn busy_servers_are_asked_again() {
+    let world = World::builder().servers("swiss", Kind::New, 2).build();
+    world.pia.fail_times(Api::AddKey, 503, 3);
+    let container = to(&world, "swiss").env("CURL_RETRY_DELAY", "1").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert_eq!(world.pia.records().of(Api::AddKey).len(), 4);
+}
+
+#[test]
+fn a_location_can_be_in_the_newer_list_only() {
+    let world = World::new();
+    world.pia.lists().edit("swiss", |region| region.only_v7 = true);
+    let container = to(&world, "swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+#[test]
+fn a_location_can_be_missing_from_one_download() {
+    let world = World::new();
+    world.pia.location_missing_from_next_list("swiss");
+    let container = to(&world, "swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+#[test]
+fn an_offline_location_is_passed_over() {
+    let world = World::new();
+    world.pia.location_offline("nl_amsterdam");
+    let container = to(&world, "nl_amsterdam,swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    container.wait_for_log("location nl_amsterdam: it is offline", SOON);
+}
+
+#[test]
+fn an_unknown_location_is_fatal_and_others_are_proposed() {
+    let world = World::new();
+    let container = to(&world, "swis").start();
+    container.wait_for_log("Fatal error: location swis: there is no such location: did you mean swiss", SOON);
+    container.wait_for_log("Waiting, sealed", SOON);
+    assert!(!container.logs().contains("Trying again"));
+    assert!(world.is_sealed());
+}
+
+#[test]
+fn an_unknown_location_beside_a_good_one_is_only_warned_of() {
+    let world = World::new();
+    let container = to(&world, "swis,swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    container.wait_for_log("Warning: location swis: there is no such location", SOON);
+}
+
+#[test]
+fn without_loc_the_locations_are_printed() {
+    let world = World::new();
+    world.pia.location_offline("nl_amsterdam");
+    world.pia.lists().edit("austria", |region| region.wireguard = Wireguard::Empty);
+    world.pia.lists().edit("spain", |region| region.wireguard = Wireguard::Missing);
+    let container = world.container(PROGRAM).start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    assert!(container.lines().iter().all(|line| !line.error));
+    let row = |id: &str| log.lines().find(|line| line.split_whitespace().next() == Some(id));
+    assert_eq!(row("swiss").map(|row| row.split_whitespace().nth(1)), Some(Some("yes")));
+    assert_eq!([row("nl_amsterdam"), row("austria"), row("spain")], [None; 3]);
+    assert_eq!(world.pia.login_attempts(), 0);
+}
+
+#[test]
+fn auto_is_the_nearest_location() {
+    let world = World::new();
+    world.pia.servers_of("swiss").iter().for_each(|server| server.slow_down());
+    let container = to(&world, "auto").start();
+    assert_eq!(location_reached(&world, &container), "nl_amsterdam");
+}
+
+#[test]
+fn auto_with_port_forwarding_is_the_nearest_location_that_has_it() {
+    let world = World::new();
+    world.pia.lists().edit("nl_amsterdam", |region| region.port_forward = false);
+    let container = to(&world, "auto").env("PORT_FORWARDING", "1").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+#[test]
+fn a_stable_address_is_looked_for_in_further_downloads() {
+    let world = World::builder().servers("swiss", Kind::New, 3).servers("swiss", Kind::Stable, 1).build();
+    // Each download names three of the four at random.
+    world.pia.lists().servers_per_download(3);
+    let container = to(&world, "swiss").env("STABLE_IP", "1").start();
+    container.wait_for_log(UP, SOON);
+    assert_eq!(server_in_use(&world), "swiss450");
+}
+
+#[test]
+fn where_no_server_keeps_its_address_other_locations_are_named() {
+    let world = World::new();
+    let container = to(&world, "swiss").env("STABLE_IP", "1").env("EXIT_ON_FATAL", "1").start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    let message = log.lines().find(|line| line.starts_with("Error: Fatal error: STABLE_IP=1")).expect("a message");
+    assert!(message.contains("for swiss; these locations have one: ") && message.contains("nl_amsterdam"), "{message}");
+    assert_eq!(world.pia.records().of(Api::List).len(), 6);
+}
+
+// The account.
+
+#[test]
+fn a_stored_token_needs_no_credentials() {
+    let world = World::new();
+    let container =
+        world.container(PROGRAM).env("LOC", "swiss").file("/pia/.token", world.pia.issue_token() + "\n").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert_eq!(world.pia.login_attempts(), 0);
+}
+
+#[test]
+fn a_refused_token_is_renewed_once() {
+    let world = World::new();
+    let container = to(&world, "swiss").file("/pia/.token", "stale").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert_eq!(world.pia.login_attempts(), 1);
+    let stored = container.read("/pia/.token").unwrap();
+    assert!(world.pia.account().knows(&stored), "{stored:?}");
+    let mode = container.path("/pia/.token").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn the_old_token_is_kept_until_there_is_a_new_one() {
+    let world = World::new();
+    world.pia.lock_out();
+    let container = to(&world, "swiss").file("/pia/.token", "stale").env("EXIT_ON_FATAL", "1").start();
+    assert_eq!(container.end().0, Some(1));
+    assert_eq!(container.read("/pia/.token").as_deref(), Some("stale"));
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn a_new_token_that_does_not_help_is_fatal() {
+    let world = World::new();
+    world.pia.servers().iter().for_each(|server| server.refuse_registration("Login failed!"));
+    let container = to(&world, "swiss").file("/pia/.token", "stale").env("EXIT_ON_FATAL", "1").start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("a new token did not help: check the account"), "{log}");
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn a_fresh_token_that_is_refused_costs_one_login() {
+    let world = World::new();
+    world.pia.servers().iter().for_each(|server| server.refuse_registration("Login failed!"));
+    let container = to(&world, "swiss").env("EXIT_ON_FATAL", "1").start();
+    assert_eq!(container.end().0, Some(1));
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn files_with_credentials_win_over_the_environment() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .env("USER", "nobody")
+        .env("PASS", "wrong")
+        .env("USER_FILE", "/pia/user")
+        .env("PASS_FILE", "/pia/password")
+        .file("/pia/user", format!("{USER}\n"))
+        .file("/pia/password", format!("{PASSWORD}\r\n"))
+        .start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+// Servers that are not chosen from the list.
+
+#[test]
+fn a_manual_server_needs_neither_list_nor_location() {
+    let world = World::new();
+    let server = &world.pia.servers_of("swiss")[1];
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("PIA_IP", server.address().to_string())
+        .env("PIA_CN", server.cn())
+        .env("PIA_PORT", "1337")
+        .env("LOC", "nowhere")
+        .start();
+    container.wait_for_log(UP, SOON);
+    assert_eq!(server_in_use(&world), server.cn());
+    assert!(world.pia.records().of(Api::List).is_empty());
+}
+
+#[test]
+fn a_dedicated_ip_is_registered_by_its_own_token() {
+    let world = World::new();
+    let server = &world.pia.servers_of("nl_amsterdam")[1];
+    let token = world.pia.dedicate(server);
+    let container = to(&world, "nowhere").env("PIA_DIP_TOKEN", token).start();
+    container.wait_for_log(UP, SOON);
+    assert_eq!(server_in_use(&world), server.cn());
+    let request = &world.pia.records().of(Api::AddKey)[0].request;
+    assert!(request.header("authorization").is_some_and(|header| header.starts_with("Basic ")));
+    assert_eq!(request.parameter("pt"), None);
+    assert!(world.pia.records().of(Api::List).is_empty());
+}
+
+#[test]
+fn a_dedicated_ip_renews_a_refused_token() {
+    let world = World::new();
+    let token = world.pia.dedicate(&world.pia.servers_of("swiss")[0]);
+    let container = to(&world, "").env("PIA_DIP_TOKEN", token).file("/pia/.token", "stale").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[track_caller]
+fn a_dedicated_ip_is_fatal_that_is(status: &str, message: &str) {
+    let world = World::new();
+    let token = world.pia.dedicate(&world.pia.servers()[0]);
+    world.pia.set_dedicated_ip_status(status);
+    let container = with_token(&world, "").env("PIA_DIP_TOKEN", token).env("EXIT_ON_FATAL", "1").start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains(message), "{log}");
+    assert_eq!(world.pia.records().of(Api::DedicatedIp).len(), 1);
+}
+
+#[test]
+fn an_expired_dedicated_ip_is_fatal() {
+    a_dedicated_ip_is_fatal_that_is("expired", "the dedicated IP has expired: renew it");
+}
+
+#[test]
+fn an_invalid_dedicated_ip_is_fatal() {
+    a_dedicated_ip_is_fatal_that_is("invalid", "check PIA_DIP_TOKEN");
+}
+
+// Meta servers.
+
+/// Neither PIA's hosts nor DNS are asked.
+#[track_caller]
+fn a_meta_server_replaces_the_hosts_of_the_api(port: &str) {
+    let world = World::new();
+    let meta = world.pia.servers_of("nl_amsterdam")[0].plan().clone();
+    let container = to(&world, "swiss")
+        .env("META_IP", meta.address.to_string())
+        .env("META_CN", &meta.meta_cn)
+        .env("META_PORT", port)
+        .start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    let asked = [Api::Token, Api::List].map(|api| world.pia.records().of(api)[0].host.clone());
+    assert_eq!(asked, [meta.meta_cn.clone(), meta.meta_cn]);
+    assert!(world.pia.records().questions().iter().all(|question| question.through.is_some()));
+}
+
+#[test]
+fn a_meta_server_on_port_443() {
+    a_meta_server_replaces_the_hosts_of_the_api("443");
+}
+
+#[test]
+fn a_meta_server_on_port_8080() {
+    a_meta_server_replaces_the_hosts_of_the_api("8080");
+}
+
+#[test]
+fn a_host_that_is_no_meta_server_any_more_is_called_so() {
+    let world = World::new();
+    let meta = world.pia.servers_of("swiss")[0].plan().clone();
+    let container = to(&world, "swiss")
+        .env("META_IP", meta.address.to_string())
+        .env("META_CN", meta.meta_cn)
+        .env("EXIT_ON_FATAL", "1")
+        .start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("this is no meta server, perhaps no longer"), "{log}");
+}

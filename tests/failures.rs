@@ -1,0 +1,361 @@
+//! What fails is said, with what to do about it; what may pass is tried again, what would lock the account is not.
+
+use std::{fs, process::Command, time::Duration};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    connect::{LATER, PROGRAM, SOON, UP},
+    inspect::{a_second, count, in_order},
+    simulator::faults::{Api, Fault},
+    world::{World, internet::Outage, recipe::Recipe},
+};
+
+const WAITING: &str = "Waiting, sealed, to be stopped";
+
+/// A container with the right credentials and a location, which is patient for a second only.
+fn container(world: &World) -> Recipe {
+    world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam").env("CURL_RETRY_DELAY", "1")
+}
+
+/// With `EXIT_ON_FATAL=1` it ends with status 1, sealed, and says this.
+#[track_caller]
+fn ends_saying(world: &World, recipe: Recipe, messages: &[&str]) {
+    let container = recipe.env("EXIT_ON_FATAL", "1").start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    let fatal = log.lines().find(|line| line.starts_with("Error: Fatal error: ")).expect("a fatal error");
+    messages.iter().for_each(|message| assert!(fatal.contains(message), "{message:?} is not in {fatal:?}"));
+    assert!(world.is_sealed());
+    assert!(world.elsewhere.all().is_empty());
+}
+
+// The account.
+
+/// One login, for good: more of them would lock the account, or keep it locked.
+#[track_caller]
+fn a_login_is_tried_once_that(fails: fn(&World), message: &str) {
+    let world = World::new();
+    fails(&world);
+    ends_saying(&world, container(&world), &["logging in with www.privateinternetaccess.com", message]);
+    assert_eq!(world.pia.login_attempts(), 1);
+
+    let container = container(&world).start();
+    container.wait_for_log(WAITING, SOON);
+    assert!(!container.logs().contains("Trying again"));
+    assert!(container.stop().status.success());
+    assert!(world.is_sealed());
+    assert_eq!(world.pia.login_attempts(), 2);
+}
+
+#[test]
+fn wrong_password() {
+    a_login_is_tried_once_that(|world| world.pia.refuse_login(), "check USER and PASS");
+}
+
+#[test]
+fn forbidden_by_a_web_page() {
+    a_login_is_tried_once_that(|world| world.pia.forbid_login(), "a web page came instead of an answer (HTTP 403)");
+}
+
+#[test]
+fn access_denied_in_plain_text() {
+    a_login_is_tried_once_that(|world| world.pia.deny_login(), "check USER and PASS");
+}
+
+#[test]
+fn locked_out() {
+    a_login_is_tried_once_that(|world| world.pia.lock_out(), "the account is locked out for some minutes");
+}
+
+#[test]
+fn subscription_over() {
+    a_login_is_tried_once_that(|world| world.pia.payment_required(), "the subscription is over (HTTP 402): renew it");
+}
+
+#[test]
+fn missing_credentials() {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).env("LOC", "swiss");
+    ends_saying(&world, recipe, &["set USER (or USER_FILE) and PASS (or PASS_FILE)"]);
+    assert!(world.pia.records().all().is_empty());
+}
+
+#[test]
+fn unreadable_file_with_the_password() {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).env("LOC", "swiss").env("USER", "p1").env("PASS_FILE", "/run/secrets/none");
+    ends_saying(&world, recipe, &["set PASS (or PASS_FILE)"]);
+    let container = container(&world).env("PASS_FILE", "/run/secrets/none").start();
+    container.wait_for_log("PASS_FILE=/run/secrets/none: cannot be read", SOON);
+    container.wait_for_log(UP, SOON);
+}
+
+// The fatal handling itself.
+
+#[test]
+fn the_fatal_script_runs_before_the_exit() {
+    let world = World::new();
+    world.pia.refuse_login();
+    let recipe = container(&world).env("FATAL_SCRIPT", "echo told $PWD; exit 3").env("EXIT_ON_FATAL", "1");
+    let (status, log) = recipe.start().end();
+    assert_eq!(status, Some(1));
+    assert!(in_order(
+        &log,
+        &["Fatal error: ", "[fatal-script] told /scripts", "The fatal-script hook failed (exit status 3)"]
+    ));
+}
+
+#[test]
+fn without_exit_on_fatal_the_container_stays_sealed_until_it_is_stopped() {
+    let world = World::new();
+    world.pia.refuse_login();
+    let recipe = container(&world).env("FATAL_SCRIPT", "echo told").env("POST_DOWN", "echo down");
+    let container = recipe.start();
+    container.wait_for_log(WAITING, SOON);
+    assert!(world.is_sealed());
+    let stopped = container.stop();
+    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
+    assert_eq!(count(&container.logs(), "[fatal-script] told"), 1);
+    assert_eq!(count(&container.logs(), "[post-down] down"), 1);
+}
+
+#[test]
+fn sighup_tries_again_at_once() {
+    let world = World::new();
+    world.pia.refuse_login();
+    let container = container(&world).start();
+    container.wait_for_log(WAITING, SOON);
+    world.pia.accept_login();
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(UP, SOON);
+}
+
+#[test]
+fn when_the_network_is_back_it_connects_by_itself() {
+    let world = World::new();
+    world.begin(Outage::Everything);
+    let container = container(&world).env("FATAL_SCRIPT", "echo told").start();
+    container.wait_for_log("Trying again in", LATER);
+    assert!(world.is_sealed());
+    world.end(Outage::Everything);
+    container.wait_for_log(UP, LATER);
+    assert_eq!(count(&container.logs(), "[fatal-script] told"), 1);
+}
+
+// An API that does not answer properly.
+
+#[test]
+fn trouble_at_the_login_that_passes() {
+    let world = World::new();
+    world.pia.fail_times(Api::Token, 502, 2);
+    let container = container(&world).start();
+    container.wait_for_log("trouble at the server (HTTP 502): again in 1s", SOON);
+    container.wait_for_log(UP, SOON);
+    assert_eq!(world.pia.login_attempts(), 3);
+}
+
+#[test]
+fn trouble_at_the_list_that_passes() {
+    let world = World::new();
+    world.pia.fail_times(Api::List, 503, 2);
+    let container = container(&world).start();
+    container.wait_for_log(UP, SOON);
+    assert_eq!(world.pia.records().of(Api::List).len(), 3);
+}
+
+#[test]
+fn trouble_that_does_not_pass_ends_with_the_number_of_tries() {
+    let world = World::new();
+    world.pia.fail_times(Api::List, 500, 99);
+    ends_saying(&world, container(&world).env("CURL_RETRY", "2"), &["trouble at the server (HTTP 500)", "(3 tries)"]);
+}
+
+#[test]
+fn too_many_requests_are_followed_by_the_pause_that_was_asked_for() {
+    let world = World::new();
+    world.pia.rate_limit(Duration::from_secs(3));
+    let container = container(&world).start();
+    container.wait_for_log("too many requests (HTTP 429), not again for 3s", SOON);
+    world.pia.accept_login();
+    container.wait_for_log(UP, SOON);
+    let logins = world.pia.records().of(Api::Token);
+    assert!(logins[1].at.duration_since(logins[0].at) >= Duration::from_secs(3));
+}
+
+#[test]
+fn a_longer_pause_than_curl_max_time_is_kept_too() {
+    let world = World::new();
+    world.pia.rate_limit(Duration::from_secs(600));
+    let container = container(&world).start();
+    container.wait_for_log("Trying again in 600 s", SOON);
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn a_web_page_instead_of_a_token() {
+    let world = World::new();
+    world.pia.answer_html();
+    ends_saying(&world, container(&world), &["a web page came instead of an answer (HTTP 200)"]);
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn malformed_answers() {
+    for (api, message) in [
+        (Api::Token, "the answer makes no sense"),
+        (Api::List, "the server list cannot be used"),
+        (Api::AddKey, "no server could be registered at. Tried nl_amsterdam"),
+    ] {
+        let world = World::new();
+        world.pia.malformed(api);
+        ends_saying(&world, container(&world), &[message]);
+    }
+}
+
+#[test]
+fn answers_that_are_cut_off_are_asked_for_again() {
+    for api in [Api::Token, Api::List] {
+        let world = World::new();
+        world.pia.cut_body(api);
+        let container = container(&world).start();
+        container.wait_for_log("the connection was cut", SOON);
+        world.pia.heal(api);
+        container.wait_for_log(UP, SOON);
+    }
+}
+
+// The server list.
+
+#[test]
+fn no_list_and_none_stored() {
+    let world = World::new();
+    world.begin(Outage::List);
+    let recipe = container(&world).env("CURL_RETRY", "0").env("CURL_MAX_TIME", "3");
+    ends_saying(&world, recipe, &["fetching the server list with serverlist.piaservers.net"]);
+}
+
+#[test]
+fn the_stored_list_serves_while_its_host_is_down() {
+    let world = World::new();
+    let mut container = container(&world).start();
+    container.wait_for_log(UP, SOON);
+    container.stop();
+    world.begin(Outage::List);
+    container.restart();
+    container.wait_for_log("using the stored server list", LATER);
+    container.wait_for_log(UP, SOON);
+}
+
+#[test]
+fn a_stored_list_that_was_tampered_with_is_not_used() {
+    let world = World::new();
+    let mut container = container(&world).env("EXIT_ON_FATAL", "1").env("CURL_RETRY", "0").start();
+    container.wait_for_log(UP, SOON);
+    container.stop();
+    let list = container.read("/pia/servers.json").expect("a stored list");
+    fs::write(container.path("/pia/servers.json"), list.replacen("amsterdam44", "amsterdam66", 1)).unwrap();
+    world.pia.fail(Api::List, Fault::Status(503, 99));
+    container.restart();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("stored server list, /pia/servers.json: ") && log.contains("it is not used"), "{log}");
+    assert_eq!(world.pia.records().registrations().len(), 1);
+}
+
+#[test]
+fn a_list_with_a_bad_signature_is_neither_used_nor_stored() {
+    let world = World::new();
+    world.pia.bad_list_signature();
+    ends_saying(&world, container(&world), &["the server list cannot be used", "signature"]);
+    assert!(world.pia.records().registrations().is_empty());
+}
+
+#[test]
+fn a_bad_signature_is_fatal_though_a_good_list_is_stored() {
+    let world = World::new();
+    let mut container = container(&world).env("EXIT_ON_FATAL", "1").start();
+    container.wait_for_log(UP, SOON);
+    container.stop();
+    let stored = container.read("/pia/servers.json");
+    world.pia.bad_list_signature();
+    container.restart();
+    assert_eq!(container.end().0, Some(1));
+    assert_eq!(container.read("/pia/servers.json"), stored);
+}
+
+// The network and the machine.
+
+#[test]
+fn silent_name_servers() {
+    let world = World::new();
+    world.begin(Outage::DnsSilent);
+    ends_saying(&world, container(&world), &["resolving www.privateinternetaccess.com", "check the container's DNS"]);
+}
+
+#[test]
+fn name_servers_that_refuse() {
+    let world = World::new();
+    world.begin(Outage::DnsRefuses);
+    ends_saying(&world, container(&world), &["resolving www.privateinternetaccess.com", "check the container's DNS"]);
+}
+
+#[test]
+fn a_second_name_server_serves_while_the_first_is_silent() {
+    let world = World::new();
+    let container = container(&world).resolv_conf("nameserver 198.19.0.1\nnameserver 203.0.113.54\n").start();
+    container.wait_for_log(UP, SOON);
+}
+
+#[test]
+fn no_server_can_be_reached() {
+    let world = World::new();
+    let servers = world.pia.servers_of("nl_amsterdam");
+    servers.iter().for_each(|server| server.close_registration());
+    let names = [servers[0].cn(), servers[1].cn(), "add other locations to LOC"];
+    ends_saying(&world, container(&world), &names);
+}
+
+#[test]
+fn without_net_admin_nothing_is_tried() {
+    let world = World::new();
+    let (status, log) = container(&world).cap_drop("net_admin").env("EXIT_ON_FATAL", "1").start().end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("Fatal error: the capability NET_ADMIN is missing") && log.contains("cap_add: [NET_ADMIN]"));
+    assert!(world.pia.records().all().is_empty());
+
+    let container = container(&world).cap_drop("net_admin").env("PRE_DOWN", "echo down").start();
+    container.wait_for_log("Waiting to be stopped", SOON);
+    assert!(container.stop().status.success());
+    assert!(!container.logs().contains("[pre-down]"));
+    assert!(!container.logs().contains("sealed"), "it cannot know that");
+}
+
+/// With WireGuard in the kernel there is no need for it.
+#[test]
+fn without_a_tun_device() {
+    let world = World::new();
+    let recipe = container(&world).without_tun();
+    let mut probe = Command::new("ip");
+    let probe = world.lan().output(probe.args("link add probe type wireguard".split(' '))).unwrap();
+    if probe.status.success() {
+        recipe.start().wait_for_log(UP, SOON);
+    } else {
+        ends_saying(&world, recipe, &["add `devices: [/dev/net/tun:/dev/net/tun]`"]);
+    }
+}
+
+#[test]
+fn what_wg_quick_did_before_it_failed_is_undone() {
+    let world = World::new();
+    let broken = "#!/bin/bash\n[[ $1 != setconf ]] || { echo broken >&2; exit 1; }\nexec /usr/local/bin/wg \"$@\"\n";
+    let recipe = container(&world).bind("/usr/bin/wg", "/usr/local/bin/wg").script("/usr/bin/wg", broken);
+    let container = recipe.env("EXIT_ON_FATAL", "1").start();
+    let (status, log) = container.end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("Fatal error: bringing up wg0: wg-quick: exit status 1: "), "{log}");
+    assert!(log.contains(" / broken; see the lines of wg-quick above"), "{log}");
+    assert!(!world.look("ip link").contains("wg0"));
+    assert!(!container.read("/etc/resolv.conf").unwrap().contains("10.0.0.243"));
+    assert!(world.is_sealed());
+}

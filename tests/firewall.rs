@@ -1,0 +1,309 @@
+//! The firewall on kernels of all kinds, and beside what others do with it.
+
+use std::process::Command;
+
+use crate::{
+    connect::{PROGRAM, SOON, UP},
+    netns::Namespace,
+    network::{listen, reaches, start},
+    simulator::server::TUNNEL_DNS,
+    world::{
+        World,
+        container::Container,
+        docker_dns::Docker,
+        network::{CLIENT, GATEWAY, LAN},
+        recipe::Recipe,
+    },
+};
+
+const BACKENDS: [&str; 2] = ["nft", "legacy"];
+
+// With and without.
+
+#[test]
+fn without_the_firewall_there_are_no_rules_of_ours_and_a_warning() {
+    let world = World::new();
+    let container = start(life(&world).env("FIREWALL", "0"));
+    container.wait_for_log("FIREWALL=0: there is no kill switch", SOON);
+    assert!(policies(&world, "nft").iter().all(|policy| policy.ends_with("ACCEPT")));
+    assert!(!container.logs().contains("Kill switch closed"));
+    carries(&world, &container);
+    container.stop();
+    // Nothing keeps it from leaving now.
+    let (_lan, port) = listen(world.lan());
+    assert!(reaches(world.client(), (LAN, port)));
+}
+
+#[test]
+fn the_policies_drop_from_the_start_to_after_the_stop() {
+    let world = World::new();
+    let container = start(life(&world));
+    let dropping = ["-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT DROP"];
+    assert_eq!(policies(&world, "nft"), [dropping, dropping].concat());
+    container.stop();
+    assert_eq!(policies(&world, "nft"), [dropping, dropping].concat());
+}
+
+// The backends.
+
+#[test]
+fn nftables_1_is_nf_tables_for_the_program_its_hooks_and_the_user() {
+    let world = World::new();
+    let container = start(life(&world).env("NFTABLES", "1").env("POST_UP", "iptables --version"));
+    expect_backend(&world, &container, "nf_tables");
+}
+
+#[test]
+fn nftables_0_is_legacy_for_the_program_its_hooks_and_the_user() {
+    let world = World::new();
+    let container = start(life(&world).env("NFTABLES", "0").env("POST_UP", "iptables --version"));
+    expect_backend(&world, &container, "legacy");
+}
+
+#[test]
+fn nf_tables_is_the_default() {
+    let world = World::new();
+    let container = start(life(&world).env("POST_UP", "iptables --version"));
+    expect_backend(&world, &container, "nf_tables");
+}
+
+#[test]
+fn a_kernel_without_nf_tables_gets_legacy() {
+    let world = World::new();
+    let container = start(without_nf_tables(life(&world)).env("POST_UP", "iptables --version"));
+    expect_backend(&world, &container, "legacy");
+}
+
+#[test]
+fn nftables_1_on_a_kernel_without_it_is_fatal_and_says_what_to_do() {
+    let world = World::new();
+    let container = without_nf_tables(life(&world)).env("NFTABLES", "1").env("EXIT_ON_FATAL", "1").start();
+    assert_eq!(container.wait(SOON).code(), Some(1));
+    let line = container.wait_for_log("Fatal error", SOON).text;
+    assert!(line.contains("no rules can be set") && line.contains("modprobe"), "{line}");
+}
+
+#[test]
+fn an_image_with_legacy_alone_is_good_enough() {
+    let world = World::new();
+    let mut recipe = life(&world).without("/usr/sbin/xtables-nft-multi");
+    for name in ["iptables", "iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save"] {
+        recipe = recipe.without(format!("/usr/sbin/{}", name.replacen("tables", "tables-nft", 1)));
+    }
+    let container = start(recipe.env("POST_UP", "iptables --version"));
+    expect_backend(&world, &container, "legacy");
+}
+
+#[test]
+fn changing_the_backend_in_a_used_network_leaves_no_rule_of_the_former() {
+    let world = World::new();
+    let mut container = start(life(&world).env("NFTABLES", "0"));
+    for (choice, now, former) in [("1", "nft", "legacy"), ("0", "legacy", "nft"), ("1", "nft", "legacy")] {
+        container.kill();
+        container.set_env("NFTABLES", choice);
+        container.restart();
+        container.wait_for_log(UP, SOON);
+        assert!(policies(&world, now).iter().all(|policy| policy.ends_with("DROP")), "{now}");
+        assert!(policies(&world, former).iter().all(|policy| policy.ends_with("ACCEPT")), "{former}");
+        assert!(!saved(&world, former).contains("PIA"), "{}", saved(&world, former));
+        carries(&world, &container);
+    }
+}
+
+// What a kernel may lack.
+
+#[test]
+fn a_rule_of_wg_quick_that_the_kernel_refuses_is_fatal_with_advice() {
+    let world = World::new();
+    let container = lacking(life(&world), "addrtype").env("EXIT_ON_FATAL", "1").start();
+    assert_eq!(container.wait(SOON).code(), Some(1));
+    let line = container.wait_for_log("Fatal error", SOON).text;
+    assert!(line.contains("ALLOW_MISSING_IPTABLES_RULES=1"), "{line}");
+    assert_eq!(output(world.client(), "ip", &["-o", "link", "show", "type", "tun"]), "");
+}
+
+#[test]
+fn with_the_users_leave_such_a_rule_is_skipped_with_a_warning() {
+    let world = World::new();
+    let container = start(lacking(life(&world), "addrtype").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
+    assert!(container.logs().contains("skipped, as ALLOW_MISSING_IPTABLES_RULES=1"), "{}", container.logs());
+    carries(&world, &container);
+    // The others are there.
+    assert!(saved(&world, "nft").contains("--restore-mark"));
+}
+
+#[test]
+fn a_kernel_that_cannot_match_marks_gets_rules_by_destination_and_a_warning() {
+    let world = World::new();
+    let container = start(lacking(life(&world), "mark").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
+    let log = container.logs();
+    assert!(log.contains("the kernel has no xt_mark") && log.contains("modprobe xt_mark"), "{log}");
+    carries(&world, &container);
+}
+
+#[test]
+fn a_container_that_has_nft_is_no_other() {
+    let world = World::new();
+    let mut container = start(life(&world).with_nft());
+    carries(&world, &container);
+    assert!(nft_tables(&world).contains("wg-quick-wg0"));
+    container.kill();
+    container.restart();
+    container.wait_for_log(UP, SOON);
+    carries(&world, &container);
+    container.stop();
+    assert!(!nft_tables(&world).contains("wg-quick-wg0"));
+}
+
+#[test]
+fn nftables_0_keeps_wg_quick_from_nft() {
+    let world = World::new();
+    let container = start(life(&world).with_nft().env("NFTABLES", "0"));
+    carries(&world, &container);
+    assert!(!nft_tables(&world).contains("wg-quick-wg0"));
+    assert!(saved(&world, "legacy").contains("wg-quick(8) rule for wg0"));
+}
+
+// Beside others.
+
+#[test]
+fn rules_that_users_append_after_the_start_fit_and_survive_the_stop() {
+    let world = World::new();
+    let hook = format!(
+        "ip route add {LAN} via {GATEWAY}; iptables -A OUTPUT -d {LAN} -j ACCEPT; iptables -I INPUT -s {LAN} -j ACCEPT"
+    );
+    let container = start(life(&world).env("POST_UP", hook + "; echo done"));
+    container.wait_for_log("done", SOON);
+    let (_lan, port) = listen(world.lan());
+    let (_inside, open) = listen(world.client());
+    assert!(reaches(world.client(), (LAN, port)) && reaches(world.lan(), (CLIENT, open)));
+    container.stop();
+    assert!(reaches(world.client(), (LAN, port)) && reaches(world.lan(), (CLIENT, open)));
+}
+
+#[test]
+fn rules_that_users_add_before_the_start_survive_every_load() {
+    let world = World::new();
+    let hook = format!("iptables -I OUTPUT -d {LAN} -j ACCEPT; iptables -t nat -A POSTROUTING -d {LAN} -j MASQUERADE");
+    let container = start(life(&world).env("PRE_UP", hook));
+    let ours = |text: String| text.lines().filter(|line| line.contains(&LAN.to_string())).count();
+    assert_eq!(ours(saved(&world, "nft")), 2, "{}", saved(&world, "nft"));
+    container.stop();
+    assert_eq!(ours(saved(&world, "nft")), 2, "{}", saved(&world, "nft"));
+}
+
+#[test]
+fn dockers_chains_stay_as_they_are() {
+    let world = World::new();
+    let resolv_conf = world.docker_dns(Docker::AsksFromHost);
+    let chains = || -> Vec<String> {
+        let text = saved(&world, "nft");
+        text.lines().filter(|line| line.contains("DOCKER")).map(str::to_owned).collect()
+    };
+    let before = chains();
+    let container = start(life(&world).resolv_conf(resolv_conf).env("PORT_FORWARDING", "1"));
+    assert_eq!(chains(), before);
+    container.stop();
+    assert_eq!(chains(), before);
+    assert_eq!(before.len(), 8);
+}
+
+// Strict reverse path filtering.
+
+#[test]
+fn strict_reverse_path_filtering_works_with_src_valid_mark() {
+    let strict = World::builder().sysctl("net/ipv4/conf/all/rp_filter", "1");
+    let world = strict.sysctl("net/ipv4/conf/all/src_valid_mark", "1").build();
+    let container = start(life(&world));
+    carries(&world, &container);
+    assert!(!container.logs().contains("rp_filter"));
+}
+
+#[test]
+fn strict_reverse_path_filtering_without_src_valid_mark_is_warned_of() {
+    let strict = World::builder().sysctl("net/ipv4/conf/all/rp_filter", "1");
+    let world = strict.sysctl("net/ipv4/conf/all/src_valid_mark", "0").build();
+    let container = life(&world).start();
+    let line = container.wait_for_log("rp_filter is strict", SOON).text;
+    assert!(line.contains("net.ipv4.conf.all.src_valid_mark=1"), "{line}");
+}
+
+fn life(world: &World) -> Recipe {
+    let path = "/run/wireguard-pia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    world.container(PROGRAM).credentials().env("LOC", "swiss").env("PATH", path)
+}
+
+/// The tunnel carries, and the names are looked up in it.
+#[track_caller]
+fn carries(world: &World, container: &Container) {
+    let seen = world.address_seen_from(world.client());
+    let servers = world.pia.servers_of("swiss");
+    assert!(servers.iter().any(|server| Some(server.address()) == seen), "{seen:?}\n{}", container.logs());
+    assert!(reaches(world.client(), (TUNNEL_DNS[0], 53)));
+}
+
+/// The log names the backend, hooks and `docker exec` have its programs, the other backend holds nothing.
+#[track_caller]
+fn expect_backend(world: &World, container: &Container, name: &str) {
+    let (this, other) = if name == "legacy" { ("legacy", "nft") } else { ("nft", "legacy") };
+    assert!(container.logs().contains(&format!("iptables backend: {name}")), "{}", container.logs());
+    let line = container.wait_for_log("[post-up] iptables v", SOON).text;
+    assert!(line.ends_with(&format!("({name})")), "{line}");
+    let version = container.shell("iptables --version");
+    assert!(version.trim().ends_with(&format!("({name})")), "{version}");
+    assert!(saved(world, this).contains("PIA_OUTPUT") && saved(world, this).contains("wg-quick(8) rule for wg0"));
+    assert!(!saved(world, other).contains("PIA") && !saved(world, other).contains("wg-quick"));
+    carries(world, container);
+}
+
+/// The programs of nf_tables fail as they do where the kernel has none.
+fn without_nf_tables(mut recipe: Recipe) -> Recipe {
+    for name in ["iptables-nft", "iptables-nft-restore", "iptables-nft-save", "ip6tables-nft", "ip6tables-nft-restore"]
+    {
+        let script =
+            "#!/bin/sh\necho \"${0##*/}: Could not fetch rule set generation id: Invalid argument\" >&2\nexit 4\n";
+        recipe = recipe.script(format!("/usr/local/sbin/{name}"), script);
+    }
+    recipe
+}
+
+/// The kernel refuses rules that use this match, with both backends.
+fn lacking(mut recipe: Recipe, name: &str) -> Recipe {
+    for program in ["iptables-restore", "iptables-nft-restore", "iptables-legacy-restore"] {
+        let script = format!(
+            "#!/bin/bash\nrules=$(cat)\nif [[ $rules == *'-m {name} '* ]]; then\n\
+             echo '{program}: Extension {name} revision 0 not supported, missing kernel module?' >&2\nexit 2\nfi\n\
+             exec /usr/sbin/{program} \"$@\" <<<\"$rules\"\n"
+        );
+        recipe = recipe.script(format!("/usr/local/sbin/{program}"), script);
+    }
+    recipe
+}
+
+/// `-P` of the filter table, IPv4 and then IPv6.
+fn policies(world: &World, backend: &str) -> Vec<String> {
+    let of = |program: String| -> Vec<String> {
+        let text = output(world.client(), &program, &["-S"]);
+        text.lines().filter(|line| line.starts_with("-P")).map(str::to_owned).collect()
+    };
+    [of(format!("iptables-{backend}")), of(format!("ip6tables-{backend}"))].concat()
+}
+
+/// All IPv4 and IPv6 rules that a backend holds, without counters.
+fn saved(world: &World, backend: &str) -> String {
+    assert!(BACKENDS.contains(&backend));
+    let all = ["iptables", "ip6tables"].map(|name| output(world.client(), &format!("{name}-{backend}-save"), &[]));
+    let lines: Vec<String> =
+        all.concat().lines().map(|line| line.split(" [").next().unwrap_or(line).to_owned()).collect();
+    lines.join("\n")
+}
+
+fn nft_tables(world: &World) -> String {
+    output(world.client(), "nft", &["list", "tables"])
+}
+
+fn output(place: &Namespace, program: &str, words: &[&str]) -> String {
+    let output = place.output(Command::new(program).args(words));
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}: is it installed?"));
+    String::from_utf8(output.stdout).expect("it writes UTF-8")
+}

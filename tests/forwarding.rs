@@ -1,0 +1,24 @@
+//! The forwarded port: had, told to others, kept, lost and had again.
+
+mod clients;
+mod fatal;
+mod healing;
+mod persistence;
+mod reach;
+mod told;
+
+use crate::connect::PROGRAM;
+use crate::world::World;
+use crate::world::recipe::Recipe;
+
+/// A container that has a port forwarded, refreshes it every second, and says what its hooks are told.
+fn forwarding(world: &World) -> Recipe {
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam")
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_REBIND_INTERVAL", "1")
+        .env("PORT_SCRIPT", "echo up")
+        .env("PORT_DOWN_SCRIPT", "echo down")
+}

@@ -1,0 +1,80 @@
+//! The port over restarts.
+
+use std::time::Duration;
+
+use super::forwarding;
+use super::told::{agreed_port, agreed_port_but};
+use crate::simulator::faults::Api;
+use crate::world::World;
+use crate::world::container::Container;
+
+const LEASE: &str = "/pia/portsig.json";
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+fn restarted(world: &World, container: &mut Container) -> u16 {
+    container.restart();
+    agreed_port(world, container)
+}
+
+#[test]
+fn port_persist_keeps_the_port_over_restarts_sigkill_included() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let mut container = forwarding(&world).env("PORT_PERSIST", "1").start();
+    let port = agreed_port(&world, &container);
+    let found = std::fs::metadata(container.path(LEASE)).expect("the lease is stored");
+    assert_eq!(found.mode() & 0o777, 0o600);
+    container.stop();
+    assert_eq!(restarted(&world, &mut container), port);
+    container.kill();
+    assert_eq!(restarted(&world, &mut container), port);
+    assert_eq!(world.pia.records().of(Api::GetSignature).len(), 1);
+}
+
+#[test]
+fn without_port_persist_each_life_has_a_port_of_its_own() {
+    let world = World::new();
+    let mut container = forwarding(&world).start();
+    let port = agreed_port(&world, &container);
+    container.stop();
+    container.restart();
+    agreed_port_but(&world, &container, port);
+    assert_eq!(container.read(LEASE), None);
+}
+
+#[test]
+fn a_lease_that_the_original_left_is_used() {
+    let world = World::new();
+    let answer = world.pia.port_forwarding().issue(&world.pia.issue_token());
+    let container = forwarding(&world).env("PORT_PERSIST", "1").file(LEASE, format!("{answer}\n")).start();
+    agreed_port(&world, &container);
+    assert_eq!(world.pia.records().of(Api::GetSignature).len(), 0);
+    assert_eq!(container.read(LEASE), Some(format!("{answer}\n")), "byte for byte");
+}
+
+#[test]
+fn a_stored_lease_that_is_no_good_is_replaced_and_said_once() {
+    let world = World::new();
+    let nearly_over = {
+        world.pia.port_forwarding().set_lifetime(6 * DAY);
+        let answer = world.pia.port_forwarding().issue(&world.pia.issue_token());
+        world.pia.port_forwarding().set_lifetime(60 * DAY);
+        answer
+    };
+    let foreign = {
+        let answer = world.pia.port_forwarding().issue("another account's");
+        world.pia.port_forwarding().forget_signatures();
+        answer
+    };
+    for (stored, said) in [
+        ("<html>".to_owned(), "portsig.json: lease of the port: it is not JSON"),
+        (nearly_over, "has expired or soon will"),
+        (foreign, "the lease of the port was refused"),
+    ] {
+        let container = forwarding(&world).env("PORT_PERSIST", "1").file(LEASE, stored.clone()).start();
+        agreed_port(&world, &container);
+        assert_ne!(container.read(LEASE), Some(stored));
+        assert_eq!(container.logs().matches(said).count(), 1, "{said}");
+        container.stop();
+    }
+}

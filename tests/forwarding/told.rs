@@ -1,0 +1,107 @@
+//! What a container tells others about its port, and whether that is true.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::world::container::Container;
+use crate::world::{World, wait_until};
+
+/// Longer than the pauses between tries, which the interval of these tests limits.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The port, as each of those who are told has it.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    file: BTreeSet<u16>,
+    status: BTreeSet<u16>,
+    firewall: BTreeSet<u16>,
+    hooks: BTreeSet<u16>,
+}
+
+impl Told {
+    fn by(world: &World, container: &Container) -> Self {
+        Self {
+            file: container
+                .read("/pia-shared/port.dat")
+                .and_then(|text| text.trim().parse().ok())
+                .into_iter()
+                .collect(),
+            status: in_status(container).into_iter().collect(),
+            firewall: in_firewall(world),
+            hooks: by_hooks(&container.logs()).into_iter().collect(),
+        }
+    }
+
+    fn is(&self, port: Option<u16>) -> bool {
+        let port: BTreeSet<u16> = port.into_iter().collect();
+        [&self.file, &self.status, &self.firewall, &self.hooks].into_iter().all(|told| *told == port)
+    }
+}
+
+fn in_status(container: &Container) -> Option<u16> {
+    let status = container.read("/run/wireguard-pia/status.json")?;
+    let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+    status["port"]["number"].as_u64()?.try_into().ok()
+}
+
+/// Every port that any rule for incoming connections names; a hole for tcp alone counts as one for port 0.
+fn in_firewall(world: &World) -> BTreeSet<u16> {
+    let rules = world.look("iptables-save");
+    let ports = |protocol: &str| -> BTreeSet<u16> {
+        let lines = rules.lines().filter(|line| line.contains("-i wg0") && line.contains(&format!("-p {protocol}")));
+        lines.filter_map(|line| line.split_once("--dport ")?.1.split(' ').next()?.parse().ok()).collect()
+    };
+    let (tcp, udp) = (ports("tcp"), ports("udp"));
+    if tcp == udp { tcp } else { BTreeSet::from([0]) }
+}
+
+/// The port that the hooks were told last, unless it was withdrawn.
+fn by_hooks(log: &str) -> Option<u16> {
+    let mut told =
+        log.lines().filter(|line| line.starts_with("[port-script] up") || line.starts_with("[port-down-script]"));
+    told.next_back()?.strip_prefix("[port-script] up ")?.parse().ok()
+}
+
+/// Blocks until everybody is told the same port, and that is the one that the server forwards to this container.
+#[track_caller]
+pub fn agreed_port(world: &World, container: &Container) -> u16 {
+    agreed_port_but(world, container, 0)
+}
+
+/// The same, when it must be another port than before.
+#[track_caller]
+pub fn agreed_port_but(world: &World, container: &Container, before: u16) -> u16 {
+    let agreed = || {
+        let port = in_status(container).filter(|port| *port != before)?;
+        let bound = world.pia.bound_ports().iter().any(|bound| bound.port == port);
+        (bound && Told::by(world, container).is(Some(port))).then_some(port)
+    };
+    wait_until("all agree about the port", PATIENCE, || agreed().is_some());
+    let port = agreed().expect("nothing changes it");
+    assert_eq!(hooks_in_order(&container.logs()), [] as [String; 0], "what hooks were told makes no sense");
+    port
+}
+
+/// Blocks until nobody is told of any port.
+#[track_caller]
+pub fn all_agree_that_there_is_none(world: &World, container: &Container) {
+    wait_until("all agree that there is no port", PATIENCE, || Told::by(world, container).is(None));
+}
+
+/// Lines of hooks that do not fit: a port withdrawn that was not announced, or two at a time.
+fn hooks_in_order(log: &str) -> Vec<String> {
+    let mut present = None;
+    let mut wrong = Vec::new();
+    for line in log.lines() {
+        if let Some(port) = line.strip_prefix("[port-script] up ") {
+            if present.replace(port).is_some() {
+                wrong.push(line.to_owned());
+            }
+        } else if let Some(port) = line.strip_prefix("[port-down-script] down ")
+            && present.take() != Some(port)
+        {
+            wrong.push(line.to_owned());
+        }
+    }
+    wrong
+}

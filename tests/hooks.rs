@@ -1,0 +1,232 @@
+//! Users' commands at the stages of the container's life.
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    connect::{PROGRAM, SOON, UP},
+    inspect::{a_second, count, in_order},
+    world::{
+        World,
+        network::{ELSEWHERE, INSIDE},
+        recipe::Recipe,
+    },
+};
+
+fn container(world: &World) -> Recipe {
+    world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam")
+}
+
+/// Runs a life to its end and returns its log.
+#[track_caller]
+fn log_of_a_life(recipe: Recipe) -> String {
+    let container = recipe.start();
+    container.wait_for_log(UP, SOON);
+    assert!(container.stop().status.success());
+    container.logs()
+}
+
+#[test]
+fn scripts_and_variables_run_at_their_stages_without_arguments() {
+    let world = World::new();
+    let mut recipe = container(&world);
+    for stage in ["pre-up", "post-up", "pre-down", "post-down"] {
+        let variable = stage.to_uppercase().replace('-', "_");
+        let note = |what: &str| format!("echo {stage} {what} $# $PWD >>/pia/order");
+        recipe = recipe
+            .script(format!("/pia/scripts/{stage}.sh"), format!("#!/bin/sh\n{}\n", note("script")))
+            .env(variable, note("text"));
+    }
+    let container = recipe.env("POST_UP", "echo post-up text $# $PWD >>/pia/order; echo noted").start();
+    container.wait_for_log("[post-up] noted", SOON);
+    assert!(container.stop().status.success());
+    let expected: String = ["pre-up", "post-up", "pre-down", "post-down"]
+        .map(|stage| format!("{stage} script 0 /scripts\n{stage} text 0 /scripts\n"))
+        .concat();
+    assert_eq!(container.read("/pia/order").as_deref(), Some(expected.as_str()));
+}
+
+#[test]
+fn hooks_run_around_the_tunnel() {
+    let world = World::new();
+    let wg0 = "[[ -e /sys/class/net/wg0 ]] && echo has it || echo has it not";
+    let container = ["PRE_UP", "POST_UP", "PRE_DOWN", "POST_DOWN"]
+        .into_iter()
+        .fold(container(&world), |recipe, variable| recipe.env(variable, wg0))
+        .start();
+    container.wait_for_log("[post-up] has it", SOON);
+    assert!(container.stop().status.success());
+    let log = container.logs();
+    let expected = [
+        "[pre-up] has it not\n",
+        "WireGuard successfully started\n",
+        "[post-up] has it\n",
+        "[pre-down] has it\n",
+        "Shutting down\n",
+        "[post-down] has it not\n",
+    ];
+    assert!(in_order(&log, &expected), "{log}");
+}
+
+#[test]
+fn hooks_run_around_a_reconnect() {
+    let world = World::new();
+    let note = |stage: &str| format!("echo $# $PWD by $VPN_SERVER_CN >>/pia/{stage}; echo noted");
+    let container = container(&world).env("PRE_RECONNECT", note("before")).env("POST_RECONNECT", note("after")).start();
+    container.wait_for_log("Firewall enabled", SOON);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("[post-reconnect] noted", SOON);
+    let noted = |stage| container.read(format!("/pia/{stage}")).expect("a note");
+    let servers = world.pia.records().registrations();
+    assert_eq!(noted("before"), format!("0 /scripts by {}\n", servers[0].server));
+    assert_eq!(noted("after"), format!("0 /scripts by {}\n", servers[1].server));
+    assert_ne!(servers[0].server, servers[1].server);
+}
+
+#[test]
+fn pre_up_has_the_open_network_and_what_follows_has_not() {
+    let world = World::new();
+    let send = |word: &str| format!("echo {word} >/dev/udp/{ELSEWHERE}/9");
+    let container = container(&world)
+        .env("PRE_UP", send("before"))
+        .env("FATAL_SCRIPT", send("after") + "; echo sent")
+        .env("LOC", "nowhere")
+        .start();
+    container.wait_for_log("[fatal-script]", SOON);
+    container.wait_for_log("Waiting, sealed", SOON);
+    assert!(world.elsewhere.wait_for(SOON, |arrival| arrival.text == "before"));
+    assert!(container.stop().status.success());
+    assert_eq!(world.elsewhere.all().len(), 1);
+}
+
+#[test]
+fn post_up_and_pre_down_have_the_tunnel() {
+    let world = World::new();
+    let ask =
+        format!("exec 3<>/dev/tcp/{INSIDE}/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; echo seen as $(tail -n 1 <&3)");
+    let container = container(&world).env("POST_UP", &ask).env("PRE_DOWN", &ask).start();
+    container.wait_for_log("[post-up] seen as 198.51.100.1", SOON);
+    assert!(container.stop().status.success());
+    assert!(container.logs().contains("[pre-down] seen as 198.51.100.1"));
+}
+
+#[test]
+fn hooks_see_the_environment_and_what_the_registration_brought() {
+    let world = World::new();
+    let container = container(&world)
+        .env("GREETING", "two\nlines")
+        .env("PRE_UP", r#"echo "$GREETING" | wc -l; echo location "${VPN_LOCATION-unknown}""#)
+        .env("POST_UP", "echo $VPN_LOCATION $VPN_SERVER_CN $VPN_SERVER_IP $VPN_LOCAL_IP from $LOC")
+        .start();
+    container.wait_for_log("[pre-up] 2", SOON);
+    container.wait_for_log("[pre-up] location unknown", SOON);
+    container.wait_for_log("from nl_amsterdam", SOON);
+    let registered = &world.pia.records().registrations()[0];
+    let server = world.pia.server(&registered.server);
+    let expected =
+        format!("[post-up] nl_amsterdam {} {} {} from nl_amsterdam", server.cn(), server.address(), registered.address);
+    assert_eq!(count(&container.logs(), &expected), 1, "{expected}");
+}
+
+#[test]
+fn both_outputs_are_passed_on_with_the_name_of_the_hook() {
+    let world = World::new();
+    let recipe = container(&world)
+        .script("/pia/scripts/pre-up.sh", "#!/bin/sh\necho from the script\n")
+        .env("PRE_UP", "echo out; echo err >&2; printf 'no newline'");
+    let log = log_of_a_life(recipe);
+    assert!(in_order(
+        &log,
+        &["[pre-up] from the script\n", "[pre-up] out\n", "[pre-up] err\n", "[pre-up] no newline\n"]
+    ));
+}
+
+#[test]
+fn a_hook_that_fails_is_no_reason_to_stop() {
+    let world = World::new();
+    let recipe = container(&world)
+        .script("/pia/scripts/pre-up.sh", "#!/bin/sh\nexit 3\n")
+        .env("PRE_UP", "exit 4")
+        .env("PRE_DOWN", "no-such-program")
+        .env("POST_DOWN", "kill -9 $$");
+    let log = log_of_a_life(recipe);
+    for status in ["pre-up hook failed (exit status 3)", "pre-up hook failed (exit status 4)"] {
+        assert!(log.contains(status), "{log}");
+    }
+    assert!(log.contains("pre-down hook failed (exit status 127)"), "{log}");
+    assert!(log.contains("post-down hook failed (ended by SIGKILL)"), "{log}");
+}
+
+#[test]
+fn pre_up_can_choose_the_location() {
+    let world = World::new();
+    let recipe = container(&world).file("/pia/wish", "swiss\n").env("PRE_UP", "LOC=$(cat /pia/wish)");
+    let container = recipe.env("LOC", "nowhere").start();
+    container.wait_for_log(UP, SOON);
+    assert!(world.pia.records().registrations()[0].server.starts_with("Server-"));
+}
+
+#[test]
+fn what_pre_up_exports_is_there_for_later_hooks() {
+    let world = World::new();
+    let recipe = container(&world)
+        .env("PRE_UP", "export GREETING='good  day'; secret=1; MTU=1333; POST_UP='echo replaced'")
+        .env("POST_UP", "echo original")
+        .env("PRE_DOWN", r#"echo "$GREETING ${secret-no secret} $MTU""#)
+        .env("POST_DOWN", "cat /etc/wireguard/wg0.conf");
+    let container = recipe.start();
+    container.wait_for_log("[post-up] replaced", SOON);
+    assert!(container.stop().status.success());
+    let log = container.logs();
+    assert!(in_order(&log, &["[pre-down] good  day no secret 1333\n", "[post-down] MTU = 1333\n"]), "{log}");
+}
+
+#[test]
+fn pre_up_can_turn_the_kill_switch_off() {
+    let world = World::new();
+    let container = container(&world).env("PRE_UP", "FIREWALL=0").start();
+    container.wait_for_log("FIREWALL=0: there is no kill switch", SOON);
+    assert!(!world.is_sealed());
+}
+
+#[test]
+fn a_background_child_holds_nothing_up() {
+    let world = World::new();
+    let recipe = container(&world).env("PRE_UP", "sleep 600 & echo left").env("PRE_DOWN", "sleep 600 & echo left");
+    let container = recipe.start();
+    container.wait_for_log(UP, SOON);
+    let stopped = container.stop();
+    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
+    assert_eq!(count(&container.logs(), "[pre-down] left"), 1);
+}
+
+#[test]
+fn what_a_background_child_says_is_still_passed_on() {
+    let world = World::new();
+    let hook = "(until [[ -e /sys/class/net/wg0 ]]; do sleep 0.1; done; echo sees it) & echo left";
+    let container = container(&world).env("PRE_UP", hook).start();
+    container.wait_for_log("[pre-up] left", SOON);
+    container.wait_for_log("[pre-up] sees it", SOON);
+}
+
+#[test]
+fn a_script_needs_no_interpreter_line() {
+    let world = World::new();
+    let recipe = container(&world).script("/pia/scripts/pre-up.sh", "[[ $BASH ]] && echo in bash\n");
+    assert!(log_of_a_life(recipe).contains("[pre-up] in bash\n"));
+}
+
+#[test]
+fn a_script_that_is_not_executable_is_skipped_with_one_warning() {
+    let world = World::new();
+    let recipe = ["pre-up", "pre-down"].into_iter().fold(container(&world), |recipe, stage| {
+        recipe.file(format!("/pia/scripts/{stage}.sh"), "#!/bin/sh\necho ran\n")
+    });
+    let log = log_of_a_life(recipe);
+    for stage in ["pre-up", "pre-down"] {
+        let line = format!("Warning: /pia/scripts/{stage}.sh is not executable and therefore not run; chmod +x it");
+        assert_eq!(count(&log, &line), 1, "{log}");
+    }
+    assert!(!log.contains("ran\n"));
+    // It counts as none, so the kill switch closes at once.
+    assert!(in_order(&log, &["Kill switch closed", "Settings: "]));
+}

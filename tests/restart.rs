@@ -1,0 +1,247 @@
+//! After any kind of death the next life in the same network just works.
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    connect::{PROGRAM, SOON, UP},
+    simulator::faults::Api,
+    world::{World, container::Container, recipe::Recipe, wait_until},
+};
+
+const DEATHS: usize = 3;
+
+/// Who dies.
+#[derive(Clone, Copy)]
+enum Dying {
+    /// The program with everything in its container.
+    Container,
+    /// The program alone: wireguard-go, and whatever else it started, goes on.
+    Program,
+}
+
+fn container(world: &World, dying: Dying) -> Recipe {
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam").env("DEBUG", "1");
+    match dying {
+        Dying::Container => recipe,
+        Dying::Program => recipe.shared_pid_namespace(),
+    }
+}
+
+/// Kills the program three times at this point, and then lets it live.
+#[track_caller]
+fn it_survives(dying: Dying, point: impl Fn(&World, &Container, usize), then: impl Fn(&World)) {
+    let world = World::new();
+    let mut container = container(&world, dying).create();
+    let resolv_conf = container.read("/etc/resolv.conf");
+    for death in 1..=DEATHS {
+        container.start();
+        point(&world, &container, death);
+        container.kill();
+    }
+    then(&world);
+    container.start();
+    container.wait_for_log("Firewall enabled", SOON);
+    lives_well(&world, &container);
+    assert!(container.stop().status.success());
+    assert_eq!(container.read("/etc/resolv.conf"), resolv_conf);
+    assert!(!world.look("ip link").contains("wg0"));
+    assert_eq!(world.look("ip rule").lines().count(), 3, "{}", world.look("ip rule"));
+    assert!(world.is_sealed());
+}
+
+/// It found the name servers of old, its tunnel carries, and all rules are there once.
+#[track_caller]
+fn lives_well(world: &World, container: &Container) {
+    container.wait_for_log("203.0.113.53 resolves serverlist.piaservers.net", SOON);
+    container.wait_for_log("Verified server list", SOON);
+    let seen = world.address_seen_from(world.client()).expect("the page inside can be fetched");
+    assert!(world.pia.servers_of("nl_amsterdam").iter().any(|server| server.address() == seen));
+    assert_eq!(world.repeated_rules(), [""; 0]);
+    assert!(world.is_sealed());
+    assert_eq!(world.look("iptables-save").matches("wg-quick(8) rule for wg0").count(), 3);
+}
+
+fn logged(text: &'static str) -> impl Fn(&World, &Container, usize) {
+    move |_, container, _| drop(container.wait_for_log(text, SOON))
+}
+
+/// The program dies while this API leaves it waiting.
+#[track_caller]
+fn it_survives_while_asking(api: Api, dying: Dying) {
+    let hangs = |world: &World, _: &Container, death: usize| {
+        world.pia.hang(api);
+        assert!(world.pia.records().wait_for(api, death, SOON));
+    };
+    it_survives(dying, hangs, |world| world.pia.heal(api));
+}
+
+fn nothing(_: &World) {}
+
+#[test]
+fn killed_at_the_start() {
+    it_survives(Dying::Container, logged("wireguard-pia"), nothing);
+}
+
+#[test]
+fn killed_with_the_kill_switch_closed() {
+    it_survives(Dying::Container, logged("Kill switch closed"), nothing);
+}
+
+#[test]
+fn killed_at_the_login() {
+    it_survives_while_asking(Api::Token, Dying::Container);
+}
+
+#[test]
+fn killed_at_the_list() {
+    it_survives_while_asking(Api::List, Dying::Container);
+}
+
+#[test]
+fn killed_at_the_registration() {
+    it_survives_while_asking(Api::AddKey, Dying::Container);
+}
+
+#[test]
+fn killed_while_wg_quick_makes_the_interface() {
+    it_survives(Dying::Container, logged("[#] ip link add wg0"), nothing);
+}
+
+#[test]
+fn killed_while_wg_quick_sets_routes() {
+    it_survives(Dying::Container, logged("[#] ip -4 rule add"), nothing);
+}
+
+#[test]
+fn killed_while_wg_quick_loads_its_rules() {
+    it_survives(Dying::Container, logged("[#] iptables-restore -n"), nothing);
+}
+
+#[test]
+fn killed_when_connected() {
+    it_survives(Dying::Container, logged(UP), nothing);
+}
+
+#[test]
+fn the_program_alone_killed_at_the_registration() {
+    it_survives_while_asking(Api::AddKey, Dying::Program);
+}
+
+#[test]
+fn the_program_alone_killed_while_wg_quick_makes_the_interface() {
+    it_survives(Dying::Program, logged("[#] ip link add wg0"), nothing);
+}
+
+#[test]
+fn the_program_alone_killed_while_wg_quick_configures_the_interface() {
+    it_survives(Dying::Program, logged("[#] wg setconf wg0"), nothing);
+}
+
+#[test]
+fn the_program_alone_killed_while_wg_quick_sets_routes() {
+    it_survives(Dying::Program, logged("[#] ip -4 rule add"), nothing);
+}
+
+#[test]
+fn the_program_alone_killed_while_wg_quick_loads_its_rules() {
+    it_survives(Dying::Program, logged("[#] iptables-restore -n"), nothing);
+}
+
+#[test]
+fn the_program_alone_killed_when_connected() {
+    it_survives(Dying::Program, logged(UP), nothing);
+}
+
+#[test]
+fn killed_during_the_shutdown() {
+    let during = |_: &World, container: &Container, _| {
+        container.wait_for_log(UP, SOON);
+        container.signal(Signal::SIGTERM);
+        container.wait_for_log("Shutting down", SOON);
+    };
+    it_survives(Dying::Program, during, nothing);
+}
+
+/// The moments between those above: after every fifth line of the log.
+#[track_caller]
+fn killed_at_any_moment(dying: Dying) {
+    let world = World::new();
+    let mut container = container(&world, dying).create();
+    for lines in (1..).step_by(5) {
+        container.start();
+        wait_until("the line", SOON, || {
+            let log = container.logs();
+            log.lines().count() >= lines || log.contains("Firewall enabled")
+        });
+        container.kill();
+        if container.logs().contains("Firewall enabled") {
+            break;
+        }
+    }
+    container.start();
+    container.wait_for_log("Firewall enabled", SOON);
+    lives_well(&world, &container);
+}
+
+#[test]
+fn the_container_killed_at_any_moment() {
+    killed_at_any_moment(Dying::Container);
+}
+
+#[test]
+fn the_program_killed_at_any_moment() {
+    killed_at_any_moment(Dying::Program);
+}
+
+#[test]
+fn killed_and_started_with_an_empty_run() {
+    let world = World::new();
+    let mut container = container(&world, Dying::Container).fresh_run().start();
+    for _ in 1..=DEATHS {
+        container.wait_for_log("Firewall enabled", SOON);
+        container.kill();
+        container.start();
+    }
+    container.wait_for_log("Firewall enabled", SOON);
+    lives_well(&world, &container);
+}
+
+#[test]
+fn killed_and_started_with_the_other_backend() {
+    let world = World::new();
+    let mut container = container(&world, Dying::Container).create();
+    for (nf_tables, other) in [("1", "legacy"), ("0", "nft"), ("1", "legacy")] {
+        container.set_env("NFTABLES", nf_tables);
+        container.start();
+        container.wait_for_log("Firewall enabled", SOON);
+        let others = ["iptables", "ip6tables"].map(|program| world.look(&format!("{program}-{other}-save")));
+        assert!(others.iter().all(|rules| !rules.contains("PIA_") && !rules.contains("wg-quick")), "{others:?}");
+        container.kill();
+    }
+    container.start();
+    container.wait_for_log("Firewall enabled", SOON);
+    lives_well(&world, &container);
+}
+
+#[test]
+fn stopped_and_started_again() {
+    let world = World::new();
+    let mut container = container(&world, Dying::Container).create();
+    for _ in 0..DEATHS {
+        container.start();
+        container.wait_for_log("Firewall enabled", SOON);
+        lives_well(&world, &container);
+        assert!(container.stop().status.success());
+    }
+}
+
+#[test]
+fn a_running_program_is_not_disturbed_by_a_second_one() {
+    let world = World::new();
+    let container = container(&world, Dying::Container).start();
+    container.wait_for_log("Firewall enabled", SOON);
+    let second = container.exec(&["wireguard-pia", "run"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stdout).contains("another wireguard-pia is running in this container"));
+    lives_well(&world, &container);
+}

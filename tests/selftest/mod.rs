@@ -1,0 +1,68 @@
+//! The simulator answers as PIA does, and the world carries it: seen by curl, openssl, wg and ip,
+//! which know nothing of us.
+
+mod answers;
+mod faults;
+mod tunnels;
+mod world;
+
+use std::{net::Ipv4Addr, process::Output, time::Duration};
+
+use crate::{
+    simulator::{
+        API_HOST, LIST_HOST,
+        account::{PASSWORD, USER},
+        server::Server,
+    },
+    world::{
+        World,
+        network::{API, LIST},
+        privileges::Privileges,
+    },
+};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// curl's exit codes.
+const REFUSED: i32 = 7;
+const CUT: i32 = 18;
+const TIMEOUT: i32 = 28;
+const RESET: i32 = 35;
+
+/// Runs curl in the client's network; `authority` is a file of the world.
+fn curl(world: &World, authority: &str, host: &str, address: Ipv4Addr, words: &[&str]) -> Output {
+    let authority = world.files().directory.join(authority);
+    let authority = authority.to_str().unwrap();
+    let connect = format!("{host}::{address}:");
+    let fixed = ["curl", "-sS", "-i", "-m", "1", "--cacert", authority, "--connect-to", &connect];
+    world.beside(&Privileges::docker(), &[&fixed, words].concat())
+}
+
+fn body(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+}
+
+fn status(output: &Output) -> u16 {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+}
+
+fn log_in(world: &World) -> Output {
+    let (name, password) = (format!("username={USER}"), format!("password={PASSWORD}"));
+    let url = format!("https://{API_HOST}/api/client/v2/token");
+    let words = [&url, "--data-urlencode", &name, "--data-urlencode", &password];
+    curl(world, "web-authorities.pem", API_HOST, API, &words)
+}
+
+fn list(world: &World, version: &str) -> Output {
+    let url = format!("https://{LIST_HOST}/vpninfo/servers/{version}");
+    curl(world, "web-authorities.pem", LIST_HOST, LIST, &["--compressed", &url])
+}
+
+fn add_key(world: &World, server: &Server, token: &str, key: &str) -> Output {
+    let url = format!("https://{}:1337/addKey", server.cn());
+    let (pt, key) = (format!("pt={token}"), format!("pubkey={key}"));
+    let words = ["--get", &url, "--data-urlencode", &pt, "--data-urlencode", &key];
+    curl(world, "rsa_4096.crt", server.cn(), server.address(), &words)
+}

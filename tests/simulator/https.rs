@@ -1,0 +1,112 @@
+//! An HTTPS site whose certificate, answers and faults can change while it runs.
+
+use std::{
+    io::{self, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::{
+    Shared,
+    faults::{Api, Fault},
+    http::{Reply, Request},
+    hub::{Hub, drain},
+};
+
+type Handler = dyn Fn(Api, &Request) -> Reply + Send + Sync;
+
+/// One host name on one port.
+pub struct Site {
+    host: String,
+    apis: &'static [Api],
+    tls: Mutex<Arc<ServerConfig>>,
+    handler: Box<Handler>,
+    shared: Arc<Shared>,
+}
+
+impl Site {
+    pub fn new(
+        shared: &Arc<Shared>,
+        host: &str,
+        apis: &'static [Api],
+        tls: Arc<ServerConfig>,
+        handler: impl Fn(Api, &Request) -> Reply + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.to_owned(),
+            apis,
+            tls: Mutex::new(tls),
+            handler: Box::new(handler),
+            shared: Arc::clone(shared),
+        })
+    }
+
+    /// Shows another certificate from now on.
+    pub fn present(&self, tls: Arc<ServerConfig>) {
+        *self.tls.lock().expect("no holder of this lock panics") = tls;
+    }
+
+    /// Serves this site on a listening socket.
+    pub fn serve(self: &Arc<Self>, hub: &Hub, listener: TcpListener) {
+        let site = Arc::clone(self);
+        hub.tcp(listener, move |stream| {
+            // What goes wrong with one connection is the client's to notice.
+            let _ = site.converse(stream);
+        });
+    }
+
+    fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
+        match self.shared.faults.before_handshake(self.apis) {
+            Some(Fault::Close) => return Ok(()),
+            Some(_) => {
+                drain(&mut stream);
+                return Ok(());
+            }
+            None => {}
+        }
+        let peer = stream.peer_addr()?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let config = Arc::clone(&self.tls.lock().expect("no holder of this lock panics"));
+        let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+        let mut tls = StreamOwned::new(connection, stream);
+        let Some(request) = Request::read(&mut tls, peer)? else { return Ok(()) };
+        let api = Api::of(&request).filter(|api| self.apis.contains(api));
+        let mut cut = false;
+        let reply = match api {
+            None => Reply::html(404, "404 Not Found"),
+            Some(api) => {
+                self.shared.records.request(api, &self.host, &request);
+                let fault = self.shared.faults.take(api);
+                cut = fault == Some(Fault::CutBody);
+                match fault {
+                    Some(Fault::Hang | Fault::HangInHandshake | Fault::Close) => {
+                        tls.sock.set_read_timeout(None)?;
+                        drain(&mut tls);
+                        return Ok(());
+                    }
+                    None | Some(Fault::CutBody) => (self.handler)(api, &request),
+                    Some(fault) => misbehave(fault),
+                }
+            }
+        };
+        reply.write(&mut tls, cut)?;
+        tls.conn.send_close_notify();
+        tls.flush()
+    }
+}
+
+fn misbehave(fault: Fault) -> Reply {
+    match fault {
+        Fault::Malformed => Reply::text(200, "{\"status\":\"OK\",\"token\":\"abc").with("X-Cache", "MISS"),
+        Fault::Html => Reply::html(200, "Checking your browser"),
+        Fault::Status(status, _) => Reply::html(status, &format!("{status} Error")),
+        Fault::RateLimit(seconds) => Reply::text(429, "Too many requests").with("Retry-After", seconds.to_string()),
+        Fault::Hang | Fault::HangInHandshake | Fault::Close | Fault::CutBody => {
+            unreachable!("handled where the connection is")
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Leases of forwarded ports: the signature that a client may keep for two months.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::json;
+
+use super::{
+    account::random_token,
+    http::{Reply, Request},
+};
+
+/// How requests about ports are met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Works,
+    /// getSignature is refused.
+    RefuseSignature,
+    /// bindPort says that the port is busy.
+    Busy,
+    /// bindPort says that the port has expired, whatever its payload says.
+    Expired,
+    /// Both say that the client is none of ours.
+    Unauthorized,
+}
+
+#[derive(Debug)]
+struct Lease {
+    payload: String,
+    signature: String,
+    port: u16,
+    expires: SystemTime,
+    /// Somebody else has the port.
+    busy: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    lifetime: Duration,
+    leases: Vec<Lease>,
+}
+
+/// The leases of all servers: a lease is good on any of them.
+#[derive(Debug)]
+pub struct PortForwarding(Mutex<State>);
+
+impl Default for PortForwarding {
+    fn default() -> Self {
+        let lifetime = Duration::from_secs(61 * 24 * 3600);
+        Self(Mutex::new(State { mode: Mode::Works, lifetime, leases: Vec::new() }))
+    }
+}
+
+impl PortForwarding {
+    pub fn set(&self, mode: Mode) {
+        self.lock().mode = mode;
+    }
+
+    /// How long signatures given from now on are good for.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        self.lock().lifetime = lifetime;
+    }
+
+    /// Every signature given so far is refused from now on.
+    pub fn forget_signatures(&self) {
+        self.lock().leases.clear();
+    }
+
+    /// Every port given so far is busy from now on: somebody else has it.
+    pub fn occupy_ports(&self) {
+        self.lock().leases.iter_mut().for_each(|lease| lease.busy = true);
+    }
+
+    /// Makes a good answer of getSignature, as an earlier run would have stored it.
+    pub fn issue(&self, token: &str) -> String {
+        self.lock().issue(token)
+    }
+
+    pub(super) fn signature(&self, request: &Request, known: bool) -> Reply {
+        let mut state = self.lock();
+        match (state.mode, request.parameter("token")) {
+            (Mode::Unauthorized, _) | (_, None) => unauthorized(),
+            _ if !known => unauthorized(),
+            (Mode::RefuseSignature, _) => refuse(403, "port forwarding not available"),
+            (_, Some(token)) => Reply::text(200, &state.issue(token)),
+        }
+    }
+
+    /// The port that a client may bind, or the refusal.
+    pub(super) fn check(&self, request: &Request) -> Result<u16, Reply> {
+        let state = self.lock();
+        if state.mode == Mode::Unauthorized {
+            return Err(unauthorized());
+        }
+        let payload = request.parameter("payload").unwrap_or_default();
+        let signature = request.parameter("signature").unwrap_or_default();
+        let lease = state.leases.iter().find(|lease| lease.payload == payload);
+        let lease =
+            lease.filter(|lease| lease.signature == signature).ok_or_else(|| refuse(400, "invalid signature"))?;
+        match state.mode {
+            _ if lease.busy => Err(busy(lease.port)),
+            Mode::Busy => Err(busy(lease.port)),
+            Mode::Expired => Err(refuse(400, "port expired")),
+            _ if lease.expires <= SystemTime::now() => Err(refuse(400, "port expired")),
+            _ => Ok(lease.port),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl State {
+    fn issue(&mut self, token: &str) -> String {
+        let now = SystemTime::now();
+        let port = fastrand::u16(20_000..60_000);
+        let expires = now + self.lifetime;
+        let payload = json!({
+            "token": token,
+            "port": port,
+            "expires_at": humantime::format_rfc3339_nanos(expires).to_string(),
+            "created_at": humantime::format_rfc3339_nanos(now).to_string(),
+        });
+        let payload = BASE64_STANDARD.encode(payload.to_string());
+        let signature = BASE64_STANDARD.encode(random_token(64));
+        let answer = json!({"status": "OK", "payload": payload, "signature": signature});
+        self.leases.push(Lease { payload, signature, port, expires, busy: false });
+        answer.to_string()
+    }
+}
+
+pub(super) fn busy(port: u16) -> Reply {
+    refuse(409, &format!("Port {port} is busy. Please use another server"))
+}
+
+pub(super) fn unauthorized() -> Reply {
+    refuse(401, "Unauthorized client")
+}
+
+fn refuse(status: u16, message: &str) -> Reply {
+    Reply::json(status, &json!({"status": "ERROR", "message": message}))
+}

@@ -1,0 +1,205 @@
+//! What can happen to a VPN server.
+
+use std::sync::{Arc, OnceLock};
+
+use super::{Plan, Server, State};
+use crate::simulator::certificates::{self, Cert};
+
+/// What the server's own firewall does to its traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Disturbance {
+    Down,
+    EndpointSilent,
+    RegistrationClosed,
+    RegistrationSlow,
+    PortForwardingClosed,
+    PortForwardingClosedInside,
+    TunnelDead,
+}
+
+impl Server {
+    /// Nothing comes through any more, by whatever port.
+    pub fn down(&self) {
+        self.disturb(Disturbance::Down, true);
+    }
+
+    pub fn up(&self) {
+        self.disturb(Disturbance::Down, false);
+    }
+
+    /// WireGuard's packets are lost; registration works.
+    pub fn silence_endpoint(&self) {
+        self.disturb(Disturbance::EndpointSilent, true);
+    }
+
+    pub fn restore_endpoint(&self) {
+        self.disturb(Disturbance::EndpointSilent, false);
+    }
+
+    /// Handshakes succeed, but what comes out of the tunnel is lost.
+    pub fn kill_tunnel(&self) {
+        self.disturb(Disturbance::TunnelDead, true);
+    }
+
+    pub fn revive_tunnel(&self) {
+        self.disturb(Disturbance::TunnelDead, false);
+    }
+
+    /// Port 1337 refuses connections.
+    pub fn close_registration(&self) {
+        self.disturb(Disturbance::RegistrationClosed, true);
+    }
+
+    pub fn open_registration(&self) {
+        self.disturb(Disturbance::RegistrationClosed, false);
+    }
+
+    /// Connecting to port 1337 takes a second.
+    pub fn slow_down(&self) {
+        self.disturb(Disturbance::RegistrationSlow, true);
+    }
+
+    pub fn speed_up(&self) {
+        self.disturb(Disturbance::RegistrationSlow, false);
+    }
+
+    /// Port 19999 refuses connections.
+    pub fn no_port_forwarding(&self) {
+        self.disturb(Disturbance::PortForwardingClosed, true);
+    }
+
+    pub fn port_forwarding(&self) {
+        self.disturb(Disturbance::PortForwardingClosed, false);
+    }
+
+    /// Every port is busy here; at other servers it is not.
+    pub fn no_free_ports(&self, so: bool) {
+        self.lock().no_free_ports = so;
+    }
+
+    /// An account that registers a second key keeps the address of its first.
+    pub fn keep_addresses(&self) {
+        self.lock().keeps_addresses = true;
+    }
+
+    /// Port 19999 refuses connections at the address inside the tunnel; at the public one it does not.
+    pub fn no_port_forwarding_inside(&self) {
+        self.disturb(Disturbance::PortForwardingClosedInside, true);
+    }
+
+    /// `addKey` answers with status ERROR and this message.
+    pub fn refuse_registration(&self, message: &str) {
+        self.lock().refusal = Some(message.to_owned());
+    }
+
+    pub fn accept_registration(&self) {
+        let mut state = self.lock();
+        state.refusal = None;
+        state.wrong_key = false;
+    }
+
+    /// `addKey` answers with somebody else's key as `peer_pubkey`.
+    pub fn answer_with_wrong_key(&self) {
+        self.lock().wrong_key = true;
+    }
+
+    /// Shows another certificate, for registration and for port forwarding.
+    pub fn certificate(&self, kind: Cert) {
+        let tls = certificates::pia_server(&self.plan.cn, kind);
+        for site in [&self.registration, &self.forwarding].into_iter().filter_map(OnceLock::get) {
+            site.present(Arc::clone(&tls));
+        }
+    }
+
+    /// Shows another certificate at the meta ports.
+    pub fn meta_certificate(&self, kind: Cert) {
+        if let Some(site) = self.meta.get() {
+            site.present(certificates::pia_server(&self.plan.meta_cn, kind));
+        }
+    }
+
+    /// Forgets all clients, as after hours of silence.
+    pub fn forget_keys(&self) {
+        let peers = std::mem::take(&mut self.lock().peers);
+        let keys: Vec<String> = peers.into_iter().map(|peer| peer.key).collect();
+        if !keys.is_empty() {
+            self.interface.remove_peers(&keys);
+        }
+    }
+
+    /// Forgets what a restart forgets: clients and bound ports.
+    pub fn reboot(&self) {
+        self.forget_keys();
+        self.forget_ports();
+    }
+
+    /// Forgets the bindings of ports, as when they were not refreshed in time.
+    pub fn forget_ports(&self) {
+        let mut state = self.lock();
+        state.ports.clear();
+        self.apply(&state);
+    }
+
+    fn disturb(&self, disturbance: Disturbance, on: bool) {
+        let mut state = self.lock();
+        let changed = if on { state.disturbances.insert(disturbance) } else { state.disturbances.remove(&disturbance) };
+        if changed {
+            self.apply(&state);
+        }
+    }
+
+    /// Brings the server's firewall in line with the state.
+    pub(super) fn apply(&self, state: &State) {
+        let Plan { port, .. } = &self.plan;
+        let device = self.interface.name();
+        let has = |disturbance| state.disturbances.contains(&disturbance);
+        let mut rules = String::from("*raw\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n");
+        if has(Disturbance::Down) {
+            rules += "-A PREROUTING -i eth0 -j DROP\n-A OUTPUT -o eth0 -j DROP\n";
+        }
+        if has(Disturbance::RegistrationSlow) {
+            // Without netem, a delay is a lost packet: TCP sends its SYN again after a second.
+            rules += "-A PREROUTING -i eth0 -p tcp --syn --dport 1337 \
+                      -m statistic --mode nth --every 2 --packet 0 -j DROP\n";
+        }
+        if has(Disturbance::EndpointSilent) {
+            rules += &format!("-A PREROUTING -i eth0 -p udp --dport {port} -j DROP\n");
+            rules += &format!("-A OUTPUT -o eth0 -p udp --sport {port} -j DROP\n");
+        }
+        if has(Disturbance::TunnelDead) {
+            rules += &format!("-A PREROUTING -i {device} -j DROP\n");
+        }
+        rules += "COMMIT\n*filter\n:INPUT ACCEPT [0:0]\n";
+        for (disturbance, port) in [(Disturbance::RegistrationClosed, 1337), (Disturbance::PortForwardingClosed, 19999)]
+        {
+            if has(disturbance) {
+                rules += &format!("-A INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset\n");
+            }
+        }
+        if has(Disturbance::PortForwardingClosedInside) {
+            let vip = self.plan.vip;
+            rules += &format!("-A INPUT -d {vip} -p tcp --dport 19999 -j REJECT --reject-with tcp-reset\n");
+        }
+        rules += "COMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n";
+        for bound in &state.ports {
+            for protocol in ["tcp", "udp"] {
+                rules += &format!(
+                    "-A PREROUTING -i eth0 -p {protocol} --dport {} -j DNAT --to-destination {}\n",
+                    bound.port, bound.address,
+                );
+            }
+        }
+        // Each rule takes its share of the connections that those before it left.
+        let exits = self.exits();
+        for (position, exit) in exits.iter().enumerate() {
+            let left = exits.len() - position;
+            rules += "-A POSTROUTING -o eth0 -s 10.0.0.0/8 ";
+            if left > 1 {
+                rules += &format!("-m statistic --mode random --probability {:.3} ", 1.0 / left as f64);
+            }
+            rules += &format!("-j SNAT --to-source {exit}\n");
+        }
+        rules += "COMMIT\n";
+        self.namespace.firewall(rules);
+    }
+}

@@ -1,0 +1,142 @@
+//! Random faults, one after the other and together: connected again soon after each, without a leak, without growing.
+//!
+//! `SOAK_SECONDS=1800 scripts/test soak` is the long version; `SOAK_SEED` repeats one.
+
+use std::env;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::simulator::faults::Api;
+use crate::world::container::Container;
+use crate::world::internet::Outage;
+use crate::world::probe::Probe;
+use crate::world::{World, wait_until};
+
+/// After the end of the last fault.
+const RECOVERED: Duration = Duration::from_secs(30);
+/// A test among others lasts that long; alone it may soak for longer.
+const SECONDS: u64 = 60;
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Network(Outage),
+    ServersDown,
+    EndpointsSilent,
+    Reboot,
+    KeysForgotten,
+    TokensForgotten,
+    Hang(Api),
+    Flap,
+    SigHup,
+}
+
+const FAULTS: [Fault; 14] = [
+    Fault::Network(Outage::DnsSilent),
+    Fault::Network(Outage::DnsRefuses),
+    Fault::Network(Outage::Api),
+    Fault::Network(Outage::List),
+    Fault::Network(Outage::Everything),
+    Fault::ServersDown,
+    Fault::EndpointsSilent,
+    Fault::Reboot,
+    Fault::KeysForgotten,
+    Fault::TokensForgotten,
+    Fault::Hang(Api::AddKey),
+    Fault::Hang(Api::List),
+    Fault::Flap,
+    Fault::SigHup,
+];
+
+impl Fault {
+    fn begin(self, world: &World, container: &Container) {
+        let servers = world.pia.servers();
+        match self {
+            Self::Network(outage) => world.begin(outage),
+            Self::ServersDown => servers.iter().for_each(|server| server.down()),
+            Self::EndpointsSilent => servers.iter().for_each(|server| server.silence_endpoint()),
+            Self::Reboot => servers.iter().for_each(|server| server.reboot()),
+            Self::KeysForgotten => servers.iter().for_each(|server| server.forget_keys()),
+            Self::TokensForgotten => world.pia.forget_tokens(),
+            Self::Hang(api) => world.pia.hang(api),
+            Self::Flap => world.router().ip("link set wire down"),
+            Self::SigHup => container.signal(nix::sys::signal::Signal::SIGHUP),
+        }
+    }
+
+    fn end(self, world: &World) {
+        let servers = world.pia.servers();
+        match self {
+            Self::Network(outage) => world.end(outage),
+            Self::ServersDown => servers.iter().for_each(|server| server.up()),
+            Self::EndpointsSilent => servers.iter().for_each(|server| server.restore_endpoint()),
+            Self::Hang(api) => world.pia.heal(api),
+            Self::Flap => world.router().ip("link set wire up"),
+            Self::Reboot | Self::KeysForgotten | Self::TokensForgotten | Self::SigHup => {}
+        }
+    }
+}
+
+/// What must not grow: resident memory in kB, open files, zombies.
+#[derive(Debug)]
+struct Size {
+    memory: u64,
+    files: usize,
+    zombies: usize,
+}
+
+fn size(container: &Container) -> Size {
+    let process = format!("/proc/{}", container.pid());
+    let status = fs::read_to_string(format!("{process}/status")).unwrap();
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let states = container.shell("cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -c1");
+    Size {
+        memory: memory.trim().trim_end_matches(" kB").parse().unwrap(),
+        files: fs::read_dir(format!("{process}/fd")).unwrap().count(),
+        zombies: states.lines().filter(|state| *state == "Z").count(),
+    }
+}
+
+#[test]
+fn random_faults() {
+    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS);
+    let seed = number("SOAK_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("SOAK_SECONDS={seconds} SOAK_SEED={seed}");
+    let mut chance = fastrand::Rng::with_seed(seed);
+
+    let world = World::new();
+    let (capture, _neighbour) = (world.capture(), world.probe());
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam swiss")
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
+        .env("PORT_FORWARDING", "1")
+        .start();
+    let up = container.wait_for_log(UP, SOON).at;
+    wait_until("traffic", SOON, || world.address_seen_from(world.client()).is_some());
+    let before = size(&container);
+    let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let faults: Vec<Fault> = (0..chance.usize(1..=3)).map(|_| FAULTS[chance.usize(..FAULTS.len())]).collect();
+        let lasting = Duration::from_millis(chance.u64(200..12_000));
+        println!("{:>5} s {faults:?} for {lasting:?}", begun.elapsed().as_secs());
+        faults.iter().for_each(|fault| fault.begin(&world, &container));
+        std::thread::park_timeout(lasting);
+        faults.iter().for_each(|fault| fault.end(&world));
+        let ended = Instant::now();
+        wait_until("connected again", RECOVERED, || world.address_seen_from(world.client()).is_some());
+        slowest = slowest.max(ended.elapsed());
+    }
+    let after = size(&container);
+    println!("slowest recovery {slowest:?}; before {before:?}, after {after:?}");
+    // The kill switch was closed all the time: nothing of the neighbour's got out.
+    let leaks = capture.leaks_since(up, |packet| Probe::of(packet).is_none());
+    assert!(leaks.is_empty(), "{} leaked, first {:?}", leaks.len(), leaks.first());
+    assert!(after.memory < before.memory + 4096, "memory grew: {before:?} {after:?}");
+    assert!(after.files <= before.files + 8, "open files grew: {before:?} {after:?}");
+    assert_eq!(after.zombies, 0);
+    assert!(container.stop().status.success());
+}

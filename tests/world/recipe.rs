@@ -1,0 +1,214 @@
+//! What to run in a container and how: the options of `docker run`.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{World, container::Container, network::DNS, privileges::Privileges, rootfs::Rootfs};
+use crate::{
+    netns::Namespace,
+    simulator::account::{PASSWORD, USER},
+};
+
+/// Where programs are found, in the container and by what starts it.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What to run and how: the options of `docker run`.
+#[derive(Debug)]
+pub struct Recipe {
+    pub(super) network: Arc<Namespace>,
+    pub(super) words: Vec<OsString>,
+    pub(super) environment: Vec<(OsString, OsString)>,
+    privileges: Privileges,
+    pub(super) rootfs: Rootfs,
+    resolv_conf: String,
+    files: Vec<(PathBuf, Vec<u8>, u32)>,
+    pub(super) shared_pids: bool,
+}
+
+impl World {
+    /// A container of the program, with the image's paths, in the client's network.
+    pub fn container(&self, program: impl AsRef<Path>) -> Recipe {
+        let directory = self.files().directory.join(self.unique("container"));
+        let files = self.files();
+        let bind = |source: &Path, path: &str| (source.to_owned(), PathBuf::from(path));
+        let resolv_conf = directory.join("resolv.conf");
+        let binds = vec![
+            bind(program.as_ref(), "/usr/local/bin/wireguard-pia"),
+            bind(&files.pia_ca, "/rsa_4096.crt"),
+            bind(&files.list_key, "/RegionsListPubKey.pem"),
+            bind(&files.web_ca, "/etc/ssl/certs/ca-certificates.crt"),
+            bind(&resolv_conf, "/etc/resolv.conf"),
+        ];
+        // wg-quick prefers nft where there is one, and the image has none.
+        let removed = vec![PathBuf::from("/usr/sbin/nft")];
+        Recipe {
+            network: Arc::clone(self.client()),
+            words: vec!["/usr/local/bin/wireguard-pia".into(), "run".into()],
+            environment: Vec::new(),
+            privileges: Privileges::docker().add("net_admin"),
+            rootfs: Rootfs { directory, binds, removed, tun: true, ..Rootfs::default() },
+            resolv_conf: format!("nameserver {DNS}\noptions ndots:0\n"),
+            files: Vec::new(),
+            shared_pids: false,
+        }
+        .env("PATH", PATH)
+        .env("HOME", "/root")
+        .env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt")
+    }
+}
+
+impl Recipe {
+    /// Runs these words instead of `wireguard-pia run`.
+    pub fn command<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.words = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        set(&mut self.environment, name.into(), value.into());
+        self
+    }
+
+    /// `USER` and `PASS`, the right ones.
+    pub fn credentials(self) -> Self {
+        self.env("USER", USER).env("PASS", PASSWORD)
+    }
+
+    /// Puts a file of mode 0644 into the container, before its first life.
+    pub fn file(self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>) -> Self {
+        self.file_mode(path, contents, 0o644)
+    }
+
+    /// Puts an executable file into the container, such as `/pia/scripts/pre-up.sh`.
+    pub fn script(self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>) -> Self {
+        self.file_mode(path, contents, 0o755)
+    }
+
+    pub fn file_mode(mut self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>, mode: u32) -> Self {
+        self.files.push((path.into(), contents.into(), mode));
+        self
+    }
+
+    /// `--volume SOURCE:PATH`, of a file or a directory of the machine.
+    pub fn bind(mut self, source: impl Into<PathBuf>, path: impl Into<PathBuf>) -> Self {
+        self.rootfs.binds.push((source.into(), path.into()));
+        self
+    }
+
+    /// Hides a program of the machine that the image would not have.
+    pub fn without(mut self, path: impl Into<PathBuf>) -> Self {
+        self.rootfs.removed.push(path.into());
+        self
+    }
+
+    /// Leaves the machine's `nft` in place.
+    pub fn with_nft(mut self) -> Self {
+        self.rootfs.removed.clear();
+        self
+    }
+
+    pub fn resolv_conf(mut self, text: impl Into<String>) -> Self {
+        self.resolv_conf = text.into();
+        self
+    }
+
+    /// `--user`, with no capability at all, as an ordinary user has none.
+    pub fn ordinary_user(mut self, uid: u32) -> Self {
+        self.privileges = Privileges::only(&[]).uid(uid);
+        self
+    }
+
+    /// `--cap-drop`; the names are `setpriv`'s: `net_admin`.
+    pub fn cap_drop(mut self, capability: &str) -> Self {
+        self.privileges = self.privileges.drop(capability);
+        self
+    }
+
+    /// `--cap-add`
+    pub fn cap_add(mut self, capability: &str) -> Self {
+        self.privileges = self.privileges.add(capability);
+        self
+    }
+
+    pub fn without_tun(mut self) -> Self {
+        self.rootfs.tun = false;
+        self
+    }
+
+    /// `--read-only --tmpfs /run`
+    pub fn read_only(mut self) -> Self {
+        self.rootfs.read_only = true;
+        self.rootfs.fresh_run = true;
+        self
+    }
+
+    /// `--tmpfs /run`
+    pub fn fresh_run(mut self) -> Self {
+        self.rootfs.fresh_run = true;
+        self
+    }
+
+    /// Other processes of the pod, such as wireguard-go, survive the program's death.
+    pub fn shared_pid_namespace(mut self) -> Self {
+        self.shared_pids = true;
+        self
+    }
+
+    /// Makes the container without starting it.
+    #[track_caller]
+    pub fn create(self) -> Container {
+        let made = self.rootfs.create().and_then(|()| {
+            fs::write(self.rootfs.directory.join("resolv.conf"), &self.resolv_conf)?;
+            for (path, contents, mode) in &self.files {
+                self.rootfs.write(path, contents, *mode)?;
+            }
+            self.entry_points()
+        });
+        made.unwrap_or_else(|error| panic!("cannot make the container's files: {error}"));
+        Container::new(self)
+    }
+
+    #[track_caller]
+    pub fn start(self) -> Container {
+        let mut container = self.create();
+        container.start();
+        container
+    }
+
+    /// The names by which the image's programs are called.
+    fn entry_points(&self) -> io::Result<()> {
+        let names = ["run", "healthcheck.sh", "wg-gen.sh", "pia-auth.sh", "pf.sh", "pf_success.sh"];
+        for name in names {
+            let link = self.rootfs.layered(&Path::new("/scripts").join(name));
+            if fs::symlink_metadata(&link).is_err() {
+                symlink("/usr/local/bin/wireguard-pia", link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `words` with the container's privileges and environment.
+    pub(super) fn contained<S: AsRef<OsStr>>(&self, words: &[S]) -> Vec<OsString> {
+        let mut all: Vec<OsString> = self.privileges.words().into_iter().map(Into::into).collect();
+        all.extend(["env".into(), "-i".into()]);
+        for (name, value) in &self.environment {
+            let mut assignment = name.clone();
+            assignment.push("=");
+            assignment.push(value);
+            all.push(assignment);
+        }
+        all.extend(words.iter().map(|word| word.as_ref().to_owned()));
+        all
+    }
+}
+
+/// Gives a variable its only value.
+pub(super) fn set(environment: &mut Vec<(OsString, OsString)>, name: OsString, value: OsString) {
+    environment.retain(|(known, _)| *known != name);
+    environment.push((name, value));
+}
