@@ -12,7 +12,9 @@ pub struct Environment(BTreeMap<OsString, OsString>);
 
 impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        let mut environment = Self::default();
+        pairs.into_iter().for_each(|(name, value)| environment.set(name, value));
+        environment
     }
 }
 

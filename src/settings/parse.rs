@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::environment::Environment;
-use super::values::{Flag, Lenient, Mask, Value, Warning, list};
+use super::values::{Flag, Mask, Value, Warning, list};
 use super::variables::SECRETS;
 use super::{
     CredentialSources, Destination, Gateway, HookCommands, Meta, Monitor, Owner, PortForwarding, Probing, Retry,
@@ -20,7 +20,7 @@ use crate::system::secret::Secret;
 /// Shared by the readers of all variables, which collect in it while others are being read.
 type Warnings = RefCell<Vec<Warning>>;
 
-/// Takes a lenient variable of `$variables`, or the default with a warning that bears the variable's name.
+/// Reads a variable of `$variables`, or the default with a warning that bears the variable's name.
 macro_rules! take {
     ($warnings:ident, $variables:ident.$field:ident) => {
         optional($warnings, stringify!($field), $variables.$field)
@@ -84,7 +84,7 @@ pub(super) fn parse(environment: &Environment) -> (Settings, Vec<Warning>) {
                 .collect(),
             timeout: seconds(warnings, "HEALTHCHECK_PING_TIMEOUT", take!(warnings, v.healthcheck_ping_timeout), 3),
         },
-        nf_tables: take!(warnings, v.nftables).map(|flag| flag.0),
+        nf_tables: take!(warnings, v.nftables).map(|Flag(nf_tables)| nf_tables),
         allow_missing_iptables_rules: flag(take!(warnings, v.allow_missing_iptables_rules), false),
         monitor: Monitor {
             enabled: flag(take!(warnings, v.reconnect), false),
@@ -112,15 +112,14 @@ fn warn(warnings: &Warnings, variable: &str, message: impl Into<String>) {
     warnings.borrow_mut().push(Warning { variable: variable.to_uppercase(), message: message.into() });
 }
 
-fn optional<T: Value>(warnings: &Warnings, name: &str, value: Option<Lenient<T>>) -> Option<T> {
-    match value? {
-        Lenient::Good(value) => Some(value),
-        Lenient::Bad { text, reason } => {
-            let shown = if SECRETS.contains(&name) { "***".into() } else { text.escape_debug().to_string() };
-            warn(warnings, name, format!("={shown}: {reason}; the default is used"));
-            None
-        }
+fn optional<T: Value>(warnings: &Warnings, name: &str, text: Option<String>) -> Option<T> {
+    let text = text?;
+    let value = T::parse(text.trim());
+    if value.is_none() {
+        let shown = if SECRETS.contains(&name) { "***".into() } else { text.escape_debug().to_string() };
+        warn(warnings, name, format!("={shown}: {}; the default is used", T::EXPECTED));
     }
+    value
 }
 
 /// A number outside its range is as bad as no number.
@@ -146,13 +145,13 @@ fn seconds(warnings: &Warnings, name: &str, value: Option<u64>, default: u64) ->
 
 fn destination(
     warnings: &Warnings,
-    (ip, cn, port): (Option<Lenient<Ipv4Addr>>, Option<String>, Option<Lenient<u16>>),
+    (ip, cn, port): (Option<String>, Option<String>, Option<String>),
     dedicated_ip: Option<String>,
     loc: Option<String>,
 ) -> Destination {
     let some = ip.is_some() || cn.is_some() || port.is_some();
-    let ip = optional(warnings, "pia_ip", ip);
-    let port = optional(warnings, "pia_port", port).filter(|port| *port > 0);
+    let ip = optional::<Ipv4Addr>(warnings, "pia_ip", ip);
+    let port = optional::<u16>(warnings, "pia_port", port).filter(|port| *port > 0);
     if let Some(token) = dedicated_ip {
         return Destination::DedicatedIp(Secret::new(token.trim().to_owned()));
     }
@@ -177,15 +176,10 @@ fn destination(
     }
 }
 
-fn meta(
-    warnings: &Warnings,
-    ip: Option<Lenient<Ipv4Addr>>,
-    cn: Option<String>,
-    port: Option<Lenient<u16>>,
-) -> Option<Meta> {
+fn meta(warnings: &Warnings, ip: Option<String>, cn: Option<String>, port: Option<String>) -> Option<Meta> {
     let some = ip.is_some() || cn.is_some();
-    let ip = optional(warnings, "meta_ip", ip);
-    let port = optional(warnings, "meta_port", port).filter(|port| *port > 0).unwrap_or(443);
+    let ip = optional::<Ipv4Addr>(warnings, "meta_ip", ip);
+    let port = optional::<u16>(warnings, "meta_port", port).filter(|port| *port > 0).unwrap_or(443);
     match (ip, cn) {
         (Some(ip), Some(cn)) => Some(Meta { ip, cn: cn.trim().to_owned(), port }),
         (ip, _) if some => {

@@ -1,13 +1,8 @@
-//! The kinds of values that variables have, and what to do with those that do not parse.
+//! The kinds of values that variables have, and what is said of those that do not parse.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
-
-use serde::{Deserialize, Deserializer};
-
-/// Any text, as it is.
-pub type Text = String;
 
 /// `0` or `1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,15 +11,6 @@ pub struct Flag(pub bool);
 /// An octal file mode mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mask(pub u32);
-
-/// A value that parsed, or the text that did not and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lenient<T> {
-    /// As meant.
-    Good(T),
-    /// As typed.
-    Bad { text: String, reason: String },
-}
 
 /// How a value of this kind is read, and what a bad one should have been.
 pub trait Value: Sized {
@@ -82,16 +68,6 @@ impl Value for u64 {
     const EXPECTED: &'static str = "expected a whole number, zero or more";
     fn parse(text: &str) -> Option<Self> {
         decimal(text)
-    }
-}
-
-impl<'de, T: Value> Deserialize<'de> for Lenient<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Ok(match T::parse(text.trim()) {
-            Some(value) => Self::Good(value),
-            None => Self::Bad { text, reason: T::EXPECTED.to_owned() },
-        })
     }
 }
 

@@ -1,19 +1,14 @@
-//! Every environment variable, once, as typed by the user.
-//!
-//! Values that do not parse are kept here with their reason; [`super::Settings`] then takes the default and warns.
+//! Every environment variable, once, as typed by the user: what is meant, [`super::Settings`] says.
 
 use serde::Deserialize;
 
-use super::values::{Flag, Lenient, Text};
-
 /// Declares the variables: the field's name in upper case is the variable's name.
 macro_rules! variables {
-    ($($(#[doc = $doc:literal])+ $field:ident: $kind:ty,)+) => {
-        /// The environment variables of the program, `None` where unset or empty.
+    ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
+        /// The environment variables of the program as typed, `None` where unset or empty.
         #[derive(Debug, Default, Deserialize)]
-        #[serde(default)]
         pub struct Variables {
-            $($(#[doc = $doc])+ pub $field: Option<$kind>,)+
+            $($(#[doc = $doc])+ #[serde(default)] pub $field: Option<String>,)+
         }
 
         /// The names of all variables, in lower case, in the order of the contract.
@@ -26,123 +21,123 @@ macro_rules! variables {
 
 variables! {
     /// Location ids in order of preference, or `auto` for the lowest latency; empty prints all locations.
-    loc: Text,
+    loc,
     /// PIA username.
-    user: Text,
+    user,
     /// PIA password.
-    pass: Text,
+    pass,
     /// File with the username; wins over `USER` when readable.
-    user_file: Text,
+    user_file,
     /// File with the password; wins over `PASS` when readable.
-    pass_file: Text,
+    pass_file,
     /// Address of a manually chosen server; needs `PIA_CN` and `PIA_PORT` too.
-    pia_ip: Lenient<std::net::Ipv4Addr>,
+    pia_ip,
     /// Common name of a manually chosen server.
-    pia_cn: Text,
+    pia_cn,
     /// API port of a manually chosen server, usually 1337.
-    pia_port: Lenient<u16>,
+    pia_port,
     /// 1: use only servers whose public address does not rotate.
-    stable_ip: Lenient<Flag>,
+    stable_ip,
     /// Token of a dedicated IP; `LOC` is ignored.
-    pia_dip_token: Text,
+    pia_dip_token,
     /// Address of a meta server to use instead of PIA's API hosts; needs `META_CN` too.
-    meta_ip: Lenient<std::net::Ipv4Addr>,
+    meta_ip,
     /// Common name of the meta server.
-    meta_cn: Text,
+    meta_cn,
     /// Port of the meta server.
-    meta_port: Lenient<u16>,
+    meta_port,
     /// IPv4 ranges that are reached outside the tunnel.
-    local_network: Text,
+    local_network,
     /// WireGuard's persistent keepalive in seconds; 0 is off.
-    keepalive: Lenient<u16>,
+    keepalive,
     /// MTU of wg0; wg-quick chooses one when unset.
-    mtu: Lenient<u32>,
+    mtu,
     /// DNS servers instead of PIA's; 0 leaves the container's DNS alone.
-    vpndns: Text,
+    vpndns,
     /// 1: have a port forwarded.
-    port_forwarding: Lenient<Flag>,
+    port_forwarding,
     /// Where the forwarded port is written.
-    port_file: Text,
+    port_file,
     /// 1: remove that file at start and at exit.
-    port_file_cleanup: Lenient<Flag>,
+    port_file_cleanup,
     /// 1: keep the same port over restarts, for up to two months.
-    port_persist: Lenient<Flag>,
+    port_persist,
     /// 1: a lost forwarded port is a fatal error.
-    port_fatal: Lenient<Flag>,
+    port_fatal,
     /// Command line run with the port appended whenever a port is forwarded.
-    port_script: Text,
+    port_script,
     /// Command line run with the port appended whenever a port is withdrawn.
-    port_down_script: Text,
+    port_down_script,
     /// Local port to which connections to the forwarded port are redirected.
-    port_redirect: Lenient<u16>,
+    port_redirect,
     /// Seconds between refreshes of the forwarded port.
-    port_rebind_interval: Lenient<u64>,
+    port_rebind_interval,
     /// User id that owns the files under `/pia-shared`.
-    puid: Lenient<u32>,
+    puid,
     /// Group id that owns the files under `/pia-shared`.
-    pgid: Lenient<u32>,
+    pgid,
     /// File mode mask, in octal, for the files under `/pia-shared`.
-    umask: Lenient<super::values::Mask>,
+    umask,
     /// 0: no kill switch.
-    firewall: Lenient<Flag>,
+    firewall,
     /// 1: exit on a fatal error instead of staying, sealed, until stopped.
-    exit_on_fatal: Lenient<Flag>,
+    exit_on_fatal,
     /// Command line run when a fatal error occurs.
-    fatal_script: Text,
+    fatal_script,
     /// Gateway mode: the interface whose traffic is forwarded into the tunnel.
-    fwd_iface: Text,
+    fwd_iface,
     /// Gateway mode: where the forwarded port leads.
-    pf_dest_ip: Lenient<std::net::Ipv4Addr>,
+    pf_dest_ip,
     /// Command line run before anything is set up, with the network still open.
-    pre_up: Text,
+    pre_up,
     /// Command line run when the tunnel is up.
-    post_up: Text,
+    post_up,
     /// Command line run before the tunnel is taken down.
-    pre_down: Text,
+    pre_down,
     /// Command line run after the tunnel was taken down.
-    post_down: Text,
+    post_down,
     /// Command line run before a reconnect.
-    pre_reconnect: Text,
+    pre_reconnect,
     /// Command line run after a reconnect.
-    post_reconnect: Text,
+    post_reconnect,
     /// 1: the health check pings through the tunnel.
-    active_healthchecks: Lenient<Flag>,
+    active_healthchecks,
     /// Hosts to ping; any one answering is enough.
-    healthcheck_ping_target: Text,
+    healthcheck_ping_target,
     /// Seconds to wait for an answer, for all targets together.
-    healthcheck_ping_timeout: Lenient<u64>,
+    healthcheck_ping_timeout,
     /// 0: legacy iptables; 1: nf_tables; unset: nf_tables if it works.
-    nftables: Lenient<Flag>,
+    nftables,
     /// 1: skip those rules of wg-quick that the kernel has no module for.
-    allow_missing_iptables_rules: Lenient<Flag>,
+    allow_missing_iptables_rules,
     /// 1: reconnect when the endpoint no longer responds.
-    reconnect: Lenient<Flag>,
+    reconnect,
     /// Seconds between probes of the endpoint.
-    monitor_interval: Lenient<u64>,
+    monitor_interval,
     /// Failed probes in a row after which the endpoint counts as unresponsive.
-    monitor_retries: Lenient<u32>,
+    monitor_retries,
     /// Queueing discipline for wg0, as `tc qdisc add root dev wg0` takes it.
-    qdisc: Text,
+    qdisc,
     /// Local ports that wg0 listens on in turn.
-    cycle_ports: Text,
+    cycle_ports,
     /// Seconds for each of `CYCLE_PORTS`.
-    cycle_interval: Lenient<u64>,
+    cycle_interval,
     /// Retries of a transient failure of PIA's API.
-    curl_retry: Lenient<u32>,
+    curl_retry,
     /// Seconds between those retries.
-    curl_retry_delay: Lenient<u64>,
+    curl_retry_delay,
     /// Seconds for all tries of a request together.
-    curl_max_time: Lenient<u64>,
+    curl_max_time,
     /// Anything: debug logging.
-    debug: Text,
+    debug,
     /// Log filter in the syntax of Rust's env_logger; wins over `DEBUG`.
-    rust_log: Text,
+    rust_log,
     /// User-space WireGuard that wg-quick starts where the kernel has none.
-    wg_quick_userspace_implementation: Text,
+    wg_quick_userspace_implementation,
     /// PIA's certificate authority.
-    pia_ca_file: Text,
+    pia_ca_file,
     /// Public key of the server list's signature.
-    pia_serverlist_key_file: Text,
+    pia_serverlist_key_file,
 }
 
 /// Variables whose values must never be shown.
