@@ -83,7 +83,7 @@ fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Pro
         countries.dedup();
         return Err(Problem::Location(format!("no location in {none}; there are some in {}", countries.join(" "))));
     }
-    let mut wanted: Vec<Location> = usable
+    let wanted: Vec<Location> = usable
         .into_iter()
         .filter(|location| arguments.country.is_empty() || arguments.country.iter().any(|code| is_of(location, code)))
         .filter(|location| location.port_forward || !arguments.port_forward)
@@ -92,7 +92,6 @@ fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Pro
     if wanted.is_empty() {
         return Err(Problem::Location("no such location forwards ports".to_owned()));
     }
-    wanted.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(wanted)
 }
 

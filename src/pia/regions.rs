@@ -101,6 +101,7 @@ pub struct Ports {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerList {
     pub ports: Ports,
+    /// By id.
     pub locations: Vec<Location>,
 }
 
@@ -131,7 +132,8 @@ impl ServerList {
             registration: ports_of(&answer.groups, "wg").first().copied().unwrap_or(REGISTRATION_PORT),
             meta: ports_of(&answer.groups, "meta"),
         };
-        let locations: Vec<Location> = answer.regions.into_iter().filter_map(location).collect();
+        let mut locations: Vec<Location> = answer.regions.into_iter().filter_map(location).collect();
+        locations.sort_by(|one, other| one.id.cmp(&other.id));
         if locations.is_empty() { Err(ListError::Empty) } else { Ok(Self { ports, locations }) }
     }
 }
@@ -242,10 +244,11 @@ pub(super) mod tests {
         let list = ServerList::parse(LINE.as_bytes()).unwrap();
         assert_eq!(list.ports, Ports { registration: 1337, meta: vec![443, 8080] });
         let ids: Vec<&str> = list.locations.iter().map(|location| location.id.as_str()).collect();
-        assert_eq!(ids, ["swiss", "nowg", "odd"]);
-        let names: Vec<&str> = list.locations[0].servers.iter().map(|server| server.cn.as_str()).collect();
+        assert_eq!(ids, ["nowg", "odd", "swiss"]);
+        let swiss = &list.locations[2];
+        let names: Vec<&str> = swiss.servers.iter().map(|server| server.cn.as_str()).collect();
         assert_eq!(names, ["zurich406", "Server-12144-3a"]);
-        assert!(list.locations[0].port_forward && !list.locations[0].geo);
+        assert!(swiss.port_forward && !swiss.geo);
     }
 
     #[test]

@@ -9,16 +9,15 @@ const WIDTH: usize = 80;
 /// A column is no wider; the few longer ids (`nl_netherlands_streaming_optimized`) shift their own line alone.
 const WIDEST: usize = 22;
 
-/// What an empty `LOC` prints: id, port forwarding, name; only locations with a WireGuard server, by id.
+/// What an empty `LOC` prints: id, port forwarding, name; only locations with a WireGuard server.
 pub fn short(list: &ServerList) -> String {
     let columns: [Column; 2] = [("location", |row| row.location.id.clone()), ("port forwarding", port_forwarding)];
-    let mut rows: Vec<Row<'_>> = list
+    let rows: Vec<Row<'_>> = list
         .locations
         .iter()
         .filter(|location| is_usable(location))
         .map(|location| Row { location, latency: None })
         .collect();
-    rows.sort_by_key(|row| &row.location.id);
     render(&columns, &rows)
 }
 
@@ -96,14 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn the_short_table_is_by_id_and_fits_a_terminal() {
+    fn the_short_table_fits_a_terminal_and_has_no_location_without_servers() {
         let mut locations = vec![location("swiss", &"Switzerland ".repeat(20)), location("us_chicago", "US Chicago")];
         locations.push(Location { servers: vec![], ..location("nowg", "Nowhere") });
-        locations.push(location("de_berlin", "DE Berlin"));
         let table = short(&ServerList { ports: Ports { registration: 1337, meta: vec![] }, locations });
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH));
         let ids: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
-        assert_eq!(ids, ["de_berlin", "swiss", "us_chicago"]);
+        assert_eq!(ids, ["swiss", "us_chicago"]);
         assert!(table.contains("us_chicago  no "), "{table}");
     }
 
