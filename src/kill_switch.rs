@@ -27,7 +27,7 @@ struct Parts {
     /// The way to PIA is open: bootstrap or reconnecting.
     searching: bool,
     /// Name servers that are asked from marked sockets.
-    name_servers: BTreeSet<Destination>,
+    name_servers: Vec<Destination>,
     embedded_dns: bool,
     /// API hosts and candidate servers, as they became known.
     api: BTreeSet<Destination>,

@@ -1,6 +1,5 @@
 //! The hosts of PIA's API: looked up once, remembered, and let through the kill switch.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use crate::underlay::resolver::{ResolveError, Resolver};
 use crate::underlay::socket::Via;
 
 /// What is asked of PIA outside a VPN server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     Account,
     ServerList,
@@ -36,6 +35,20 @@ impl Service {
     }
 }
 
+/// What is known of a service's name.
+#[derive(Default)]
+struct Known {
+    /// Empty before it was looked up.
+    addresses: Vec<Ipv4Addr>,
+    is_in_doubt: bool,
+}
+
+impl Known {
+    fn is_sure(&self) -> bool {
+        !self.addresses.is_empty() && !self.is_in_doubt
+    }
+}
+
 /// Addresses and certificates of the API's hosts.
 pub struct Hosts {
     meta: Option<(Server, u16)>,
@@ -44,8 +57,8 @@ pub struct Hosts {
     ca_file: PathBuf,
     web: Option<Arc<ClientConfig>>,
     pia: Option<Arc<ClientConfig>>,
-    known: BTreeMap<Service, Vec<Ipv4Addr>>,
-    doubtful: BTreeSet<Service>,
+    account: Known,
+    server_list: Known,
 }
 
 impl Hosts {
@@ -58,8 +71,8 @@ impl Hosts {
             ca_file,
             web: None,
             pia: None,
-            known: BTreeMap::new(),
-            doubtful: BTreeSet::new(),
+            account: Known::default(),
+            server_list: Known::default(),
         }
     }
 
@@ -74,7 +87,7 @@ impl Hosts {
         // The way to the name servers may be shut since the last connect.
         kill_switch.admit([])?;
         self.look_up(services, stop)?;
-        let addresses = services.iter().filter_map(|service| self.known.get(service)).flatten();
+        let addresses = services.iter().flat_map(|service| &self.known(*service).addresses);
         Ok(kill_switch.admit(addresses.map(|address| Destination::tcp(*address, host::WEB_PORT)))?)
     }
 
@@ -86,7 +99,7 @@ impl Hosts {
         if self.meta.is_some() {
             return Ok(());
         }
-        let unsure = |service: &Service| !self.known.contains_key(service) || self.doubtful.contains(service);
+        let unsure = |service: &Service| !self.known(*service).is_sure();
         if !services.iter().any(unsure) {
             return Ok(());
         }
@@ -102,11 +115,8 @@ impl Hosts {
         });
         for (service, answer) in answers {
             match answer {
-                Ok(addresses) => {
-                    self.known.insert(service, addresses);
-                    self.doubtful.remove(&service);
-                }
-                Err(error) if self.known.contains_key(&service) => {
+                Ok(addresses) => *self.known_mut(service) = Known { addresses, is_in_doubt: false },
+                Err(error) if !self.known(service).addresses.is_empty() => {
                     log::warn!("{error}; using the addresses known from before");
                 }
                 Err(error) if !services.contains(&service) => log::debug!("{error}"),
@@ -118,7 +128,21 @@ impl Hosts {
 
     /// A request to this service failed on the way: its name is looked up again before the next.
     pub fn doubt(&mut self, service: Service) {
-        self.doubtful.insert(service);
+        self.known_mut(service).is_in_doubt = true;
+    }
+
+    fn known(&self, service: Service) -> &Known {
+        match service {
+            Service::Account => &self.account,
+            Service::ServerList => &self.server_list,
+        }
+    }
+
+    fn known_mut(&mut self, service: Service) -> &mut Known {
+        match service {
+            Service::Account => &mut self.account,
+            Service::ServerList => &mut self.server_list,
+        }
     }
 
     /// The way to all of them.
@@ -134,7 +158,7 @@ impl Hosts {
         if let Some((server, port)) = self.meta.clone() {
             return Ok(Host::meta(&server, port, &self.pia()?, self.via.clone()));
         }
-        let addresses = self.known.get(&service).cloned().unwrap_or_default();
+        let addresses = self.known(service).addresses.clone();
         let web = self.web()?;
         Ok(match service {
             Service::Account => Host::account(addresses, &web, self.via.clone()),

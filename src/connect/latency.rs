@@ -45,13 +45,17 @@ pub fn nearest_first(
             .collect();
         workers.into_iter().filter_map(|worker| worker.join().ok()).flatten().collect()
     });
-    measured.sort_by_key(|(_, latency)| *latency);
+    by_latency(&mut measured);
     // Many at once are in each other's way, so those that matter are measured again, one by one.
     for (location, latency) in measured.iter_mut().take(CANDIDATES) {
         *latency = measure(location, port, via, stop).map_or(*latency, |again| again.min(*latency));
     }
-    measured.sort_by_key(|(_, latency)| *latency);
+    by_latency(&mut measured);
     measured
+}
+
+fn by_latency(measured: &mut [(Location, Duration)]) {
+    measured.sort_by_key(|(_, latency)| *latency);
 }
 
 fn measure(location: &Location, port: u16, via: &Via, stop: &Stop) -> Option<Duration> {

@@ -1,6 +1,5 @@
 //! Registering a fresh key at one of the candidates.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::candidates::Candidate;
@@ -26,7 +25,7 @@ impl Connector {
         kill_switch: &KillSwitch,
     ) -> Result<Joined, Failure> {
         let started = Instant::now();
-        let mut tried: BTreeMap<String, String> = BTreeMap::new();
+        let mut tried: Vec<(String, String)> = Vec::new();
         let mut waiting = candidates;
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
@@ -37,7 +36,9 @@ impl Connector {
                 };
                 log::warn!("{}: {error}", candidate.location);
                 let server = format!("{} {} ({})", candidate.location, candidate.server.cn, candidate.server.ip);
-                tried.insert(server, error.failure.to_string());
+                // The latest reason counts.
+                tried.retain(|(before, _)| *before != server);
+                tried.push((server, error.failure.to_string()));
                 if error.is_busy() {
                     busy.push(candidate);
                 }

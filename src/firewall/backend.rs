@@ -1,6 +1,5 @@
 //! The two iptables: which programs are which, and the two things we do with them.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -82,7 +81,7 @@ impl Program {
 #[derive(Debug, Clone)]
 pub(super) struct Programs {
     pub backend: Backend,
-    pub found: BTreeMap<&'static str, Program>,
+    pub found: Vec<(&'static str, Program)>,
 }
 
 impl Programs {
@@ -98,8 +97,8 @@ impl Programs {
                 .or_else(|| named(backend.multi_call()).map(|path| Program { path, applet: Some(name) }))
                 .or_else(|| named(name).filter(|_| plain_is_this()).map(|path| Program { path, applet: None }))
         };
-        let found: BTreeMap<_, _> = NAMES.into_iter().filter_map(|name| Some((name, program(name)?))).collect();
-        found.contains_key("iptables-restore").then_some(Self { backend, found })
+        let found = NAMES.into_iter().filter_map(|name| Some((name, program(name)?))).collect();
+        Some(Self { backend, found }).filter(|programs| programs.named("iptables-restore").is_some())
     }
 
     /// Loads `text` in one step, keeping what it does not mention.
@@ -141,8 +140,12 @@ impl Programs {
         self.load(Family::V4, &format!("{table}\n:PIA_PROBE - [0:0]\n-X PIA_PROBE\nCOMMIT\n"))
     }
 
+    fn named(&self, name: &str) -> Option<&Program> {
+        self.found.iter().find_map(|(found, program)| (*found == name).then_some(program))
+    }
+
     fn command(&self, name: &'static str, arguments: &[&str]) -> Command {
-        match self.found.get(name) {
+        match self.named(name) {
             Some(program) => program.command(arguments),
             // Running it says that it is missing.
             None => Command::new(self.backend.own_name(name), arguments),

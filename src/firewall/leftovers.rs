@@ -3,7 +3,6 @@
 //! Done after the network is closed: our own load needs no look at what is there. What it cannot do is to keep its
 //! jumps from standing there twice, and to see the other backend, where old rules would judge all traffic once more.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::thread;
 
@@ -73,7 +72,7 @@ fn warn_if_left(result: Result<(), CommandError>) {
 
 /// Chains that are in use, with the table in front: `*filter PIA_INPUT`.
 #[derive(Debug, Default)]
-struct InUse(BTreeSet<String>);
+struct InUse(Vec<String>);
 
 impl InUse {
     /// Those that a loaded text declares.
@@ -81,7 +80,7 @@ impl InUse {
         let name = loaded.lines().next().unwrap_or_default();
         for line in loaded.lines().filter_map(|line| line.strip_prefix(":PIA_")) {
             let chain = line.split(' ').next().unwrap_or_default();
-            self.0.insert(format!("{name} PIA_{chain}"));
+            self.0.push(format!("{name} PIA_{chain}"));
         }
     }
 
@@ -105,8 +104,8 @@ fn possible(backend: Backend, family: Family) -> bool {
 struct Saved<'a> {
     /// Our chains.
     ours: Vec<&'a str>,
-    /// Per built-in chain, the numbers of the rules that jump to ours.
-    jumps: BTreeMap<&'a str, Vec<usize>>,
+    /// The rules of built-in chains that jump to ours, by chain and number; chains come one after the other.
+    jumps: Vec<(&'a str, usize)>,
     /// Rules of wg-quick, without the `-A`.
     wg_quick: Vec<&'a str>,
 }
@@ -116,18 +115,17 @@ fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
     let mut text = String::new();
     let mut table = "";
     let mut content = Saved::default();
-    let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut last = ("", 0);
     for line in saved.lines() {
         if line.starts_with('*') {
-            (table, content, rules) = (line, Saved::default(), BTreeMap::new());
+            (table, content, last) = (line, Saved::default(), ("", 0));
         } else if let Some(rest) = line.strip_prefix(':') {
             content.ours.extend(rest.split(' ').next().filter(|chain| OUR_CHAINS.contains(chain)));
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
-            let number = rules.entry(chain).or_default();
-            *number += 1;
+            last = (chain, if chain == last.0 { last.1 + 1 } else { 1 });
             if rest.strip_prefix("-j PIA_") == Some(chain) {
-                content.jumps.entry(chain).or_default().push(*number);
+                content.jumps.push(last);
             } else if wg_quick.is_some_and(|interface| wg_quick_rule::is_for(rule, interface)) {
                 content.wg_quick.push(rule);
             }
@@ -140,15 +138,16 @@ fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
 
 fn removal_of(table: &str, content: &Saved<'_>, in_use: &InUse) -> String {
     let mut lines = Vec::new();
-    let was_sealed = content.jumps.contains_key("INPUT") && content.ours.contains(&"PIA_INPUT");
+    let was_sealed = content.jumps.iter().any(|(chain, _)| *chain == "INPUT") && content.ours.contains(&"PIA_INPUT");
     if table == "*filter" && was_sealed && !in_use.has(table, "PIA_INPUT") {
         lines.extend(["INPUT", "FORWARD", "OUTPUT"].map(|chain| format!(":{chain} ACCEPT [0:0]")));
     }
-    for (chain, numbers) in &content.jumps {
-        // The first stays, so that rules of the user which came after it still do.
-        let kept = usize::from(in_use.has(table, &format!("PIA_{chain}")));
-        lines.extend(numbers.iter().skip(kept).rev().map(|number| format!("-D {chain} {number}")));
-    }
+    // The first of a chain stays, so that rules of the user which came after it still do.
+    let is_first = |jump: &(&str, usize)| content.jumps.iter().find(|(chain, _)| *chain == jump.0) == Some(jump);
+    let stays = |jump: &(&str, usize)| is_first(jump) && in_use.has(table, &format!("PIA_{}", jump.0));
+    // From the last to the first, as a rule that goes renumbers those after it.
+    let surplus = content.jumps.iter().rev().filter(|jump| !stays(jump));
+    lines.extend(surplus.map(|(chain, number)| format!("-D {chain} {number}")));
     lines.extend(content.wg_quick.iter().map(|rule| format!("-D {rule}")));
     let unused = || content.ours.iter().filter(|chain| !in_use.has(table, chain));
     lines.extend(unused().map(|chain| format!("-F {chain}")));

@@ -270,8 +270,7 @@ fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
 /// An iptables whose kernel refuses rules with one of `words` in them.
 fn lacking(namespace: &Namespace, words: &str) -> Programs {
     let mut programs = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
-    for name in ["iptables-restore", "ip6tables-restore"] {
-        let Some(program) = programs.found.get_mut(name) else { continue };
+    for (name, program) in programs.found.iter_mut().filter(|(name, _)| name.ends_with("-restore")) {
         let path = namespace.folder.path().join(name);
         let real = program.path.display();
         let script = format!(
@@ -313,9 +312,10 @@ fn what_cannot_be_closed_is_an_error_and_ipv6_alone_a_warning() {
     );
     // Only the IPv6 rules have no conntrack and close something.
     let mut programs = lacking(&namespace, "DROP");
-    programs.found.extend(
-        Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap().found.remove_entry("iptables-restore"),
-    );
+    let real = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
+    let of_ipv4 = real.found.into_iter().find(|(name, _)| *name == "iptables-restore").unwrap();
+    programs.found.retain(|(name, _)| *name != of_ipv4.0);
+    programs.found.push(of_ipv4);
     let firewall = Firewall::new(programs, &namespace.bin(), false);
     let mut firewall = Firewall::open_any(std::iter::once(firewall), Some(&closed())).unwrap().unwrap();
     firewall.apply(&connected()).unwrap();

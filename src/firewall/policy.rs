@@ -66,20 +66,19 @@ impl Policy {
 
     /// Before the tunnel: only what is needed to get one.
     pub fn bootstrap(mark: u32, to: impl IntoIterator<Item = Destination>, embedded_dns: bool) -> Self {
-        Self { untunnelled: to.into_iter().collect(), embedded_dns, ..Self::closed(mark) }
+        Self { embedded_dns, ..Self::closed(mark).reconnecting(to) }
     }
 
     /// The tunnel carries: of untunnelled traffic only its own packets to the endpoint.
     pub fn connected(mark: u32, endpoint: SocketAddrV4, tunnel: TunnelPolicy) -> Self {
         let endpoint = Destination::udp(*endpoint.ip(), endpoint.port());
-        Self { untunnelled: BTreeSet::from([endpoint]), tunnel: Some(tunnel), ..Self::closed(mark) }
+        Self { tunnel: Some(tunnel), ..Self::bootstrap(mark, [endpoint], false) }
     }
 
     /// As this one, and the way to a new server (API addresses, candidates, the new endpoint) is open too.
-    pub fn reconnecting(&self, to: impl IntoIterator<Item = Destination>) -> Self {
-        let mut policy = self.clone();
-        policy.untunnelled.extend(to);
-        policy
+    pub fn reconnecting(mut self, to: impl IntoIterator<Item = Destination>) -> Self {
+        self.untunnelled.extend(to);
+        self
     }
 
     /// The same with `FIREWALL=0`.

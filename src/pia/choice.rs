@@ -98,7 +98,7 @@ pub fn nearest(id: &str, lists: &[&ServerList]) -> Vec<String> {
     let locations = lists.iter().flat_map(|list| &list.locations).filter(|location| is_usable(location));
     let mut scored: Vec<(Reverse<u32>, &str)> =
         locations.filter_map(|location| Some((Reverse(likeness(&wanted, location)?), location.id.as_str()))).collect();
-    scored.sort();
+    scored.sort_unstable();
     scored.dedup();
     scored.into_iter().take(MOST_PROPOSALS).map(|(_, id)| id.to_owned()).collect()
 }

@@ -4,7 +4,6 @@
 //! takes a [`Stop`]: a pause ends early, a child's process group gets SIGTERM, a socket is shut down. The blocked
 //! call then returns [`Stopped`] (or an error) and the story unwinds with `?`.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ type Interrupt = Box<dyn FnOnce() + Send>;
 struct State {
     requested: bool,
     next_id: u64,
-    interrupts: BTreeMap<u64, Interrupt>,
+    interrupts: Vec<(u64, Interrupt)>,
 }
 
 #[derive(Default)]
@@ -54,7 +53,7 @@ pub struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.stop.0.lock().interrupts.remove(&self.id);
+        self.stop.0.lock().interrupts.retain(|(id, _)| *id != self.id);
     }
 }
 
@@ -72,7 +71,7 @@ impl Stop {
             std::mem::take(&mut state.interrupts)
         };
         self.0.changed.notify_all();
-        for interrupt in interrupts.into_values() {
+        for (_, interrupt) in interrupts {
             interrupt();
         }
     }
@@ -112,7 +111,7 @@ impl Stop {
             drop(state);
             interrupt();
         } else {
-            state.interrupts.insert(id, Box::new(interrupt));
+            state.interrupts.push((id, Box::new(interrupt)));
         }
         Registration { stop: self.clone(), id }
     }

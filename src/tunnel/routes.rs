@@ -40,7 +40,7 @@ pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Ve
     });
     let ranges = local.iter().map(|range| Rule { preference: LOCAL, to: *range, table: "main".into() });
     let mut rules: Vec<Rule> = pinned.chain(ranges).collect();
-    rules.sort();
+    rules.sort_unstable();
     rules.dedup();
     rules
 }
