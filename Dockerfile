@@ -34,7 +34,7 @@ RUN if [ -z "$PIA_FILES" ]; then sh scripts/fetch-pia-files /pia-files; fi
 
 # The dependencies first, on an empty program: they change less often than ours.
 COPY Cargo.toml Cargo.lock ./
-COPY scripts/build-static scripts/
+COPY scripts/build-static scripts/build.rs scripts/
 RUN if [ -z "$BINARY" ]; then \
         mkdir src && echo 'fn main() {}' >src/main.rs && : >src/lib.rs \
         && sh scripts/build-static /dev/null && rm -r src; \
