@@ -1,19 +1,26 @@
-//! What a world needs from the machine.
+//! What a world needs from the machine; `scripts/setup` installs the programs.
 
 use std::path::Path;
 
 use nix::unistd::Uid;
 
 /// Programs, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 8] = [
-    ("ip", "iproute2"),
-    ("iptables-restore", "iptables"),
-    ("wg", "wireguard-tools"),
-    ("tcpdump", "tcpdump"),
-    ("setpriv", "util-linux"),
+const PROGRAMS: [(&str, &str); 15] = [
     ("bash", "bash"),
     ("curl", "curl"),
+    ("dig", "bind9-dnsutils"),
+    ("ip", "iproute2"),
+    ("iptables-restore", "iptables"),
+    ("nft", "nftables"),
     ("openssl", "openssl"),
+    ("pgrep", "procps"),
+    ("ping", "iputils-ping"),
+    ("setpriv", "util-linux"),
+    ("ss", "iproute2"),
+    ("strace", "strace"),
+    ("tc", "iproute2"),
+    ("tcpdump", "tcpdump"),
+    ("wg", "wireguard-tools"),
 ];
 
 /// Ends the test with one clear sentence where something is lacking.
