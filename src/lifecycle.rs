@@ -13,7 +13,7 @@ use crate::capabilities::{self, Capabilities};
 use crate::connect::Connector;
 use crate::container::Container;
 use crate::failure::Failure;
-use crate::firewall::{self, Backend, Firewall};
+use crate::firewall::{Backend, Firewall};
 use crate::hooks::Stage;
 use crate::kill_switch::{self, KillSwitch};
 use crate::link::{self, Link};
@@ -22,6 +22,7 @@ use crate::status::{self, State};
 use crate::supervisor::{self, Event, Supervisor};
 use crate::system::stop::Stop;
 use crate::system::{files, paths, signals};
+use crate::tunnel::kernel;
 use crate::underlay::{name_servers, resolv_conf};
 
 /// How a life ends.
@@ -121,7 +122,8 @@ impl Life {
         let servers = name_servers::parse(&resolv_conf_text()?);
         let first = kill_switch::first_policy(sealed, &servers);
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
-        let firewall = Firewall::open(choice, Path::new(paths::PRIVATE_BIN), first, firewall::strict_rp_filter())?;
+        let strict = kernel::reverse_path().strict;
+        let firewall = Firewall::open(choice, Path::new(paths::PRIVATE_BIN), first, strict)?;
         if firewall.private_bin_needed() {
             self.container.prefer_programs_of(paths::PRIVATE_BIN);
         }
@@ -278,14 +280,15 @@ impl Life {
             self.container.run_down_hooks(Stage::PreDown);
         }
         log::info!("Shutting down");
-        if let Some(supervisor) = self.supervisor.take() {
-            supervisor.shut_down(&mut self.container);
-        }
+        // Nobody writes it any more: that was this thread, in the loop.
         let port_forwarding = &self.container.settings.port_forwarding;
         if port_forwarding.cleanup
             && let Err(error) = files::remove_if_present(&port_forwarding.file)
         {
             log::warn!("{error}");
+        }
+        if let Some(supervisor) = self.supervisor.take() {
+            supervisor.shut_down(&mut self.container);
         }
         if let Some(kill_switch) = &self.kill_switch
             && let Err(error) = kill_switch.close()

@@ -76,6 +76,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "status",
             "supervisor",
             "system",
+            "tunnel",
             "underlay",
         ],
     ),

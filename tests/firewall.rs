@@ -221,11 +221,13 @@ fn strict_reverse_path_filtering_works_with_src_valid_mark() {
 
 #[test]
 fn strict_reverse_path_filtering_without_src_valid_mark_is_warned_of() {
-    let strict = World::builder().sysctl("net/ipv4/conf/all/rp_filter", "1");
-    let world = strict.sysctl("net/ipv4/conf/all/src_valid_mark", "0").build();
-    let container = life(&world).start();
-    let line = container.wait_for_log("rp_filter is strict", SOON).text;
-    assert!(line.contains("net.ipv4.conf.all.src_valid_mark=1"), "{line}");
+    for name in ["all", "eth0"] {
+        let strict = World::builder().sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "1");
+        let world = strict.sysctl("net/ipv4/conf/all/src_valid_mark", "0").build();
+        let container = life(&world).start();
+        let line = container.wait_for_log("rp_filter is strict", SOON).text;
+        assert!(line.contains("net.ipv4.conf.all.src_valid_mark=1"), "{line}");
+    }
 }
 
 fn life(world: &World) -> Recipe {

@@ -36,7 +36,7 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
     } else {
         Finding::skipped("iptables", "cannot be tried without NET_ADMIN")
     });
-    report(judge_reverse_path(kernel::reverse_path(None), is_writable("/proc/sys/net/ipv4/conf/all/src_valid_mark")));
+    report(judge_reverse_path(kernel::reverse_path(), is_writable("/proc/sys/net/ipv4/conf/all/src_valid_mark")));
     if let Some(gateway) = &patient.settings.gateway {
         let exists = Path::new("/sys/class/net").join(&gateway.interface).exists();
         report(judge_gateway(&gateway.interface, exists, kernel::forwards()));
@@ -134,7 +134,7 @@ fn wishes(patient: &Patient) -> Wishes {
         gateway: gateway.is_some(),
         handed_on: gateway.is_some_and(|gateway| gateway.destination.is_some()),
         redirect: settings.port_forwarding.redirect.is_some(),
-        strict_rp_filter: kernel::reverse_path(None).strict,
+        strict_rp_filter: kernel::reverse_path().strict,
         embedded_dns: patient.underlay_dns.servers.contains(&NameServer::EmbeddedUnmarked),
     }
 }

@@ -12,7 +12,6 @@ mod modules;
 mod opening;
 mod policy;
 mod private_bin;
-mod rp_filter;
 mod rules;
 pub mod survey;
 mod wg_quick_rule;
@@ -35,7 +34,6 @@ use crate::system::command::CommandError;
 
 pub use self::backend::Backend;
 pub use self::policy::{Destination, ForwardedPort, Gateway, Policy, TunnelPolicy};
-pub use self::rp_filter::is_strict as strict_rp_filter;
 
 /// The firewall could not be set as it should.
 #[derive(Debug, thiserror::Error)]

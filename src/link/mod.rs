@@ -153,7 +153,7 @@ impl Link {
         } else {
             log::warn!("FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever it is down");
         }
-        let path = kernel::reverse_path(None);
+        let path = kernel::reverse_path();
         if path.strict && !path.heeds_mark {
             log::warn!(
                 "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are dropped: add \

@@ -1,29 +1,67 @@
 //! Settings of the kernel that decide whether a tunnel can carry, read from `/proc/sys`.
 
-/// `net.ipv4.conf.*`: what the network namespace has.
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+
+/// What becomes of packets whose source is not routed the way they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReversePath {
-    /// Strict reverse path filtering is in force on some interface.
+    /// Strict reverse path filtering (`rp_filter` = 1) is in force on some interface: it drops them.
     pub strict: bool,
     /// `src_valid_mark` makes strict filtering heed the mark.
     pub heeds_mark: bool,
 }
 
-fn read(name: &str) -> Option<u32> {
-    std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok()?.trim().parse().ok()
-}
-
-/// What is in force for `interface`: the kernel takes the larger of `all` and the interface's own value; `default` is
-/// what wg0 will start with.
-pub fn reverse_path(interface: Option<&str>) -> ReversePath {
-    let of = |name: &str| read(&format!("conf/{name}/rp_filter")).unwrap_or(0);
-    let own = interface.map_or(0, of);
-    // 2 is loose and wins over 1 by being larger.
-    let strict = [of("default"), own].into_iter().any(|value| value.max(of("all")) == 1);
-    ReversePath { strict, heeds_mark: read("conf/all/src_valid_mark") == Some(1) }
+/// What is in force on the interfaces that there are, and will be on wg0.
+pub fn reverse_path() -> ReversePath {
+    ReversePath {
+        strict: strict_in(Path::new("/proc/sys/net/ipv4/conf")),
+        heeds_mark: is_on("conf/all/src_valid_mark"),
+    }
 }
 
 /// Whether the namespace forwards packets between interfaces; gateway mode needs it.
 pub fn forwards() -> bool {
-    read("ip_forward") == Some(1)
+    is_on("ip_forward")
+}
+
+fn is_on(name: &str) -> bool {
+    fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(name)).is_ok_and(|text| text.trim() == "1")
+}
+
+/// The kernel takes the larger of `all` and the interface's own value; interfaces yet to come start with `default`.
+fn strict_in(folder: &Path) -> bool {
+    let value = |name: &OsStr| -> u8 {
+        let text = fs::read_to_string(folder.join(name).join("rp_filter")).unwrap_or_default();
+        text.trim().parse().unwrap_or_default()
+    };
+    let all = value("all".as_ref());
+    let Ok(interfaces) = fs::read_dir(folder) else { return false };
+    let mut names = interfaces.flatten().map(|entry| entry.file_name()).filter(|name| name != "all" && name != "lo");
+    names.any(|name| value(&name).max(all) == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strict(values: &[(&str, &str)]) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, value) in values {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join("rp_filter"), value).unwrap();
+        }
+        strict_in(folder.path())
+    }
+
+    #[test]
+    fn the_larger_value_holds() {
+        assert!(strict(&[("all", "1\n"), ("default", "0\n"), ("eth0", "0\n")]));
+        assert!(strict(&[("all", "0\n"), ("eth0", "1\n")]));
+        assert!(strict(&[("all", "0\n"), ("default", "1\n")]));
+        assert!(!strict(&[("all", "2\n"), ("default", "1\n"), ("eth0", "1\n")]));
+        assert!(!strict(&[("all", "0\n"), ("lo", "1\n"), ("eth0", "2\n")]));
+        assert!(!strict(&[]));
+    }
 }
