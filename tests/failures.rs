@@ -248,6 +248,18 @@ fn the_stored_list_serves_while_its_host_is_down() {
 }
 
 #[test]
+fn a_list_host_that_hangs_keeps_the_stored_list_waiting_no_longer_than_curl_max_time() {
+    let world = World::new();
+    let mut container = container(&world).env("CURL_MAX_TIME", "2").start();
+    container.wait_for_log(UP, SOON);
+    container.stop();
+    world.pia.fail(Api::List, Fault::Hang);
+    container.restart();
+    container.wait_for_log("using the stored server list", Duration::from_secs(6));
+    container.wait_for_log(UP, SOON);
+}
+
+#[test]
 fn a_stored_list_that_was_tampered_with_is_not_used() {
     let world = World::new();
     let mut container = container(&world).env("EXIT_ON_FATAL", "1").env("CURL_RETRY", "0").start();

@@ -34,7 +34,7 @@ impl Connector {
         kill_switch: &KillSwitch,
     ) -> Result<Candidate, Failure> {
         let known = self.dedicated.clone();
-        let retry = if known.is_some() { Retry::once(LIST_IF_AT_HAND) } else { self.retry };
+        let retry = if known.is_some() { self.retry.briefly(LIST_IF_AT_HAND) } else { self.retry };
         match (known, self.in_doubt) {
             (Some(known), false) => Ok(known),
             (known, _) => match self.ask_dedicated_ip(dip, session, &retry, kill_switch) {
@@ -78,7 +78,7 @@ impl Connector {
         let lacks = |problem: &Problem| !matches!(problem, Problem::Offline { .. });
         if choice.problems.iter().any(lacks) {
             // The newer list knows more; and a location can be missing from one download and be back in the next.
-            self.fetch(ListVersion::V7, Retry::once(LIST_IF_STORED), kill_switch)?;
+            self.fetch(ListVersion::V7, self.retry.briefly(LIST_IF_STORED), kill_switch)?;
             self.directory.recall()?;
             choice = choice::choose(ids, &self.directory.lists());
         }
@@ -145,7 +145,7 @@ impl Connector {
                 break;
             }
             let version = if download % 2 == 0 { ListVersion::V6 } else { ListVersion::V7 };
-            self.fetch(version, Retry::once(LIST_IF_STORED), kill_switch)?;
+            self.fetch(version, self.retry.briefly(LIST_IF_STORED), kill_switch)?;
         }
         let lists = self.directory.lists();
         let found = candidates::with_stable_ip(&locations, &lists);
@@ -173,8 +173,8 @@ impl Connector {
             return Ok(());
         }
         let retry = match (at_hand, self.directory.has_stored()) {
-            (true, _) => Retry::once(LIST_IF_AT_HAND),
-            (false, true) => Retry::once(LIST_IF_STORED),
+            (true, _) => self.retry.briefly(LIST_IF_AT_HAND),
+            (false, true) => self.retry.briefly(LIST_IF_STORED),
             (false, false) => self.retry,
         };
         let failure = match self.fetch(ListVersion::V6, retry, kill_switch) {

@@ -31,6 +31,11 @@ impl Retry {
         Self { retries: 0, delay: Duration::ZERO, max_time }
     }
 
+    /// One try of at most `most`, where something else can serve; also no longer than all tries may take.
+    pub fn briefly(&self, most: Duration) -> Self {
+        Self::once(if self.max_time.is_zero() { most } else { most.min(self.max_time) })
+    }
+
     /// Calls `attempt` with the time that it may take, again as long as it fails for a passing reason.
     pub(super) fn run<T>(
         &self,
@@ -115,6 +120,11 @@ mod tests {
         assert_eq!(RETRY.time_for_one(Duration::ZERO), ONE_TRY);
         assert_eq!(RETRY.time_for_one(Duration::from_secs(110)), Duration::from_secs(10));
         assert_eq!(Retry::once(Duration::from_secs(7)).time_for_one(Duration::ZERO), Duration::from_secs(7));
+        let seconds = |limit, most| {
+            let all = Retry { max_time: Duration::from_secs(limit), ..RETRY };
+            all.briefly(Duration::from_secs(most)).time_for_one(Duration::ZERO).as_secs()
+        };
+        assert_eq!([seconds(120, 15), seconds(2, 15), seconds(0, 15)], [15, 2, 15]);
     }
 
     #[test]
