@@ -23,6 +23,7 @@ escape() {
 all_of_it_gets_out_where_nothing_is_in_the_way() {
 	docker run --detach --name "$PREFIX-outside" --network "$PREFIX" --cap-add NET_ADMIN \
 		--volume "$PWD/tests/image:/tools:ro" --entrypoint sleep "$IMAGE" infinity >/dev/null
+	eventually 10 has_settled "$PREFIX-outside"
 	watch_bridge "wpimg$NUMBER" "$FILES/outside.pcap"
 	escape "$PREFIX-outside"
 	stop_watching
@@ -32,6 +33,13 @@ all_of_it_gets_out_where_nothing_is_in_the_way() {
 	done
 	docker rm --force --volumes "$PREFIX-outside" >/dev/null
 	ok "control: from a container of its own all $((${#WAYS[@]} + 4)) attempts are seen on the wire"
+}
+
+# has_settled NAME: its IPv6 addresses are known to be nobody else's; before that it sends nothing from them.
+has_settled() {
+	local addresses
+	addresses=$(docker exec "$1" ip -6 address show scope global)
+	[[ $addresses == *inet6* && $addresses != *tentative* ]]
 }
 
 # Packets of the VPN container's that are not WireGuard's own.
