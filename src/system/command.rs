@@ -244,6 +244,8 @@ fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
 
 /// A running child with all its descendants; as long as this lives, a stop ends them.
 struct ProcessGroup {
+    leaders: Vec<Pid>,
+    stop: Stop,
     _registration: Registration,
     gone: Stop,
 }
@@ -252,22 +254,26 @@ impl ProcessGroup {
     fn watch(pids: &[u32], stop: &Stop) -> Self {
         let gone = Stop::new();
         let leaders: Vec<Pid> = pids.iter().filter_map(|pid| i32::try_from(*pid).ok()).map(Pid::from_raw).collect();
-        let ended = gone.clone();
+        let (ended, signalled) = (gone.clone(), leaders.clone());
         let registration = stop.on_request(move || {
-            signal_all(&leaders, Signal::SIGTERM);
+            signal_all(&signalled, Signal::SIGTERM);
             std::thread::spawn(move || {
                 if ended.pause(GRACE).is_ok() {
-                    signal_all(&leaders, Signal::SIGKILL);
+                    signal_all(&signalled, Signal::SIGKILL);
                 }
             });
         });
-        Self { _registration: registration, gone }
+        Self { leaders, stop: stop.clone(), _registration: registration, gone }
     }
 }
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.gone.request();
+        // A shell's child between fork and exec still has the shell's handlers, and forgets the SIGTERM that they got.
+        if self.stop.is_requested() {
+            signal_all(&self.leaders, Signal::SIGTERM);
+        }
     }
 }
 
@@ -327,6 +333,30 @@ mod tests {
         requested.request();
         assert!(matches!(thread.join().unwrap(), Err(CommandError::Interrupted { .. })));
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn what_survives_the_first_sigterm_of_a_stop_gets_a_second_one_when_the_leader_has_ended() {
+        let stop = Stop::new();
+        let requested = stop.clone();
+        let (line, lines) = mpsc::channel();
+        // As a shell's child is between fork and exec: the first SIGTERM only reaches a handler that is on its way out.
+        let child = "(trap 'trap - TERM' TERM; echo $BASHPID; while :; do sleep 0.02; done) &";
+        let leader = format!("trap 'sleep 0.3; exit' TERM; {child} while :; do wait; done");
+        let thread = std::thread::spawn(move || {
+            bash(&leader).stream(&stop, move |text| {
+                let _ = line.send(text.to_owned());
+            })
+        });
+        let child = Path::new("/proc").join(lines.recv().unwrap());
+        requested.request();
+        assert!(matches!(thread.join().unwrap(), Ok(()) | Err(CommandError::Interrupted { .. })));
+        let asked = Instant::now();
+        let is_running = || std::fs::read_to_string(child.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        while is_running() {
+            assert!(asked.elapsed() < Duration::from_secs(5), "the child runs on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]
