@@ -369,13 +369,14 @@ fn while_a_reconnect_hangs() {
     stops(&world, &container);
 }
 
-/// The moments between those above: after every fifth line of the log.
+/// The moments between those above: after every fifth line of the log, from the first hook's stage on.
 #[test]
 fn at_any_moment() {
     let world = World::new();
     for lines in (1..).step_by(5) {
         let container = container(&world).env("DEBUG", "1").env("POST_UP", "echo up").start();
         let is_up = || container.logs().contains("[post-up] up");
+        container.wait_for_log("Kill switch closed", SOON);
         wait_until("the line", SOON, || container.lines().len() >= lines || is_up());
         stops(&world, &container);
         if is_up() {
