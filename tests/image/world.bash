@@ -14,6 +14,8 @@ INTERNET=(198.51.100.0/24 203.0.113.0/24)
 # USER, PASS and so on, each with WORLD_ before it.
 start_world() {
 	cargo build --quiet --locked --example simulator
+	# Before the world: the first `ip netns add` of a machine mounts /run/netns over itself, and what was in it stays below.
+	ip netns add wpimg-lan
 	local line
 	# shellcheck disable=SC2154 # the coprocess sets it
 	coproc WORLD { "${CARGO_TARGET_DIR:-target}/debug/examples/simulator" demo-world "$@" 9>&-; }
@@ -44,7 +46,6 @@ connect_host() {
 
 # A host of the local network, for LOCAL_NETWORK and published ports.
 connect_lan() {
-	ip netns add wpimg-lan
 	ip link add wpimg-lan type veth peer name eth0 netns wpimg-lan
 	ip addr add "$LAN_GATEWAY/32" dev wpimg-lan
 	ip link set wpimg-lan up
