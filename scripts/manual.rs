@@ -1,5 +1,5 @@
-//! `cargo run --example manual -- DIR`: writes the manual pages and the shells' completions, from the arguments that the
-//! program itself reads.
+//! `cargo run --example manual -- DIR`: writes the manual pages and the shells' completions, from
+//! the arguments that the program itself reads.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -10,7 +10,10 @@ const NAME: &str = "wireguard-pia";
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: manual DIR")?);
     fs::create_dir_all(&folder)?;
-    clap_mangen::generate_to(wireguard_pia::cli::command().version(env!("CARGO_PKG_VERSION")), &folder)?;
+    clap_mangen::generate_to(
+        wireguard_pia::cli::command().version(env!("CARGO_PKG_VERSION")),
+        &folder,
+    )?;
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         generate_to(shell, &mut wireguard_pia::cli::command(), NAME, &folder)?;
     }

@@ -15,16 +15,25 @@ pub enum Capabilities {
 /// Those in force for this process.
 pub fn of_process() -> Capabilities {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    judge(&read("/proc/self/status"), &read("/proc/sys/kernel/cap_last_cap"))
+    judge(
+        &read("/proc/self/status"),
+        &read("/proc/sys/kernel/cap_last_cap"),
+    )
 }
 
 /// A status that cannot be read is no reason to refuse; what then fails says so itself.
 fn judge(status: &str, last: &str) -> Capabilities {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(effective) = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()) else {
+    let Some(effective) = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())
+    else {
         return Capabilities::Some;
     };
-    let all = last.trim().parse::<u32>().ok().and_then(|last| 1_u64.checked_shl(last + 1)).map(|beyond| beyond - 1);
+    let all = last
+        .trim()
+        .parse::<u32>()
+        .ok()
+        .and_then(|last| 1_u64.checked_shl(last + 1))
+        .map(|beyond| beyond - 1);
     if effective & NET_ADMIN == 0 {
         Capabilities::WithoutNetAdmin
     } else if all.is_some_and(|all| effective & all == all) {

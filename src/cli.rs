@@ -54,7 +54,11 @@ enum Verb {
 fn variables_help() -> String {
     let mut text = String::from("Environment (all of it is in the README):\n");
     for (name, description) in NAMES.iter().zip(DESCRIPTIONS) {
-        text.push_str(&format!("  {:<34}{}\n", name.to_uppercase(), description.join("").trim()));
+        text.push_str(&format!(
+            "  {:<34}{}\n",
+            name.to_uppercase(),
+            description.join("").trim()
+        ));
     }
     text
 }
@@ -135,7 +139,8 @@ pub fn main() -> ExitCode {
 }
 
 fn act(verb: &Verb, environment: Environment) -> ExitCode {
-    // What a command prints for other programs goes to standard output alone; the long-running ones have no such thing.
+    // What a command prints for other programs goes to standard output alone; the long-running ones
+    // have no such thing.
     let target = match verb {
         Verb::Run | Verb::PortForward(_) | Verb::PfSuccess(_) => env_logger::Target::Stdout,
         _ => env_logger::Target::Stderr,
@@ -175,8 +180,8 @@ fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
     commands::exit_code(outcome)
 }
 
-/// As the first process of a container nothing else ends us; what does not heed the request, such as a read from the
-/// terminal, is ended the usual way.
+/// As the first process of a container nothing else ends us; what does not heed the request, such
+/// as a read from the terminal, is ended the usual way.
 fn stop_by_signal() -> std::io::Result<Stop> {
     let stop = Stop::new();
     let end = || {
@@ -188,14 +193,20 @@ fn stop_by_signal() -> std::io::Result<Stop> {
     Ok(stop)
 }
 
-/// Wrong arguments end with status 1: clap's own 2 means a refused login to those who call `wg-gen`.
+/// Wrong arguments end with status 1: clap's own 2 means a refused login to those who call
+/// `wg-gen`.
 fn refuse(error: &clap::Error, old_name_for: Option<&OsString>) -> ExitCode {
     // The help that was asked for, or what is wrong; that it cannot be printed changes nothing.
     let _ = error.print();
     let lacks_all = error.kind() == ErrorKind::MissingRequiredArgument;
     // The scripts took a call without their options for a request for help.
-    let is_help = lacks_all && old_name_for.is_some_and(|verb| verb == "wg-gen" || verb == "port-forward");
-    if is_help || error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let is_help =
+        lacks_all && old_name_for.is_some_and(|verb| verb == "wg-gen" || verb == "port-forward");
+    if is_help || error.exit_code() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 #[cfg(test)]
@@ -204,7 +215,10 @@ mod tests {
 
     fn words(line: &str) -> Vec<String> {
         let (words, _) = words_of(line.split(' ').map(OsString::from).collect());
-        words.into_iter().map(|word| word.into_string().unwrap()).collect()
+        words
+            .into_iter()
+            .map(|word| word.into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -216,15 +230,26 @@ mod tests {
     fn old_names_stand_for_verbs_and_ignore_what_the_scripts_ignored() {
         assert_eq!(
             words("/scripts/wg-gen.sh -t file -lswiss more"),
-            ["wireguard-pia", "wg-gen", "--token-file=file", "--location=swiss"]
+            [
+                "wireguard-pia",
+                "wg-gen",
+                "--token-file=file",
+                "--location=swiss"
+            ]
         );
         assert_eq!(words("/scripts/run"), ["wireguard-pia", "run"]);
-        assert_eq!(words("pf_success.sh 47047"), ["wireguard-pia", "pf-success", "47047"]);
+        assert_eq!(
+            words("pf_success.sh 47047"),
+            ["wireguard-pia", "pf-success", "47047"]
+        );
     }
 
     #[test]
     fn by_our_own_name_a_word_too_many_stays_to_be_refused() {
         assert_eq!(words("x wg-gen -a more"), ["x", "wg-gen", "--list", "more"]);
-        assert_eq!(words("x wg-gen --location swiss"), ["x", "wg-gen", "--location", "swiss"]);
+        assert_eq!(
+            words("x wg-gen --location swiss"),
+            ["x", "wg-gen", "--location", "swiss"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What every step of the story needs: the environment, the settings, the request to stop, the status.
+//! What every step of the story needs: the environment, the settings, the request to stop, the
+//! status.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -28,7 +29,13 @@ impl Container {
     pub fn new(environment: Environment, stop: Stop) -> Self {
         let (settings, warnings) = Settings::from_environment(&environment);
         let reporter = Reporter::new(Path::new(paths::STATUS));
-        let mut container = Self { environment, settings, stop, reporter, warned: HashSet::new() };
+        let mut container = Self {
+            environment,
+            settings,
+            stop,
+            reporter,
+            warned: HashSet::new(),
+        };
         container.warn(warnings);
         container
     }
@@ -50,8 +57,10 @@ impl Container {
 
     /// Puts `folder` first in PATH, for hooks and all other children.
     pub fn prefer_programs_of(&mut self, folder: &str) {
-        let path =
-            self.environment.text("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let path = self
+            .environment
+            .text("PATH")
+            .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         if path.split(':').next() != Some(folder) {
             let path = format!("{folder}:{path}");
             self.environment.set("PATH", path);
@@ -80,31 +89,60 @@ impl Container {
         }
         let (environment, stop) = (self.environment(), self.stop.clone());
         let text = self.text_of(stage).map(str::to_owned);
-        let run = move || hooks::run(stage, text.as_deref(), &Surroundings { environment: &environment, stop: &stop });
-        let spawned = std::thread::Builder::new().name(stage.name().to_owned()).spawn(run);
-        spawned.inspect_err(|error| log::warn!("the {} hook cannot be run: {error}", stage.name())).ok()
+        let run = move || {
+            hooks::run(
+                stage,
+                text.as_deref(),
+                &Surroundings {
+                    environment: &environment,
+                    stop: &stop,
+                },
+            )
+        };
+        let spawned = std::thread::Builder::new()
+            .name(stage.name().to_owned())
+            .spawn(run);
+        spawned
+            .inspect_err(|error| log::warn!("the {} hook cannot be run: {error}", stage.name()))
+            .ok()
     }
 
-    /// Runs the hooks of a stage of the shutdown: the stop that has been asked for does not end them.
+    /// Runs the hooks of a stage of the shutdown: the stop that has been asked for does not end
+    /// them.
     pub fn run_down_hooks(&self, stage: Stage) {
         self.run_hooks_until(stage, &Stop::new());
     }
 
     fn run_hooks_until(&self, stage: Stage, stop: &Stop) {
         let environment = self.environment();
-        hooks::run(stage, self.text_of(stage), &Surroundings { environment: &environment, stop });
+        hooks::run(
+            stage,
+            self.text_of(stage),
+            &Surroundings {
+                environment: &environment,
+                stop,
+            },
+        );
     }
 
     /// Runs the pre-up hooks. What `PRE_UP` assigns to our variables takes effect.
     pub fn run_pre_up_hooks(&mut self) {
         let environment = self.environment();
-        let around = Surroundings { environment: &environment, stop: &self.stop };
+        let around = Surroundings {
+            environment: &environment,
+            stop: &self.stop,
+        };
         hooks::run(Stage::PreUp, None, &around);
-        let Some(text) = self.settings.hooks.pre_up.clone() else { return };
+        let Some(text) = self.settings.hooks.pre_up.clone() else {
+            return;
+        };
         if self.stop.is_requested() {
             return;
         }
-        let ours: Vec<String> = variables::NAMES.iter().map(|name| name.to_uppercase()).collect();
+        let ours: Vec<String> = variables::NAMES
+            .iter()
+            .map(|name| name.to_uppercase())
+            .collect();
         for (name, value) in hooks::run_pre_up(&text, &ours, &around) {
             self.environment.set(name, value);
         }
@@ -116,7 +154,14 @@ impl Container {
     /// Runs a command line of the user's to its end, its output prefixed with `[name]`.
     pub fn run_script(&self, name: &'static str, text: &str) {
         let environment = self.environment();
-        hooks::run_text(name, text, &Surroundings { environment: &environment, stop: &self.stop });
+        hooks::run_text(
+            name,
+            text,
+            &Surroundings {
+                environment: &environment,
+                stop: &self.stop,
+            },
+        );
     }
 
     fn text_of(&self, stage: Stage) -> Option<&str> {

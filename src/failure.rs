@@ -36,7 +36,10 @@ pub enum Failure {
 impl Failure {
     /// One that may pass.
     pub fn passing(what: impl Into<String>) -> Self {
-        Self::Passing { what: what.into(), not_before: None }
+        Self::Passing {
+            what: what.into(),
+            not_before: None,
+        }
     }
 
     /// One that will not.
@@ -55,7 +58,10 @@ impl From<pia::Error> for Failure {
     fn from(error: pia::Error) -> Self {
         match error.remedy() {
             Remedy::Stopped => Self::Stopped,
-            Remedy::Later => Self::Passing { what: error.to_string(), not_before: error.retry_after() },
+            Remedy::Later => Self::Passing {
+                what: error.to_string(),
+                not_before: error.retry_after(),
+            },
             Remedy::NextServer | Remedy::NewLease => Self::passing(error.to_string()),
             Remedy::LogInAgain | Remedy::GiveUp => Self::lasting(error.to_string()),
         }
@@ -106,6 +112,10 @@ impl From<CommandError> for Failure {
 
 impl From<TunnelError> for Failure {
     fn from(error: TunnelError) -> Self {
-        if error.is_interrupted() { Self::Stopped } else { Self::lasting(error.to_string()) }
+        if error.is_interrupted() {
+            Self::Stopped
+        } else {
+            Self::lasting(error.to_string())
+        }
     }
 }

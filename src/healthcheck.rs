@@ -43,8 +43,13 @@ pub fn run(environment: &Environment) -> ExitCode {
         interface: interface(&stop),
         wants_port: settings.port_forwarding.enabled,
     };
-    let verdict = judge(&facts)
-        .and_then(|well| if settings.probing.active_healthchecks { ping(&settings, &stop) } else { Ok(well) });
+    let verdict = judge(&facts).and_then(|well| {
+        if settings.probing.active_healthchecks {
+            ping(&settings, &stop)
+        } else {
+            Ok(well)
+        }
+    });
     match verdict {
         Ok(well) => {
             println!("healthy: {well}");
@@ -80,22 +85,36 @@ fn judge(facts: &Facts) -> Result<String, String> {
         return Err("wireguard-pia is not running".into());
     }
     let status = facts.status.as_ref().map_err(Clone::clone)?;
-    let reason = status.reason.as_deref().map_or(String::new(), |reason| format!(": {reason}"));
+    let reason = status
+        .reason
+        .as_deref()
+        .map_or(String::new(), |reason| format!(": {reason}"));
     if status.state != State::Connected {
         return Err(format!("{}{reason}", status.state));
     }
     match facts.interface {
         Interface::Missing => return Err(format!("the interface {} is gone", paths::INTERFACE)),
-        Interface::WithoutPeer => return Err(format!("the interface {} has no peer", paths::INTERFACE)),
+        Interface::WithoutPeer => {
+            return Err(format!("the interface {} has no peer", paths::INTERFACE));
+        }
         Interface::Complete => {}
     }
     if status.endpoint_silent {
-        return Err("the endpoint is silent: no handshake for three minutes although packets were sent".into());
+        return Err(
+            "the endpoint is silent: no handshake for three minutes although packets were sent"
+                .into(),
+        );
     }
-    let to = status.server.as_ref().map_or(String::new(), |server| format!(" to {}", server.cn));
+    let to = status
+        .server
+        .as_ref()
+        .map_or(String::new(), |server| format!(" to {}", server.cn));
     match (facts.wants_port, status.port) {
         (true, None) => {
-            let why = status.last_error.as_deref().map_or(String::new(), |error| format!(" ({error})"));
+            let why = status
+                .last_error
+                .as_deref()
+                .map_or(String::new(), |error| format!(" ({error})"));
             Err(format!("connected{to}, but no port is forwarded{why}"))
         }
         (true, Some(port)) => Ok(format!("connected{to}, port {} forwarded", port.number)),
@@ -105,7 +124,11 @@ fn judge(facts: &Facts) -> Result<String, String> {
 
 fn ping(settings: &Settings, stop: &Stop) -> Result<String, String> {
     let text = std::fs::read_to_string(paths::RESOLV_CONF).unwrap_or_default();
-    let prober = Prober::new(paths::INTERFACE, &settings.probing.targets, name_servers::in_force(&text));
+    let prober = Prober::new(
+        paths::INTERFACE,
+        &settings.probing.targets,
+        name_servers::in_force(&text),
+    );
     let timeout = settings.probing.timeout.min(LONGEST_PING);
     match prober.any_answers(timeout, stop) {
         Ok(target) => Ok(format!("{target} answers through the tunnel")),
@@ -122,7 +145,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let reporter = Reporter::new(&folder.path().join("status.json"));
         reporter.enter(State::Connected, None);
-        Facts { running: true, status: Ok(reporter.current()), interface: Interface::Complete, wants_port: false }
+        Facts {
+            running: true,
+            status: Ok(reporter.current()),
+            interface: Interface::Complete,
+            wants_port: false,
+        }
     }
 
     fn with(change: impl FnOnce(&mut Facts, &mut Status)) -> Result<String, String> {
@@ -136,26 +164,44 @@ mod tests {
     #[test]
     fn the_truth_table() {
         assert_eq!(with(|_, _| ()), Ok("connected".into()));
-        let port = Some(Port { number: 4711, bound_at: 0 });
-        assert!(with(|facts, status| (facts.wants_port, status.port) = (true, port)).unwrap().contains("4711"));
+        let port = Some(Port {
+            number: 4711,
+            bound_at: 0,
+        });
+        assert!(
+            with(|facts, status| (facts.wants_port, status.port) = (true, port))
+                .unwrap()
+                .contains("4711")
+        );
         type Change = fn(&mut Facts, &mut Status);
         let bad: [(Change, &str); 9] = [
             (|facts, _| facts.running = false, "not running"),
             (|facts, _| facts.status = Err("garbage".into()), "garbage"),
             (|facts, _| facts.interface = Interface::Missing, "gone"),
-            (|facts, _| facts.interface = Interface::WithoutPeer, "no peer"),
+            (
+                |facts, _| facts.interface = Interface::WithoutPeer,
+                "no peer",
+            ),
             (|_, status| status.state = State::Starting, "starting"),
             (
-                |_, status| (status.state, status.reason) = (State::Blocked, Some("no credentials".into())),
+                |_, status| {
+                    (status.state, status.reason) = (State::Blocked, Some("no credentials".into()))
+                },
                 "no credentials",
             ),
-            (|_, status| status.state = State::Reconnecting, "reconnecting"),
+            (
+                |_, status| status.state = State::Reconnecting,
+                "reconnecting",
+            ),
             (|_, status| status.endpoint_silent = true, "silent"),
             (|facts, _| facts.wants_port = true, "no port is forwarded"),
         ];
         for (change, why) in bad {
             let verdict = with(change);
-            assert!(verdict.as_ref().is_err_and(|text| text.contains(why)), "{why}: {verdict:?}");
+            assert!(
+                verdict.as_ref().is_err_and(|text| text.contains(why)),
+                "{why}: {verdict:?}"
+            );
         }
     }
 }

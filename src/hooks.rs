@@ -1,6 +1,7 @@
 //! Users' commands at the stages of the container's life.
 //!
-//! A stage runs its script file first, then the variable's text. Neither failure is fatal: it is logged.
+//! A stage runs its script file first, then the variable's text. Neither failure is fatal: it is
+//! logged.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -46,7 +47,8 @@ impl Stage {
 
     /// Whether there is a script to run.
     pub fn has_script(self) -> bool {
-        self.script().is_some_and(|script| kind_of(&script) == Kind::Executable)
+        self.script()
+            .is_some_and(|script| kind_of(&script) == Kind::Executable)
     }
 
     /// The script, if it is there and executable; warns where it is not executable.
@@ -55,7 +57,10 @@ impl Stage {
         match kind_of(&script) {
             Kind::Executable => Some(script),
             Kind::NotExecutable => {
-                log::warn!("{} is not executable and therefore not run; chmod +x it", script.display());
+                log::warn!(
+                    "{} is not executable and therefore not run; chmod +x it",
+                    script.display()
+                );
                 None
             }
             Kind::NoFile => None,
@@ -86,7 +91,8 @@ pub struct Surroundings<'a> {
     pub stop: &'a Stop,
 }
 
-/// Runs the stage's script, then `text`. What has not begun when a stop is asked for does not begin.
+/// Runs the stage's script, then `text`. What has not begun when a stop is asked for does not
+/// begin.
 pub fn run(stage: Stage, text: Option<&str>, around: &Surroundings<'_>) {
     if !around.stop.is_requested() {
         run_script(stage, around);
@@ -99,36 +105,51 @@ pub fn run(stage: Stage, text: Option<&str>, around: &Surroundings<'_>) {
 /// Runs a command line as `bash -c` takes it, its output prefixed with `[name]`.
 pub fn run_text(name: &'static str, text: &str, around: &Surroundings<'_>) {
     log::info!("Running {name} hook");
-    report(name, stream(name, Command::new("bash", ["-c", text]), around));
+    report(
+        name,
+        stream(name, Command::new("bash", ["-c", text]), around),
+    );
 }
 
 fn run_script(stage: Stage, around: &Surroundings<'_>) {
-    let Some(script) = stage.executable_script() else { return };
+    let Some(script) = stage.executable_script() else {
+        return;
+    };
     let name = stage.name();
     log::info!("Running {}", script.display());
     let mut result = stream(name, Command::new(&script, [""; 0]), around);
     // A script without a `#!` line: the original's shell ran it, so ours does.
-    if matches!(&result, Err(CommandError::NotRun { source, .. }) if source.raw_os_error() == Some(nix::libc::ENOEXEC))
+    if let Err(CommandError::NotRun { source, .. }) = &result
+        && source.raw_os_error() == Some(nix::libc::ENOEXEC)
     {
         result = stream(name, Command::new("bash", [&script]), around);
     }
     report(name, result);
 }
 
-/// Runs the text of `PRE_UP`, and returns the environment as the text left it: its assignments to our variables take
-/// effect, because in the original it ran inside the program's own shell, and so do its exports.
-pub fn run_pre_up(text: &str, ours: &[String], around: &Surroundings<'_>) -> Vec<(OsString, OsString)> {
+/// Runs the text of `PRE_UP`, and returns the environment as the text left it: its assignments to
+/// our variables take effect, because in the original it ran inside the program's own shell, and so
+/// do its exports.
+pub fn run_pre_up(
+    text: &str,
+    ours: &[String],
+    around: &Surroundings<'_>,
+) -> Vec<(OsString, OsString)> {
     let name = Stage::PreUp.name();
     log::info!("Running {name} hook");
     let afterwards = match AfterwardsFile::new(ours) {
         Ok(afterwards) => afterwards,
         Err(error) => {
             log::warn!("{name}: {error}; what it assigns to variables has no effect");
-            report(name, stream(name, Command::new("bash", ["-c", text]), around));
+            report(
+                name,
+                stream(name, Command::new("bash", ["-c", text]), around),
+            );
             return Vec::new();
         }
     };
-    let command = Command::new("bash", ["-c", text]).variable("BASH_ENV", afterwards.prologue.path());
+    let command =
+        Command::new("bash", ["-c", text]).variable("BASH_ENV", afterwards.prologue.path());
     report(name, stream(name, command, around));
     afterwards.read()
 }
@@ -141,8 +162,11 @@ struct AfterwardsFile {
 
 impl AfterwardsFile {
     fn new(ours: &[String]) -> std::io::Result<Self> {
-        // Both files are 0600, as the values include the password. /run may be all that is writable.
-        let temporary = || tempfile::NamedTempFile::new_in(paths::RUN).or_else(|_| tempfile::NamedTempFile::new());
+        // Both files are 0600, as the values include the password. /run may be all that is
+        // writable.
+        let temporary = || {
+            tempfile::NamedTempFile::new_in(paths::RUN).or_else(|_| tempfile::NamedTempFile::new())
+        };
         let mut prologue = temporary()?;
         let variables = temporary()?;
         std::io::Write::write_all(
@@ -152,7 +176,10 @@ impl AfterwardsFile {
                 .replace("@FILE@", &variables.path().display().to_string())
                 .as_bytes(),
         )?;
-        Ok(Self { prologue, variables })
+        Ok(Self {
+            prologue,
+            variables,
+        })
     }
 
     fn read(mut self) -> Vec<(OsString, OsString)> {
@@ -172,12 +199,19 @@ fn assignments(bytes: &[u8]) -> Vec<(OsString, OsString)> {
         .filter_map(|pair| {
             let equals = pair.iter().position(|byte| *byte == b'=')?;
             let (name, value) = pair.split_at_checked(equals)?;
-            Some((OsString::from_vec(name.to_vec()), OsString::from_vec(value.get(1..)?.to_vec())))
+            Some((
+                OsString::from_vec(name.to_vec()),
+                OsString::from_vec(value.get(1..)?.to_vec()),
+            ))
         })
         .collect()
 }
 
-fn stream(name: &'static str, command: Command, around: &Surroundings<'_>) -> Result<(), CommandError> {
+fn stream(
+    name: &'static str,
+    command: Command,
+    around: &Surroundings<'_>,
+) -> Result<(), CommandError> {
     command
         .environment(around.environment.iter().cloned())
         .folder(Path::new(paths::WORKING_DIRECTORY))
@@ -188,14 +222,17 @@ fn report(name: &str, result: Result<(), CommandError>) {
     match result {
         Ok(()) => {}
         Err(CommandError::Failed { status, .. }) => {
-            log::warn!("The {name} hook failed ({}); going on", crate::system::command::status_in_words(status));
+            log::warn!(
+                "The {name} hook failed ({}); going on",
+                crate::system::command::status_in_words(status)
+            );
         }
         Err(error) => log::warn!("The {name} hook: {error}"),
     }
 }
 
-/// Runs a command line in the background with `argument` appended, its output prefixed with `[name]`; not before the
-/// thread `after` has ended.
+/// Runs a command line in the background with `argument` appended, its output prefixed with
+/// `[name]`; not before the thread `after` has ended.
 pub fn run_in_background(
     name: &'static str,
     text: &str,
@@ -206,13 +243,20 @@ pub fn run_in_background(
 ) -> Option<JoinHandle<()>> {
     let text = format!("{text} {argument}");
     let stop = stop.clone();
-    let spawned = std::thread::Builder::new().name(name.into()).spawn(move || {
-        // However that ended.
-        let _ = after.map(JoinHandle::join);
-        let around = Surroundings { environment: &environment, stop: &stop };
-        run_text(name, &text, &around);
-    });
-    spawned.inspect_err(|error| log::warn!("{name} cannot be run: {error}")).ok()
+    let spawned = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || {
+            // However that ended.
+            let _ = after.map(JoinHandle::join);
+            let around = Surroundings {
+                environment: &environment,
+                stop: &stop,
+            };
+            run_text(name, &text, &around);
+        });
+    spawned
+        .inspect_err(|error| log::warn!("{name} cannot be run: {error}"))
+        .ok()
 }
 
 #[cfg(test)]
@@ -221,8 +265,14 @@ mod tests {
 
     fn after(text: &str) -> Vec<(String, String)> {
         let stop = Stop::new();
-        let environment = [("PATH".into(), std::env::var_os("PATH").unwrap()), ("LOC".into(), "a".into())];
-        let around = Surroundings { environment: &environment, stop: &stop };
+        let environment = [
+            ("PATH".into(), std::env::var_os("PATH").unwrap()),
+            ("LOC".into(), "a".into()),
+        ];
+        let around = Surroundings {
+            environment: &environment,
+            stop: &stop,
+        };
         run_pre_up(text, &["LOC".into(), "MTU".into(), "PASS".into()], &around)
             .into_iter()
             .map(|(name, value)| (name.into_string().unwrap(), value.into_string().unwrap()))
@@ -230,7 +280,10 @@ mod tests {
     }
 
     fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-        pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     #[test]
@@ -246,7 +299,10 @@ mod tests {
     #[test]
     fn pre_up_that_exits_or_fails_still_tells_its_variables() {
         assert_eq!(value(&after("LOC=b; exit 3"), "LOC"), Some("b"));
-        assert_eq!(value(&after("set -e; LOC=c; false; LOC=d"), "LOC"), Some("c"));
+        assert_eq!(
+            value(&after("set -e; LOC=c; false; LOC=d"), "LOC"),
+            Some("c")
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The policy in force, shared by the story and its long tasks, and the firewall that enforces it.
 //!
-//! Whoever needs the policy changed says what is to be true; the whole policy is then rendered and loaded in one step.
+//! Whoever needs the policy changed says what is to be true; the whole policy is then rendered and
+//! loaded in one step.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -37,15 +38,28 @@ struct Parts {
 
 impl Parts {
     fn policy(&self) -> Policy {
-        let way_to_pia = self.name_servers.iter().chain(&self.api).copied().filter(|_| self.searching);
+        let way_to_pia = self
+            .name_servers
+            .iter()
+            .chain(&self.api)
+            .copied()
+            .filter(|_| self.searching);
         let embedded_dns = self.embedded_dns && self.searching;
         let policy = match (self.endpoint, self.tunnel.clone()) {
-            (Some(endpoint), Some(tunnel)) => {
-                Policy { embedded_dns, ..Policy::connected(paths::FWMARK, endpoint, tunnel).reconnecting(way_to_pia) }
-            }
-            (_, tunnel) => Policy { tunnel, ..Policy::bootstrap(paths::FWMARK, way_to_pia, embedded_dns) },
+            (Some(endpoint), Some(tunnel)) => Policy {
+                embedded_dns,
+                ..Policy::connected(paths::FWMARK, endpoint, tunnel).reconnecting(way_to_pia)
+            },
+            (_, tunnel) => Policy {
+                tunnel,
+                ..Policy::bootstrap(paths::FWMARK, way_to_pia, embedded_dns)
+            },
         };
-        if self.sealed { policy } else { policy.unsealed() }
+        if self.sealed {
+            policy
+        } else {
+            policy.unsealed()
+        }
     }
 }
 
@@ -56,7 +70,11 @@ pub fn first_policy(sealed: bool, servers: &NameServers) -> Policy {
 
 impl Parts {
     fn new(sealed: bool, servers: &NameServers) -> Self {
-        let direct = servers.servers.iter().filter(|server| server.is_direct()).map(NameServer::address);
+        let direct = servers
+            .servers
+            .iter()
+            .filter(|server| server.is_direct())
+            .map(NameServer::address);
         Self {
             sealed,
             searching: true,
@@ -72,7 +90,8 @@ impl Parts {
 }
 
 impl KillSwitch {
-    /// Starts over, before a tunnel, with these name servers; `PRE_UP` may have changed what was known.
+    /// Starts over, before a tunnel, with these name servers; `PRE_UP` may have changed what was
+    /// known.
     ///
     /// # Errors
     /// When the rules cannot be loaded.
@@ -82,14 +101,21 @@ impl KillSwitch {
 
     /// `firewall` has [`first_policy`] loaded already, or loads it with the first change.
     pub fn new(firewall: Firewall, sealed: bool, servers: &NameServers) -> Self {
-        Self(Arc::new(Mutex::new(Inner { firewall, parts: Parts::new(sealed, servers) })))
+        Self(Arc::new(Mutex::new(Inner {
+            firewall,
+            parts: Parts::new(sealed, servers),
+        })))
     }
 
-    /// Opens the way to PIA, which is the name servers, what was admitted before, and these destinations.
+    /// Opens the way to PIA, which is the name servers, what was admitted before, and these
+    /// destinations.
     ///
     /// # Errors
     /// When the rules cannot be loaded; the former ones are then still in force.
-    pub fn admit(&self, destinations: impl IntoIterator<Item = Destination>) -> Result<(), FirewallError> {
+    pub fn admit(
+        &self,
+        destinations: impl IntoIterator<Item = Destination>,
+    ) -> Result<(), FirewallError> {
         self.change(|parts| {
             parts.searching = true;
             parts.api.extend(destinations);
@@ -100,13 +126,20 @@ impl KillSwitch {
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub fn connected(&self, endpoint: SocketAddrV4, tunnel: TunnelPolicy) -> Result<(), FirewallError> {
+    pub fn connected(
+        &self,
+        endpoint: SocketAddrV4,
+        tunnel: TunnelPolicy,
+    ) -> Result<(), FirewallError> {
         self.change(|parts| {
             let forwarded = parts.tunnel.as_ref().and_then(|before| before.forwarded);
             parts.searching = false;
             parts.api.clear();
             parts.endpoint = Some(endpoint);
-            parts.tunnel = Some(TunnelPolicy { forwarded, ..tunnel });
+            parts.tunnel = Some(TunnelPolicy {
+                forwarded,
+                ..tunnel
+            });
         })
     }
 
@@ -133,7 +166,8 @@ impl KillSwitch {
         })
     }
 
-    /// No tunnel and no way to one. Attached networks and the LAN stay as they are, for those who share the network.
+    /// No tunnel and no way to one. Attached networks and the LAN stay as they are, for those who
+    /// share the network.
     ///
     /// # Errors
     /// As [`Self::admit`].

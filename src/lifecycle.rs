@@ -72,8 +72,12 @@ impl Life {
         let (events, inbox) = mpsc::channel();
         let (stopped, hung_up) = (events.clone(), events.clone());
         // The other end of the channel is gone only when the life is over.
-        signals::watch(&stop, move || drop(stopped.send(Event::Stop)), move || drop(hung_up.send(Event::Reconnect)))
-            .map_err(|error| format!("signals cannot be handled: {error}"))?;
+        signals::watch(
+            &stop,
+            move || drop(stopped.send(Event::Stop)),
+            move || drop(hung_up.send(Event::Reconnect)),
+        )
+        .map_err(|error| format!("signals cannot be handled: {error}"))?;
         let lock = lock()?;
         Ok(Self {
             container: Container::new(environment, stop),
@@ -103,22 +107,34 @@ impl Life {
     fn check_capabilities(&mut self) -> Result<(), Failure> {
         match capabilities::of_process() {
             Capabilities::WithoutNetAdmin => Err(Failure::lasting(
-                "the capability NET_ADMIN is missing, without which no tunnel can be set up: add `cap_add: [NET_ADMIN]` \
+                "the capability NET_ADMIN is missing, without which no tunnel can be set up: add \
+                 `cap_add: [NET_ADMIN]` \
                  to the service, or `--cap-add NET_ADMIN` to docker run",
             )),
             Capabilities::All => {
-                log::info!("The container has every capability (privileged?); NET_ADMIN alone is enough");
+                log::info!(
+                    "The container has every capability (privileged?); NET_ADMIN alone is enough"
+                );
                 Ok(())
             }
             Capabilities::Some => Ok(()),
         }
     }
 
-    /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice of the backend is
-    /// the first load itself.
+    /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice
+    /// of the backend is the first load itself.
     fn choose_backend(&mut self) -> Result<(), Failure> {
-        let (sealed, wanted) = (self.container.settings.firewall, self.container.settings.nf_tables);
-        let choice = wanted.map(|wanted| if wanted { Backend::NfTables } else { Backend::Legacy });
+        let (sealed, wanted) = (
+            self.container.settings.firewall,
+            self.container.settings.nf_tables,
+        );
+        let choice = wanted.map(|wanted| {
+            if wanted {
+                Backend::NfTables
+            } else {
+                Backend::Legacy
+            }
+        });
         let servers = name_servers::parse(&resolv_conf_text()?);
         let first = kill_switch::first_policy(sealed, &servers);
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
@@ -153,7 +169,10 @@ impl Life {
         }
         link::remove_leftovers();
         log::info!("Settings: {}", self.container.effective_settings());
-        self.connector = Some(Arc::new(Mutex::new(Connector::new(&self.container, servers))));
+        self.connector = Some(Arc::new(Mutex::new(Connector::new(
+            &self.container,
+            servers,
+        ))));
         Ok(())
     }
 
@@ -166,10 +185,18 @@ impl Life {
             return Err(Failure::lasting("the kill switch is not there"));
         };
         self.container.reporter.enter(State::Starting, None);
-        let joined = connector.lock().unwrap_or_else(PoisonError::into_inner).join(&[], kill_switch)?;
+        let joined = connector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join(&[], kill_switch)?;
         let link = Link::bring_up(&self.container, kill_switch, joined)?;
         link.announce(&mut self.container);
-        self.supervisor = Some(Supervisor::new(link, kill_switch.clone(), Arc::clone(connector), self.events.clone()));
+        self.supervisor = Some(Supervisor::new(
+            link,
+            kill_switch.clone(),
+            Arc::clone(connector),
+            self.events.clone(),
+        ));
         Ok(())
     }
 
@@ -186,7 +213,9 @@ impl Life {
 
     fn supervise(&mut self) -> Result<Infallible, End> {
         loop {
-            let Some(supervisor) = &mut self.supervisor else { return Err(End::Stopped) };
+            let Some(supervisor) = &mut self.supervisor else {
+                return Err(End::Stopped);
+            };
             match supervisor.run(&mut self.container, &self.inbox) {
                 supervisor::Outcome::Stopped => return Err(End::Stopped),
                 supervisor::Outcome::Fatal(failure) => self.handle_fatal(&failure, None)?,
@@ -194,7 +223,8 @@ impl Life {
         }
     }
 
-    /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a stop or a SIGHUP.
+    /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
+    /// stop or a SIGHUP.
     fn until_done(&mut self, step: impl Fn(&mut Self) -> Result<(), Failure>) -> Result<(), End> {
         let mut pauses = Pauses::default();
         loop {
@@ -208,7 +238,9 @@ impl Life {
                 Err(failure) => failure,
             };
             let pause = match &failure {
-                Failure::Passing { not_before, .. } => Some(pauses.next().max(not_before.unwrap_or_default())),
+                Failure::Passing { not_before, .. } => {
+                    Some(pauses.next().max(not_before.unwrap_or_default()))
+                }
                 _ => None,
             };
             if let Some(kill_switch) = &self.kill_switch
@@ -236,11 +268,17 @@ impl Life {
         if self.container.stop.is_requested() {
             return Err(End::Stopped);
         }
-        if self.container.settings.exit_on_fatal { Err(End::Fatal) } else { Ok(()) }
+        if self.container.settings.exit_on_fatal {
+            Err(End::Fatal)
+        } else {
+            Ok(())
+        }
     }
 
     fn note_blocked(&self, failure: &Failure, pause: Option<Duration>) {
-        self.container.reporter.enter(State::Blocked, failure.to_string());
+        self.container
+            .reporter
+            .enter(State::Blocked, failure.to_string());
         self.container.reporter.update(|status| {
             status.last_error = Some(failure.to_string());
             status.next_attempt = pause.map(|pause| status::seconds(SystemTime::now() + pause));
@@ -266,13 +304,18 @@ impl Life {
         }
     }
 
-    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being done.
+    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being
+    /// done.
     fn shut_down(&mut self, end: &End) {
         let stopped = matches!(end, End::Stopped);
         self.container.reporter.enter(State::Stopping, None);
         // After a fatal error: the long tasks heed the same request, whoever makes it.
         self.container.stop.request();
-        if self.post_up_hooks.take().is_some_and(|hooks| hooks.join().is_err()) {
+        if self
+            .post_up_hooks
+            .take()
+            .is_some_and(|hooks| hooks.join().is_err())
+        {
             log::warn!("the post-up hooks ended badly");
         }
         let hooks = stopped && self.reached_pre_up;

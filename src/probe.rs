@@ -24,7 +24,10 @@ pub struct Prober {
 pub enum Unanswered {
     /// What became of each target.
     #[error("no answer through {interface}: {}", .said.join("; "))]
-    Silent { interface: String, said: Vec<String> },
+    Silent {
+        interface: String,
+        said: Vec<String>,
+    },
     /// The question could not even be asked.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -34,7 +37,11 @@ impl Prober {
     /// `servers` resolve the targets that are names; they are asked through the interface too.
     pub fn new(interface: &str, targets: &[String], servers: NameServers) -> Self {
         let resolver = Resolver::new(servers, Via::Interface(interface.to_owned()));
-        Self { interface: interface.to_owned(), targets: targets.to_vec(), resolver }
+        Self {
+            interface: interface.to_owned(),
+            targets: targets.to_vec(),
+            resolver,
+        }
     }
 
     /// The first target that answers; all are asked at the same time, and again every second.
@@ -50,11 +57,15 @@ impl Prober {
             for target in &self.targets {
                 let (sender, enough) = (sender.clone(), enough.clone());
                 // Nobody listens any more once one has answered.
-                scope.spawn(move || drop(sender.send((target, self.ask(target, deadline, &enough)))));
+                scope.spawn(move || {
+                    drop(sender.send((target, self.ask(target, deadline, &enough))))
+                });
             }
             drop(sender);
             let mut said = Vec::new();
-            while let Ok((target, answer)) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            while let Ok((target, answer)) =
+                answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
                 match answer {
                     Ok(()) => {
                         enough.request();
@@ -66,9 +77,16 @@ impl Prober {
             enough.request();
             stop.check()?;
             if said.is_empty() {
-                said.push(format!("{}: no answer in {} s", self.targets.join(", "), timeout.as_secs_f32()));
+                said.push(format!(
+                    "{}: no answer in {} s",
+                    self.targets.join(", "),
+                    timeout.as_secs_f32()
+                ));
             }
-            Err(Unanswered::Silent { interface: self.interface.clone(), said })
+            Err(Unanswered::Silent {
+                interface: self.interface.clone(),
+                said,
+            })
         })
     }
 
@@ -81,7 +99,13 @@ impl Prober {
         if let Ok(address) = target.parse() {
             return Ok(address);
         }
-        let addresses = self.resolver.addresses(target, stop).map_err(|error| error.to_string())?;
-        addresses.first().copied().ok_or_else(|| "no address".to_owned())
+        let addresses = self
+            .resolver
+            .addresses(target, stop)
+            .map_err(|error| error.to_string())?;
+        addresses
+            .first()
+            .copied()
+            .ok_or_else(|| "no address".to_owned())
     }
 }

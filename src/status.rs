@@ -1,4 +1,5 @@
-//! What the running program says of itself: one small file without secrets, for `status`, `healthcheck` and people.
+//! What the running program says of itself: one small file without secrets, for `status`,
+//! `healthcheck` and people.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,10 +107,15 @@ impl Status {
     /// # Errors
     /// When it cannot be read or is no status.
     pub fn read(path: &Path) -> Result<Option<Self>, StatusError> {
-        let Some(text) = files::read_if_present(path)? else { return Ok(None) };
+        let Some(text) = files::read_if_present(path)? else {
+            return Ok(None);
+        };
         match serde_json::from_str(&text) {
             Ok(status) => Ok(Some(status)),
-            Err(source) => Err(StatusError::Garbage { path: path.to_owned(), source }),
+            Err(source) => Err(StatusError::Garbage {
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 }
@@ -122,12 +128,17 @@ pub enum StatusError {
     File(#[from] FileError),
     /// Its content.
     #[error("{} is no status of this program: {source}", path.display())]
-    Garbage { path: PathBuf, source: serde_json::Error },
+    Garbage {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
 }
 
 /// Seconds since 1970; a clock before that counts as 1970.
 pub fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO)
+        .as_secs()
 }
 
 /// Keeps the file up to date; clones write the same file.
@@ -140,7 +151,10 @@ pub struct Reporter {
 impl Reporter {
     /// Starts with [`State::Starting`].
     pub fn new(path: &Path) -> Self {
-        let reporter = Self { path: path.into(), status: Arc::new(Mutex::new(Status::new())) };
+        let reporter = Self {
+            path: path.into(),
+            status: Arc::new(Mutex::new(Status::new())),
+        };
         reporter.update(|_| ());
         reporter
     }
@@ -158,13 +172,16 @@ impl Reporter {
         });
     }
 
-    /// Changes the status and writes it. That it cannot be written stops nothing: it is said once a failure, at debug.
+    /// Changes the status and writes it. That it cannot be written stops nothing: it is said once a
+    /// failure, at debug.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut status);
         let written = serde_json::to_vec_pretty(&*status)
             .map_err(|error| error.to_string())
-            .and_then(|text| files::replace(&self.path, &text, 0o644).map_err(|error| error.to_string()));
+            .and_then(|text| {
+                files::replace(&self.path, &text, 0o644).map_err(|error| error.to_string())
+            });
         if let Err(error) = written {
             log::debug!("status: {error}");
         }
@@ -172,7 +189,10 @@ impl Reporter {
 
     /// The status as it is now.
     pub fn current(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -189,7 +209,10 @@ mod tests {
         reporter.enter(State::Blocked, "no credentials".to_owned());
         let status = Status::read(&path).unwrap().unwrap();
         assert_eq!(status, reporter.current());
-        assert_eq!((status.state, status.reason.as_deref()), (State::Blocked, Some("no credentials")));
+        assert_eq!(
+            (status.state, status.reason.as_deref()),
+            (State::Blocked, Some("no credentials"))
+        );
     }
 
     #[test]
@@ -197,6 +220,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("status.json");
         std::fs::write(&path, "{").unwrap();
-        assert!(Status::read(&path).unwrap_err().to_string().contains("is no status of this program"));
+        assert!(
+            Status::read(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("is no status of this program")
+        );
     }
 }

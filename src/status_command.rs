@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::json;
+
 use crate::status::{State, Status};
 use crate::system::stop::Stop;
 use crate::system::{files, paths};
@@ -25,7 +27,9 @@ pub fn run(options: Options) -> ExitCode {
     let deadline = Instant::now() + options.wait.unwrap_or_default();
     let status = loop {
         let status = current();
-        let connected = status.as_ref().is_ok_and(|status| status.state == State::Connected);
+        let connected = status
+            .as_ref()
+            .is_ok_and(|status| status.state == State::Connected);
         if connected || Instant::now() >= deadline || Stop::new().pause(LOOK).is_err() {
             break status;
         }
@@ -33,14 +37,17 @@ pub fn run(options: Options) -> ExitCode {
     match status {
         Ok(status) => {
             print(&status, options.json);
-            if status.state == State::Connected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if status.state == State::Connected {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
         }
         Err(why) => {
             if options.json {
-                println!(
-                    "{}",
-                    serde_json::json!({ "version": crate::status::VERSION, "state": "stopped", "reason": why })
-                );
+                let version = crate::status::VERSION;
+                let stopped = json!({ "version": version, "state": "stopped", "reason": why });
+                println!("{stopped}");
             } else {
                 println!("{why}");
             }
@@ -64,7 +71,10 @@ fn current() -> Result<Status, String> {
 fn print(status: &Status, json: bool) {
     if json {
         // A struct of numbers and texts can always be written.
-        println!("{}", serde_json::to_string_pretty(status).unwrap_or_default());
+        println!(
+            "{}",
+            serde_json::to_string_pretty(status).unwrap_or_default()
+        );
         return;
     }
     for (name, value) in lines(status, crate::status::seconds(SystemTime::now())) {
@@ -73,17 +83,43 @@ fn print(status: &Status, json: bool) {
 }
 
 fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
-    let ago = |then: u64| humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string();
-    let mut lines = vec![("state", format!("{} for {}", status.state, ago(status.since)))];
+    let ago = |then: u64| {
+        humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string()
+    };
+    let mut lines = vec![(
+        "state",
+        format!("{} for {}", status.state, ago(status.since)),
+    )];
     let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
     add("reason", status.reason.clone());
     add("location", status.location.clone());
-    add("server", status.server.as_ref().map(|server| format!("{} ({})", server.cn, server.endpoint)));
+    add(
+        "server",
+        status
+            .server
+            .as_ref()
+            .map(|server| format!("{} ({})", server.cn, server.endpoint)),
+    );
     add("local ip", status.local_ip.clone());
-    add("port", status.port.map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))));
-    add("endpoint", status.endpoint_silent.then(|| "silent: no handshake for three minutes".to_owned()));
+    add(
+        "port",
+        status
+            .port
+            .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
+    );
+    add(
+        "endpoint",
+        status
+            .endpoint_silent
+            .then(|| "silent: no handshake for three minutes".to_owned()),
+    );
     add("last error", status.last_error.clone());
-    let left = |then: u64| humantime::format_duration(Duration::from_secs(then.saturating_sub(now))).to_string();
-    add("next attempt", status.next_attempt.map(|then| format!("in {}", left(then))));
+    let left = |then: u64| {
+        humantime::format_duration(Duration::from_secs(then.saturating_sub(now))).to_string()
+    };
+    add(
+        "next attempt",
+        status.next_attempt.map(|then| format!("in {}", left(then))),
+    );
     lines
 }

@@ -21,10 +21,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // What the story is told with.
     ("kill_switch", &["firewall", "system", "underlay"]),
     ("container", &["hooks", "settings", "status", "system"]),
-    ("failure", &["firewall", "pia", "system", "tunnel", "underlay"]),
+    (
+        "failure",
+        &["firewall", "pia", "system", "tunnel", "underlay"],
+    ),
     (
         "connect",
-        &["container", "failure", "firewall", "kill_switch", "pia", "settings", "system", "tunnel", "underlay"],
+        &[
+            "container",
+            "failure",
+            "firewall",
+            "kill_switch",
+            "pia",
+            "settings",
+            "system",
+            "tunnel",
+            "underlay",
+        ],
     ),
     (
         "link",
@@ -81,9 +94,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // The verbs.
-    ("healthcheck", &["probe", "settings", "status", "system", "tunnel", "underlay"]),
+    (
+        "healthcheck",
+        &[
+            "probe", "settings", "status", "system", "tunnel", "underlay",
+        ],
+    ),
     ("status_command", &["status", "system"]),
-    ("commands", &["connect", "failure", "hooks", "pia", "settings", "system", "tunnel", "underlay"]),
+    (
+        "commands",
+        &[
+            "connect", "failure", "hooks", "pia", "settings", "system", "tunnel", "underlay",
+        ],
+    ),
     (
         "doctor",
         &[
@@ -99,20 +122,48 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "underlay",
         ],
     ),
-    ("cli", &["commands", "doctor", "healthcheck", "lifecycle", "log_output", "settings", "status_command", "system"]),
+    (
+        "cli",
+        &[
+            "commands",
+            "doctor",
+            "healthcheck",
+            "lifecycle",
+            "log_output",
+            "settings",
+            "status_command",
+            "system",
+        ],
+    ),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
     fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if entry.is_dir() { collect(&entry, files) } else { files.push(entry) }
+        for entry in fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
+            if entry.is_dir() {
+                collect(&entry, files)
+            } else {
+                files.push(entry)
+            }
         }
     }
     let mut files = Vec::new();
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     collect(&src, &mut files);
-    let read = |path: PathBuf| (path.strip_prefix(&src).unwrap().to_owned(), fs::read_to_string(&path).unwrap());
-    files.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")).map(read).collect()
+    let read = |path: PathBuf| {
+        (
+            path.strip_prefix(&src).unwrap().to_owned(),
+            fs::read_to_string(&path).unwrap(),
+        )
+    };
+    files
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .map(read)
+        .collect()
 }
 
 /// The program's own text: unit tests stand at the end of a file, or in a file of their own.
@@ -127,7 +178,11 @@ fn module_of(path: &Path) -> String {
 
 /// The modules that a text names after `crate::`, also within braces.
 fn used(text: &str) -> BTreeSet<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     text.split("crate::")
         .skip(1)
         .flat_map(|after| match after.strip_prefix('{') {
@@ -165,8 +220,13 @@ fn every_arrow_points_down() {
         if ["lib", "main"].contains(&module.as_str()) {
             continue;
         }
-        let Some(below) = allowed.get(module.as_str()) else { panic!("{}: on which floor is it?", path.display()) };
-        for name in used(without_tests(&text)).into_iter().filter(|name| *name != module) {
+        let Some(below) = allowed.get(module.as_str()) else {
+            panic!("{}: on which floor is it?", path.display())
+        };
+        for name in used(without_tests(&text))
+            .into_iter()
+            .filter(|name| *name != module)
+        {
             assert!(
                 below.contains(&name.as_str()),
                 "{} uses crate::{name}, which {module} is not to know",
@@ -188,9 +248,19 @@ fn decisions_know_neither_the_clock_nor_the_system() {
     ];
     let sources = sources();
     for name in decisions {
-        let (_, text) = sources.iter().find(|(path, _)| path == Path::new(name)).expect(name);
+        let (_, text) = sources
+            .iter()
+            .find(|(path, _)| path == Path::new(name))
+            .expect(name);
         let text = without_tests(text);
-        for effect in ["::now()", "crate::system", "std::fs", "std::process", "std::net::Tcp", "std::net::Udp"] {
+        for effect in [
+            "::now()",
+            "crate::system",
+            "std::fs",
+            "std::process",
+            "std::net::Tcp",
+            "std::net::Udp",
+        ] {
             assert!(!text.contains(effect), "{name} has {effect}");
         }
     }

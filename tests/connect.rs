@@ -26,23 +26,36 @@ fn to(world: &World, locations: &str) -> Recipe {
 
 /// One that was given a token and no credentials.
 fn with_token(world: &World, locations: &str) -> Recipe {
-    world.container(PROGRAM).env("LOC", locations).file("/pia/.token", world.pia.issue_token())
+    world
+        .container(PROGRAM)
+        .env("LOC", locations)
+        .file("/pia/.token", world.pia.issue_token())
 }
 
 /// The name of the server through which the container is seen.
 #[track_caller]
 fn server_in_use(world: &World) -> String {
-    let seen = world.address_seen_from(world.client()).expect("the page inside can be fetched");
+    let seen = world
+        .address_seen_from(world.client())
+        .expect("the page inside can be fetched");
     let servers = world.pia.servers();
     let server = servers.iter().find(|server| server.address() == seen);
-    server.map_or_else(|| format!("none, but {seen}"), |server| server.cn().to_owned())
+    server.map_or_else(
+        || format!("none, but {seen}"),
+        |server| server.cn().to_owned(),
+    )
 }
 
 /// The location to which the container gets a tunnel that carries.
 #[track_caller]
 fn location_reached(world: &World, container: &Container) -> String {
     container.wait_for_log(UP, LATER);
-    world.pia.server(&server_in_use(world)).plan().location.clone()
+    world
+        .pia
+        .server(&server_in_use(world))
+        .plan()
+        .location
+        .clone()
 }
 
 // Names in certificates.
@@ -74,17 +87,26 @@ fn the_subject_does_not_matter_where_the_san_is_right() {
 /// The next server is tried, and the first was not even told the key.
 #[track_caller]
 fn a_server_is_refused_that_shows(certificate: Cert, reason: &str) {
-    let world = World::builder().servers("austria", Kind::Stable, 1).servers("swiss", Kind::New, 1).build();
+    let world = World::builder()
+        .servers("austria", Kind::Stable, 1)
+        .servers("swiss", Kind::New, 1)
+        .build();
     world.pia.servers_of("austria")[0].certificate(certificate);
     let container = to(&world, "austria,swiss").start();
     assert_eq!(location_reached(&world, &container), "swiss");
-    container.wait_for_log(&format!("austria: registering with austria447: {reason}"), SOON);
+    container.wait_for_log(
+        &format!("austria: registering with austria447: {reason}"),
+        SOON,
+    );
     assert_eq!(world.pia.records().of(Api::AddKey).len(), 1);
 }
 
 #[test]
 fn a_wrong_san_is_refused_though_the_subject_is_right() {
-    a_server_is_refused_that_shows(Cert::SanWrongCnRight, "its certificate is for another server");
+    a_server_is_refused_that_shows(
+        Cert::SanWrongCnRight,
+        "its certificate is for another server",
+    );
 }
 
 #[test]
@@ -109,7 +131,10 @@ fn two_subjects_are_refused() {
 
 #[test]
 fn a_certificate_of_another_authority_is_refused() {
-    a_server_is_refused_that_shows(Cert::WrongCa, "its certificate is signed by an authority that is not trusted here");
+    a_server_is_refused_that_shows(
+        Cert::WrongCa,
+        "its certificate is signed by an authority that is not trusted here",
+    );
 }
 
 #[test]
@@ -132,7 +157,9 @@ fn every_server_of_a_location_is_tried() {
     let world = World::builder().servers("swiss", Kind::New, 4).build();
     world.pia.lists().servers_per_download(4);
     let servers = world.pia.servers();
-    servers[..3].iter().for_each(|server| server.close_registration());
+    servers[..3]
+        .iter()
+        .for_each(|server| server.close_registration());
     let container = to(&world, "swiss").start();
     container.wait_for_log(UP, LATER);
     assert_eq!(server_in_use(&world), servers[3].cn());
@@ -140,7 +167,10 @@ fn every_server_of_a_location_is_tried() {
 
 #[test]
 fn a_server_that_refuses_or_mixes_up_keys_is_passed_over() {
-    let world = World::builder().servers("austria", Kind::Stable, 2).servers("swiss", Kind::New, 1).build();
+    let world = World::builder()
+        .servers("austria", Kind::Stable, 2)
+        .servers("swiss", Kind::New, 1)
+        .build();
     let servers = world.pia.servers();
     servers[0].refuse_registration("Server is full");
     servers[1].answer_with_wrong_key();
@@ -162,7 +192,10 @@ fn busy_servers_are_asked_again() {
 #[test]
 fn a_location_can_be_in_the_newer_list_only() {
     let world = World::new();
-    world.pia.lists().edit("swiss", |region| region.only_v7 = true);
+    world
+        .pia
+        .lists()
+        .edit("swiss", |region| region.only_v7 = true);
     let container = to(&world, "swiss").start();
     assert_eq!(location_reached(&world, &container), "swiss");
 }
@@ -188,7 +221,10 @@ fn an_offline_location_is_passed_over() {
 fn an_unknown_location_is_fatal_and_others_are_proposed() {
     let world = World::new();
     let container = to(&world, "swis").start();
-    container.wait_for_log("Fatal error: location swis: there is no such location: did you mean swiss", SOON);
+    container.wait_for_log(
+        "Fatal error: location swis: there is no such location: did you mean swiss",
+        SOON,
+    );
     container.wait_for_log("Waiting, sealed", SOON);
     assert!(!container.logs().contains("Trying again"));
     assert!(world.is_sealed());
@@ -206,22 +242,41 @@ fn an_unknown_location_beside_a_good_one_is_only_warned_of() {
 fn without_loc_the_locations_are_printed() {
     let world = World::new();
     world.pia.location_offline("nl_amsterdam");
-    world.pia.lists().edit("austria", |region| region.wireguard = Wireguard::Empty);
-    world.pia.lists().edit("spain", |region| region.wireguard = Wireguard::Missing);
+    world
+        .pia
+        .lists()
+        .edit("austria", |region| region.wireguard = Wireguard::Empty);
+    world
+        .pia
+        .lists()
+        .edit("spain", |region| region.wireguard = Wireguard::Missing);
     let container = world.container(PROGRAM).start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
     assert!(container.lines().iter().all(|line| !line.error));
-    let row = |id: &str| log.lines().find(|line| line.split_whitespace().next() == Some(id));
-    assert_eq!(row("swiss").map(|row| row.split_whitespace().nth(1)), Some(Some("yes")));
-    assert_eq!([row("nl_amsterdam"), row("austria"), row("spain")], [None; 3]);
+    let row = |id: &str| {
+        log.lines()
+            .find(|line| line.split_whitespace().next() == Some(id))
+    };
+    assert_eq!(
+        row("swiss").map(|row| row.split_whitespace().nth(1)),
+        Some(Some("yes"))
+    );
+    assert_eq!(
+        [row("nl_amsterdam"), row("austria"), row("spain")],
+        [None; 3]
+    );
     assert_eq!(world.pia.login_attempts(), 0);
 }
 
 #[test]
 fn auto_is_the_nearest_location() {
     let world = World::new();
-    world.pia.servers_of("swiss").iter().for_each(|server| server.slow_down());
+    world
+        .pia
+        .servers_of("swiss")
+        .iter()
+        .for_each(|server| server.slow_down());
     let container = to(&world, "auto").start();
     assert_eq!(location_reached(&world, &container), "nl_amsterdam");
 }
@@ -229,14 +284,20 @@ fn auto_is_the_nearest_location() {
 #[test]
 fn auto_with_port_forwarding_is_the_nearest_location_that_has_it() {
     let world = World::new();
-    world.pia.lists().edit("nl_amsterdam", |region| region.port_forward = false);
+    world
+        .pia
+        .lists()
+        .edit("nl_amsterdam", |region| region.port_forward = false);
     let container = to(&world, "auto").env("PORT_FORWARDING", "1").start();
     assert_eq!(location_reached(&world, &container), "swiss");
 }
 
 #[test]
 fn a_stable_address_is_looked_for_in_further_downloads() {
-    let world = World::builder().servers("swiss", Kind::New, 3).servers("swiss", Kind::Stable, 1).build();
+    let world = World::builder()
+        .servers("swiss", Kind::New, 3)
+        .servers("swiss", Kind::Stable, 1)
+        .build();
     // Each download names three of the four at random.
     world.pia.lists().servers_per_download(3);
     let container = to(&world, "swiss").env("STABLE_IP", "1").start();
@@ -247,11 +308,21 @@ fn a_stable_address_is_looked_for_in_further_downloads() {
 #[test]
 fn where_no_server_keeps_its_address_other_locations_are_named() {
     let world = World::new();
-    let container = to(&world, "swiss").env("STABLE_IP", "1").env("EXIT_ON_FATAL", "1").start();
+    let container = to(&world, "swiss")
+        .env("STABLE_IP", "1")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
-    let message = log.lines().find(|line| line.starts_with("Error: Fatal error: STABLE_IP=1")).expect("a message");
-    assert!(message.contains("for swiss; these locations have one: ") && message.contains("nl_amsterdam"), "{message}");
+    let message = log
+        .lines()
+        .find(|line| line.starts_with("Error: Fatal error: STABLE_IP=1"))
+        .expect("a message");
+    assert!(
+        message.contains("for swiss; these locations have one: ")
+            && message.contains("nl_amsterdam"),
+        "{message}"
+    );
     assert_eq!(world.pia.records().of(Api::List).len(), 6);
 }
 
@@ -260,8 +331,11 @@ fn where_no_server_keeps_its_address_other_locations_are_named() {
 #[test]
 fn a_stored_token_needs_no_credentials() {
     let world = World::new();
-    let container =
-        world.container(PROGRAM).env("LOC", "swiss").file("/pia/.token", world.pia.issue_token() + "\n").start();
+    let container = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .file("/pia/.token", world.pia.issue_token() + "\n")
+        .start();
     assert_eq!(location_reached(&world, &container), "swiss");
     assert_eq!(world.pia.login_attempts(), 0);
 }
@@ -274,7 +348,12 @@ fn a_refused_token_is_renewed_once() {
     assert_eq!(world.pia.login_attempts(), 1);
     let stored = container.read("/pia/.token").unwrap();
     assert!(world.pia.account().knows(&stored), "{stored:?}");
-    let mode = container.path("/pia/.token").metadata().unwrap().permissions().mode();
+    let mode = container
+        .path("/pia/.token")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -282,7 +361,10 @@ fn a_refused_token_is_renewed_once() {
 fn the_old_token_is_kept_until_there_is_a_new_one() {
     let world = World::new();
     world.pia.lock_out();
-    let container = to(&world, "swiss").file("/pia/.token", "stale").env("EXIT_ON_FATAL", "1").start();
+    let container = to(&world, "swiss")
+        .file("/pia/.token", "stale")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     assert_eq!(container.end().0, Some(1));
     assert_eq!(container.read("/pia/.token").as_deref(), Some("stale"));
     assert_eq!(world.pia.login_attempts(), 1);
@@ -291,18 +373,32 @@ fn the_old_token_is_kept_until_there_is_a_new_one() {
 #[test]
 fn a_new_token_that_does_not_help_is_fatal() {
     let world = World::new();
-    world.pia.servers().iter().for_each(|server| server.refuse_registration("Login failed!"));
-    let container = to(&world, "swiss").file("/pia/.token", "stale").env("EXIT_ON_FATAL", "1").start();
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.refuse_registration("Login failed!"));
+    let container = to(&world, "swiss")
+        .file("/pia/.token", "stale")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
-    assert!(log.contains("a new token did not help: check the account"), "{log}");
+    assert!(
+        log.contains("a new token did not help: check the account"),
+        "{log}"
+    );
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
 #[test]
 fn a_fresh_token_that_is_refused_costs_one_login() {
     let world = World::new();
-    world.pia.servers().iter().for_each(|server| server.refuse_registration("Login failed!"));
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.refuse_registration("Login failed!"));
     let container = to(&world, "swiss").env("EXIT_ON_FATAL", "1").start();
     assert_eq!(container.end().0, Some(1));
     assert_eq!(world.pia.login_attempts(), 1);
@@ -352,7 +448,11 @@ fn a_dedicated_ip_is_registered_by_its_own_token() {
     container.wait_for_log(UP, SOON);
     assert_eq!(server_in_use(&world), server.cn());
     let request = &world.pia.records().of(Api::AddKey)[0].request;
-    assert!(request.header("authorization").is_some_and(|header| header.starts_with("Basic ")));
+    assert!(
+        request
+            .header("authorization")
+            .is_some_and(|header| header.starts_with("Basic "))
+    );
     assert_eq!(request.parameter("pt"), None);
     assert!(world.pia.records().of(Api::List).is_empty());
 }
@@ -361,7 +461,10 @@ fn a_dedicated_ip_is_registered_by_its_own_token() {
 fn a_dedicated_ip_renews_a_refused_token() {
     let world = World::new();
     let token = world.pia.dedicate(&world.pia.servers_of("swiss")[0]);
-    let container = to(&world, "").env("PIA_DIP_TOKEN", token).file("/pia/.token", "stale").start();
+    let container = to(&world, "")
+        .env("PIA_DIP_TOKEN", token)
+        .file("/pia/.token", "stale")
+        .start();
     assert_eq!(location_reached(&world, &container), "swiss");
     assert_eq!(world.pia.login_attempts(), 1);
 }
@@ -371,7 +474,10 @@ fn a_dedicated_ip_is_fatal_that_is(status: &str, message: &str) {
     let world = World::new();
     let token = world.pia.dedicate(&world.pia.servers()[0]);
     world.pia.set_dedicated_ip_status(status);
-    let container = with_token(&world, "").env("PIA_DIP_TOKEN", token).env("EXIT_ON_FATAL", "1").start();
+    let container = with_token(&world, "")
+        .env("PIA_DIP_TOKEN", token)
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
     assert!(log.contains(message), "{log}");
@@ -403,7 +509,14 @@ fn a_meta_server_replaces_the_hosts_of_the_api(port: &str) {
     assert_eq!(location_reached(&world, &container), "swiss");
     let asked = [Api::Token, Api::List].map(|api| world.pia.records().of(api)[0].host.clone());
     assert_eq!(asked, [meta.meta_cn.clone(), meta.meta_cn]);
-    assert!(world.pia.records().questions().iter().all(|question| question.through.is_some()));
+    assert!(
+        world
+            .pia
+            .records()
+            .questions()
+            .iter()
+            .all(|question| question.through.is_some())
+    );
 }
 
 #[test]
@@ -427,5 +540,8 @@ fn a_host_that_is_no_meta_server_any_more_is_called_so() {
         .start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
-    assert!(log.contains("this is no meta server, perhaps no longer"), "{log}");
+    assert!(
+        log.contains("this is no meta server, perhaps no longer"),
+        "{log}"
+    );
 }

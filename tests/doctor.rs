@@ -1,4 +1,5 @@
-//! The diagnosis: for each broken environment it names the fault and the cure, and a healthy one gives no warning.
+//! The diagnosis: for each broken environment it names the fault and the cure, and a healthy one
+//! gives no warning.
 
 use std::time::Duration;
 
@@ -10,7 +11,10 @@ use crate::{
         account::{PASSWORD, USER},
         certificates::Cert,
     },
-    world::{World, container::Container, internet::Outage, privileges::Privileges, recipe::Recipe, wait_until},
+    world::{
+        World, container::Container, internet::Outage, privileges::Privileges, recipe::Recipe,
+        wait_until,
+    },
 };
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
@@ -29,7 +33,9 @@ struct Diagnosis {
 impl Diagnosis {
     #[track_caller]
     fn of(recipe: Recipe, options: &[&str]) -> Self {
-        let container = recipe.command([&[OWN, "doctor", "--json"], options].concat()).start();
+        let container = recipe
+            .command([&[OWN, "doctor", "--json"], options].concat())
+            .start();
         let code = container.wait(LATER).code();
         Self::parse(&container.logs(), code)
     }
@@ -38,25 +44,39 @@ impl Diagnosis {
     #[track_caller]
     fn inside(container: &Container) -> Self {
         let output = container.exec(&[OWN, "doctor", "--json"]);
-        Self::parse(&String::from_utf8(output.stdout).unwrap(), output.status.code())
+        Self::parse(
+            &String::from_utf8(output.stdout).unwrap(),
+            output.status.code(),
+        )
     }
 
     #[track_caller]
     fn parse(text: &str, code: Option<i32>) -> Self {
         assert!(!text.contains(PASSWORD) && !text.contains(USER), "{text}");
-        let whole: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let whole: Value =
+            serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
         let is_ok = whole["ok"].as_bool().unwrap();
         assert_eq!(code, Some(i32::from(!is_ok)), "{text}");
-        Self { checks: whole["checks"].as_array().unwrap().clone(), is_ok }
+        Self {
+            checks: whole["checks"].as_array().unwrap().clone(),
+            is_ok,
+        }
     }
 
     fn of_level(&self, level: &str) -> Vec<&Value> {
-        self.checks.iter().filter(|check| check["level"] == level).collect()
+        self.checks
+            .iter()
+            .filter(|check| check["level"] == level)
+            .collect()
     }
 
     #[track_caller]
     fn assert_clean(&self) {
-        assert!(self.of_level("warning").is_empty() && self.of_level("failure").is_empty(), "{:#?}", self.checks);
+        assert!(
+            self.of_level("warning").is_empty() && self.of_level("failure").is_empty(),
+            "{:#?}",
+            self.checks
+        );
     }
 
     /// This check says so, and this is the cure; nothing else is wrong.
@@ -70,14 +90,19 @@ impl Diagnosis {
 
     #[track_caller]
     fn assert_says(&self, level: &str, check: &str, what: &str, cure: &str) {
-        let text = |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+        let text =
+            |finding: &Value, name: &str| finding[name].as_str().unwrap_or_default().to_owned();
         let found = self.checks.iter().any(|finding| {
             finding["check"] == check
                 && finding["level"] == level
                 && text(finding, "what").contains(what)
                 && text(finding, "cure").contains(cure)
         });
-        assert!(found, "{level} {check}: {what:?}, {cure:?} in {:#?}", self.checks);
+        assert!(
+            found,
+            "{level} {check}: {what:?}, {cure:?} in {:#?}",
+            self.checks
+        );
     }
 }
 
@@ -89,7 +114,9 @@ fn a_healthy_environment_gives_no_warning() {
     Diagnosis::of(healthy(&world), &["--login"]).assert_clean();
     Diagnosis::of(healthy(&world).env("LOC", "auto"), &[]).assert_clean();
     let server = world.pia.servers_of("nl_amsterdam")[0].clone();
-    let manual = healthy(&world).env("PIA_IP", server.address().to_string()).env("PIA_CN", server.cn());
+    let manual = healthy(&world)
+        .env("PIA_IP", server.address().to_string())
+        .env("PIA_CN", server.cn());
     Diagnosis::of(manual.env("PIA_PORT", "1337"), &[]).assert_clean();
 }
 
@@ -99,15 +126,30 @@ fn so_does_a_tunnel_that_is_up_and_nothing_is_changed_by_looking() {
     let container = healthy(&world).start();
     container.wait_for_log(UP, SOON);
     let rules = || world.look("iptables-save") + &world.look("ip link") + &world.look("ip rule");
-    let without_counters = |text: String| text.lines().filter(|line| !line.starts_with([':', '#'])).collect::<String>();
+    let without_counters = |text: String| {
+        text.lines()
+            .filter(|line| !line.starts_with([':', '#']))
+            .collect::<String>()
+    };
     let before = without_counters(rules());
     let diagnosis = Diagnosis::inside(&container);
     diagnosis.assert_clean();
     assert_eq!(before, without_counters(rules()));
     for check in ["handshake", "leaks"] {
-        assert!(diagnosis.checks.iter().any(|finding| finding["check"] == check), "{check}");
+        assert!(
+            diagnosis
+                .checks
+                .iter()
+                .any(|finding| finding["check"] == check),
+            "{check}"
+        );
     }
-    assert!(diagnosis.checks.iter().any(|finding| finding["what"].as_str().unwrap().contains("cap_drop: [NET_RAW]")));
+    assert!(diagnosis.checks.iter().any(|finding| {
+        finding["what"]
+            .as_str()
+            .unwrap()
+            .contains("cap_drop: [NET_RAW]")
+    }));
 }
 
 // The machine.
@@ -116,12 +158,18 @@ fn so_does_a_tunnel_that_is_up_and_nothing_is_changed_by_looking() {
 fn net_admin_is_missing() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).cap_drop("net_admin"), &[]);
-    found.assert_only("failure", "capabilities", "NET_ADMIN is missing", "cap_add: [NET_ADMIN]");
+    found.assert_only(
+        "failure",
+        "capabilities",
+        "NET_ADMIN is missing",
+        "cap_add: [NET_ADMIN]",
+    );
 }
 
 /// Whether this machine's kernel makes WireGuard interfaces, so that nothing else is needed.
 fn kernel_has_wireguard(world: &World) -> bool {
-    !world.look("ip link add trial type wireguard").is_empty() || world.look("ip link").contains("trial")
+    !world.look("ip link add trial type wireguard").is_empty()
+        || world.look("ip link").contains("trial")
 }
 
 #[test]
@@ -129,7 +177,12 @@ fn the_tun_device_is_missing() {
     let world = World::new();
     if !kernel_has_wireguard(&world) {
         let found = Diagnosis::of(healthy(&world).without_tun(), &[]);
-        found.assert_only("failure", "wireguard", "/dev/net/tun is missing", "devices: [/dev/net/tun:/dev/net/tun]");
+        found.assert_only(
+            "failure",
+            "wireguard",
+            "/dev/net/tun is missing",
+            "devices: [/dev/net/tun:/dev/net/tun]",
+        );
     }
 }
 
@@ -138,7 +191,12 @@ fn wireguard_go_is_missing() {
     let world = World::new();
     if !kernel_has_wireguard(&world) {
         let found = Diagnosis::of(healthy(&world).without("/usr/bin/wireguard-go"), &[]);
-        found.assert_only("failure", "wireguard", "wireguard-go is not installed", "modprobe wireguard");
+        found.assert_only(
+            "failure",
+            "wireguard",
+            "wireguard-go is not installed",
+            "modprobe wireguard",
+        );
     }
 }
 
@@ -146,33 +204,60 @@ fn wireguard_go_is_missing() {
 fn wg_quick_is_missing() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).without("/usr/bin/wg-quick"), &[]);
-    found.assert_only("failure", "programs", "not in PATH: wg-quick", "install iproute2, wireguard-tools");
+    found.assert_only(
+        "failure",
+        "programs",
+        "not in PATH: wg-quick",
+        "install iproute2, wireguard-tools",
+    );
 }
 
 #[test]
 fn the_wanted_iptables_is_missing() {
     let world = World::new();
     let mut recipe = healthy(&world).env("NFTABLES", "1");
-    for name in ["iptables-nft", "iptables-nft-restore", "ip6tables-nft", "ip6tables-nft-restore", "xtables-nft-multi"]
-    {
+    for name in [
+        "iptables-nft",
+        "iptables-nft-restore",
+        "ip6tables-nft",
+        "ip6tables-nft-restore",
+        "xtables-nft-multi",
+    ] {
         recipe = recipe.without(format!("/usr/sbin/{name}"));
     }
     let found = Diagnosis::of(recipe, &[]);
-    found.assert_only("failure", "iptables", "no rules can be loaded", "unset NFTABLES");
+    found.assert_only(
+        "failure",
+        "iptables",
+        "no rules can be loaded",
+        "unset NFTABLES",
+    );
 }
 
 #[test]
 fn reverse_path_filtering_drops_the_tunnel() {
-    let world = World::builder().sysctl("net/ipv4/conf/all/rp_filter", "1").build();
+    let world = World::builder()
+        .sysctl("net/ipv4/conf/all/rp_filter", "1")
+        .build();
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_only("failure", "reverse path", "rp_filter is strict", "net.ipv4.conf.all.src_valid_mark=1");
+    found.assert_only(
+        "failure",
+        "reverse path",
+        "rp_filter is strict",
+        "net.ipv4.conf.all.src_valid_mark=1",
+    );
 }
 
 #[test]
 fn a_gateway_forwards_nothing() {
     let world = World::builder().sysctl("net/ipv4/ip_forward", "0").build();
     let found = Diagnosis::of(healthy(&world).env("FWD_IFACE", "eth0"), &[]);
-    found.assert_only("warning", "gateway", "forwards nothing", "net.ipv4.ip_forward=1");
+    found.assert_only(
+        "warning",
+        "gateway",
+        "forwards nothing",
+        "net.ipv4.ip_forward=1",
+    );
 }
 
 #[test]
@@ -197,7 +282,12 @@ fn the_name_server_is_silent() {
     let world = World::new();
     world.begin(Outage::DnsSilent);
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_says("failure", "name servers", "203.0.113.53 was silent", "--dns");
+    found.assert_says(
+        "failure",
+        "name servers",
+        "203.0.113.53 was silent",
+        "--dns",
+    );
 }
 
 #[test]
@@ -212,7 +302,12 @@ fn the_name_servers_are_all_ipv6() {
     let world = World::new();
     let recipe = healthy(&world).resolv_conf("nameserver 2001:4860:4860::8888\n");
     let found = Diagnosis::of(recipe, &[]);
-    found.assert_says("failure", "name servers", "only 2001:4860:4860::8888", "--dns");
+    found.assert_says(
+        "failure",
+        "name servers",
+        "only 2001:4860:4860::8888",
+        "--dns",
+    );
 }
 
 // PIA.
@@ -222,7 +317,12 @@ fn the_account_api_does_not_answer() {
     let world = World::new();
     world.begin(Outage::Api);
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_only("failure", "account API", "www.privateinternetaccess.com", "META_IP and META_CN");
+    found.assert_only(
+        "failure",
+        "account API",
+        "www.privateinternetaccess.com",
+        "META_IP and META_CN",
+    );
 }
 
 #[test]
@@ -230,7 +330,12 @@ fn the_list_host_does_not_answer() {
     let world = World::new();
     world.begin(Outage::List);
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_only("failure", "server list", "serverlist.piaservers.net", "META_IP and META_CN");
+    found.assert_only(
+        "failure",
+        "server list",
+        "serverlist.piaservers.net",
+        "META_IP and META_CN",
+    );
 }
 
 #[test]
@@ -247,28 +352,50 @@ fn the_meta_server_is_none_any_more() {
     let server = world.pia.servers_of("swiss")[0].clone();
     let recipe = healthy(&world).env("META_IP", server.address().to_string());
     let found = Diagnosis::of(recipe.env("META_CN", server.plan().meta_cn.clone()), &[]);
-    found.assert_says("failure", "account API", "no meta server", "another meta server");
+    found.assert_says(
+        "failure",
+        "account API",
+        "no meta server",
+        "another meta server",
+    );
 }
 
 #[test]
 fn there_is_no_such_location() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).env("LOC", "swis"), &[]);
-    found.assert_only("failure", "location", "did you mean swiss", "wireguard-pia locations");
+    found.assert_only(
+        "failure",
+        "location",
+        "did you mean swiss",
+        "wireguard-pia locations",
+    );
 }
 
 #[test]
 fn ports_are_not_forwarded_there() {
     let world = World::new();
-    world.pia.lists().edit("swiss", |region| region.port_forward = false);
+    world
+        .pia
+        .lists()
+        .edit("swiss", |region| region.port_forward = false);
     let found = Diagnosis::of(healthy(&world).env("PORT_FORWARDING", "1"), &[]);
-    found.assert_only("warning", "location", "no ports can be forwarded in swiss", "locations --port-forward");
+    found.assert_only(
+        "warning",
+        "location",
+        "no ports can be forwarded in swiss",
+        "locations --port-forward",
+    );
 }
 
 #[test]
 fn no_server_of_the_location_answers() {
     let world = World::new();
-    world.pia.servers_of("swiss").iter().for_each(|server| server.close_registration());
+    world
+        .pia
+        .servers_of("swiss")
+        .iter()
+        .for_each(|server| server.close_registration());
     let found = Diagnosis::of(healthy(&world), &[]);
     found.assert_only("failure", "servers", "none answers", "TCP port 1337");
 }
@@ -278,7 +405,12 @@ fn one_server_shows_a_certificate_that_has_run_out() {
     let world = World::new();
     world.pia.servers_of("swiss")[0].certificate(Cert::Expired);
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_only("warning", "servers", "is this machine's clock right", "others are tried");
+    found.assert_only(
+        "warning",
+        "servers",
+        "is this machine's clock right",
+        "others are tried",
+    );
 }
 
 // Settings and files.
@@ -287,7 +419,12 @@ fn one_server_shows_a_certificate_that_has_run_out() {
 fn no_location_is_set() {
     let world = World::new();
     let found = Diagnosis::of(world.container(PROGRAM).credentials(), &[]);
-    found.assert_only("failure", "settings", "LOC is empty", "wireguard-pia locations");
+    found.assert_only(
+        "failure",
+        "settings",
+        "LOC is empty",
+        "wireguard-pia locations",
+    );
 }
 
 #[test]
@@ -301,13 +438,22 @@ fn a_value_makes_no_sense() {
 fn there_are_no_credentials() {
     let world = World::new();
     let found = Diagnosis::of(world.container(PROGRAM).env("LOC", "swiss"), &[]);
-    found.assert_only("failure", "credentials", "user name and password are missing", "USER_FILE and PASS_FILE");
+    found.assert_only(
+        "failure",
+        "credentials",
+        "user name and password are missing",
+        "USER_FILE and PASS_FILE",
+    );
 }
 
 #[test]
 fn the_secret_is_not_mounted() {
     let world = World::new();
-    let recipe = world.container(PROGRAM).env("LOC", "swiss").env("USER", USER).env("PASS_FILE", "/run/secrets/pass");
+    let recipe = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .env("USER", USER)
+        .env("PASS_FILE", "/run/secrets/pass");
     let found = Diagnosis::of(recipe, &[]);
     found.assert_only("failure", "credentials", "PASS_FILE", "check the path");
 }
@@ -333,7 +479,12 @@ fn the_key_of_the_list_is_none() {
     let world = World::new();
     let recipe = healthy(&world).env("PIA_SERVERLIST_KEY_FILE", "/rsa_4096.crt");
     let found = Diagnosis::of(recipe, &[]);
-    found.assert_says("failure", "certificates", "no RSA public key", "mount the file");
+    found.assert_says(
+        "failure",
+        "certificates",
+        "no RSA public key",
+        "mount the file",
+    );
 }
 
 #[test]
@@ -341,13 +492,21 @@ fn a_folder_cannot_be_written() {
     let world = World::new();
     let recipe = healthy(&world).ordinary_user(1000);
     let found = Diagnosis::of(recipe, &[]);
-    found.assert_says("failure", "volumes", "/pia cannot be written", "mount a volume or a tmpfs there");
+    found.assert_says(
+        "failure",
+        "volumes",
+        "/pia cannot be written",
+        "mount a volume or a tmpfs there",
+    );
 }
 
 #[test]
 fn a_hook_is_not_executable() {
     let world = World::new();
-    let found = Diagnosis::of(healthy(&world).file("/pia/scripts/post-up.sh", "#!/bin/sh\n"), &[]);
+    let found = Diagnosis::of(
+        healthy(&world).file("/pia/scripts/post-up.sh", "#!/bin/sh\n"),
+        &[],
+    );
     found.assert_only("warning", "hooks", "/pia/scripts/post-up.sh", "chmod +x");
 }
 
@@ -362,16 +521,29 @@ fn the_lan_hides_the_dns() {
 fn the_lan_is_the_whole_world() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).env("LOCAL_NETWORK", "0.0.0.0/0"), &[]);
-    found.assert_only("failure", "LAN", "almost everything would leave untunnelled", "192.168.1.0/24");
+    found.assert_only(
+        "failure",
+        "LAN",
+        "almost everything would leave untunnelled",
+        "192.168.1.0/24",
+    );
 }
 
 #[test]
 fn large_packets_do_not_come_through() {
     let world = World::new();
-    // Not the link itself: large packets from the other side would be lost in silence, its certificates among them.
-    world.router().ip("route change default via 192.0.2.1 mtu lock 1400");
+    // Not the link itself: large packets from the other side would be lost in silence, its
+    // certificates among them.
+    world
+        .router()
+        .ip("route change default via 192.0.2.1 mtu lock 1400");
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_only("warning", "MTU", "1400 on the way to the endpoint", "set MTU=1320");
+    found.assert_only(
+        "warning",
+        "MTU",
+        "1400 on the way to the endpoint",
+        "set MTU=1320",
+    );
     Diagnosis::of(healthy(&world).env("MTU", "1320"), &[]).assert_clean();
 }
 
@@ -382,7 +554,12 @@ fn wg0_is_there_without_the_program() {
     let world = World::new();
     world.client().ip("link add wg0 type bridge");
     let found = Diagnosis::of(healthy(&world), &[]);
-    found.assert_says("warning", "state", "the program does not run", "start it again");
+    found.assert_says(
+        "warning",
+        "state",
+        "the program does not run",
+        "start it again",
+    );
 }
 
 #[test]
@@ -392,7 +569,12 @@ fn a_blocked_container_says_where_to_look() {
     container.wait_for_log("`wireguard-pia doctor` checks everything", SOON);
     container.wait_for_log("Waiting, sealed", SOON);
     let found = Diagnosis::inside(&container);
-    found.assert_only("failure", "credentials", "no token is stored", "USER and PASS");
+    found.assert_only(
+        "failure",
+        "credentials",
+        "no token is stored",
+        "USER and PASS",
+    );
     found.assert_says("skipped", "account API", "in a fresh container", "");
 }
 
@@ -401,7 +583,11 @@ fn the_tunnel_is_dead() {
     let world = World::new();
     let container = healthy(&world).start();
     container.wait_for_log(UP, SOON);
-    world.pia.servers().iter().for_each(|server| server.kill_tunnel());
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.kill_tunnel());
     let found = Diagnosis::inside(&container);
     found.assert_says("failure", "name servers", "10.0.0.243 was silent", "");
     assert!(!found.is_ok);
@@ -415,7 +601,12 @@ fn no_port_is_forwarded() {
     container.wait_for_log(UP, SOON);
     container.wait_for_log("Port forwarding: ", SOON);
     let found = Diagnosis::inside(&container);
-    found.assert_only("failure", "port", "none is forwarded", "locations --port-forward");
+    found.assert_only(
+        "failure",
+        "port",
+        "none is forwarded",
+        "locations --port-forward",
+    );
     world.pia.forward_ports();
     container.wait_for_log("Forwarding on port", LATER);
     Diagnosis::inside(&container).assert_clean();
@@ -446,13 +637,21 @@ fn there_is_no_kill_switch() {
 #[test]
 fn people_get_lines_of_80_columns_and_no_colour_in_a_log() {
     let world = World::new();
-    let recipe = healthy(&world).env("LOC", "swis").env("LOCAL_NETWORK", "10.0.0.0/8").env("TERM", "xterm-256color");
+    let recipe = healthy(&world)
+        .env("LOC", "swis")
+        .env("LOCAL_NETWORK", "10.0.0.0/8")
+        .env("TERM", "xterm-256color");
     let container = recipe.command([OWN, "doctor"]).start();
     assert_eq!(container.wait(LATER).code(), Some(1));
     let text = container.logs();
-    assert!(text.lines().all(|line| line.chars().count() <= 80 && !line.contains('\x1b')), "{text}");
     assert!(
-        text.contains("FAILURE  location       location swis") && text.contains("\n                        cure: "),
+        text.lines()
+            .all(|line| line.chars().count() <= 80 && !line.contains('\x1b')),
+        "{text}"
+    );
+    assert!(
+        text.contains("FAILURE  location       location swis")
+            && text.contains("\n                        cure: "),
         "{text}"
     );
     assert!(text.ends_with("\n1 failure, 1 warning\n"), "{text}");
@@ -463,7 +662,10 @@ fn a_terminal_gets_colours_unless_they_are_not_wanted() {
     let world = World::new();
     let on_terminal = |environment: &str| {
         let line = format!("{environment} {PROGRAM} doctor");
-        let output = world.beside(&Privileges::only(&[]), &["script", "-qec", &line, "/dev/null"]);
+        let output = world.beside(
+            &Privileges::only(&[]),
+            &["script", "-qec", &line, "/dev/null"],
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
     assert!(on_terminal("env -u NO_COLOR TERM=xterm").contains("\x1b[31m"));

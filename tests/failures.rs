@@ -1,4 +1,5 @@
-//! What fails is said, with what to do about it; what may pass is tried again, what would lock the account is not.
+//! What fails is said, with what to do about it; what may pass is tried again, what would lock the
+//! account is not.
 
 use std::{fs, process::Command, time::Duration};
 
@@ -15,7 +16,11 @@ const WAITING: &str = "Waiting, sealed, to be stopped";
 
 /// A container with the right credentials and a location, which is patient for a second only.
 fn container(world: &World) -> Recipe {
-    world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam").env("CURL_RETRY_DELAY", "1")
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam")
+        .env("CURL_RETRY_DELAY", "1")
 }
 
 /// With `EXIT_ON_FATAL=1` it ends with status 1, sealed, and says this.
@@ -24,8 +29,13 @@ fn ends_saying(world: &World, recipe: Recipe, messages: &[&str]) {
     let container = recipe.env("EXIT_ON_FATAL", "1").start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
-    let fatal = log.lines().find(|line| line.starts_with("Error: Fatal error: ")).expect("a fatal error");
-    messages.iter().for_each(|message| assert!(fatal.contains(message), "{message:?} is not in {fatal:?}"));
+    let fatal = log
+        .lines()
+        .find(|line| line.starts_with("Error: Fatal error: "))
+        .expect("a fatal error");
+    messages
+        .iter()
+        .for_each(|message| assert!(fatal.contains(message), "{message:?} is not in {fatal:?}"));
     assert!(world.is_sealed());
     assert!(world.elsewhere.all().is_empty());
 }
@@ -37,7 +47,11 @@ fn ends_saying(world: &World, recipe: Recipe, messages: &[&str]) {
 fn a_login_is_tried_once_that(fails: fn(&World), message: &str) {
     let world = World::new();
     fails(&world);
-    ends_saying(&world, container(&world), &["logging in with www.privateinternetaccess.com", message]);
+    ends_saying(
+        &world,
+        container(&world),
+        &["logging in with www.privateinternetaccess.com", message],
+    );
     assert_eq!(world.pia.login_attempts(), 1);
 
     let container = container(&world).start();
@@ -55,7 +69,10 @@ fn wrong_password() {
 
 #[test]
 fn forbidden_by_a_web_page() {
-    a_login_is_tried_once_that(|world| world.pia.forbid_login(), "a web page came instead of an answer (HTTP 403)");
+    a_login_is_tried_once_that(
+        |world| world.pia.forbid_login(),
+        "a web page came instead of an answer (HTTP 403)",
+    );
 }
 
 #[test]
@@ -65,28 +82,44 @@ fn access_denied_in_plain_text() {
 
 #[test]
 fn locked_out() {
-    a_login_is_tried_once_that(|world| world.pia.lock_out(), "the account is locked out for some minutes");
+    a_login_is_tried_once_that(
+        |world| world.pia.lock_out(),
+        "the account is locked out for some minutes",
+    );
 }
 
 #[test]
 fn subscription_over() {
-    a_login_is_tried_once_that(|world| world.pia.payment_required(), "the subscription is over (HTTP 402): renew it");
+    a_login_is_tried_once_that(
+        |world| world.pia.payment_required(),
+        "the subscription is over (HTTP 402): renew it",
+    );
 }
 
 #[test]
 fn missing_credentials() {
     let world = World::new();
     let recipe = world.container(PROGRAM).env("LOC", "swiss");
-    ends_saying(&world, recipe, &["set USER (or USER_FILE) and PASS (or PASS_FILE)"]);
+    ends_saying(
+        &world,
+        recipe,
+        &["set USER (or USER_FILE) and PASS (or PASS_FILE)"],
+    );
     assert!(world.pia.records().all().is_empty());
 }
 
 #[test]
 fn unreadable_file_with_the_password() {
     let world = World::new();
-    let recipe = world.container(PROGRAM).env("LOC", "swiss").env("USER", "p1").env("PASS_FILE", "/run/secrets/none");
+    let recipe = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .env("USER", "p1")
+        .env("PASS_FILE", "/run/secrets/none");
     ends_saying(&world, recipe, &["set PASS (or PASS_FILE)"]);
-    let container = container(&world).env("PASS_FILE", "/run/secrets/none").start();
+    let container = container(&world)
+        .env("PASS_FILE", "/run/secrets/none")
+        .start();
     container.wait_for_log("PASS_FILE=/run/secrets/none: cannot be read", SOON);
     container.wait_for_log(UP, SOON);
 }
@@ -97,12 +130,18 @@ fn unreadable_file_with_the_password() {
 fn the_fatal_script_runs_before_the_exit() {
     let world = World::new();
     world.pia.refuse_login();
-    let recipe = container(&world).env("FATAL_SCRIPT", "echo told $PWD; exit 3").env("EXIT_ON_FATAL", "1");
+    let recipe = container(&world)
+        .env("FATAL_SCRIPT", "echo told $PWD; exit 3")
+        .env("EXIT_ON_FATAL", "1");
     let (status, log) = recipe.start().end();
     assert_eq!(status, Some(1));
     assert!(in_order(
         &log,
-        &["Fatal error: ", "[fatal-script] told /scripts", "The fatal-script hook failed (exit status 3)"]
+        &[
+            "Fatal error: ",
+            "[fatal-script] told /scripts",
+            "The fatal-script hook failed (exit status 3)"
+        ]
     ));
 }
 
@@ -110,12 +149,17 @@ fn the_fatal_script_runs_before_the_exit() {
 fn without_exit_on_fatal_the_container_stays_sealed_until_it_is_stopped() {
     let world = World::new();
     world.pia.refuse_login();
-    let recipe = container(&world).env("FATAL_SCRIPT", "echo told").env("POST_DOWN", "echo down");
+    let recipe = container(&world)
+        .env("FATAL_SCRIPT", "echo told")
+        .env("POST_DOWN", "echo down");
     let container = recipe.start();
     container.wait_for_log(WAITING, SOON);
     assert!(world.is_sealed());
     let stopped = container.stop();
-    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
+    assert!(
+        stopped.status.success() && stopped.took < a_second(),
+        "{stopped:?}"
+    );
     assert_eq!(count(&container.logs(), "[fatal-script] told"), 1);
     assert_eq!(count(&container.logs(), "[post-down] down"), 1);
 }
@@ -168,7 +212,11 @@ fn trouble_at_the_list_that_passes() {
 fn trouble_that_does_not_pass_ends_with_the_number_of_tries() {
     let world = World::new();
     world.pia.fail_times(Api::List, 500, 99);
-    ends_saying(&world, container(&world).env("CURL_RETRY", "2"), &["trouble at the server (HTTP 500)", "(3 tries)"]);
+    ends_saying(
+        &world,
+        container(&world).env("CURL_RETRY", "2"),
+        &["trouble at the server (HTTP 500)", "(3 tries)"],
+    );
 }
 
 #[test]
@@ -196,7 +244,11 @@ fn a_longer_pause_than_curl_max_time_is_kept_too() {
 fn a_web_page_instead_of_a_token() {
     let world = World::new();
     world.pia.answer_html();
-    ends_saying(&world, container(&world), &["a web page came instead of an answer (HTTP 200)"]);
+    ends_saying(
+        &world,
+        container(&world),
+        &["a web page came instead of an answer (HTTP 200)"],
+    );
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
@@ -205,7 +257,10 @@ fn malformed_answers() {
     for (api, message) in [
         (Api::Token, "the answer makes no sense"),
         (Api::List, "the server list cannot be used"),
-        (Api::AddKey, "no server could be registered at. Tried nl_amsterdam"),
+        (
+            Api::AddKey,
+            "no server could be registered at. Tried nl_amsterdam",
+        ),
     ] {
         let world = World::new();
         world.pia.malformed(api);
@@ -231,8 +286,14 @@ fn answers_that_are_cut_off_are_asked_for_again() {
 fn no_list_and_none_stored() {
     let world = World::new();
     world.begin(Outage::List);
-    let recipe = container(&world).env("CURL_RETRY", "0").env("CURL_MAX_TIME", "3");
-    ends_saying(&world, recipe, &["fetching the server list with serverlist.piaservers.net"]);
+    let recipe = container(&world)
+        .env("CURL_RETRY", "0")
+        .env("CURL_MAX_TIME", "3");
+    ends_saying(
+        &world,
+        recipe,
+        &["fetching the server list with serverlist.piaservers.net"],
+    );
 }
 
 #[test]
@@ -262,16 +323,26 @@ fn a_list_host_that_hangs_keeps_the_stored_list_waiting_no_longer_than_curl_max_
 #[test]
 fn a_stored_list_that_was_tampered_with_is_not_used() {
     let world = World::new();
-    let mut container = container(&world).env("EXIT_ON_FATAL", "1").env("CURL_RETRY", "0").start();
+    let mut container = container(&world)
+        .env("EXIT_ON_FATAL", "1")
+        .env("CURL_RETRY", "0")
+        .start();
     container.wait_for_log(UP, SOON);
     container.stop();
     let list = container.read("/pia/servers.json").expect("a stored list");
-    fs::write(container.path("/pia/servers.json"), list.replacen("amsterdam44", "amsterdam66", 1)).unwrap();
+    fs::write(
+        container.path("/pia/servers.json"),
+        list.replacen("amsterdam44", "amsterdam66", 1),
+    )
+    .unwrap();
     world.pia.fail(Api::List, Fault::Status(503, 99));
     container.restart();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
-    assert!(log.contains("stored server list, /pia/servers.json: ") && log.contains("it is not used"), "{log}");
+    assert!(
+        log.contains("stored server list, /pia/servers.json: ") && log.contains("it is not used"),
+        "{log}"
+    );
     assert_eq!(world.pia.records().registrations().len(), 1);
 }
 
@@ -279,7 +350,11 @@ fn a_stored_list_that_was_tampered_with_is_not_used() {
 fn a_list_with_a_bad_signature_is_neither_used_nor_stored() {
     let world = World::new();
     world.pia.bad_list_signature();
-    ends_saying(&world, container(&world), &["the server list cannot be used", "signature"]);
+    ends_saying(
+        &world,
+        container(&world),
+        &["the server list cannot be used", "signature"],
+    );
     assert!(world.pia.records().registrations().is_empty());
 }
 
@@ -302,20 +377,36 @@ fn a_bad_signature_is_fatal_though_a_good_list_is_stored() {
 fn silent_name_servers() {
     let world = World::new();
     world.begin(Outage::DnsSilent);
-    ends_saying(&world, container(&world), &["resolving www.privateinternetaccess.com", "check the container's DNS"]);
+    ends_saying(
+        &world,
+        container(&world),
+        &[
+            "resolving www.privateinternetaccess.com",
+            "check the container's DNS",
+        ],
+    );
 }
 
 #[test]
 fn name_servers_that_refuse() {
     let world = World::new();
     world.begin(Outage::DnsRefuses);
-    ends_saying(&world, container(&world), &["resolving www.privateinternetaccess.com", "check the container's DNS"]);
+    ends_saying(
+        &world,
+        container(&world),
+        &[
+            "resolving www.privateinternetaccess.com",
+            "check the container's DNS",
+        ],
+    );
 }
 
 #[test]
 fn a_second_name_server_serves_while_the_first_is_silent() {
     let world = World::new();
-    let container = container(&world).resolv_conf("nameserver 198.19.0.1\nnameserver 203.0.113.54\n").start();
+    let container = container(&world)
+        .resolv_conf("nameserver 198.19.0.1\nnameserver 203.0.113.54\n")
+        .start();
     container.wait_for_log(UP, SOON);
 }
 
@@ -323,20 +414,36 @@ fn a_second_name_server_serves_while_the_first_is_silent() {
 fn no_server_can_be_reached() {
     let world = World::new();
     let servers = world.pia.servers_of("nl_amsterdam");
-    servers.iter().for_each(|server| server.close_registration());
-    let names = [servers[0].cn(), servers[1].cn(), "add other locations to LOC"];
+    servers
+        .iter()
+        .for_each(|server| server.close_registration());
+    let names = [
+        servers[0].cn(),
+        servers[1].cn(),
+        "add other locations to LOC",
+    ];
     ends_saying(&world, container(&world), &names);
 }
 
 #[test]
 fn without_net_admin_nothing_is_tried() {
     let world = World::new();
-    let (status, log) = container(&world).cap_drop("net_admin").env("EXIT_ON_FATAL", "1").start().end();
+    let (status, log) = container(&world)
+        .cap_drop("net_admin")
+        .env("EXIT_ON_FATAL", "1")
+        .start()
+        .end();
     assert_eq!(status, Some(1));
-    assert!(log.contains("Fatal error: the capability NET_ADMIN is missing") && log.contains("cap_add: [NET_ADMIN]"));
+    assert!(
+        log.contains("Fatal error: the capability NET_ADMIN is missing")
+            && log.contains("cap_add: [NET_ADMIN]")
+    );
     assert!(world.pia.records().all().is_empty());
 
-    let container = container(&world).cap_drop("net_admin").env("PRE_DOWN", "echo down").start();
+    let container = container(&world)
+        .cap_drop("net_admin")
+        .env("PRE_DOWN", "echo down")
+        .start();
     container.wait_for_log("Waiting to be stopped", SOON);
     assert!(container.stop().status.success());
     assert!(!container.logs().contains("[pre-down]"));
@@ -349,25 +456,46 @@ fn without_a_tun_device() {
     let world = World::new();
     let recipe = container(&world).without_tun();
     let mut probe = Command::new("ip");
-    let probe = world.lan().output(probe.args("link add probe type wireguard".split(' '))).unwrap();
+    let probe = world
+        .lan()
+        .output(probe.args("link add probe type wireguard".split(' ')))
+        .unwrap();
     if probe.status.success() {
         recipe.start().wait_for_log(UP, SOON);
     } else {
-        ends_saying(&world, recipe, &["add `devices: [/dev/net/tun:/dev/net/tun]`"]);
+        ends_saying(
+            &world,
+            recipe,
+            &["add `devices: [/dev/net/tun:/dev/net/tun]`"],
+        );
     }
 }
 
 #[test]
 fn what_wg_quick_did_before_it_failed_is_undone() {
     let world = World::new();
-    let broken = "#!/bin/bash\n[[ $1 != setconf ]] || { echo broken >&2; exit 1; }\nexec /usr/local/bin/wg \"$@\"\n";
-    let recipe = container(&world).bind("/usr/bin/wg", "/usr/local/bin/wg").script("/usr/bin/wg", broken);
+    let broken = "#!/bin/bash\n[[ $1 != setconf ]] || { echo broken >&2; exit 1; }\nexec \
+                  /usr/local/bin/wg \"$@\"\n";
+    let recipe = container(&world)
+        .bind("/usr/bin/wg", "/usr/local/bin/wg")
+        .script("/usr/bin/wg", broken);
     let container = recipe.env("EXIT_ON_FATAL", "1").start();
     let (status, log) = container.end();
     assert_eq!(status, Some(1));
-    assert!(log.contains("Fatal error: bringing up wg0: wg-quick: exit status 1: "), "{log}");
-    assert!(log.contains(" / broken; see the lines of wg-quick above"), "{log}");
+    assert!(
+        log.contains("Fatal error: bringing up wg0: wg-quick: exit status 1: "),
+        "{log}"
+    );
+    assert!(
+        log.contains(" / broken; see the lines of wg-quick above"),
+        "{log}"
+    );
     assert!(!world.look("ip link").contains("wg0"));
-    assert!(!container.read("/etc/resolv.conf").unwrap().contains("10.0.0.243"));
+    assert!(
+        !container
+            .read("/etc/resolv.conf")
+            .unwrap()
+            .contains("10.0.0.243")
+    );
     assert!(world.is_sealed());
 }

@@ -25,7 +25,11 @@ fn without_the_firewall_there_are_no_rules_of_ours_and_a_warning() {
     let world = World::new();
     let container = start(life(&world).env("FIREWALL", "0"));
     container.wait_for_log("FIREWALL=0: there is no kill switch", SOON);
-    assert!(policies(&world, "nft").iter().all(|policy| policy.ends_with("ACCEPT")));
+    assert!(
+        policies(&world, "nft")
+            .iter()
+            .all(|policy| policy.ends_with("ACCEPT"))
+    );
     assert!(!container.logs().contains("Kill switch closed"));
     carries(&world, &container);
     container.stop();
@@ -49,14 +53,22 @@ fn the_policies_drop_from_the_start_to_after_the_stop() {
 #[test]
 fn nftables_1_is_nf_tables_for_the_program_its_hooks_and_the_user() {
     let world = World::new();
-    let container = start(life(&world).env("NFTABLES", "1").env("POST_UP", "iptables --version"));
+    let container = start(
+        life(&world)
+            .env("NFTABLES", "1")
+            .env("POST_UP", "iptables --version"),
+    );
     expect_backend(&world, &container, "nf_tables");
 }
 
 #[test]
 fn nftables_0_is_legacy_for_the_program_its_hooks_and_the_user() {
     let world = World::new();
-    let container = start(life(&world).env("NFTABLES", "0").env("POST_UP", "iptables --version"));
+    let container = start(
+        life(&world)
+            .env("NFTABLES", "0")
+            .env("POST_UP", "iptables --version"),
+    );
     expect_backend(&world, &container, "legacy");
 }
 
@@ -77,18 +89,34 @@ fn a_kernel_without_nf_tables_gets_legacy() {
 #[test]
 fn nftables_1_on_a_kernel_without_it_is_fatal_and_says_what_to_do() {
     let world = World::new();
-    let container = without_nf_tables(life(&world)).env("NFTABLES", "1").env("EXIT_ON_FATAL", "1").start();
+    let container = without_nf_tables(life(&world))
+        .env("NFTABLES", "1")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     assert_eq!(container.wait(SOON).code(), Some(1));
     let line = container.wait_for_log("Fatal error", SOON).text;
-    assert!(line.contains("no rules can be set") && line.contains("modprobe"), "{line}");
+    assert!(
+        line.contains("no rules can be set") && line.contains("modprobe"),
+        "{line}"
+    );
 }
 
 #[test]
 fn an_image_with_legacy_alone_is_good_enough() {
     let world = World::new();
     let mut recipe = life(&world).without("/usr/sbin/xtables-nft-multi");
-    for name in ["iptables", "iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save"] {
-        recipe = recipe.without(format!("/usr/sbin/{}", name.replacen("tables", "tables-nft", 1)));
+    for name in [
+        "iptables",
+        "iptables-restore",
+        "iptables-save",
+        "ip6tables",
+        "ip6tables-restore",
+        "ip6tables-save",
+    ] {
+        recipe = recipe.without(format!(
+            "/usr/sbin/{}",
+            name.replacen("tables", "tables-nft", 1)
+        ));
     }
     let container = start(recipe.env("POST_UP", "iptables --version"));
     expect_backend(&world, &container, "legacy");
@@ -98,14 +126,32 @@ fn an_image_with_legacy_alone_is_good_enough() {
 fn changing_the_backend_in_a_used_network_leaves_no_rule_of_the_former() {
     let world = World::new();
     let mut container = start(life(&world).env("NFTABLES", "0"));
-    for (choice, now, former) in [("1", "nft", "legacy"), ("0", "legacy", "nft"), ("1", "nft", "legacy")] {
+    for (choice, now, former) in [
+        ("1", "nft", "legacy"),
+        ("0", "legacy", "nft"),
+        ("1", "nft", "legacy"),
+    ] {
         container.kill();
         container.set_env("NFTABLES", choice);
         container.restart();
         container.wait_for_log(UP, SOON);
-        assert!(policies(&world, now).iter().all(|policy| policy.ends_with("DROP")), "{now}");
-        assert!(policies(&world, former).iter().all(|policy| policy.ends_with("ACCEPT")), "{former}");
-        assert!(!saved(&world, former).contains("PIA"), "{}", saved(&world, former));
+        assert!(
+            policies(&world, now)
+                .iter()
+                .all(|policy| policy.ends_with("DROP")),
+            "{now}"
+        );
+        assert!(
+            policies(&world, former)
+                .iter()
+                .all(|policy| policy.ends_with("ACCEPT")),
+            "{former}"
+        );
+        assert!(
+            !saved(&world, former).contains("PIA"),
+            "{}",
+            saved(&world, former)
+        );
         carries(&world, &container);
     }
 }
@@ -115,18 +161,30 @@ fn changing_the_backend_in_a_used_network_leaves_no_rule_of_the_former() {
 #[test]
 fn a_rule_of_wg_quick_that_the_kernel_refuses_is_fatal_with_advice() {
     let world = World::new();
-    let container = lacking(life(&world), "addrtype").env("EXIT_ON_FATAL", "1").start();
+    let container = lacking(life(&world), "addrtype")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     assert_eq!(container.wait(SOON).code(), Some(1));
     let line = container.wait_for_log("Fatal error", SOON).text;
     assert!(line.contains("ALLOW_MISSING_IPTABLES_RULES=1"), "{line}");
-    assert_eq!(output(world.client(), "ip", &["-o", "link", "show", "type", "tun"]), "");
+    assert_eq!(
+        output(world.client(), "ip", &["-o", "link", "show", "type", "tun"]),
+        ""
+    );
 }
 
 #[test]
 fn with_the_users_leave_such_a_rule_is_skipped_with_a_warning() {
     let world = World::new();
-    let container = start(lacking(life(&world), "addrtype").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
-    assert!(container.logs().contains("skipped, as ALLOW_MISSING_IPTABLES_RULES=1"), "{}", container.logs());
+    let container =
+        start(lacking(life(&world), "addrtype").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
+    assert!(
+        container
+            .logs()
+            .contains("skipped, as ALLOW_MISSING_IPTABLES_RULES=1"),
+        "{}",
+        container.logs()
+    );
     carries(&world, &container);
     // The others are there.
     assert!(saved(&world, "nft").contains("--restore-mark"));
@@ -137,7 +195,10 @@ fn a_kernel_that_cannot_match_marks_gets_rules_by_destination_and_a_warning() {
     let world = World::new();
     let container = start(lacking(life(&world), "mark").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
     let log = container.logs();
-    assert!(log.contains("the kernel has no xt_mark") && log.contains("modprobe xt_mark"), "{log}");
+    assert!(
+        log.contains("the kernel has no xt_mark") && log.contains("modprobe xt_mark"),
+        "{log}"
+    );
     carries(&world, &container);
 }
 
@@ -170,7 +231,8 @@ fn nftables_0_keeps_wg_quick_from_nft() {
 fn rules_that_users_append_after_the_start_fit_and_survive_the_stop() {
     let world = World::new();
     let hook = format!(
-        "ip route add {LAN} via {GATEWAY}; iptables -A OUTPUT -d {LAN} -j ACCEPT; iptables -I INPUT -s {LAN} -j ACCEPT"
+        "ip route add {LAN} via {GATEWAY}; iptables -A OUTPUT -d {LAN} -j ACCEPT; iptables -I \
+         INPUT -s {LAN} -j ACCEPT"
     );
     let container = start(life(&world).env("POST_UP", hook + "; echo done"));
     container.wait_for_log("done", SOON);
@@ -184,9 +246,16 @@ fn rules_that_users_append_after_the_start_fit_and_survive_the_stop() {
 #[test]
 fn rules_that_users_add_before_the_start_survive_every_load() {
     let world = World::new();
-    let hook = format!("iptables -I OUTPUT -d {LAN} -j ACCEPT; iptables -t nat -A POSTROUTING -d {LAN} -j MASQUERADE");
+    let hook = format!(
+        "iptables -I OUTPUT -d {LAN} -j ACCEPT; iptables -t nat -A POSTROUTING -d {LAN} -j \
+         MASQUERADE"
+    );
     let container = start(life(&world).env("PRE_UP", hook));
-    let ours = |text: String| text.lines().filter(|line| line.contains(&LAN.to_string())).count();
+    let ours = |text: String| {
+        text.lines()
+            .filter(|line| line.contains(&LAN.to_string()))
+            .count()
+    };
     assert_eq!(ours(saved(&world, "nft")), 2, "{}", saved(&world, "nft"));
     container.stop();
     assert_eq!(ours(saved(&world, "nft")), 2, "{}", saved(&world, "nft"));
@@ -198,10 +267,17 @@ fn dockers_chains_stay_as_they_are() {
     let resolv_conf = world.docker_dns(Docker::AsksFromHost);
     let chains = || -> Vec<String> {
         let text = saved(&world, "nft");
-        text.lines().filter(|line| line.contains("DOCKER")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.contains("DOCKER"))
+            .map(str::to_owned)
+            .collect()
     };
     let before = chains();
-    let container = start(life(&world).resolv_conf(resolv_conf).env("PORT_FORWARDING", "1"));
+    let container = start(
+        life(&world)
+            .resolv_conf(resolv_conf)
+            .env("PORT_FORWARDING", "1"),
+    );
     assert_eq!(chains(), before);
     container.stop();
     assert_eq!(chains(), before);
@@ -213,7 +289,9 @@ fn dockers_chains_stay_as_they_are() {
 #[test]
 fn strict_reverse_path_filtering_works_with_src_valid_mark() {
     let strict = World::builder().sysctl("net/ipv4/conf/all/rp_filter", "1");
-    let world = strict.sysctl("net/ipv4/conf/all/src_valid_mark", "1").build();
+    let world = strict
+        .sysctl("net/ipv4/conf/all/src_valid_mark", "1")
+        .build();
     let container = start(life(&world));
     carries(&world, &container);
     assert!(!container.logs().contains("rp_filter"));
@@ -223,16 +301,26 @@ fn strict_reverse_path_filtering_works_with_src_valid_mark() {
 fn strict_reverse_path_filtering_without_src_valid_mark_is_warned_of() {
     for name in ["all", "eth0"] {
         let strict = World::builder().sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "1");
-        let world = strict.sysctl("net/ipv4/conf/all/src_valid_mark", "0").build();
+        let world = strict
+            .sysctl("net/ipv4/conf/all/src_valid_mark", "0")
+            .build();
         let container = life(&world).start();
         let line = container.wait_for_log("rp_filter is strict", SOON).text;
-        assert!(line.contains("net.ipv4.conf.all.src_valid_mark=1"), "{line}");
+        assert!(
+            line.contains("net.ipv4.conf.all.src_valid_mark=1"),
+            "{line}"
+        );
     }
 }
 
 fn life(world: &World) -> Recipe {
-    let path = "/run/wireguard-pia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    world.container(PROGRAM).credentials().env("LOC", "swiss").env("PATH", path)
+    let path =
+        "/run/wireguard-pia/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .env("PATH", path)
 }
 
 /// The tunnel carries, and the names are looked up in it.
@@ -240,30 +328,53 @@ fn life(world: &World) -> Recipe {
 fn carries(world: &World, container: &Container) {
     let seen = world.address_seen_from(world.client());
     let servers = world.pia.servers_of("swiss");
-    assert!(servers.iter().any(|server| Some(server.address()) == seen), "{seen:?}\n{}", container.logs());
+    assert!(
+        servers.iter().any(|server| Some(server.address()) == seen),
+        "{seen:?}\n{}",
+        container.logs()
+    );
     assert!(reaches(world.client(), (TUNNEL_DNS[0], 53)));
 }
 
-/// The log names the backend, hooks and `docker exec` have its programs, the other backend holds nothing.
+/// The log names the backend, hooks and `docker exec` have its programs, the other backend holds
+/// nothing.
 #[track_caller]
 fn expect_backend(world: &World, container: &Container, name: &str) {
-    let (this, other) = if name == "legacy" { ("legacy", "nft") } else { ("nft", "legacy") };
-    assert!(container.logs().contains(&format!("iptables backend: {name}")), "{}", container.logs());
+    let (this, other) = if name == "legacy" {
+        ("legacy", "nft")
+    } else {
+        ("nft", "legacy")
+    };
+    assert!(
+        container
+            .logs()
+            .contains(&format!("iptables backend: {name}")),
+        "{}",
+        container.logs()
+    );
     let line = container.wait_for_log("[post-up] iptables v", SOON).text;
     assert!(line.ends_with(&format!("({name})")), "{line}");
     let version = container.shell("iptables --version");
     assert!(version.trim().ends_with(&format!("({name})")), "{version}");
-    assert!(saved(world, this).contains("PIA_OUTPUT") && saved(world, this).contains("wg-quick(8) rule for wg0"));
+    assert!(
+        saved(world, this).contains("PIA_OUTPUT")
+            && saved(world, this).contains("wg-quick(8) rule for wg0")
+    );
     assert!(!saved(world, other).contains("PIA") && !saved(world, other).contains("wg-quick"));
     carries(world, container);
 }
 
 /// The programs of nf_tables fail as they do where the kernel has none.
 fn without_nf_tables(mut recipe: Recipe) -> Recipe {
-    for name in ["iptables-nft", "iptables-nft-restore", "iptables-nft-save", "ip6tables-nft", "ip6tables-nft-restore"]
-    {
-        let script =
-            "#!/bin/sh\necho \"${0##*/}: Could not fetch rule set generation id: Invalid argument\" >&2\nexit 4\n";
+    for name in [
+        "iptables-nft",
+        "iptables-nft-restore",
+        "iptables-nft-save",
+        "ip6tables-nft",
+        "ip6tables-nft-restore",
+    ] {
+        let script = "#!/bin/sh\necho \"${0##*/}: Could not fetch rule set generation id: Invalid \
+                      argument\" >&2\nexit 4\n";
         recipe = recipe.script(format!("/usr/local/sbin/{name}"), script);
     }
     recipe
@@ -271,10 +382,15 @@ fn without_nf_tables(mut recipe: Recipe) -> Recipe {
 
 /// The kernel refuses rules that use this match, with both backends.
 fn lacking(mut recipe: Recipe, name: &str) -> Recipe {
-    for program in ["iptables-restore", "iptables-nft-restore", "iptables-legacy-restore"] {
+    for program in [
+        "iptables-restore",
+        "iptables-nft-restore",
+        "iptables-legacy-restore",
+    ] {
         let script = format!(
             "#!/bin/bash\nrules=$(cat)\nif [[ $rules == *'-m {name} '* ]]; then\n\
-             echo '{program}: Extension {name} revision 0 not supported, missing kernel module?' >&2\nexit 2\nfi\n\
+             echo '{program}: Extension {name} revision 0 not supported, missing kernel module?' \
+             >&2\nexit 2\nfi\n\
              exec /usr/sbin/{program} \"$@\" <<<\"$rules\"\n"
         );
         recipe = recipe.script(format!("/usr/local/sbin/{program}"), script);
@@ -286,17 +402,28 @@ fn lacking(mut recipe: Recipe, name: &str) -> Recipe {
 fn policies(world: &World, backend: &str) -> Vec<String> {
     let of = |program: String| -> Vec<String> {
         let text = output(world.client(), &program, &["-S"]);
-        text.lines().filter(|line| line.starts_with("-P")).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.starts_with("-P"))
+            .map(str::to_owned)
+            .collect()
     };
-    [of(format!("iptables-{backend}")), of(format!("ip6tables-{backend}"))].concat()
+    [
+        of(format!("iptables-{backend}")),
+        of(format!("ip6tables-{backend}")),
+    ]
+    .concat()
 }
 
 /// All IPv4 and IPv6 rules that a backend holds, without counters.
 fn saved(world: &World, backend: &str) -> String {
     assert!(BACKENDS.contains(&backend));
-    let all = ["iptables", "ip6tables"].map(|name| output(world.client(), &format!("{name}-{backend}-save"), &[]));
-    let lines: Vec<String> =
-        all.concat().lines().map(|line| line.split(" [").next().unwrap_or(line).to_owned()).collect();
+    let all = ["iptables", "ip6tables"]
+        .map(|name| output(world.client(), &format!("{name}-{backend}-save"), &[]));
+    let lines: Vec<String> = all
+        .concat()
+        .lines()
+        .map(|line| line.split(" [").next().unwrap_or(line).to_owned())
+        .collect();
     lines.join("\n")
 }
 
@@ -306,6 +433,7 @@ fn nft_tables(world: &World) -> String {
 
 fn output(place: &Namespace, program: &str, words: &[&str]) -> String {
     let output = place.output(Command::new(program).args(words));
-    let output = output.unwrap_or_else(|error| panic!("cannot run {program}: {error}: is it installed?"));
+    let output =
+        output.unwrap_or_else(|error| panic!("cannot run {program}: {error}: is it installed?"));
     String::from_utf8(output.stdout).expect("it writes UTF-8")
 }

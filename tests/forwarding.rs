@@ -11,7 +11,8 @@ use crate::connect::PROGRAM;
 use crate::world::World;
 use crate::world::recipe::Recipe;
 
-/// A container that has a port forwarded, refreshes it every second, and says what its hooks are told.
+/// A container that has a port forwarded, refreshes it every second, and says what its hooks are
+/// told.
 fn forwarding(world: &World) -> Recipe {
     world
         .container(PROGRAM)

@@ -8,10 +8,19 @@ use crate::world::{World, wait_until};
 
 /// What the health check says, and whether it is content.
 fn health(container: &Container, environment: &[&str]) -> (bool, String) {
-    let words = [&["env"], environment, &["/usr/local/bin/wireguard-pia", "healthcheck"]].concat();
+    let words = [
+        &["env"],
+        environment,
+        &["/usr/local/bin/wireguard-pia", "healthcheck"],
+    ]
+    .concat();
     let begun = Instant::now();
     let output = container.exec(&words);
-    assert!(begun.elapsed() < Duration::from_millis(2500), "took {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(2500),
+        "took {:?}",
+        begun.elapsed()
+    );
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
     (output.status.success(), said)
@@ -24,7 +33,11 @@ fn unhealthy(container: &Container, environment: &[&str], why: &str) {
 }
 
 fn connected(world: &World) -> Container {
-    let container = world.container(PROGRAM).credentials().env("LOC", "swiss").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .start();
     container.wait_for_log(UP, SOON);
     wait_until("healthy", SOON, || health(&container, &[]).0);
     container
@@ -35,14 +48,23 @@ fn connected_is_healthy_with_and_without_a_ping() {
     let world = World::new();
     let container = connected(&world);
     let (well, said) = health(&container, &[]);
-    assert!(well && said.starts_with("healthy: connected to Server-"), "{said}");
-    wait_until("an answer", SOON, || health(&container, &["ACTIVE_HEALTHCHECKS=1"]).0);
+    assert!(
+        well && said.starts_with("healthy: connected to Server-"),
+        "{said}"
+    );
+    wait_until("an answer", SOON, || {
+        health(&container, &["ACTIVE_HEALTHCHECKS=1"]).0
+    });
 }
 
 #[test]
 fn starting_and_blocked_are_not() {
     let world = World::new();
-    let starting = world.container(PROGRAM).env("LOC", "swiss").env("PRE_UP", "echo in hook; sleep 60").start();
+    let starting = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .env("PRE_UP", "echo in hook; sleep 60")
+        .start();
     starting.wait_for_log("in hook", SOON);
     unhealthy(&starting, &[], "starting");
     drop(starting);
@@ -55,30 +77,58 @@ fn starting_and_blocked_are_not() {
 fn a_dead_endpoint_shows_in_the_ping() {
     let world = World::new();
     let container = connected(&world);
-    world.pia.servers().iter().for_each(|server| server.silence_endpoint());
-    unhealthy(&container, &["ACTIVE_HEALTHCHECKS=1"], "no answer through wg0");
-    assert!(health(&container, &[]).0, "the passive check cannot know yet");
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.silence_endpoint());
+    unhealthy(
+        &container,
+        &["ACTIVE_HEALTHCHECKS=1"],
+        "no answer through wg0",
+    );
+    assert!(
+        health(&container, &[]).0,
+        "the passive check cannot know yet"
+    );
 }
 
 #[test]
 fn a_lost_port_is_not_healthy() {
     let world = World::new();
-    let container = world.container(PROGRAM).credentials().env("LOC", "swiss").env("PORT_FORWARDING", "1").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .env("PORT_FORWARDING", "1")
+        .start();
     container.wait_for_log("Forwarding on port", SOON);
     let (well, said) = health(&container, &[]);
     assert!(well && said.contains("forwarded"), "{said}");
     drop(container);
     world.pia.refuse_signature();
-    let container = world.container(PROGRAM).credentials().env("LOC", "swiss").env("PORT_FORWARDING", "1").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .env("PORT_FORWARDING", "1")
+        .start();
     container.wait_for_log(UP, SOON);
-    wait_until("the health check knows", SOON, || health(&container, &[]).1.contains("no port is forwarded"));
+    wait_until("the health check knows", SOON, || {
+        health(&container, &[]).1.contains("no port is forwarded")
+    });
     unhealthy(&container, &[], "no port is forwarded");
 }
 
 #[test]
 fn a_killed_program_is_not_healthy() {
     let world = World::new();
-    let container = world.container(PROGRAM).credentials().env("LOC", "swiss").shared_pid_namespace().start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .shared_pid_namespace()
+        .start();
     container.wait_for_log(UP, SOON);
     container.kill();
     wait_until("dead", SOON, || container.exit_status().is_some());
@@ -104,11 +154,22 @@ fn a_status_file_of_garbage_is_not_healthy() {
 #[test]
 fn status_is_for_people_and_for_programs() {
     let world = World::new();
-    let container = world.container(PROGRAM).credentials().env("LOC", "swiss").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .start();
     let waited = container.shell("wireguard-pia status --wait 30");
-    assert!(waited.contains("connected for") && waited.contains("Server-"), "{waited}");
-    let json: serde_json::Value = serde_json::from_str(&container.shell("wireguard-pia status --json")).unwrap();
-    assert_eq!((json["version"].as_u64(), json["state"].as_str()), (Some(1), Some("connected")));
+    assert!(
+        waited.contains("connected for") && waited.contains("Server-"),
+        "{waited}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&container.shell("wireguard-pia status --json")).unwrap();
+    assert_eq!(
+        (json["version"].as_u64(), json["state"].as_str()),
+        (Some(1), Some("connected"))
+    );
     assert_eq!(json["location"], "swiss");
     container.stop();
 }
@@ -118,7 +179,8 @@ fn the_passive_check_is_cheap() {
     let world = World::new();
     let container = connected(&world);
     let times = container.shell(
-        "TIMEFORMAT='%U %S'; time (for i in 1 2 3 4 5 6 7 8 9 10; do wireguard-pia healthcheck; done) 2>&1 >/dev/null",
+        "TIMEFORMAT='%U %S'; time (for i in 1 2 3 4 5 6 7 8 9 10; do wireguard-pia healthcheck; \
+         done) 2>&1 >/dev/null",
     );
     println!("ten health checks: {times}");
 }

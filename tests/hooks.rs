@@ -13,7 +13,10 @@ use crate::{
 };
 
 fn container(world: &World) -> Recipe {
-    world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam")
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam")
 }
 
 /// Runs a life to its end and returns its log.
@@ -33,16 +36,27 @@ fn scripts_and_variables_run_at_their_stages_without_arguments() {
         let variable = stage.to_uppercase().replace('-', "_");
         let note = |what: &str| format!("echo {stage} {what} $# $PWD >>/pia/order");
         recipe = recipe
-            .script(format!("/pia/scripts/{stage}.sh"), format!("#!/bin/sh\n{}\n", note("script")))
+            .script(
+                format!("/pia/scripts/{stage}.sh"),
+                format!("#!/bin/sh\n{}\n", note("script")),
+            )
             .env(variable, note("text"));
     }
-    let container = recipe.env("POST_UP", "echo post-up text $# $PWD >>/pia/order; echo noted").start();
+    let container = recipe
+        .env(
+            "POST_UP",
+            "echo post-up text $# $PWD >>/pia/order; echo noted",
+        )
+        .start();
     container.wait_for_log("[post-up] noted", SOON);
     assert!(container.stop().status.success());
     let expected: String = ["pre-up", "post-up", "pre-down", "post-down"]
         .map(|stage| format!("{stage} script 0 /scripts\n{stage} text 0 /scripts\n"))
         .concat();
-    assert_eq!(container.read("/pia/order").as_deref(), Some(expected.as_str()));
+    assert_eq!(
+        container.read("/pia/order").as_deref(),
+        Some(expected.as_str())
+    );
 }
 
 #[test]
@@ -51,7 +65,9 @@ fn hooks_run_around_the_tunnel() {
     let wg0 = "[[ -e /sys/class/net/wg0 ]] && echo has it || echo has it not";
     let container = ["PRE_UP", "POST_UP", "PRE_DOWN", "POST_DOWN"]
         .into_iter()
-        .fold(container(&world), |recipe, variable| recipe.env(variable, wg0))
+        .fold(container(&world), |recipe, variable| {
+            recipe.env(variable, wg0)
+        })
         .start();
     container.wait_for_log("[post-up] has it", SOON);
     assert!(container.stop().status.success());
@@ -71,14 +87,23 @@ fn hooks_run_around_the_tunnel() {
 fn hooks_run_around_a_reconnect() {
     let world = World::new();
     let note = |stage: &str| format!("echo $# $PWD by $VPN_SERVER_CN >>/pia/{stage}; echo noted");
-    let container = container(&world).env("PRE_RECONNECT", note("before")).env("POST_RECONNECT", note("after")).start();
+    let container = container(&world)
+        .env("PRE_RECONNECT", note("before"))
+        .env("POST_RECONNECT", note("after"))
+        .start();
     container.wait_for_log("Firewall enabled", SOON);
     container.signal(Signal::SIGHUP);
     container.wait_for_log("[post-reconnect] noted", SOON);
     let noted = |stage| container.read(format!("/pia/{stage}")).expect("a note");
     let servers = world.pia.records().registrations();
-    assert_eq!(noted("before"), format!("0 /scripts by {}\n", servers[0].server));
-    assert_eq!(noted("after"), format!("0 /scripts by {}\n", servers[1].server));
+    assert_eq!(
+        noted("before"),
+        format!("0 /scripts by {}\n", servers[0].server)
+    );
+    assert_eq!(
+        noted("after"),
+        format!("0 /scripts by {}\n", servers[1].server)
+    );
     assert_ne!(servers[0].server, servers[1].server);
 }
 
@@ -93,7 +118,11 @@ fn pre_up_has_the_open_network_and_what_follows_has_not() {
         .start();
     container.wait_for_log("[fatal-script]", SOON);
     container.wait_for_log("Waiting, sealed", SOON);
-    assert!(world.elsewhere.wait_for(SOON, |arrival| arrival.text == "before"));
+    assert!(
+        world
+            .elsewhere
+            .wait_for(SOON, |arrival| arrival.text == "before")
+    );
     assert!(container.stop().status.success());
     assert_eq!(world.elsewhere.all().len(), 1);
 }
@@ -101,9 +130,14 @@ fn pre_up_has_the_open_network_and_what_follows_has_not() {
 #[test]
 fn post_up_and_pre_down_have_the_tunnel() {
     let world = World::new();
-    let ask =
-        format!("exec 3<>/dev/tcp/{INSIDE}/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; echo seen as $(tail -n 1 <&3)");
-    let container = container(&world).env("POST_UP", &ask).env("PRE_DOWN", &ask).start();
+    let ask = format!(
+        "exec 3<>/dev/tcp/{INSIDE}/80; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; echo seen as \
+         $(tail -n 1 <&3)"
+    );
+    let container = container(&world)
+        .env("POST_UP", &ask)
+        .env("PRE_DOWN", &ask)
+        .start();
     container.wait_for_log("[post-up] seen as 198.51.100.1", SOON);
     assert!(container.stop().status.success());
     assert!(container.logs().contains("[pre-down] seen as 198.51.100.1"));
@@ -114,16 +148,26 @@ fn hooks_see_the_environment_and_what_the_registration_brought() {
     let world = World::new();
     let container = container(&world)
         .env("GREETING", "two\nlines")
-        .env("PRE_UP", r#"echo "$GREETING" | wc -l; echo location "${VPN_LOCATION-unknown}""#)
-        .env("POST_UP", "echo $VPN_LOCATION $VPN_SERVER_CN $VPN_SERVER_IP $VPN_LOCAL_IP from $LOC")
+        .env(
+            "PRE_UP",
+            r#"echo "$GREETING" | wc -l; echo location "${VPN_LOCATION-unknown}""#,
+        )
+        .env(
+            "POST_UP",
+            "echo $VPN_LOCATION $VPN_SERVER_CN $VPN_SERVER_IP $VPN_LOCAL_IP from $LOC",
+        )
         .start();
     container.wait_for_log("[pre-up] 2", SOON);
     container.wait_for_log("[pre-up] location unknown", SOON);
     container.wait_for_log("from nl_amsterdam", SOON);
     let registered = &world.pia.records().registrations()[0];
     let server = world.pia.server(&registered.server);
-    let expected =
-        format!("[post-up] nl_amsterdam {} {} {} from nl_amsterdam", server.cn(), server.address(), registered.address);
+    let expected = format!(
+        "[post-up] nl_amsterdam {} {} {} from nl_amsterdam",
+        server.cn(),
+        server.address(),
+        registered.address
+    );
     assert_eq!(count(&container.logs(), &expected), 1, "{expected}");
 }
 
@@ -131,12 +175,20 @@ fn hooks_see_the_environment_and_what_the_registration_brought() {
 fn both_outputs_are_passed_on_with_the_name_of_the_hook() {
     let world = World::new();
     let recipe = container(&world)
-        .script("/pia/scripts/pre-up.sh", "#!/bin/sh\necho from the script\n")
+        .script(
+            "/pia/scripts/pre-up.sh",
+            "#!/bin/sh\necho from the script\n",
+        )
         .env("PRE_UP", "echo out; echo err >&2; printf 'no newline'");
     let log = log_of_a_life(recipe);
     assert!(in_order(
         &log,
-        &["[pre-up] from the script\n", "[pre-up] out\n", "[pre-up] err\n", "[pre-up] no newline\n"]
+        &[
+            "[pre-up] from the script\n",
+            "[pre-up] out\n",
+            "[pre-up] err\n",
+            "[pre-up] no newline\n"
+        ]
     ));
 }
 
@@ -149,27 +201,45 @@ fn a_hook_that_fails_is_no_reason_to_stop() {
         .env("PRE_DOWN", "no-such-program")
         .env("POST_DOWN", "kill -9 $$");
     let log = log_of_a_life(recipe);
-    for status in ["pre-up hook failed (exit status 3)", "pre-up hook failed (exit status 4)"] {
+    for status in [
+        "pre-up hook failed (exit status 3)",
+        "pre-up hook failed (exit status 4)",
+    ] {
         assert!(log.contains(status), "{log}");
     }
-    assert!(log.contains("pre-down hook failed (exit status 127)"), "{log}");
-    assert!(log.contains("post-down hook failed (ended by SIGKILL)"), "{log}");
+    assert!(
+        log.contains("pre-down hook failed (exit status 127)"),
+        "{log}"
+    );
+    assert!(
+        log.contains("post-down hook failed (ended by SIGKILL)"),
+        "{log}"
+    );
 }
 
 #[test]
 fn pre_up_can_choose_the_location() {
     let world = World::new();
-    let recipe = container(&world).file("/pia/wish", "swiss\n").env("PRE_UP", "LOC=$(cat /pia/wish)");
+    let recipe = container(&world)
+        .file("/pia/wish", "swiss\n")
+        .env("PRE_UP", "LOC=$(cat /pia/wish)");
     let container = recipe.env("LOC", "nowhere").start();
     container.wait_for_log(UP, SOON);
-    assert!(world.pia.records().registrations()[0].server.starts_with("Server-"));
+    assert!(
+        world.pia.records().registrations()[0]
+            .server
+            .starts_with("Server-")
+    );
 }
 
 #[test]
 fn what_pre_up_exports_is_there_for_later_hooks() {
     let world = World::new();
     let recipe = container(&world)
-        .env("PRE_UP", "export GREETING='good  day'; secret=1; MTU=1333; POST_UP='echo replaced'")
+        .env(
+            "PRE_UP",
+            "export GREETING='good  day'; secret=1; MTU=1333; POST_UP='echo replaced'",
+        )
         .env("POST_UP", "echo original")
         .env("PRE_DOWN", r#"echo "$GREETING ${secret-no secret} $MTU""#)
         .env("POST_DOWN", "cat /etc/wireguard/wg0.conf");
@@ -177,7 +247,16 @@ fn what_pre_up_exports_is_there_for_later_hooks() {
     container.wait_for_log("[post-up] replaced", SOON);
     assert!(container.stop().status.success());
     let log = container.logs();
-    assert!(in_order(&log, &["[pre-down] good  day no secret 1333\n", "[post-down] MTU = 1333\n"]), "{log}");
+    assert!(
+        in_order(
+            &log,
+            &[
+                "[pre-down] good  day no secret 1333\n",
+                "[post-down] MTU = 1333\n"
+            ]
+        ),
+        "{log}"
+    );
 }
 
 #[test]
@@ -191,11 +270,16 @@ fn pre_up_can_turn_the_kill_switch_off() {
 #[test]
 fn a_background_child_holds_nothing_up() {
     let world = World::new();
-    let recipe = container(&world).env("PRE_UP", "sleep 600 & echo left").env("PRE_DOWN", "sleep 600 & echo left");
+    let recipe = container(&world)
+        .env("PRE_UP", "sleep 600 & echo left")
+        .env("PRE_DOWN", "sleep 600 & echo left");
     let container = recipe.start();
     container.wait_for_log(UP, SOON);
     let stopped = container.stop();
-    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
+    assert!(
+        stopped.status.success() && stopped.took < a_second(),
+        "{stopped:?}"
+    );
     assert_eq!(count(&container.logs(), "[pre-down] left"), 1);
 }
 
@@ -211,19 +295,24 @@ fn what_a_background_child_says_is_still_passed_on() {
 #[test]
 fn a_script_needs_no_interpreter_line() {
     let world = World::new();
-    let recipe = container(&world).script("/pia/scripts/pre-up.sh", "[[ $BASH ]] && echo in bash\n");
+    let recipe =
+        container(&world).script("/pia/scripts/pre-up.sh", "[[ $BASH ]] && echo in bash\n");
     assert!(log_of_a_life(recipe).contains("[pre-up] in bash\n"));
 }
 
 #[test]
 fn a_script_that_is_not_executable_is_skipped_with_one_warning() {
     let world = World::new();
-    let recipe = ["pre-up", "pre-down"].into_iter().fold(container(&world), |recipe, stage| {
-        recipe.file(format!("/pia/scripts/{stage}.sh"), "#!/bin/sh\necho ran\n")
-    });
+    let recipe = ["pre-up", "pre-down"]
+        .into_iter()
+        .fold(container(&world), |recipe, stage| {
+            recipe.file(format!("/pia/scripts/{stage}.sh"), "#!/bin/sh\necho ran\n")
+        });
     let log = log_of_a_life(recipe);
     for stage in ["pre-up", "pre-down"] {
-        let line = format!("Warning: /pia/scripts/{stage}.sh is not executable and therefore not run; chmod +x it");
+        let line = format!(
+            "Warning: /pia/scripts/{stage}.sh is not executable and therefore not run; chmod +x it"
+        );
         assert_eq!(count(&log, &line), 1, "{log}");
     }
     assert!(!log.contains("ran\n"));

@@ -20,7 +20,10 @@ impl World {
     pub fn look(&self, command: &str) -> String {
         let mut words = command.split_whitespace();
         let program = words.next().expect("a program is named");
-        let output = self.client().output(Command::new(program).args(words)).expect("the program is there");
+        let output = self
+            .client()
+            .output(Command::new(program).args(words))
+            .expect("the program is there");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -32,20 +35,30 @@ impl World {
                 .iter()
                 .all(|policy| rules.contains(policy))
         };
-        closed(self.look("iptables-save -t filter")) && closed(self.look("ip6tables-save -t filter"))
+        closed(self.look("iptables-save -t filter"))
+            && closed(self.look("ip6tables-save -t filter"))
     }
 
     /// The rules that let something of ours out beside the tunnel.
     pub fn ways_out(&self) -> Vec<String> {
         let rules = self.look("iptables-save -t filter");
-        let ours = rules.lines().filter(|rule| rule.starts_with("-A PIA_OUTPUT "));
-        ours.filter(|rule| rule.contains("--mark") || rule.contains("--uid-owner")).map(str::to_owned).collect()
+        let ours = rules
+            .lines()
+            .filter(|rule| rule.starts_with("-A PIA_OUTPUT "));
+        ours.filter(|rule| rule.contains("--mark") || rule.contains("--uid-owner"))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Rules of the firewall and of routing that are there more than once.
     pub fn repeated_rules(&self) -> Vec<String> {
         let mut rules: Vec<String> = Vec::new();
-        for program in ["iptables-save", "ip6tables-save", "ip -4 rule show", "ip -6 rule show"] {
+        for program in [
+            "iptables-save",
+            "ip6tables-save",
+            "ip -4 rule show",
+            "ip -6 rule show",
+        ] {
             let mut table = "";
             let text = self.look(program);
             for line in text.lines() {
@@ -57,24 +70,34 @@ impl World {
             }
         }
         rules.sort();
-        rules.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone()).collect()
+        rules
+            .windows(2)
+            .filter(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0].clone())
+            .collect()
     }
 
     /// Blocks until the container has a TCP connection to this place, made or in the making.
     #[track_caller]
     pub fn wait_for_connection(&self, state: Tcp, address: Ipv4Addr, port: u16) {
         let line = format!("{} {:02X}", shown(address, port), state as u8);
-        wait_until("the connection", SOON, || self.sockets("tcp").contains(&line));
+        wait_until("the connection", SOON, || {
+            self.sockets("tcp").contains(&line)
+        });
     }
 
     /// Blocks until the container has asked this place something by UDP.
     #[track_caller]
     pub fn wait_for_conversation(&self, address: Ipv4Addr, port: u16) {
-        wait_until("the question", SOON, || self.sockets("udp").contains(&shown(address, port)));
+        wait_until("the question", SOON, || {
+            self.sockets("udp").contains(&shown(address, port))
+        });
     }
 
     fn sockets(&self, protocol: &str) -> String {
-        self.client().run(|| fs::read_to_string(format!("/proc/thread-self/net/{protocol}"))).unwrap_or_default()
+        self.client()
+            .run(|| fs::read_to_string(format!("/proc/thread-self/net/{protocol}")))
+            .unwrap_or_default()
     }
 }
 
@@ -84,12 +107,17 @@ fn shown(address: Ipv4Addr, port: u16) -> String {
 }
 
 impl Container {
-    /// The command lines of what runs in a container with a shared PID namespace, but for the pod's own process and
-    /// the one that looks.
+    /// The command lines of what runs in a container with a shared PID namespace, but for the pod's
+    /// own process and the one that looks.
     pub fn processes(&self) -> Vec<String> {
-        let all = self
-            .shell(r"for p in /proc/[0-9]*; do [[ $p == /proc/$$ ]] || { tr '\0\n' '  ' <$p/cmdline; echo; }; done");
-        let lines = all.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("sleep 3600"));
+        let all = self.shell(
+            r"for p in /proc/[0-9]*; do
+            [[ $p == /proc/$$ ]] || { tr '\0\n' '  ' <$p/cmdline; echo; }; done",
+        );
+        let lines = all
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.contains("sleep 3600"));
         lines.map(str::to_owned).collect()
     }
 
@@ -118,9 +146,12 @@ pub fn in_order(text: &str, parts: &[&str]) -> bool {
     })
 }
 
-/// The second within which a stop is to be over; longer on a machine that has far more to do than it can.
+/// The second within which a stop is to be over; longer on a machine that has far more to do than
+/// it can.
 pub fn a_second() -> Duration {
-    let load = fs::read_to_string("/proc/loadavg").ok().and_then(|text| text.split(' ').next()?.parse::<f32>().ok());
+    let load = fs::read_to_string("/proc/loadavg")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<f32>().ok());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     Duration::from_secs_f32((load.unwrap_or(0.0) / cores as f32 / 2.0).max(1.0))
 }

@@ -1,8 +1,9 @@
 //! Nothing leaves outside the tunnel but what the policy names.
 //!
-//! Other containers of the same network send all they can, all the time, as root and as an ordinary user: UDP, TCP,
-//! DNS, ICMP, IPv6, flows from before the start, packets with the tunnel's own mark, sockets bound to the interface.
-//! What is judged is every packet on the wire outside, whoever sent it.
+//! Other containers of the same network send all they can, all the time, as root and as an ordinary
+//! user: UDP, TCP, DNS, ICMP, IPv6, flows from before the start, packets with the tunnel's own
+//! mark, sockets bound to the interface. What is judged is every packet on the wire outside,
+//! whoever sent it.
 
 use std::{
     collections::BTreeSet,
@@ -39,7 +40,11 @@ fn nothing_leaks_from_the_closing_to_after_the_stop() {
     let container = start(&world);
     let closed = container.wait_for_log(CLOSED, SOON).at;
     let up = container.wait_for_log(UP, SOON).at;
-    assert!(world.address_seen_from(world.client()).is_some(), "{}", container.logs());
+    assert!(
+        world.address_seen_from(world.client()).is_some(),
+        "{}",
+        container.logs()
+    );
     Watch::many_probes_are_dropped(&world);
     let stop = Instant::now();
     container.stop();
@@ -116,7 +121,8 @@ fn flows_that_began_in_the_tunnel_do_not_go_on_outside() {
     container.wait_for_log(UP, SOON);
     let capture = world.capture();
     let _prober = world.probe();
-    assert!(world.elsewhere.wait_for(SOON, |arrival| arrival.tcp && arrival.text.contains("oldtcp")));
+    assert!(world.elsewhere.wait_for(SOON, |arrival| arrival.tcp
+        && arrival.text.contains("oldtcp")));
     container.kill();
     Watch::many_probes_are_dropped(&world);
     assert_eq!(capture.leaks(the_tunnels(&world)), []);
@@ -139,7 +145,8 @@ fn nothing_leaks_with_the_legacy_backend() {
 fn pre_up_hooks_have_the_open_network_and_nothing_leaks_after_them() {
     let world = World::new();
     let watch = Watch::begin(&world);
-    let hook = "exec 3<>/dev/tcp/203.0.113.66/7; echo hello >&3; read -r answer <&3; echo got $answer";
+    let hook =
+        "exec 3<>/dev/tcp/203.0.113.66/7; echo hello >&3; read -r answer <&3; echo got $answer";
     let container = recipe(&world).env("PRE_UP", hook).start();
     let hook = container.wait_for_log("got hello", SOON).at;
     let closed = container.wait_for_log(CLOSED, SOON).at;
@@ -158,11 +165,16 @@ fn without_the_kill_switch_the_same_watch_sees_leaks() {
     container.stop();
     let stopped = Instant::now();
     watch.sees_new_flows_after(stopped);
-    assert!(watch.leaked(up, None, ours(&world)).iter().any(|packet| Probe::of(packet).is_some()));
+    assert!(
+        watch
+            .leaked(up, None, ours(&world))
+            .iter()
+            .any(|packet| Probe::of(packet).is_some())
+    );
 }
 
-/// In one of some lives, as the other tests use the processor too; `scripts/bench` has the figures. The original takes
-/// 750 ms.
+/// In one of some lives, as the other tests use the processor too; `scripts/bench` has the figures.
+/// The original takes 750 ms.
 #[test]
 fn the_kill_switch_closes_at_once() {
     let mut times = (0..10).map(|_| time_to_the_last_leak(&World::new()));
@@ -175,12 +187,17 @@ fn time_to_the_last_leak(world: &World) -> Duration {
     let watch = Watch::begin(world);
     let container = start(world);
     let executed = container.wait_for_log(EXECUTED, SOON).text;
-    let executed: f64 = executed.trim_start_matches(EXECUTED).parse().expect("bash says the time in seconds");
+    let executed: f64 = executed
+        .trim_start_matches(EXECUTED)
+        .parse()
+        .expect("bash says the time in seconds");
     let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs_f64(executed));
     let executed = Instant::now() - since.expect("time goes on");
     container.wait_for_log(UP, SOON);
     let leaks = watch.capture.leaks(ours(world));
-    leaks.last().map_or(Duration::ZERO, |last| last.at.saturating_duration_since(executed))
+    leaks.last().map_or(Duration::ZERO, |last| {
+        last.at.saturating_duration_since(executed)
+    })
 }
 
 fn start(world: &World) -> Container {
@@ -190,7 +207,11 @@ fn start(world: &World) -> Container {
 /// Says when the program is executed, before anything of it runs.
 fn recipe(world: &World) -> Recipe {
     let script = format!("echo \"{EXECUTED}$EPOCHREALTIME\"; exec wireguard-pia run");
-    world.container(PROGRAM).credentials().env("LOC", "swiss").command(["bash", "-c", &script])
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .command(["bash", "-c", &script])
 }
 
 /// Probers and a capture, which is known to see every kind of probe.
@@ -203,7 +224,10 @@ impl Watch {
     #[track_caller]
     fn begin(world: &World) -> Self {
         let capture = world.capture();
-        let watch = Self { capture, _prober: world.probe() };
+        let watch = Self {
+            capture,
+            _prober: world.probe(),
+        };
         watch.sees(&Probe::all(), Instant::now());
         watch
     }
@@ -222,7 +246,13 @@ impl Watch {
     #[track_caller]
     fn sees_new_flows_after(&self, moment: Instant) {
         let old = |probe: &Probe| matches!(probe.kind, Kind::OldTcp | Kind::OldUdp);
-        self.sees(&Probe::all().into_iter().filter(|probe| !old(probe)).collect(), moment);
+        self.sees(
+            &Probe::all()
+                .into_iter()
+                .filter(|probe| !old(probe))
+                .collect(),
+            moment,
+        );
     }
 
     /// Blocks until probes were sent in vain for a while.
@@ -236,52 +266,92 @@ impl Watch {
     #[track_caller]
     fn expect_only(&self, from: Instant, to: Option<Instant>, allowed: impl Fn(&Packet) -> bool) {
         let leaks = self.leaked(from, to, allowed);
-        assert!(leaks.is_empty(), "{} packets leaked, the first: {:?}", leaks.len(), &leaks[..leaks.len().min(5)]);
+        assert!(
+            leaks.is_empty(),
+            "{} packets leaked, the first: {:?}",
+            leaks.len(),
+            &leaks[..leaks.len().min(5)]
+        );
     }
 
-    fn leaked(&self, from: Instant, to: Option<Instant>, allowed: impl Fn(&Packet) -> bool) -> Vec<Packet> {
+    fn leaked(
+        &self,
+        from: Instant,
+        to: Option<Instant>,
+        allowed: impl Fn(&Packet) -> bool,
+    ) -> Vec<Packet> {
         let mut leaks = self.capture.leaks_since(from, allowed);
         leaks.retain(|packet| to.is_none_or(|to| packet.at < to));
         leaks
     }
 }
 
-/// The program's own way to PIA: questions to the name server, the API, the list, registration, the tunnel.
+/// The program's own way to PIA: questions to the name server, the API, the list, registration, the
+/// tunnel.
 fn ours(world: &World) -> impl Fn(&Packet) -> bool + use<> {
-    let servers: Vec<Ipv4Addr> = world.pia.servers().iter().map(|server| server.address()).collect();
+    let servers: Vec<Ipv4Addr> = world
+        .pia
+        .servers()
+        .iter()
+        .map(|server| server.address())
+        .collect();
     let tunnel = the_tunnels(world);
     move |packet| {
-        let is = |address: Ipv4Addr, port| packet.destination == address && packet.to_port() == Some(port);
+        let is = |address: Ipv4Addr, port| {
+            packet.destination == address && packet.to_port() == Some(port)
+        };
         let dns = is(DNS, 53) && !packet.is_icmp() && Probe::of(packet).is_none();
-        let api = packet.is_tcp() && (is(API, 443) || is(LIST, 443) || servers.iter().any(|server| is(*server, 1337)));
+        let api = packet.is_tcp()
+            && (is(API, 443) || is(LIST, 443) || servers.iter().any(|server| is(*server, 1337)));
         dns || api || tunnel(packet)
     }
 }
 
 /// The packets of WireGuard.
 fn the_tunnels(world: &World) -> impl Fn(&Packet) -> bool + use<> {
-    let endpoints: Vec<(IpAddr, u16)> =
-        world.pia.servers().iter().map(|server| (server.address().into(), server.plan().port)).collect();
+    let endpoints: Vec<(IpAddr, u16)> = world
+        .pia
+        .servers()
+        .iter()
+        .map(|server| (server.address().into(), server.plan().port))
+        .collect();
     move |packet| {
         packet.is_udp()
-            && endpoints.iter().any(|(ip, port)| (packet.destination, packet.to_port()) == (*ip, Some(*port)))
+            && endpoints
+                .iter()
+                .any(|(ip, port)| (packet.destination, packet.to_port()) == (*ip, Some(*port)))
     }
 }
 
 /// How many packets the policy of OUTPUT has dropped.
 fn dropped(world: &World) -> u64 {
-    let output = world.client().output(Command::new("iptables-nft").args(["-nvxL", "OUTPUT"]));
-    let text = String::from_utf8(output.expect("iptables is installed").stdout).expect("iptables writes UTF-8");
+    let output = world
+        .client()
+        .output(Command::new("iptables-nft").args(["-nvxL", "OUTPUT"]));
+    let text = String::from_utf8(output.expect("iptables is installed").stdout)
+        .expect("iptables writes UTF-8");
     // Chain OUTPUT (policy DROP 12 packets, 345 bytes)
-    let count = text.lines().next().and_then(|line| line.split_whitespace().nth(4));
-    count.and_then(|count| count.parse().ok()).unwrap_or_default()
+    let count = text
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().nth(4));
+    count
+        .and_then(|count| count.parse().ok())
+        .unwrap_or_default()
 }
 
 /// Opens the client's firewall, as no program of ours would.
 fn open(world: &World) {
-    for program in ["iptables-legacy", "ip6tables-legacy", "iptables-nft", "ip6tables-nft"] {
+    for program in [
+        "iptables-legacy",
+        "ip6tables-legacy",
+        "iptables-nft",
+        "ip6tables-nft",
+    ] {
         for chain in ["INPUT", "OUTPUT"] {
-            let _ = world.client().output(Command::new(program).args(["-P", chain, "ACCEPT"]));
+            let _ = world
+                .client()
+                .output(Command::new(program).args(["-P", chain, "ACCEPT"]));
         }
     }
 }

@@ -17,38 +17,72 @@ fn world() -> World {
         .servers("swiss", Kind::New, 1)
         .servers("us_chicago", Kind::New, 1)
         .build();
-    world.pia.lists().edit("us_chicago", |region| region.port_forward = false);
+    world
+        .pia
+        .lists()
+        .edit("us_chicago", |region| region.port_forward = false);
     world
 }
 
 fn distances(world: &World, distances: &[(&str, Duration)]) -> crate::world::delay::Delay {
     let of = |(id, delay): &(&str, Duration)| (world.pia.servers_of(id)[0].address(), *delay);
-    world.delay_connects(&distances.iter().map(of).collect::<Vec<_>>(), Duration::from_millis(200))
+    world.delay_connects(
+        &distances.iter().map(of).collect::<Vec<_>>(),
+        Duration::from_millis(200),
+    )
 }
 
 #[track_caller]
 fn location_chosen(world: &World, container: &Container) -> String {
     container.wait_for_log(UP, LATER);
-    let seen = world.address_seen_from(world.client()).expect("the page inside");
+    let seen = world
+        .address_seen_from(world.client())
+        .expect("the page inside");
     let servers = world.pia.servers();
-    servers.iter().find(|server| server.address() == seen).expect("it is one of ours").plan().location.clone()
+    servers
+        .iter()
+        .find(|server| server.address() == seen)
+        .expect("it is one of ours")
+        .plan()
+        .location
+        .clone()
 }
 
 #[test]
 fn the_nearest_location_is_chosen() {
     let world = world();
-    let _delay = distances(&world, &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)]);
-    let container = world.container(PROGRAM).credentials().env("LOC", "auto").start();
+    let _delay = distances(
+        &world,
+        &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)],
+    );
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "auto")
+        .start();
     assert_eq!(location_chosen(&world, &container), "us_chicago");
-    let shown = container.wait_for_log("Nearest locations: us_chicago", LATER).text;
-    assert!(shown.contains("swiss") && shown.find("swiss") < shown.find("austria"), "{shown}");
+    let shown = container
+        .wait_for_log("Nearest locations: us_chicago", LATER)
+        .text;
+    assert!(
+        shown.contains("swiss") && shown.find("swiss") < shown.find("austria"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn the_nearest_that_forwards_ports_is_chosen_where_one_is_wanted() {
     let world = world();
-    let _delay = distances(&world, &[("us_chicago", NEAR), ("swiss", FAR), ("austria", MIDDLE)]);
-    let container = world.container(PROGRAM).credentials().env("LOC", "auto").env("PORT_FORWARDING", "1").start();
+    let _delay = distances(
+        &world,
+        &[("us_chicago", NEAR), ("swiss", FAR), ("austria", MIDDLE)],
+    );
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "auto")
+        .env("PORT_FORWARDING", "1")
+        .start();
     assert_eq!(location_chosen(&world, &container), "austria");
     assert!(!container.logs().contains("us_chicago"));
 }
@@ -56,13 +90,21 @@ fn the_nearest_that_forwards_ports_is_chosen_where_one_is_wanted() {
 #[test]
 fn the_next_is_chosen_where_the_nearest_fails() {
     let world = world();
-    let _delay = distances(&world, &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)]);
+    let _delay = distances(
+        &world,
+        &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)],
+    );
     world.pia.servers_of("us_chicago")[0].refuse_registration("full");
-    let container = world.container(PROGRAM).credentials().env("LOC", "auto").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "auto")
+        .start();
     assert_eq!(location_chosen(&world, &container), "swiss");
 }
 
-/// All that lies between the start and the choice: login, list, and the measurement of all of the list's locations.
+/// All that lies between the start and the choice: login, list, and the measurement of all of the
+/// list's locations.
 #[test]
 fn a_hundred_and_ninety_locations_are_measured_within_two_seconds() {
     let world = world();
@@ -71,7 +113,11 @@ fn a_hundred_and_ninety_locations_are_measured_within_two_seconds() {
     }
     let round_trip = Duration::from_millis(20);
     let _delay = world.delay_connects(&[], round_trip);
-    let container = world.container(PROGRAM).credentials().env("LOC", "auto").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "auto")
+        .start();
     let chosen = container.wait_for_log("Nearest locations:", LATER);
     let took: Duration = chosen.at.saturating_duration_since(container.started());
     let count = container.wait_for_log("Verified server list", LATER).text;

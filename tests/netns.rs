@@ -47,7 +47,8 @@ impl Namespace {
         if let Err(error) = made {
             let _ = fs::remove_file(&path);
             panic!(
-                "cannot make the network namespace {}: {error}: these tests need root (CAP_SYS_ADMIN)",
+                "cannot make the network namespace {}: {error}: these tests need root \
+                 (CAP_SYS_ADMIN)",
                 namespace.name
             );
         }
@@ -74,7 +75,8 @@ impl Namespace {
     pub fn run<T: Send>(&self, task: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                self.enter().unwrap_or_else(|error| panic!("cannot enter {}: {error}", self.name));
+                self.enter()
+                    .unwrap_or_else(|error| panic!("cannot enter {}: {error}", self.name));
                 task()
             });
             match inside.join() {
@@ -84,7 +86,8 @@ impl Namespace {
         })
     }
 
-    /// In a process group of its own: a Ctrl-C at the terminal is for us to answer, not for what we started.
+    /// In a process group of its own: a Ctrl-C at the terminal is for us to answer, not for what we
+    /// started.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         command.process_group(0);
         self.run(|| command.spawn())
@@ -156,7 +159,9 @@ pub fn feed(command: &mut Command, input: &str) -> String {
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let written = stdin.write_all(input.as_bytes());
     drop(stdin);
-    let output = child.wait_with_output().expect("a started child can be awaited");
+    let output = child
+        .wait_with_output()
+        .expect("a started child can be awaited");
     assert!(
         output.status.success() && written.is_ok(),
         "{program} failed ({}): {}\ninput:\n{input}",

@@ -1,4 +1,5 @@
-//! The networks around the tunnel: the LAN, other interfaces, hosts behind the container, name servers.
+//! The networks around the tunnel: the LAN, other interfaces, hosts behind the container, name
+//! servers.
 
 use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -54,10 +55,15 @@ fn local_network_ends_at_its_range() {
 #[test]
 fn bad_ranges_are_named_and_the_others_hold() {
     let world = World::new();
-    let container = start(life(&world).env("LOCAL_NETWORK", "192.168.300.0/24,lan 192.168.77.10 10.1.0.0/33"));
+    let container = start(life(&world).env(
+        "LOCAL_NETWORK",
+        "192.168.300.0/24,lan 192.168.77.10 10.1.0.0/33",
+    ));
     let log = container.logs();
     for bad in ["192.168.300.0/24", "lan", "10.1.0.0/33"] {
-        let warned = log.lines().any(|line| line.contains("LOCAL_NETWORK") && line.contains(bad));
+        let warned = log
+            .lines()
+            .any(|line| line.contains("LOCAL_NETWORK") && line.contains(bad));
         assert!(warned, "{bad}\n{log}");
     }
     let (_lan, port) = listen(world.lan());
@@ -68,12 +74,30 @@ fn bad_ranges_are_named_and_the_others_hold() {
 fn a_range_that_holds_the_vpns_own_hosts_is_warned_of_and_they_stay_in_the_tunnel() {
     let world = World::new();
     let container = start(life(&world).env("LOCAL_NETWORK", "10.0.0.0/8"));
-    let warning = container.wait_for_log("LOCAL_NETWORK range 10.0.0.0/8 holds the VPN's DNS server", SOON).text;
+    let warning = container
+        .wait_for_log(
+            "LOCAL_NETWORK range 10.0.0.0/8 holds the VPN's DNS server",
+            SOON,
+        )
+        .text;
     assert!(warning.contains(&TUNNEL_DNS[0].to_string()), "{warning}");
-    assert!(reaches(world.client(), (TUNNEL_DNS[0], 53)) && reaches(world.client(), (TUNNEL_DNS[1], 53)));
+    assert!(
+        reaches(world.client(), (TUNNEL_DNS[0], 53))
+            && reaches(world.client(), (TUNNEL_DNS[1], 53))
+    );
     assert!(reaches(world.client(), (vip(&world), 19999)));
-    assert_eq!(container.shell("getent ahostsv4 inside.test | head -c 10"), "100.64.0.8");
-    assert!(world.pia.records().questions().iter().any(|q| q.name == "inside.test" && q.through.is_some()));
+    assert_eq!(
+        container.shell("getent ahostsv4 inside.test | head -c 10"),
+        "100.64.0.8"
+    );
+    assert!(
+        world
+            .pia
+            .records()
+            .questions()
+            .iter()
+            .any(|q| q.name == "inside.test" && q.through.is_some())
+    );
 }
 
 #[test]
@@ -100,7 +124,10 @@ fn attached_networks_and_container_reach_each_other() {
     let world = World::builder().second_network(None).build();
     let container = start(life(&world));
     let ((_router, there), (_client, here)) = (listen(world.router()), listen(world.client()));
-    for (gateway, own) in [(GATEWAY, CLIENT), (Ipv4Addr::new(172, 19, 0, 1), CLIENT_SECOND)] {
+    for (gateway, own) in [
+        (GATEWAY, CLIENT),
+        (Ipv4Addr::new(172, 19, 0, 1), CLIENT_SECOND),
+    ] {
         assert!(reaches(world.client(), (gateway, there)), "{gateway}");
         assert!(reaches(world.router(), (own, here)), "{own}");
     }
@@ -114,10 +141,22 @@ fn a_second_default_route_is_no_way_around_the_tunnel() {
     let container = start(life(&world));
     let up = capture.packets().len();
     carries(&world, &container);
-    let servers: Vec<_> = world.pia.servers().iter().map(|server| server.address()).collect();
-    let to_server = |packet: &Packet| packet.is_udp() && servers.iter().any(|server| packet.destination == *server);
+    let servers: Vec<_> = world
+        .pia
+        .servers()
+        .iter()
+        .map(|server| server.address())
+        .collect();
+    let to_server = |packet: &Packet| {
+        packet.is_udp() && servers.iter().any(|server| packet.destination == *server)
+    };
     assert!(capture.packets().len() > up);
-    assert!(capture.packets()[up..].iter().filter(|packet| packet.source == CLIENT).all(to_server));
+    assert!(
+        capture.packets()[up..]
+            .iter()
+            .filter(|packet| packet.source == CLIENT)
+            .all(to_server)
+    );
     assert_eq!(second.leaks(|_| false), []);
 }
 
@@ -125,21 +164,42 @@ fn a_second_default_route_is_no_way_around_the_tunnel() {
 
 #[test]
 fn a_host_behind_the_container_uses_the_tunnel_and_nothing_else() {
-    let world = World::builder().behind().sysctl("net/ipv4/ip_forward", "1").build();
+    let world = World::builder()
+        .behind()
+        .sysctl("net/ipv4/ip_forward", "1")
+        .build();
     let capture = world.capture();
     let container = start(life(&world).env("FWD_IFACE", "eth1"));
-    assert!(!container.logs().contains("net.ipv4.ip_forward"), "{}", container.logs());
-    let seen = world.address_seen_from(world.behind()).expect("the page inside");
-    assert!(world.pia.servers_of("swiss").iter().any(|server| server.address() == seen));
+    assert!(
+        !container.logs().contains("net.ipv4.ip_forward"),
+        "{}",
+        container.logs()
+    );
+    let seen = world
+        .address_seen_from(world.behind())
+        .expect("the page inside");
+    assert!(
+        world
+            .pia
+            .servers_of("swiss")
+            .iter()
+            .any(|server| server.address() == seen)
+    );
     container.stop();
     assert_eq!(world.address_seen_from(world.behind()), None);
     assert!(!reaches(world.behind(), (ELSEWHERE, 7)));
-    assert_eq!(capture.leaks(|packet| packet.source != BEHIND && packet.destination != ELSEWHERE), []);
+    assert_eq!(
+        capture.leaks(|packet| packet.source != BEHIND && packet.destination != ELSEWHERE),
+        []
+    );
 }
 
 #[test]
 fn a_host_behind_the_container_gets_nowhere_unless_it_is_a_gateway() {
-    let world = World::builder().behind().sysctl("net/ipv4/ip_forward", "1").build();
+    let world = World::builder()
+        .behind()
+        .sysctl("net/ipv4/ip_forward", "1")
+        .build();
     let container = start(life(&world));
     assert_eq!(world.address_seen_from(world.behind()), None);
     carries(&world, &container);
@@ -147,9 +207,14 @@ fn a_host_behind_the_container_gets_nowhere_unless_it_is_a_gateway() {
 
 #[test]
 fn a_gateway_that_forwards_nothing_is_warned_of() {
-    let world = World::builder().behind().sysctl("net/ipv4/ip_forward", "0").build();
+    let world = World::builder()
+        .behind()
+        .sysctl("net/ipv4/ip_forward", "0")
+        .build();
     let container = life(&world).env("FWD_IFACE", "eth1").start();
-    let line = container.wait_for_log("FWD_IFACE is set but nothing is forwarded", SOON).text;
+    let line = container
+        .wait_for_log("FWD_IFACE is set but nothing is forwarded", SOON)
+        .text;
     assert!(line.contains("net.ipv4.ip_forward=1"), "{line}");
 }
 
@@ -160,12 +225,26 @@ fn the_vpns_name_servers_are_used_and_the_former_lines_kept_and_restored() {
     let world = World::new();
     let former = format!("search lan\nnameserver {DNS}\noptions ndots:0\n");
     let container = start(life(&world).resolv_conf(&former));
-    assert_eq!(name_servers(&container), TUNNEL_DNS.map(|server| server.to_string()));
+    assert_eq!(
+        name_servers(&container),
+        TUNNEL_DNS.map(|server| server.to_string())
+    );
     for line in former.lines() {
-        assert!(resolv_conf(&container).contains(&format!("#| {line}\n")), "{}", resolv_conf(&container));
+        assert!(
+            resolv_conf(&container).contains(&format!("#| {line}\n")),
+            "{}",
+            resolv_conf(&container)
+        );
     }
     container.shell("getent hosts elsewhere.test");
-    assert!(world.pia.records().questions().iter().any(|q| q.name == "elsewhere.test" && q.through.is_some()));
+    assert!(
+        world
+            .pia
+            .records()
+            .questions()
+            .iter()
+            .any(|q| q.name == "elsewhere.test" && q.through.is_some())
+    );
     container.stop();
     assert_eq!(resolv_conf(&container), former);
 }
@@ -183,9 +262,15 @@ fn vpndns_names_others() {
 fn vpndns_0_leaves_the_file_alone() {
     let world = World::new();
     let container = start(life(&world).env("VPNDNS", "0"));
-    assert_eq!(resolv_conf(&container), format!("nameserver {DNS}\noptions ndots:0\n"));
+    assert_eq!(
+        resolv_conf(&container),
+        format!("nameserver {DNS}\noptions ndots:0\n")
+    );
     container.stop();
-    assert_eq!(resolv_conf(&container), format!("nameserver {DNS}\noptions ndots:0\n"));
+    assert_eq!(
+        resolv_conf(&container),
+        format!("nameserver {DNS}\noptions ndots:0\n")
+    );
 }
 
 #[test]
@@ -193,7 +278,10 @@ fn after_a_sigkill_the_next_life_knows_the_former_name_servers() {
     let world = World::new();
     let mut container = start(life(&world));
     container.kill();
-    assert_eq!(name_servers(&container), TUNNEL_DNS.map(|server| server.to_string()));
+    assert_eq!(
+        name_servers(&container),
+        TUNNEL_DNS.map(|server| server.to_string())
+    );
     container.restart();
     container.wait_for_log(UP, SOON);
     container.stop();
@@ -229,20 +317,30 @@ fn docker_before_26_may_ask_as_root_until_the_tunnel_is_up() {
     world.pia.hang(Api::Token);
     let mut container = life(&world).resolv_conf(resolv_conf).start();
     assert!(world.pia.records().wait_for(Api::Token, 1, SOON));
-    assert!(container.shell("iptables -S PIA_OUTPUT").contains("--uid-owner 0"));
+    assert!(
+        container
+            .shell("iptables -S PIA_OUTPUT")
+            .contains("--uid-owner 0")
+    );
     container.stop();
     world.pia.heal(Api::Token);
     container.restart();
     container.wait_for_log(UP, SOON);
-    assert!(!container.shell("iptables -S PIA_OUTPUT").contains("--uid-owner"));
+    assert!(
+        !container
+            .shell("iptables -S PIA_OUTPUT")
+            .contains("--uid-owner")
+    );
     carries(&world, &container);
 }
 
 #[test]
 fn tabs_and_dead_name_servers_before_a_good_one_are_survived() {
     let world = World::new();
-    let text =
-        format!("; made by hand\n\tnameserver\t198.19.0.53\nnameserver fe80::1%eth0\nnameserver\t{DNS}\t# good\n");
+    let text = format!(
+        "; made by hand\n\tnameserver\t198.19.0.53\nnameserver fe80::1%eth0\nnameserver\t{DNS}\t# \
+         good\n"
+    );
     let container = start(life(&world).resolv_conf(text));
     carries(&world, &container);
 }
@@ -250,7 +348,9 @@ fn tabs_and_dead_name_servers_before_a_good_one_are_survived() {
 #[test]
 fn ipv6_name_servers_alone_are_named_in_the_error() {
     let world = World::new();
-    let container = life(&world).resolv_conf("nameserver 2001:db8:1::53\nnameserver fe80::1%eth0\n").start();
+    let container = life(&world)
+        .resolv_conf("nameserver 2001:db8:1::53\nnameserver fe80::1%eth0\n")
+        .start();
     let line = container.wait_for_log("Fatal error", SOON).text;
     for part in ["2001:db8:1::53", "fe80::1%eth0", "not IPv4", "--dns"] {
         assert!(line.contains(part), "{part}: {line}");
@@ -264,14 +364,24 @@ fn mtu_and_keepalive_are_the_interfaces() {
     let world = World::new();
     let container = start(life(&world).env("MTU", "1280").env("KEEPALIVE", "25"));
     assert!(container.shell("ip link show wg0").contains(" mtu 1280 "));
-    assert!(container.shell("wg show wg0 persistent-keepalive").trim().ends_with("\t25"));
+    assert!(
+        container
+            .shell("wg show wg0 persistent-keepalive")
+            .trim()
+            .ends_with("\t25")
+    );
 }
 
 #[test]
 fn keepalive_0_is_none_at_all() {
     let world = World::new();
     let container = start(life(&world).env("KEEPALIVE", "0"));
-    assert!(container.shell("wg show wg0 persistent-keepalive").trim().ends_with("\toff"));
+    assert!(
+        container
+            .shell("wg show wg0 persistent-keepalive")
+            .trim()
+            .ends_with("\toff")
+    );
 }
 
 /// A handshake that is lost is tried again after five seconds.
@@ -282,7 +392,11 @@ fn the_first_handshake_is_not_lost() {
         let container = start(life(&world).env("KEEPALIVE", keepalive));
         let up = Instant::now();
         carries(&world, &container);
-        assert!(up.elapsed() < Duration::from_secs(3), "KEEPALIVE={keepalive}: {:?}", up.elapsed());
+        assert!(
+            up.elapsed() < Duration::from_secs(3),
+            "KEEPALIVE={keepalive}: {:?}",
+            up.elapsed()
+        );
     }
 }
 
@@ -290,7 +404,10 @@ fn the_first_handshake_is_not_lost() {
 fn qdisc_is_added_to_wg0() {
     let world = World::new();
     let container = start(life(&world).env("QDISC", "pfifo limit 33"));
-    assert!(container.shell("tc qdisc show dev wg0").contains("pfifo") && container.logs().contains("pfifo limit 33"));
+    assert!(
+        container.shell("tc qdisc show dev wg0").contains("pfifo")
+            && container.logs().contains("pfifo limit 33")
+    );
     carries(&world, &container);
 }
 
@@ -305,14 +422,28 @@ fn a_bad_qdisc_is_a_warning() {
 #[test]
 fn cycle_ports_changes_the_listen_port_while_traffic_goes_on() {
     let world = World::new();
-    let container = start(life(&world).env("CYCLE_PORTS", "40001,40002").env("CYCLE_INTERVAL", "1"));
+    let container = start(
+        life(&world)
+            .env("CYCLE_PORTS", "40001,40002")
+            .env("CYCLE_INTERVAL", "1"),
+    );
     for port in ["40001", "40002", "40001"] {
-        wait_until("the port is changed", SOON, || container.shell("wg show wg0 listen-port").trim() == port);
+        wait_until("the port is changed", SOON, || {
+            container.shell("wg show wg0 listen-port").trim() == port
+        });
         carries(&world, &container);
     }
     let capture = world.capture();
     carries(&world, &container);
-    let from_wg0 = |packet: &Packet| matches!(packet.transport, Transport::Udp { from: 40001 | 40002, .. });
+    let from_wg0 = |packet: &Packet| {
+        matches!(
+            packet.transport,
+            Transport::Udp {
+                from: 40001 | 40002,
+                ..
+            }
+        )
+    };
     assert!(capture.packets().iter().any(from_wg0));
     assert!(container.stop().took < Duration::from_secs(2));
 }
@@ -331,21 +462,32 @@ pub fn start(recipe: Recipe) -> Container {
 
 /// A socket that takes connections at this place, and its port.
 pub fn listen(place: &Namespace) -> (TcpListener, u16) {
-    let listener = place.run(|| TcpListener::bind(("0.0.0.0", 0))).expect("a port is free");
-    let port = listener.local_addr().expect("a bound socket has an address").port();
+    let listener = place
+        .run(|| TcpListener::bind(("0.0.0.0", 0)))
+        .expect("a port is free");
+    let port = listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port();
     (listener, port)
 }
 
 /// Whether this place can connect to there.
 pub fn reaches(place: &Namespace, (address, port): (Ipv4Addr, u16)) -> bool {
-    place.run(|| TcpStream::connect_timeout(&(address, port).into(), Duration::from_millis(1500))).is_ok()
+    place
+        .run(|| TcpStream::connect_timeout(&(address, port).into(), Duration::from_millis(1500)))
+        .is_ok()
 }
 
 #[track_caller]
 fn carries(world: &World, container: &Container) {
     let seen = world.address_seen_from(world.client());
     let servers = world.pia.servers_of("swiss");
-    assert!(servers.iter().any(|server| Some(server.address()) == seen), "{seen:?}\n{}", container.logs());
+    assert!(
+        servers.iter().any(|server| Some(server.address()) == seen),
+        "{seen:?}\n{}",
+        container.logs()
+    );
 }
 
 /// The inner address of the server that the container has registered with.
@@ -356,19 +498,31 @@ fn vip(world: &World) -> Ipv4Addr {
 }
 
 fn rules_of_preference(world: &World, preferences: &[&str]) -> Vec<String> {
-    let output = world.client().output(Command::new("ip").args(["-4", "rule"])).expect("ip is installed");
+    let output = world
+        .client()
+        .output(Command::new("ip").args(["-4", "rule"]))
+        .expect("ip is installed");
     let text = String::from_utf8(output.stdout).expect("ip writes UTF-8");
-    let of = |line: &&str| preferences.iter().any(|preference| line.starts_with(preference));
+    let of = |line: &&str| {
+        preferences
+            .iter()
+            .any(|preference| line.starts_with(preference))
+    };
     text.lines().filter(of).map(str::to_owned).collect()
 }
 
 fn resolv_conf(container: &Container) -> String {
-    container.read("/etc/resolv.conf").expect("the file is there")
+    container
+        .read("/etc/resolv.conf")
+        .expect("the file is there")
 }
 
 fn name_servers(container: &Container) -> Vec<String> {
     let text = resolv_conf(container);
-    text.lines().filter_map(|line| line.strip_prefix("nameserver ")).map(str::to_owned).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix("nameserver "))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn asks_the_name_server(packet: &Packet) -> bool {

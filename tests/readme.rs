@@ -22,7 +22,10 @@ fn documented() -> BTreeSet<String> {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     })
-    .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+    .filter(|name| {
+        name.chars()
+            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    })
     .collect()
 }
 
@@ -44,7 +47,10 @@ fn the_two_commands_are_there() {
     for command in ["scripts/demo", "scripts/test"] {
         assert!(readme.contains(command));
         use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join(command)).unwrap().permissions().mode();
+        let mode = fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join(command))
+            .unwrap()
+            .permissions()
+            .mode();
         assert!(mode & 0o111 != 0, "{command} cannot be run");
     }
 }

@@ -24,7 +24,12 @@ const RECOVERED: Duration = Duration::from_secs(30);
 const AGAIN: &str = "Reconnected to";
 
 fn watching(world: &World) -> Recipe {
-    world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam").env("RECONNECT", "1").env("MONITOR_INTERVAL", "1")
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam")
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
 }
 
 fn up(world: &World) -> Container {
@@ -35,13 +40,22 @@ fn up(world: &World) -> Container {
 
 /// The live server that traffic leaves by now.
 fn in_use(world: &World) -> String {
-    let seen = world.address_seen_from(world.client()).expect("the page inside");
+    let seen = world
+        .address_seen_from(world.client())
+        .expect("the page inside");
     let servers = world.pia.servers();
-    servers.iter().find(|server| server.address() == seen).expect("a server of ours").cn().to_owned()
+    servers
+        .iter()
+        .find(|server| server.address() == seen)
+        .expect("a server of ours")
+        .cn()
+        .to_owned()
 }
 
 fn carries(world: &World) {
-    wait_until("traffic flows", RECOVERED, || world.address_seen_from(world.client()).is_some());
+    wait_until("traffic flows", RECOVERED, || {
+        world.address_seen_from(world.client()).is_some()
+    });
 }
 
 /// The interface's index, and what the rules say of its address.
@@ -60,10 +74,18 @@ fn a_silent_endpoint_is_replaced_by_another_server_on_the_same_interface() {
     let detected = silenced.elapsed();
     container.wait_for_log(AGAIN, RECOVERED);
     carries(&world);
-    println!("detected after {detected:?}, carried again after {:?}", silenced.elapsed());
+    println!(
+        "detected after {detected:?}, carried again after {:?}",
+        silenced.elapsed()
+    );
     assert_ne!(in_use(&world), before);
     assert_eq!(interface(&container), index);
-    assert_eq!(container.shell("wg show wg0 peers | wc -l; ip -4 -o addr show wg0 | wc -l").replace('\n', " "), "1 1 ");
+    assert_eq!(
+        container
+            .shell("wg show wg0 peers | wc -l; ip -4 -o addr show wg0 | wc -l")
+            .replace('\n', " "),
+        "1 1 "
+    );
     assert!(container.stop().took < Duration::from_secs(1));
 }
 
@@ -129,7 +151,9 @@ fn ten_times_in_a_row() {
 fn reconnect_times(world: &World, container: &Container, times: usize) {
     for done in 1..=times {
         container.signal(Signal::SIGHUP);
-        wait_until("the reconnect", RECOVERED, || container.logs().matches(AGAIN).count() == done);
+        wait_until("the reconnect", RECOVERED, || {
+            container.logs().matches(AGAIN).count() == done
+        });
         carries(world);
     }
 }
@@ -145,30 +169,57 @@ fn nothing_leaks_in_a_reconnect() {
     container.wait_for_log(AGAIN, RECOVERED);
     carries(&world);
     reconnect_times_more(&world, &container);
-    let servers: Vec<_> = world.pia.servers().iter().map(|server| server.address()).collect();
+    let servers: Vec<_> = world
+        .pia
+        .servers()
+        .iter()
+        .map(|server| server.address())
+        .collect();
     let leaks = capture.leaks_since(up, |packet| {
         let ours = servers.iter().any(|server| packet.destination == *server);
-        let api = [world::network::API, world::network::LIST, world::network::DNS];
+        let api = [
+            world::network::API,
+            world::network::LIST,
+            world::network::DNS,
+        ];
         Probe::of(packet).is_none() && (ours || api.iter().any(|host| packet.destination == *host))
     });
-    assert!(leaks.is_empty(), "{} leaked, first {:?}", leaks.len(), leaks.first());
-    assert!(!Probe::among(&capture.packets()).is_empty(), "the neighbour was seen before the start");
+    assert!(
+        leaks.is_empty(),
+        "{} leaked, first {:?}",
+        leaks.len(),
+        leaks.first()
+    );
+    assert!(
+        !Probe::among(&capture.packets()).is_empty(),
+        "the neighbour was seen before the start"
+    );
 }
 
 fn reconnect_times_more(world: &World, container: &Container) {
     let before = container.logs().matches(AGAIN).count();
     container.signal(Signal::SIGHUP);
-    wait_until("another reconnect", RECOVERED, || container.logs().matches(AGAIN).count() > before);
+    wait_until("another reconnect", RECOVERED, || {
+        container.logs().matches(AGAIN).count() > before
+    });
     carries(world);
 }
 
 #[test]
 fn connections_to_the_lan_survive_and_lan_routes_hold() {
     let world = World::new();
-    let container = watching(&world).env("LOCAL_NETWORK", "192.168.77.0/24").start();
+    let container = watching(&world)
+        .env("LOCAL_NETWORK", "192.168.77.0/24")
+        .start();
     container.wait_for_log(UP, SOON);
-    let listener = world.client().run(|| TcpListener::bind("0.0.0.0:8080")).unwrap();
-    let mut caller = world.lan().run(|| TcpStream::connect((CLIENT, 8080))).unwrap();
+    let listener = world
+        .client()
+        .run(|| TcpListener::bind("0.0.0.0:8080"))
+        .unwrap();
+    let mut caller = world
+        .lan()
+        .run(|| TcpStream::connect((CLIENT, 8080)))
+        .unwrap();
     let (mut called, _) = listener.accept().unwrap();
     reconnect_times_more(&world, &container);
     caller.write_all(b"still here").unwrap();
@@ -176,7 +227,12 @@ fn connections_to_the_lan_survive_and_lan_routes_hold() {
     called.set_read_timeout(Some(SOON)).unwrap();
     called.read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"still here");
-    assert!(world.lan().run(|| TcpStream::connect_timeout(&(CLIENT, 8080).into(), SOON)).is_ok());
+    assert!(
+        world
+            .lan()
+            .run(|| TcpStream::connect_timeout(&(CLIENT, 8080).into(), SOON))
+            .is_ok()
+    );
 }
 
 #[test]
@@ -185,10 +241,16 @@ fn connections_through_the_tunnel_survive_where_its_address_stays_the_same() {
     world.pia.servers()[0].keep_addresses();
     let container = watching(&world).env("LOC", "one").start();
     container.wait_for_log(UP, SOON);
-    let listener = world.internet().run(|| TcpListener::bind((PINGABLE, 9000))).unwrap();
+    let listener = world
+        .internet()
+        .run(|| TcpListener::bind((PINGABLE, 9000)))
+        .unwrap();
     let (accepted, accepting) = mpsc::channel();
     thread::spawn(move || accepted.send(listener.accept().unwrap().0));
-    let mut caller = world.client().run(|| TcpStream::connect_timeout(&(PINGABLE, 9000).into(), SOON)).unwrap();
+    let mut caller = world
+        .client()
+        .run(|| TcpStream::connect_timeout(&(PINGABLE, 9000).into(), SOON))
+        .unwrap();
     let mut called = accepting.recv_timeout(SOON).unwrap();
     reconnect_times_more(&world, &container);
     caller.write_all(b"still here").unwrap();
@@ -202,7 +264,11 @@ fn connections_through_the_tunnel_survive_where_its_address_stays_the_same() {
 fn the_rule_against_spoofed_packets_moves_along() {
     for nft in [false, true] {
         let world = World::new();
-        let recipe = if nft { watching(&world).with_nft() } else { watching(&world) };
+        let recipe = if nft {
+            watching(&world).with_nft()
+        } else {
+            watching(&world)
+        };
         let container = recipe.start();
         container.wait_for_log(UP, SOON);
         reconnect_times_more(&world, &container);
@@ -212,17 +278,28 @@ fn the_rule_against_spoofed_packets_moves_along() {
         } else {
             container.shell("iptables-save -t raw")
         };
-        let naming: Vec<_> = rules.lines().filter(|line| line.contains("wg0") && line.contains("10.")).collect();
-        assert!(naming.len() == 1 && naming[0].contains(address.trim()), "{rules}");
+        let naming: Vec<_> = rules
+            .lines()
+            .filter(|line| line.contains("wg0") && line.contains("10."))
+            .collect();
+        assert!(
+            naming.len() == 1 && naming[0].contains(address.trim()),
+            "{rules}"
+        );
     }
 }
 
 #[test]
 fn hosts_behind_the_container_are_served_again() {
-    let world = World::builder().behind().sysctl("net.ipv4.ip_forward", "1").build();
+    let world = World::builder()
+        .behind()
+        .sysctl("net.ipv4.ip_forward", "1")
+        .build();
     let container = watching(&world).env("FWD_IFACE", "eth1").start();
     container.wait_for_log(UP, SOON);
-    wait_until("the host behind reaches the page", SOON, || world.address_seen_from(world.behind()).is_some());
+    wait_until("the host behind reaches the page", SOON, || {
+        world.address_seen_from(world.behind()).is_some()
+    });
     reconnect_times_more(&world, &container);
     let seen = world.address_seen_from(world.behind());
     assert_eq!(seen, world.address_seen_from(world.client()));
@@ -239,7 +316,10 @@ fn hooks_of_a_reconnect_run_around_it() {
     let old = in_use(&world);
     reconnect_times_more(&world, &container);
     container.wait_for_log(&format!("[pre-reconnect] leaving {old}"), SOON);
-    container.wait_for_log(&format!("[post-reconnect] arrived at {}", in_use(&world)), SOON);
+    container.wait_for_log(
+        &format!("[post-reconnect] arrived at {}", in_use(&world)),
+        SOON,
+    );
 }
 
 #[test]
@@ -262,11 +342,15 @@ fn a_new_server_that_is_silent_too_is_left_again() {
     let container = watching(&world).env("LOC", "three").start();
     container.wait_for_log(UP, SOON);
     let servers = world.pia.servers();
-    servers[1..].iter().for_each(|server| server.silence_endpoint());
+    servers[1..]
+        .iter()
+        .for_each(|server| server.silence_endpoint());
     servers[0].silence_endpoint();
     container.wait_for_log("Reconnecting: unresponsive endpoint", DETECTED);
     servers[0].restore_endpoint();
-    wait_until("traffic flows", Duration::from_secs(60), || world.address_seen_from(world.client()).is_some());
+    wait_until("traffic flows", Duration::from_secs(60), || {
+        world.address_seen_from(world.client()).is_some()
+    });
 }
 
 #[test]
@@ -283,7 +367,9 @@ fn a_refused_token_is_renewed() {
 #[test]
 fn a_stored_token_that_is_refused_is_renewed_without_dns() {
     let world = World::new();
-    let container = watching(&world).file("/pia/.token", world.pia.issue_token()).start();
+    let container = watching(&world)
+        .file("/pia/.token", world.pia.issue_token())
+        .start();
     container.wait_for_log(UP, SOON);
     world.pia.forget_tokens();
     world.begin(Outage::DnsSilent);
@@ -314,9 +400,12 @@ fn a_network_that_was_away_costs_no_registration() {
     world.end(Outage::Everything);
     carries(&world);
     wait_until("the end of the search", RECOVERED, || {
-        container.shell("wireguard-pia status --json || true").contains("\"connected\"")
+        container
+            .shell("wireguard-pia status --json || true")
+            .contains("\"connected\"")
     });
-    // The old tunnel carries again; only a try that was under way may have found a server in this moment.
+    // The old tunnel carries again; only a try that was under way may have found a server in this
+    // moment.
     assert!(registrations() <= 2, "{}", registrations());
 }
 

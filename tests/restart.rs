@@ -20,7 +20,11 @@ enum Dying {
 }
 
 fn container(world: &World, dying: Dying) -> Recipe {
-    let recipe = world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam").env("DEBUG", "1");
+    let recipe = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam")
+        .env("DEBUG", "1");
     match dying {
         Dying::Container => recipe,
         Dying::Program => recipe.shared_pid_namespace(),
@@ -45,7 +49,12 @@ fn it_survives(dying: Dying, point: impl Fn(&World, &Container, usize), then: im
     assert!(container.stop().status.success());
     assert_eq!(container.read("/etc/resolv.conf"), resolv_conf);
     assert!(!world.look("ip link").contains("wg0"));
-    assert_eq!(world.look("ip rule").lines().count(), 3, "{}", world.look("ip rule"));
+    assert_eq!(
+        world.look("ip rule").lines().count(),
+        3,
+        "{}",
+        world.look("ip rule")
+    );
     assert!(world.is_sealed());
 }
 
@@ -54,11 +63,25 @@ fn it_survives(dying: Dying, point: impl Fn(&World, &Container, usize), then: im
 fn lives_well(world: &World, container: &Container) {
     container.wait_for_log("203.0.113.53 resolves serverlist.piaservers.net", SOON);
     container.wait_for_log("Verified server list", SOON);
-    let seen = world.address_seen_from(world.client()).expect("the page inside can be fetched");
-    assert!(world.pia.servers_of("nl_amsterdam").iter().any(|server| server.address() == seen));
+    let seen = world
+        .address_seen_from(world.client())
+        .expect("the page inside can be fetched");
+    assert!(
+        world
+            .pia
+            .servers_of("nl_amsterdam")
+            .iter()
+            .any(|server| server.address() == seen)
+    );
     assert_eq!(world.repeated_rules(), [""; 0]);
     assert!(world.is_sealed());
-    assert_eq!(world.look("iptables-save").matches("wg-quick(8) rule for wg0").count(), 3);
+    assert_eq!(
+        world
+            .look("iptables-save")
+            .matches("wg-quick(8) rule for wg0")
+            .count(),
+        3
+    );
 }
 
 fn logged(text: &'static str) -> impl Fn(&World, &Container, usize) {
@@ -214,8 +237,14 @@ fn killed_and_started_with_the_other_backend() {
         container.set_env("NFTABLES", nf_tables);
         container.start();
         container.wait_for_log("Firewall enabled", SOON);
-        let others = ["iptables", "ip6tables"].map(|program| world.look(&format!("{program}-{other}-save")));
-        assert!(others.iter().all(|rules| !rules.contains("PIA_") && !rules.contains("wg-quick")), "{others:?}");
+        let others =
+            ["iptables", "ip6tables"].map(|program| world.look(&format!("{program}-{other}-save")));
+        assert!(
+            others
+                .iter()
+                .all(|rules| !rules.contains("PIA_") && !rules.contains("wg-quick")),
+            "{others:?}"
+        );
         container.kill();
     }
     container.start();
@@ -242,6 +271,9 @@ fn a_running_program_is_not_disturbed_by_a_second_one() {
     container.wait_for_log("Firewall enabled", SOON);
     let second = container.exec(&["wireguard-pia", "run"]);
     assert_eq!(second.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&second.stdout).contains("another wireguard-pia is running in this container"));
+    assert!(
+        String::from_utf8_lossy(&second.stdout)
+            .contains("another wireguard-pia is running in this container")
+    );
     lives_well(&world, &container);
 }

@@ -1,4 +1,5 @@
-//! Name, password, token and private key are in no argument list, no log, and no file that others can read.
+//! Name, password, token and private key are in no argument list, no log, and no file that others
+//! can read.
 
 use crate::{
     connect::{PROGRAM, SOON, UP},
@@ -24,10 +25,26 @@ fn no_argument_list_ever_holds_a_secret() {
     let second = Secrets::of_life(&container);
     container.stop();
     let traces = [trace, self::trace(&container)].concat();
-    let executions: Vec<&str> = traces.lines().filter(|line| line.contains("execve(")).collect();
+    let executions: Vec<&str> = traces
+        .lines()
+        .filter(|line| line.contains("execve("))
+        .collect();
     // Both lives were watched: the programs that are given keys are among those seen.
-    for program in ["wg-quick", "\"pubkey\"", "\"setconf\"", "iptables-restore", "\"genkey\""] {
-        assert!(executions.iter().filter(|line| line.contains(program)).count() >= 2, "{program}");
+    for program in [
+        "wg-quick",
+        "\"pubkey\"",
+        "\"setconf\"",
+        "iptables-restore",
+        "\"genkey\"",
+    ] {
+        assert!(
+            executions
+                .iter()
+                .filter(|line| line.contains(program))
+                .count()
+                >= 2,
+            "{program}"
+        );
     }
     for line in executions {
         assert_eq!(first.among(line).or(second.among(line)), None, "{line}");
@@ -39,7 +56,9 @@ fn no_argument_list_ever_holds_a_secret() {
 fn no_log_ever_holds_a_secret() {
     let world = World::new();
     let hooks = ["PRE_UP", "POST_UP", "PRE_DOWN", "POST_DOWN"];
-    let recipe = hooks.iter().fold(life(&world), |recipe, hook| recipe.env(*hook, "echo here"));
+    let recipe = hooks
+        .iter()
+        .fold(life(&world), |recipe, hook| recipe.env(*hook, "echo here"));
     let mut container = recipe.env("DEBUG", "1").env("RUST_LOG", "trace").start();
     let first = Secrets::of_life(&container);
     container.stop();
@@ -49,11 +68,18 @@ fn no_log_ever_holds_a_secret() {
     container.stop();
     let lines = container.lines();
     assert!(
-        lines.iter().any(|line| line.text.contains("loading for V4"))
+        lines
+            .iter()
+            .any(|line| line.text.contains("loading for V4"))
             && lines.iter().any(|line| line.text.contains("[#]"))
     );
     for line in lines {
-        assert_eq!(first.among(&line.text).or(second.among(&line.text)), None, "{}", line.text);
+        assert_eq!(
+            first.among(&line.text).or(second.among(&line.text)),
+            None,
+            "{}",
+            line.text
+        );
     }
 }
 
@@ -65,8 +91,17 @@ fn no_file_that_others_can_read_holds_a_secret() {
     assert_eq!(secrets.files_with_mode(&container, "/077"), "");
     // The same search finds them where they are kept.
     let kept = secrets.files_with_mode(&container, "-600");
-    assert!(kept.contains("/pia/.token") && kept.contains("/etc/wireguard/wg0.conf"), "{kept}");
-    assert_eq!((mode(&container, "/pia/.token"), mode(&container, "/etc/wireguard/wg0.conf")), (0o600, 0o600));
+    assert!(
+        kept.contains("/pia/.token") && kept.contains("/etc/wireguard/wg0.conf"),
+        "{kept}"
+    );
+    assert_eq!(
+        (
+            mode(&container, "/pia/.token"),
+            mode(&container, "/etc/wireguard/wg0.conf")
+        ),
+        (0o600, 0o600)
+    );
 }
 
 /// A file that is closed to others only after it was written was open for a moment.
@@ -78,10 +113,19 @@ fn files_with_secrets_are_closed_to_others_from_the_first() {
     container.stop();
     let trace = trace(&container);
     for path in ["/pia/.token", "/etc/wireguard/wg0.conf"] {
-        let renamed = trace.lines().find(|line| line.contains("rename") && line.contains(&format!("\"{path}\"")));
-        let temporary = renamed.and_then(|line| line.split('"').nth(1)).unwrap_or(path);
-        let created = trace.lines().find(|line| line.contains("O_CREAT") && line.contains(&format!("\"{temporary}\"")));
-        assert!(created.is_some_and(|line| line.contains(", 0600)")), "{path}: {created:?}");
+        let renamed = trace
+            .lines()
+            .find(|line| line.contains("rename") && line.contains(&format!("\"{path}\"")));
+        let temporary = renamed
+            .and_then(|line| line.split('"').nth(1))
+            .unwrap_or(path);
+        let created = trace
+            .lines()
+            .find(|line| line.contains("O_CREAT") && line.contains(&format!("\"{temporary}\"")));
+        assert!(
+            created.is_some_and(|line| line.contains(", 0600)")),
+            "{path}: {created:?}"
+        );
     }
 }
 
@@ -89,20 +133,34 @@ fn files_with_secrets_are_closed_to_others_from_the_first() {
 fn hooks_find_no_secret_in_a_file_that_others_can_read() {
     let world = World::new();
     let search = format!(
-        "find {FOLDERS} -type f -perm /077 ! -name trace -exec grep -laF -f <(printf %s \"$PASS\") {{}} + ; echo searched"
+        "find {FOLDERS} -type f -perm /077 ! -name trace -exec grep -laF -f <(printf %s \
+         \"$PASS\") {{}} + ; echo searched"
     );
-    let container = life(&world).env("PRE_UP", &search).env("POST_UP", &search).start();
+    let container = life(&world)
+        .env("PRE_UP", &search)
+        .env("POST_UP", &search)
+        .start();
     container.wait_for_log("[post-up] searched", SOON);
     let log = container.logs();
-    let said: Vec<&str> = log.lines().filter(|line| line.contains("[pre-up]") || line.contains("[post-up]")).collect();
-    assert!(said.len() == 2 && said.iter().all(|line| line.ends_with("searched")), "{said:?}");
+    let said: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("[pre-up]") || line.contains("[post-up]"))
+        .collect();
+    assert!(
+        said.len() == 2 && said.iter().all(|line| line.ends_with("searched")),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn a_login_that_is_refused_with_a_quotation_is_not_quoted_further() {
     let world = World::new();
     world.pia.quote_login();
-    let container = life(&world).env("DEBUG", "1").env("RUST_LOG", "trace").env("EXIT_ON_FATAL", "1").start();
+    let container = life(&world)
+        .env("DEBUG", "1")
+        .env("RUST_LOG", "trace")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     assert_eq!(container.wait(SOON).code(), Some(1));
     container.wait_for_log("Fatal error", SOON);
     for line in container.lines() {
@@ -118,7 +176,11 @@ fn a_registration_that_is_refused_with_a_quotation_is_not_quoted_further() {
         server.refuse_registration(&format!("what is {token}?"));
     }
     let kept = life(&world).file_mode("/pia/.token", token.clone(), 0o600);
-    let container = kept.env("DEBUG", "1").env("CURL_RETRY", "0").env("EXIT_ON_FATAL", "1").start();
+    let container = kept
+        .env("DEBUG", "1")
+        .env("CURL_RETRY", "0")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     assert_eq!(container.wait(SOON).code(), Some(1));
     assert!(!container.logs().contains(&token), "{}", container.logs());
     assert!(container.logs().contains("what is"), "{}", container.logs());
@@ -128,7 +190,11 @@ fn a_registration_that_is_refused_with_a_quotation_is_not_quoted_further() {
 fn the_token_of_a_dedicated_ip_is_a_secret_too() {
     let world = World::new();
     let token = world.pia.dedicate(&world.pia.servers_of("nl_amsterdam")[0]);
-    let container = traced(&world).env("PIA_DIP_TOKEN", &token).env("DEBUG", "1").env("RUST_LOG", "trace").start();
+    let container = traced(&world)
+        .env("PIA_DIP_TOKEN", &token)
+        .env("DEBUG", "1")
+        .env("RUST_LOG", "trace")
+        .start();
     container.wait_for_log(UP, SOON);
     container.stop();
     assert!(!container.logs().contains(&token), "{}", container.logs());
@@ -141,7 +207,10 @@ fn life(world: &World) -> Recipe {
 
 /// Everything that is executed, and every file that is opened, is written down.
 fn traced(world: &World) -> Recipe {
-    assert!(which::which("strace").is_ok(), "these tests need the program strace: install the package strace");
+    assert!(
+        which::which("strace").is_ok(),
+        "these tests need the program strace: install the package strace"
+    );
     let strace = [
         "strace",
         "-D",
@@ -154,7 +223,9 @@ fn traced(world: &World) -> Recipe {
         "-o",
         TRACE,
     ];
-    life(world).env("DEBUG", "1").command(strace.into_iter().chain(["wireguard-pia", "run"]))
+    life(world)
+        .env("DEBUG", "1")
+        .command(strace.into_iter().chain(["wireguard-pia", "run"]))
 }
 
 fn trace(container: &Container) -> String {
@@ -180,18 +251,34 @@ impl Secrets {
     fn of_life(container: &Container) -> Self {
         container.wait_for_log(UP, SOON);
         let token = container.read("/pia/.token").expect("the token is kept");
-        let conf = container.read("/etc/wireguard/wg0.conf").expect("the interface has a file");
-        let private_key = conf.lines().find_map(|line| line.strip_prefix("PrivateKey = ")).map(str::to_owned);
+        let conf = container
+            .read("/etc/wireguard/wg0.conf")
+            .expect("the interface has a file");
+        let private_key = conf
+            .lines()
+            .find_map(|line| line.strip_prefix("PrivateKey = "))
+            .map(str::to_owned);
         assert!(private_key.as_ref().is_some_and(|key| key.len() == 44) && token.len() > 20);
-        Self { token: Some(token), private_key }
+        Self {
+            token: Some(token),
+            private_key,
+        }
     }
 
-    /// All of them, as they are and as they may be encoded. The password's rest is lost in any quoting.
+    /// All of them, as they are and as they may be encoded. The password's rest is lost in any
+    /// quoting.
     fn all(&self) -> Vec<String> {
         assert!(PASSWORD.starts_with("p&s+w%d"), "{PASSWORD}");
         let known = [USER, "p&s+w%d", "p%26s%2Bw%25d"].map(str::to_owned);
-        let keys = self.private_key.iter().flat_map(|key| [key.clone(), key.trim_end_matches('=').replace('+', "%2B")]);
-        known.into_iter().chain(self.token.clone()).chain(keys).collect()
+        let keys = self
+            .private_key
+            .iter()
+            .flat_map(|key| [key.clone(), key.trim_end_matches('=').replace('+', "%2B")]);
+        known
+            .into_iter()
+            .chain(self.token.clone())
+            .chain(keys)
+            .collect()
     }
 
     /// The first that is in this text.
@@ -203,7 +290,8 @@ impl Secrets {
     fn files_with_mode(&self, container: &Container, mode: &str) -> String {
         let secrets = self.all().join("\n");
         container.shell(&format!(
-            "find {FOLDERS} -type f -perm {mode} -exec grep -laF -f <(cat <<'END'\n{secrets}\nEND\n) {{}} +"
+            "find {FOLDERS} -type f -perm {mode} -exec grep -laF -f <(cat \
+             <<'END'\n{secrets}\nEND\n) {{}} +"
         ))
     }
 }

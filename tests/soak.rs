@@ -1,4 +1,5 @@
-//! Random faults, one after the other and together: connected again soon after each, without a leak, without growing.
+//! Random faults, one after the other and together: connected again soon after each, without a
+//! leak, without growing.
 //!
 //! `SOAK_SECONDS=1800 scripts/test soak` is the long version; `SOAK_SEED` repeats one.
 
@@ -88,7 +89,10 @@ struct Size {
 fn size(container: &Container) -> Size {
     let process = format!("/proc/{}", container.pid());
     let status = fs::read_to_string(format!("{process}/status")).unwrap();
-    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let memory = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     let states = container.shell("cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -c1");
     Size {
         memory: memory.trim().trim_end_matches(" kB").parse().unwrap(),
@@ -99,7 +103,11 @@ fn size(container: &Container) -> Size {
 
 #[test]
 fn random_faults() {
-    let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let number = |name: &str| {
+        env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS);
     let seed = number("SOAK_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("SOAK_SECONDS={seconds} SOAK_SEED={seed}");
@@ -116,27 +124,49 @@ fn random_faults() {
         .env("PORT_FORWARDING", "1")
         .start();
     let up = container.wait_for_log(UP, SOON).at;
-    wait_until("traffic", SOON, || world.address_seen_from(world.client()).is_some());
+    wait_until("traffic", SOON, || {
+        world.address_seen_from(world.client()).is_some()
+    });
     let before = size(&container);
     let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let faults: Vec<Fault> = (0..chance.usize(1..=3)).map(|_| FAULTS[chance.usize(..FAULTS.len())]).collect();
+        let faults: Vec<Fault> = (0..chance.usize(1..=3))
+            .map(|_| FAULTS[chance.usize(..FAULTS.len())])
+            .collect();
         let lasting = Duration::from_millis(chance.u64(200..12_000));
-        println!("{:>5} s {faults:?} for {lasting:?}", begun.elapsed().as_secs());
-        faults.iter().for_each(|fault| fault.begin(&world, &container));
+        println!(
+            "{:>5} s {faults:?} for {lasting:?}",
+            begun.elapsed().as_secs()
+        );
+        faults
+            .iter()
+            .for_each(|fault| fault.begin(&world, &container));
         std::thread::park_timeout(lasting);
         faults.iter().for_each(|fault| fault.end(&world));
         let ended = Instant::now();
-        wait_until("connected again", RECOVERED, || world.address_seen_from(world.client()).is_some());
+        wait_until("connected again", RECOVERED, || {
+            world.address_seen_from(world.client()).is_some()
+        });
         slowest = slowest.max(ended.elapsed());
     }
     let after = size(&container);
     println!("slowest recovery {slowest:?}; before {before:?}, after {after:?}");
     // The kill switch was closed all the time: nothing of the neighbour's got out.
     let leaks = capture.leaks_since(up, |packet| Probe::of(packet).is_none());
-    assert!(leaks.is_empty(), "{} leaked, first {:?}", leaks.len(), leaks.first());
-    assert!(after.memory < before.memory + 4096, "memory grew: {before:?} {after:?}");
-    assert!(after.files <= before.files + 8, "open files grew: {before:?} {after:?}");
+    assert!(
+        leaks.is_empty(),
+        "{} leaked, first {:?}",
+        leaks.len(),
+        leaks.first()
+    );
+    assert!(
+        after.memory < before.memory + 4096,
+        "memory grew: {before:?} {after:?}"
+    );
+    assert!(
+        after.files <= before.files + 8,
+        "open files grew: {before:?} {after:?}"
+    );
     assert_eq!(after.zombies, 0);
     assert!(container.stop().status.success());
 }

@@ -1,4 +1,5 @@
-//! A stop is answered within a second, whatever is under way, and leaves the network sealed and nothing running.
+//! A stop is answered within a second, whatever is under way, and leaves the network sealed and
+//! nothing running.
 
 use std::{
     net::Ipv4Addr,
@@ -47,14 +48,32 @@ fn stops_by(signal: Signal, world: &World, container: &Container) {
     assert_eq!(status.code(), Some(0));
     assert!(took < a_second(), "{took:?}");
     let log = container.logs();
-    assert!(in_order(&log, &["[pre-down] going down", "Shutting down", "[post-down] is down"]));
-    assert_eq!([count(&log, "[pre-down] going down"), count(&log, "[post-down] is down")], [1, 1]);
+    assert!(in_order(
+        &log,
+        &[
+            "[pre-down] going down",
+            "Shutting down",
+            "[post-down] is down"
+        ]
+    ));
+    assert_eq!(
+        [
+            count(&log, "[pre-down] going down"),
+            count(&log, "[post-down] is down")
+        ],
+        [1, 1]
+    );
     assert!(!log.contains("Fatal error"), "{log}");
     assert!(world.is_sealed());
     assert_eq!(world.ways_out(), [""; 0]);
     assert_eq!(container.processes(), [""; 0]);
     assert!(!world.look("ip link").contains("wg0"));
-    assert!(!container.read("/etc/resolv.conf").unwrap().contains("10.0.0.243"));
+    assert!(
+        !container
+            .read("/etc/resolv.conf")
+            .unwrap()
+            .contains("10.0.0.243")
+    );
 }
 
 // Hooks.
@@ -62,7 +81,9 @@ fn stops_by(signal: Signal, world: &World, container: &Container) {
 #[test]
 fn while_a_pre_up_hook_runs() {
     let world = World::new();
-    let container = container(&world).env("PRE_UP", "echo working; sleep 600").start();
+    let container = container(&world)
+        .env("PRE_UP", "echo working; sleep 600")
+        .start();
     container.wait_for_log("[pre-up] working", SOON);
     stops(&world, &container);
 }
@@ -79,7 +100,10 @@ fn while_a_pre_up_hook_runs_that_ignores_sigterm_and_has_grandchildren() {
 #[test]
 fn while_a_pre_up_script_runs_and_what_would_follow_does_not_start() {
     let world = World::new();
-    let recipe = container(&world).script("/pia/scripts/pre-up.sh", "#!/bin/bash\necho working\nsleep 600\n");
+    let recipe = container(&world).script(
+        "/pia/scripts/pre-up.sh",
+        "#!/bin/bash\necho working\nsleep 600\n",
+    );
     let container = recipe.env("PRE_UP", "echo more").start();
     container.wait_for_log("[pre-up] working", SOON);
     stops(&world, &container);
@@ -89,7 +113,10 @@ fn while_a_pre_up_script_runs_and_what_would_follow_does_not_start() {
 #[test]
 fn while_a_post_up_script_runs_and_what_would_follow_does_not_start() {
     let world = World::new();
-    let recipe = container(&world).script("/pia/scripts/post-up.sh", "#!/bin/bash\necho working\nsleep 600\n");
+    let recipe = container(&world).script(
+        "/pia/scripts/post-up.sh",
+        "#!/bin/bash\necho working\nsleep 600\n",
+    );
     let container = recipe.env("POST_UP", "echo more").start();
     container.wait_for_log("[post-up] working", SOON);
     stops(&world, &container);
@@ -100,17 +127,24 @@ fn while_a_post_up_script_runs_and_what_would_follow_does_not_start() {
 fn while_the_fatal_script_runs() {
     let world = World::new();
     world.pia.refuse_login();
-    let container = container(&world).env("FATAL_SCRIPT", "echo working; sleep 600").start();
+    let container = container(&world)
+        .env("FATAL_SCRIPT", "echo working; sleep 600")
+        .start();
     container.wait_for_log("[fatal-script] working", SOON);
     let stopped = container.stop();
-    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
+    assert!(
+        stopped.status.success() && stopped.took < a_second(),
+        "{stopped:?}"
+    );
     assert_eq!(container.processes(), [""; 0]);
 }
 
 #[test]
 fn background_children_of_hooks_are_left_alone() {
     let world = World::new();
-    let container = container(&world).env("PRE_UP", "sleep 600 & echo left").start();
+    let container = container(&world)
+        .env("PRE_UP", "sleep 600 & echo left")
+        .start();
     container.wait_for_log("[pre-up] left", SOON);
     // By now the hook itself is long over.
     container.wait_for_log(UP, SOON);
@@ -121,23 +155,36 @@ fn background_children_of_hooks_are_left_alone() {
 #[test]
 fn down_hooks_take_the_time_they_need() {
     let world = World::new();
-    let container = container(&world).env("PRE_DOWN", "sleep 2; echo rested").start();
+    let container = container(&world)
+        .env("PRE_DOWN", "sleep 2; echo rested")
+        .start();
     container.wait_for_log(UP, SOON);
     let stopped = container.stop();
-    assert!(stopped.status.success() && stopped.took > Duration::from_secs(2), "{stopped:?}");
-    assert!(in_order(&container.logs(), &["[pre-down] rested", "[post-down] is down"]));
+    assert!(
+        stopped.status.success() && stopped.took > Duration::from_secs(2),
+        "{stopped:?}"
+    );
+    assert!(in_order(
+        &container.logs(),
+        &["[pre-down] rested", "[post-down] is down"]
+    ));
 }
 
 #[test]
 fn a_second_signal_does_not_disturb_the_shutdown() {
     let world = World::new();
-    let container = container(&world).env("PRE_DOWN", "echo working; sleep 1; echo rested").start();
+    let container = container(&world)
+        .env("PRE_DOWN", "echo working; sleep 1; echo rested")
+        .start();
     container.wait_for_log(UP, SOON);
     container.signal(Signal::SIGTERM);
     container.wait_for_log("[pre-down] working", SOON);
     container.signal(Signal::SIGINT);
     assert_eq!(container.wait(SOON).code(), Some(0));
-    assert!(in_order(&container.logs(), &["[pre-down] rested", "[post-down] is down"]));
+    assert!(in_order(
+        &container.logs(),
+        &["[pre-down] rested", "[post-down] is down"]
+    ));
     assert!(!world.look("ip link").contains("wg0"));
 }
 
@@ -215,8 +262,11 @@ fn while_the_dedicated_ip_hangs() {
 #[test]
 fn while_a_server_swallows_everything() {
     let world = World::new();
-    let container =
-        container(&world).env("PIA_IP", "198.19.255.9").env("PIA_CN", "Server-1-1a").env("PIA_PORT", "1337").start();
+    let container = container(&world)
+        .env("PIA_IP", "198.19.255.9")
+        .env("PIA_CN", "Server-1-1a")
+        .env("PIA_PORT", "1337")
+        .start();
     world.wait_for_connection(Tcp::Connecting, Ipv4Addr::new(198, 19, 255, 9), 1337);
     stops(&world, &container);
 }
@@ -256,8 +306,14 @@ fn while_blocked_for_good() {
     let container = container(&world).start();
     container.wait_for_log("Waiting, sealed", SOON);
     let stopped = container.stop();
-    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
-    assert!(in_order(&container.logs(), &["[pre-down] going down", "[post-down] is down"]));
+    assert!(
+        stopped.status.success() && stopped.took < a_second(),
+        "{stopped:?}"
+    );
+    assert!(in_order(
+        &container.logs(),
+        &["[pre-down] going down", "[post-down] is down"]
+    ));
     assert!(world.is_sealed());
     assert_eq!(world.ways_out(), [""; 0]);
 }
@@ -269,8 +325,14 @@ fn while_waiting_to_try_again() {
     let container = container(&world).start();
     container.wait_for_log("Trying again in", SOON);
     let stopped = container.stop();
-    assert!(stopped.status.success() && stopped.took < a_second(), "{stopped:?}");
-    assert!(in_order(&container.logs(), &["[pre-down] going down", "[post-down] is down"]));
+    assert!(
+        stopped.status.success() && stopped.took < a_second(),
+        "{stopped:?}"
+    );
+    assert!(in_order(
+        &container.logs(),
+        &["[pre-down] going down", "[post-down] is down"]
+    ));
     assert!(world.is_sealed());
     assert_eq!(world.ways_out(), [""; 0]);
 }
@@ -314,8 +376,11 @@ fn while_wg_quick_loads_its_rules() {
 #[test]
 fn while_wg_quick_hangs() {
     let world = World::new();
-    let slow = "#!/bin/bash\n[[ $1 != setconf ]] || { echo slow >&2; sleep 600; }\nexec /usr/local/bin/wg \"$@\"\n";
-    let recipe = container(&world).bind("/usr/bin/wg", "/usr/local/bin/wg").script("/usr/bin/wg", slow);
+    let slow = "#!/bin/bash\n[[ $1 != setconf ]] || { echo slow >&2; sleep 600; }\nexec \
+                /usr/local/bin/wg \"$@\"\n";
+    let recipe = container(&world)
+        .bind("/usr/bin/wg", "/usr/local/bin/wg")
+        .script("/usr/bin/wg", slow);
     let container = recipe.start();
     container.wait_for_log("[wg-quick] slow", SOON);
     stops(&world, &container);
@@ -351,7 +416,9 @@ fn when_connected_by_sigquit() {
 #[test]
 fn while_a_pre_reconnect_hook_runs() {
     let world = World::new();
-    let container = container(&world).env("PRE_RECONNECT", "echo working; sleep 600").start();
+    let container = container(&world)
+        .env("PRE_RECONNECT", "echo working; sleep 600")
+        .start();
     container.wait_for_log("Firewall enabled", SOON);
     container.signal(Signal::SIGHUP);
     container.wait_for_log("[pre-reconnect] working", SOON);
@@ -369,15 +436,21 @@ fn while_a_reconnect_hangs() {
     stops(&world, &container);
 }
 
-/// The moments between those above: after every fifth line of the log, from the first hook's stage on.
+/// The moments between those above: after every fifth line of the log, from the first hook's stage
+/// on.
 #[test]
 fn at_any_moment() {
     let world = World::new();
     for lines in (1..).step_by(5) {
-        let container = container(&world).env("DEBUG", "1").env("POST_UP", "echo up").start();
+        let container = container(&world)
+            .env("DEBUG", "1")
+            .env("POST_UP", "echo up")
+            .start();
         let is_up = || container.logs().contains("[post-up] up");
         container.wait_for_log("Kill switch closed", SOON);
-        wait_until("the line", SOON, || container.lines().len() >= lines || is_up());
+        wait_until("the line", SOON, || {
+            container.lines().len() >= lines || is_up()
+        });
         stops(&world, &container);
         if is_up() {
             break;

@@ -33,15 +33,20 @@ pub const OPTIONS: Options = Options {
 
 /// Log in and print an account token, as pia-auth.sh did.
 ///
-/// A password in the arguments is seen by everybody on the machine: better give it by --password-stdin, by a file, or
-/// in the environment (PASS, PASS_FILE).
+/// A password in the arguments is seen by everybody on the machine: better give it by
+/// --password-stdin, by a file, or in the environment (PASS, PASS_FILE).
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// User name (else USER_FILE, or USER if a password is in the environment too).
     #[arg(short, long, allow_hyphen_values = true)]
     user: Option<Secret>,
     /// Password (else PASS_FILE or PASS).
-    #[arg(short, long, allow_hyphen_values = true, conflicts_with_all = ["password_file", "password_stdin"])]
+    #[arg(
+        short,
+        long,
+        allow_hyphen_values = true,
+        conflicts_with_all = ["password_file", "password_stdin"]
+    )]
     password: Option<Secret>,
     /// File with the user name.
     #[arg(long, value_name = "FILE", conflicts_with = "user")]
@@ -56,7 +61,12 @@ pub struct Arguments {
     #[arg(short = 'i', long, value_name = "ADDRESS", requires = "meta_cn")]
     meta_ip: Option<Ipv4Addr>,
     /// Port of the meta server [default: META_PORT, or 443].
-    #[arg(short = 'o', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(
+        short = 'o',
+        long,
+        value_name = "PORT",
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
     meta_port: Option<u16>,
     /// Common name of the meta server (else META_CN).
     #[arg(short = 'n', long, value_name = "NAME", requires = "meta_ip")]
@@ -65,7 +75,13 @@ pub struct Arguments {
     #[arg(short, long = "ca", value_name = "FILE")]
     ca: Option<PathBuf>,
     /// End the token in this file instead (default: /pia/.token), so that it is no good any more.
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = paths::TOKEN)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = paths::TOKEN
+    )]
     revoke: Option<PathBuf>,
 }
 
@@ -88,8 +104,13 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
 fn desk(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<Desk, Problem> {
     let (settings, _) = Settings::from_environment(environment);
     let given = arguments.meta_ip.zip(arguments.meta_cn.clone());
-    let meta = given.map(|(ip, cn)| Meta { ip, cn, port: 443 }).or(settings.meta);
-    let meta = meta.map(|meta| Meta { port: arguments.meta_port.unwrap_or(meta.port), ..meta });
+    let meta = given
+        .map(|(ip, cn)| Meta { ip, cn, port: 443 })
+        .or(settings.meta);
+    let meta = meta.map(|meta| Meta {
+        port: arguments.meta_port.unwrap_or(meta.port),
+        ..meta
+    });
     let ca = match &meta {
         Some(_) => pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?,
         None => PathBuf::new(),
@@ -100,16 +121,21 @@ fn desk(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result
 fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Credentials, Problem> {
     let (settings, _) = Settings::from_environment(environment);
     let of_environment = settings.credentials;
-    // On any Linux, USER is the name of who is logged in there; only along with a password is it PIA's.
+    // On any Linux, USER is the name of who is logged in there; only along with a password is it
+    // PIA's.
     let has_password = of_environment.password.is_some() || of_environment.password_file.is_some();
     let mut sources = CredentialSources {
-        user: arguments.user.clone().or(of_environment.user.filter(|_| has_password)),
-        user_file: arguments.user_file.clone().or(of_environment.user_file.filter(|_| arguments.user.is_none())),
-        password: arguments.password.clone().or(of_environment.password),
-        password_file: arguments
-            .password_file
+        user: arguments
+            .user
             .clone()
-            .or(of_environment.password_file.filter(|_| arguments.password.is_none())),
+            .or(of_environment.user.filter(|_| has_password)),
+        user_file: arguments.user_file.clone().or(of_environment
+            .user_file
+            .filter(|_| arguments.user.is_none())),
+        password: arguments.password.clone().or(of_environment.password),
+        password_file: arguments.password_file.clone().or(of_environment
+            .password_file
+            .filter(|_| arguments.password.is_none())),
     };
     if arguments.password_stdin {
         sources.password = Some(first_line_of_input()?);
@@ -117,7 +143,8 @@ fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Crede
     }
     Account::credentials_from(&sources).map_err(|missing| {
         Problem::Other(format!(
-            "{} missing: give --user with --password, --password-file or --password-stdin, or set USER and PASS (or \
+            "{} missing: give --user with --password, --password-file or --password-stdin, or set \
+             USER and PASS (or \
              USER_FILE and PASS_FILE)",
             missing.join(" and ")
         ))
@@ -126,7 +153,10 @@ fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Crede
 
 fn first_line_of_input() -> Result<Secret, Problem> {
     let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(|error| Problem::Other(format!("standard input: {error}")))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Problem::Other(format!("standard input: {error}")))?;
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
 }
 
@@ -147,7 +177,8 @@ pub fn token_in(file: &std::path::Path) -> Result<Token, Problem> {
     let text = files::read_if_present(file).map_err(|error| Problem::Login(error.to_string()))?;
     let text = text.ok_or_else(|| {
         Problem::Login(format!(
-            "{}: there is no such file: make one with `wireguard-pia auth -u USER --password-stdin > {}`",
+            "{}: there is no such file: make one with `wireguard-pia auth -u USER \
+             --password-stdin > {}`",
             file.display(),
             file.display()
         ))

@@ -1,6 +1,8 @@
-//! Who forwards ports here, when nobody said so: the first hop through the tunnel, and the name in its certificate.
+//! Who forwards ports here, when nobody said so: the first hop through the tunnel, and the name in
+//! its certificate.
 //!
-//! A guess of the address from our own (`x.y.128.1`) would be wrong at many servers; the first hop says it itself.
+//! A guess of the address from our own (`x.y.128.1`) would be wrong at many servers; the first hop
+//! says it itself.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -19,7 +21,8 @@ use crate::system::stop::Stop;
 use crate::underlay::http::{self, Content, Peer, Request};
 use crate::underlay::socket::{self, Via};
 
-/// Any address that is reached through the tunnel; no packet comes that far. The port is traceroute's.
+/// Any address that is reached through the tunnel; no packet comes that far. The port is
+/// traceroute's.
 const FAR_AWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(1, 1, 1, 1), 33434);
 const TRIES: u32 = 3;
 const ONE_TRY: Duration = Duration::from_secs(1);
@@ -32,19 +35,23 @@ const TIME_EXCEEDED: u8 = 11;
 /// # Errors
 /// When no hop answers, or it is none of PIA's gateways.
 pub fn first_hop(via: &Via, stop: &Stop) -> Result<Ipv4Addr, Problem> {
-    let how =
-        "give the gateway's address with --gateway (-i), and --interface (-f) if the tunnel is not the default route";
-    let found = probe(via, stop).map_err(|error| Problem::Other(format!("first hop: {error}; {how}")))?;
+    let how = "give the gateway's address with --gateway (-i), and --interface (-f) if the tunnel \
+               is not the default route";
+    let found =
+        probe(via, stop).map_err(|error| Problem::Other(format!("first hop: {error}; {how}")))?;
     match found {
-        // All of PIA's tunnels are in this range, and no home router that is there would have PIA's certificate.
+        // All of PIA's tunnels are in this range, and no home router that is there would have PIA's
+        // certificate.
         Some(hop) if hop.octets()[0] == 10 => {
             log::info!("The first hop, {hop}, is asked for a port");
             Ok(hop)
         }
-        Some(hop) => {
-            Err(Problem::Other(format!("the first hop is {hop}, no gateway of PIA's: is the tunnel up? Else {how}")))
-        }
-        None => Err(Problem::Other(format!("no first hop answers: is the tunnel up? Else {how}"))),
+        Some(hop) => Err(Problem::Other(format!(
+            "the first hop is {hop}, no gateway of PIA's: is the tunnel up? Else {how}"
+        ))),
+        None => Err(Problem::Other(format!(
+            "no first hop answers: is the tunnel up? Else {how}"
+        ))),
     }
 }
 
@@ -78,7 +85,10 @@ fn wait_for_report(socket: &UdpSocket, deadline: Instant) -> io::Result<Option<I
         }
         let timeout = PollTimeout::try_from(left.as_millis().max(1)).unwrap_or(PollTimeout::MAX);
         // Errors are always waited for.
-        match poll(&mut [PollFd::new(socket.as_fd(), PollFlags::empty())], timeout) {
+        match poll(
+            &mut [PollFd::new(socket.as_fd(), PollFlags::empty())],
+            timeout,
+        ) {
             Ok(0) => return Ok(None),
             Ok(_) => {}
             Err(nix::errno::Errno::EINTR) => continue,
@@ -96,15 +106,16 @@ fn read_report(socket: &UdpSocket) -> io::Result<Option<Ipv4Addr>> {
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let mut space = nix::cmsg_space!(nix::libc::sock_extended_err, nix::libc::sockaddr_in);
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-    let message = match recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
-        Ok(message) => message,
-        Err(nix::errno::Errno::EAGAIN) => {
-            // Woken by the error itself, which a queue that was read already leaves behind.
-            socket.take_error()?;
-            return Ok(None);
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let message =
+        match recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags) {
+            Ok(message) => message,
+            Err(nix::errno::Errno::EAGAIN) => {
+                // Woken by the error itself, which a queue that was read already leaves behind.
+                socket.take_error()?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
     for part in message.cmsgs()? {
         if let ControlMessageOwned::Ipv4RecvErr(error, Some(from)) = part
             && error.ee_origin == nix::libc::SO_EE_ORIGIN_ICMP
@@ -116,31 +127,50 @@ fn read_report(socket: &UdpSocket) -> io::Result<Option<Ipv4Addr>> {
     Ok(None)
 }
 
-/// The name that the server at `address` claims by a certificate of PIA's, said aloud: that it is this very server is
-/// not proven.
+/// The name that the server at `address` claims by a certificate of PIA's, said aloud: that it is
+/// this very server is not proven.
 ///
 /// # Errors
 /// When it shows no certificate of PIA's.
-pub fn claimed_name(address: Ipv4Addr, ca: &Path, via: &Via, stop: &Stop) -> Result<String, Problem> {
+pub fn claimed_name(
+    address: Ipv4Addr,
+    ca: &Path,
+    via: &Via,
+    stop: &Stop,
+) -> Result<String, Problem> {
     let (tls, claimed) = trust::pia_whoever(ca)?;
     // Never resolved; the server is told no name, as we know none.
     let name = address.to_string();
-    let peer = Peer { name, port: FORWARDING_PORT, addresses: vec![address], via: via.clone(), tls: Arc::clone(&tls) };
-    let request = Request { path: "/", query: &[], headers: &[], content: Content::None, timeout: CERTIFICATE };
+    let peer = Peer {
+        name,
+        port: FORWARDING_PORT,
+        addresses: vec![address],
+        via: via.clone(),
+        tls: Arc::clone(&tls),
+    };
+    let request = Request {
+        path: "/",
+        query: &[],
+        headers: &[],
+        content: Content::None,
+        timeout: CERTIFICATE,
+    };
     let outcome = http::send(&peer, &request, stop);
     match (claimed.name(), outcome) {
         (Some(name), _) => {
             log::warn!(
-                "The server at {address} calls itself {name}. Its certificate is PIA's, so it is one of PIA's servers, but \
+                "The server at {address} calls itself {name}. Its certificate is PIA's, so it is \
+                 one of PIA's servers, but \
                  that it is the one of this tunnel is not verified: --name (-n) does that"
             );
             Ok(name)
         }
         (None, Err(error)) => Err(Problem::Other(format!(
-            "{error}: no server of PIA's that forwards ports is there; if it is, give its name with --name (-n)"
+            "{error}: no server of PIA's that forwards ports is there; if it is, give its name \
+             with --name (-n)"
         ))),
-        (None, Ok(_)) => {
-            Err(Problem::Other(format!("{address}: its certificate has no name; give one with --name (-n)")))
-        }
+        (None, Ok(_)) => Err(Problem::Other(format!(
+            "{address}: its certificate has no name; give one with --name (-n)"
+        ))),
     }
 }

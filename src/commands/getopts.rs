@@ -1,8 +1,9 @@
 //! The spelling of options that the original's scripts took, by the shell's getopts.
 //!
-//! It differs from ours in details that real passwords and file names meet: the word after an option is its value
-//! whatever it looks like, `-p=x` has the value `=x`, and the first word that is no option ends them. So such words are
-//! rewritten to our long options, which are read without any guessing.
+//! It differs from ours in details that real passwords and file names meet: the word after an
+//! option is its value whatever it looks like, `-p=x` has the value `=x`, and the first word that
+//! is no option ends them. So such words are rewritten to our long options, which are read without
+//! any guessing.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -14,9 +15,12 @@ pub struct Options {
     pub switches: &'static [(u8, &'static str)],
 }
 
-/// `words` in our spelling, and those that follow the options, which the scripts never looked at. `None` where they are
-/// not what the scripts took: then they are ours already, or wrong.
-pub fn rewritten<'a>(words: &'a [OsString], options: &Options) -> Option<(Vec<OsString>, &'a [OsString])> {
+/// `words` in our spelling, and those that follow the options, which the scripts never looked at.
+/// `None` where they are not what the scripts took: then they are ours already, or wrong.
+pub fn rewritten<'a>(
+    words: &'a [OsString],
+    options: &Options,
+) -> Option<(Vec<OsString>, &'a [OsString])> {
     let mut rewritten = Vec::new();
     let mut words = words.iter();
     loop {
@@ -28,16 +32,26 @@ pub fn rewritten<'a>(words: &'a [OsString], options: &Options) -> Option<(Vec<Os
             _ => return Some((rewritten, rest)),
         };
         for (index, letter) in letters.iter().enumerate() {
-            let named =
-                |table: &[(u8, &'static str)]| table.iter().find(|(known, _)| known == letter).map(|(_, name)| *name);
+            let named = |table: &[(u8, &'static str)]| {
+                table
+                    .iter()
+                    .find(|(known, _)| known == letter)
+                    .map(|(_, name)| *name)
+            };
             if let Some(name) = named(options.switches) {
                 rewritten.push(OsString::from(format!("--{name}")));
                 continue;
             }
             let name = named(options.with_value)?;
             let rest = letters.get(index + 1..).unwrap_or_default();
-            let value = if rest.is_empty() { words.next()?.clone() } else { OsStr::from_bytes(rest).to_owned() };
-            rewritten.push(OsString::from_vec([format!("--{name}=").as_bytes(), value.as_bytes()].concat()));
+            let value = if rest.is_empty() {
+                words.next()?.clone()
+            } else {
+                OsStr::from_bytes(rest).to_owned()
+            };
+            rewritten.push(OsString::from_vec(
+                [format!("--{name}=").as_bytes(), value.as_bytes()].concat(),
+            ));
             break;
         }
     }
@@ -56,7 +70,12 @@ mod tests {
     fn rewrite(words: &[&str]) -> Option<Vec<String>> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
         let (options, _) = rewritten(&words, &OPTIONS)?;
-        Some(options.into_iter().map(|word| word.into_string().unwrap()).collect())
+        Some(
+            options
+                .into_iter()
+                .map(|word| word.into_string().unwrap())
+                .collect(),
+        )
     }
 
     #[test]
@@ -65,14 +84,26 @@ mod tests {
             rewrite(&["-t", "file", "-lswiss", "-a"]).unwrap(),
             ["--token-file=file", "--location=swiss", "--list"]
         );
-        assert_eq!(rewrite(&["-at", "file"]).unwrap(), ["--list", "--token-file=file"]);
-        assert_eq!(rewrite(&["-atfile"]).unwrap(), ["--list", "--token-file=file"]);
+        assert_eq!(
+            rewrite(&["-at", "file"]).unwrap(),
+            ["--list", "--token-file=file"]
+        );
+        assert_eq!(
+            rewrite(&["-atfile"]).unwrap(),
+            ["--list", "--token-file=file"]
+        );
     }
 
     #[test]
     fn a_value_may_look_like_anything() {
-        assert_eq!(rewrite(&["-p", "-a", "-t", "--x"]).unwrap(), ["--password=-a", "--token-file=--x"]);
-        assert_eq!(rewrite(&["-p=x", "-t", ""]).unwrap(), ["--password==x", "--token-file="]);
+        assert_eq!(
+            rewrite(&["-p", "-a", "-t", "--x"]).unwrap(),
+            ["--password=-a", "--token-file=--x"]
+        );
+        assert_eq!(
+            rewrite(&["-p=x", "-t", ""]).unwrap(),
+            ["--password==x", "--token-file="]
+        );
     }
 
     #[test]
@@ -90,7 +121,13 @@ mod tests {
 
     #[test]
     fn what_the_scripts_did_not_know_is_left_alone() {
-        for words in [&["-z"][..], &["-az"], &["-t"], &["--help"], &["-a", "--location", "swiss"]] {
+        for words in [
+            &["-z"][..],
+            &["-az"],
+            &["-t"],
+            &["--help"],
+            &["-a", "--location", "swiss"],
+        ] {
             assert_eq!(rewrite(words), None, "{words:?}");
         }
     }
@@ -98,17 +135,25 @@ mod tests {
     proptest! {
         /// bash itself is the judge.
         #[test]
-        fn bash_reads_the_same(words in proptest::collection::vec("(-[atlp=x-]{0,4}|[ax]{0,2})", 0..5)) {
+        fn bash_reads_the_same(
+            words in proptest::collection::vec("(-[atlp=x-]{0,4}|[ax]{0,2})", 0..5),
+        ) {
             let script = r#"while getopts ":t:l:p:a" o; do case $o in
-                t) echo "--token-file=$OPTARG";; l) echo "--location=$OPTARG";; p) echo "--password=$OPTARG";;
+                t) echo "--token-file=$OPTARG";;
+                l) echo "--location=$OPTARG";;
+                p) echo "--password=$OPTARG";;
                 a) echo "--list";; *) echo "?"; exit;; esac; done"#;
-            let output = std::process::Command::new("bash").args(["-c", script, "x"]).args(&words).output().unwrap();
+            let mut bash = std::process::Command::new("bash");
+            let output = bash.args(["-c", script, "x"]).args(&words).output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let ours = rewrite(&words);
             let is_refused = text.lines().any(|line| line == "?");
             match ours {
-                Some(ours) => prop_assert_eq!(ours, text.lines().map(str::to_owned).collect::<Vec<_>>()),
+                Some(ours) => {
+                    let theirs: Vec<_> = text.lines().map(str::to_owned).collect();
+                    prop_assert_eq!(ours, theirs);
+                }
                 None => prop_assert!(is_refused),
             }
         }

@@ -43,7 +43,11 @@ pub struct Arguments {
 
 fn country(text: &str) -> Result<String, String> {
     let is_code = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if is_code { Ok(text.to_ascii_uppercase()) } else { Err("a country code has two letters, such as CH".to_owned()) }
+    if is_code {
+        Ok(text.to_ascii_uppercase())
+    } else {
+        Err("a country code has two letters, such as CH".to_owned())
+    }
 }
 
 /// Fetches the list and prints what was asked for.
@@ -58,9 +62,16 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
     let rows = if arguments.ping {
         measured(locations, list.ports.registration, desk.via(), &desk.stop)
     } else {
-        locations.into_iter().map(|location| (location, None)).collect()
+        locations
+            .into_iter()
+            .map(|location| (location, None))
+            .collect()
     };
-    let text = if arguments.json { as_json(&rows, arguments.ping) } else { as_table(&rows, arguments.ping) };
+    let text = if arguments.json {
+        as_json(&rows, arguments.ping)
+    } else {
+        as_table(&rows, arguments.ping)
+    };
     print(&text)
 }
 
@@ -75,35 +86,69 @@ pub(super) fn print(text: &str) -> Result<(), Problem> {
 }
 
 fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Problem> {
-    let usable: Vec<&Location> = list.locations.iter().filter(|location| choice::is_usable(location)).collect();
+    let usable: Vec<&Location> = list
+        .locations
+        .iter()
+        .filter(|location| choice::is_usable(location))
+        .collect();
     let is_of = |location: &Location, code: &String| location.country.eq_ignore_ascii_case(code);
-    if let Some(none) = arguments.country.iter().find(|code| !usable.iter().any(|location| is_of(location, code))) {
-        let mut countries: Vec<&str> = usable.iter().map(|location| location.country.as_str()).collect();
+    if let Some(none) = arguments
+        .country
+        .iter()
+        .find(|code| !usable.iter().any(|location| is_of(location, code)))
+    {
+        let mut countries: Vec<&str> = usable
+            .iter()
+            .map(|location| location.country.as_str())
+            .collect();
         countries.sort_unstable();
         countries.dedup();
-        return Err(Problem::Location(format!("no location in {none}; there are some in {}", countries.join(" "))));
+        return Err(Problem::Location(format!(
+            "no location in {none}; there are some in {}",
+            countries.join(" ")
+        )));
     }
     let wanted: Vec<Location> = usable
         .into_iter()
-        .filter(|location| arguments.country.is_empty() || arguments.country.iter().any(|code| is_of(location, code)))
+        .filter(|location| {
+            arguments.country.is_empty()
+                || arguments.country.iter().any(|code| is_of(location, code))
+        })
         .filter(|location| location.port_forward || !arguments.port_forward)
         .cloned()
         .collect();
     if wanted.is_empty() {
-        return Err(Problem::Location("no such location forwards ports".to_owned()));
+        return Err(Problem::Location(
+            "no such location forwards ports".to_owned(),
+        ));
     }
     Ok(wanted)
 }
 
 /// Nearest first; those that did not answer come last, by id.
-fn measured(locations: Vec<Location>, port: u16, via: &Via, stop: &Stop) -> Vec<(Location, Option<Duration>)> {
+fn measured(
+    locations: Vec<Location>,
+    port: u16,
+    via: &Via,
+    stop: &Stop,
+) -> Vec<(Location, Option<Duration>)> {
     let progress = Progress::new(locations.len());
-    let answered = latency::nearest_first(locations.clone(), port, via, stop, |left| progress.show(left));
+    let answered = latency::nearest_first(locations.clone(), port, via, stop, |left| {
+        progress.show(left)
+    });
     progress.clear();
-    let has_answered = |location: &Location| answered.iter().any(|(other, _)| other.id == location.id);
-    let silent: Vec<_> = locations.into_iter().filter(|location| !has_answered(location)).collect();
-    let answered = answered.iter().map(|(location, latency)| (location.clone(), Some(*latency)));
-    answered.chain(silent.into_iter().map(|location| (location, None))).collect()
+    let has_answered =
+        |location: &Location| answered.iter().any(|(other, _)| other.id == location.id);
+    let silent: Vec<_> = locations
+        .into_iter()
+        .filter(|location| !has_answered(location))
+        .collect();
+    let answered = answered
+        .iter()
+        .map(|(location, latency)| (location.clone(), Some(*latency)));
+    answered
+        .chain(silent.into_iter().map(|location| (location, None)))
+        .collect()
 }
 
 /// A line that rewrites itself, on a terminal only.
@@ -115,14 +160,23 @@ struct Progress {
 
 impl Progress {
     fn new(all: usize) -> Self {
-        Self { all, least: AtomicUsize::new(all), is_seen: io::stderr().is_terminal() }
+        Self {
+            all,
+            least: AtomicUsize::new(all),
+            is_seen: io::stderr().is_terminal(),
+        }
     }
 
     /// Several threads tell how many are left, not always in order.
     fn show(&self, left: usize) {
         if self.is_seen && self.least.fetch_min(left, Ordering::Relaxed) > left {
             // To show progress is not worth a failure.
-            let _ = write!(io::stderr(), "\rmeasured {} of {} ", self.all - left, self.all);
+            let _ = write!(
+                io::stderr(),
+                "\rmeasured {} of {} ",
+                self.all - left,
+                self.all
+            );
         }
     }
 
@@ -134,7 +188,13 @@ impl Progress {
 }
 
 fn as_table(rows: &[(Location, Option<Duration>)], latency: bool) -> String {
-    let rows: Vec<Row<'_>> = rows.iter().map(|(location, latency)| Row { location, latency: *latency }).collect();
+    let rows: Vec<Row<'_>> = rows
+        .iter()
+        .map(|(location, latency)| Row {
+            location,
+            latency: *latency,
+        })
+        .collect();
     table::full(&rows, latency)
 }
 
@@ -156,5 +216,8 @@ fn as_json(rows: &[(Location, Option<Duration>)], is_measured: bool) -> String {
         }
         entry
     };
-    format!("{:#}\n", serde_json::Value::Array(rows.iter().map(entry).collect()))
+    format!(
+        "{:#}\n",
+        serde_json::Value::Array(rows.iter().map(entry).collect())
+    )
 }

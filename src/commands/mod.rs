@@ -1,7 +1,7 @@
 //! What is useful by hand, outside the container's life: no kill switch, no marks, no privileges.
 //!
-//! Everything here goes out as the routing tables say: on a host by the usual way, in a container with a tunnel
-//! through that tunnel.
+//! Everything here goes out as the routing tables say: on a host by the usual way, in a container
+//! with a tunnel through that tunnel.
 
 pub mod auth;
 mod claimed_gateway;
@@ -18,7 +18,8 @@ use std::process::ExitCode;
 use crate::failure::Failure;
 use crate::pia::error::{Error, Remedy};
 
-/// A command failed; the kind is its exit status, as users' scripts know it from the original's `wg-gen.sh`.
+/// A command failed; the kind is its exit status, as users' scripts know it from the original's
+/// `wg-gen.sh`.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// Anything else.
@@ -49,10 +50,13 @@ impl Problem {
         }
     }
 
-    /// The server list or the server of a dedicated IP could not be had; a refused token is another matter.
+    /// The server list or the server of a dedicated IP could not be had; a refused token is another
+    /// matter.
     fn of_server_list(error: &Error) -> Self {
         match error.remedy() {
-            Remedy::LogInAgain => Self::Login(format!("{error}: get a new one with `wireguard-pia auth`")),
+            Remedy::LogInAgain => {
+                Self::Login(format!("{error}: get a new one with `wireguard-pia auth`"))
+            }
             _ => Self::ServerList(error.to_string()),
         }
     }
@@ -65,7 +69,8 @@ impl From<Failure> for Problem {
 }
 
 /// What the commands' `--help` ends with.
-pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 token or login refused, 3 no such location, \
+pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 token or login refused, 3 no such \
+                               location, \
      4 registration failed, 5 no server list.";
 
 /// Says why it failed, and ends accordingly.

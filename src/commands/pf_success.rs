@@ -1,5 +1,5 @@
-//! `pf_success.sh`: opens the firewall for a forwarded port and runs `PORT_SCRIPT`, for users whose own scripts call
-//! it. The container's own port needs none of this.
+//! `pf_success.sh`: opens the firewall for a forwarded port and runs `PORT_SCRIPT`, for users whose
+//! own scripts call it. The container's own port needs none of this.
 
 use std::net::Ipv4Addr;
 
@@ -38,7 +38,9 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
     }
     if let Some(script) = &settings.port_forwarding.script {
         log::info!("Running {script}");
-        Command::new("bash", ["-c", &format!("{script} {port}")]).leave_running().map_err(failed)?;
+        Command::new("bash", ["-c", &format!("{script} {port}")])
+            .leave_running()
+            .map_err(failed)?;
     }
     Ok(())
 }
@@ -52,16 +54,33 @@ struct Rule {
 
 fn incoming(port: u16) -> Vec<Rule> {
     let words = |protocol| format!("-p {protocol} -i {INTERFACE} --dport {port} -j ACCEPT");
-    ["tcp", "udp"].map(|protocol| Rule { table: "filter", chain: "INPUT", words: words(protocol) }).into()
+    ["tcp", "udp"]
+        .map(|protocol| Rule {
+            table: "filter",
+            chain: "INPUT",
+            words: words(protocol),
+        })
+        .into()
 }
 
 fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
     let of = |protocol| {
-        let forward = format!("-i {INTERFACE} -o {interface} -p {protocol} -d {to} --dport {port} -j ACCEPT");
-        let hand_on = format!("-i {INTERFACE} -p {protocol} --dport {port} -j DNAT --to-destination {to}:{port}");
+        let forward =
+            format!("-i {INTERFACE} -o {interface} -p {protocol} -d {to} --dport {port} -j ACCEPT");
+        let hand_on = format!(
+            "-i {INTERFACE} -p {protocol} --dport {port} -j DNAT --to-destination {to}:{port}"
+        );
         [
-            Rule { table: "filter", chain: "FORWARD", words: forward },
-            Rule { table: "nat", chain: "PREROUTING", words: hand_on },
+            Rule {
+                table: "filter",
+                chain: "FORWARD",
+                words: forward,
+            },
+            Rule {
+                table: "nat",
+                chain: "PREROUTING",
+                words: hand_on,
+            },
         ]
     };
     ["tcp", "udp"].into_iter().flat_map(of).collect()
@@ -69,9 +88,16 @@ fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
 
 /// Twice is once.
 fn add(rules: &[Rule], stop: &Stop) -> Result<(), Problem> {
-    for Rule { table, chain, words } in rules {
+    for Rule {
+        table,
+        chain,
+        words,
+    } in rules
+    {
         let iptables = |action| {
-            let words = ["-w", "5", "-t", table, action, chain].into_iter().chain(words.split(' '));
+            let words = ["-w", "5", "-t", table, action, chain]
+                .into_iter()
+                .chain(words.split(' '));
             Command::new("iptables", words).run(stop)
         };
         if iptables("-C").is_err() {

@@ -28,7 +28,8 @@ pub const AUTHORITY: PiaFile = PiaFile {
     variable: "PIA_CA_FILE",
     in_image: paths::PIA_CA,
     name: "rsa_4096.crt",
-    address: "https://raw.githubusercontent.com/pia-foss/desktop/522751571ea7f6b1a9e3dd5cc4c70fc2fd136221/daemon/res/ca/rsa_4096.crt",
+    address: "https://raw.githubusercontent.com/pia-foss/desktop/\
+        522751571ea7f6b1a9e3dd5cc4c70fc2fd136221/daemon/res/ca/rsa_4096.crt",
     digest: "bfbaa84984e05864400457187e43a4f434416e97839af4a4f54f58019c6eebc8",
 };
 
@@ -39,12 +40,14 @@ pub const LIST_KEY: PiaFile = PiaFile {
     variable: "PIA_SERVERLIST_KEY_FILE",
     in_image: paths::SERVER_LIST_KEY,
     name: "RegionsListPubKey.pem",
-    address: "https://raw.githubusercontent.com/thrnz/docker-wireguard-pia/666b9ccdd45ee184ef95c8487322c0f1d123b4ec/RegionsListPubKey.pem",
+    address: "https://raw.githubusercontent.com/thrnz/docker-wireguard-pia/\
+        666b9ccdd45ee184ef95c8487322c0f1d123b4ec/RegionsListPubKey.pem",
     digest: "75d4e59a8a46c997143642e95742122dbc484cb99c4008f78e2a53a80ddfba08",
 };
 
 impl PiaFile {
-    /// By flag, by variable, in the usual places. What the user named is taken as it is, there or not.
+    /// By flag, by variable, in the usual places. What the user named is taken as it is, there or
+    /// not.
     ///
     /// # Errors
     /// Says how to get it.
@@ -63,16 +66,27 @@ impl PiaFile {
         let config = environment.text("XDG_CONFIG_HOME").map(PathBuf::from);
         let config = config.or_else(|| Some(Path::new(environment.text("HOME")?).join(".config")));
         let own = config.map(|config| config.join("wireguard-pia").join(self.name));
-        own.into_iter().chain([Path::new("/etc/wireguard-pia").join(self.name), PathBuf::from(self.in_image)]).collect()
+        own.into_iter()
+            .chain([
+                Path::new("/etc/wireguard-pia").join(self.name),
+                PathBuf::from(self.in_image),
+            ])
+            .collect()
     }
 
     fn how_to_get(&self, places: &[PathBuf]) -> String {
-        let shown: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-        let target = places.first().map_or_else(|| PathBuf::from(self.name), Clone::clone);
+        let shown: Vec<String> = places
+            .iter()
+            .map(|place| place.display().to_string())
+            .collect();
+        let target = places
+            .first()
+            .map_or_else(|| PathBuf::from(self.name), Clone::clone);
         let folder = target.parent().unwrap_or(Path::new(".")).display();
         let target = target.display();
         format!(
-            "{what} is not here: looked for {shown}. Name it with {flag} or in {variable}, or get it:\n\n  \
+            "{what} is not here: looked for {shown}. Name it with {flag} or in {variable}, or get \
+             it:\n\n  \
              mkdir -p {folder}\n  curl -fLo {target} \\\n    {address}\n  \
              echo '{digest}  {target}' | sha256sum -c\n",
             what = self.what,
@@ -90,7 +104,10 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect()
     }
 
     #[test]
@@ -101,18 +118,40 @@ mod tests {
         std::fs::create_dir_all(own.parent().unwrap()).unwrap();
         std::fs::write(&own, "").unwrap();
         let set = environment(&[("HOME", home_text), ("PIA_CA_FILE", "/by/variable")]);
-        assert_eq!(AUTHORITY.find(Some(Path::new("/by/flag")), &set).unwrap(), Path::new("/by/flag"));
-        assert_eq!(AUTHORITY.find(None, &set).unwrap(), Path::new("/by/variable"));
-        assert_eq!(AUTHORITY.find(None, &environment(&[("HOME", home_text)])).unwrap(), own);
+        assert_eq!(
+            AUTHORITY.find(Some(Path::new("/by/flag")), &set).unwrap(),
+            Path::new("/by/flag")
+        );
+        assert_eq!(
+            AUTHORITY.find(None, &set).unwrap(),
+            Path::new("/by/variable")
+        );
+        assert_eq!(
+            AUTHORITY
+                .find(None, &environment(&[("HOME", home_text)]))
+                .unwrap(),
+            own
+        );
     }
 
     #[test]
     fn a_missing_file_comes_with_the_way_to_get_it() {
         let home = tempfile::tempdir().unwrap();
         let nowhere = environment(&[("XDG_CONFIG_HOME", home.path().to_str().unwrap())]);
-        let Err(problem) = LIST_KEY.find(None, &nowhere) else { return };
+        let Err(problem) = LIST_KEY.find(None, &nowhere) else {
+            return;
+        };
         let text = problem.to_string();
-        assert!(text.contains(LIST_KEY.digest) && text.contains(LIST_KEY.address), "{text}");
-        assert!(text.contains(&format!("{}/wireguard-pia/RegionsListPubKey.pem", home.path().display())), "{text}");
+        assert!(
+            text.contains(LIST_KEY.digest) && text.contains(LIST_KEY.address),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!(
+                "{}/wireguard-pia/RegionsListPubKey.pem",
+                home.path().display()
+            )),
+            "{text}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! `port-forward`: keeps a port forwarded for as long as it runs, at the server of a tunnel that others brought up.
+//! `port-forward`: keeps a port forwarded for as long as it runs, at the server of a tunnel that
+//! others brought up.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -46,8 +47,9 @@ const GLANCE: Duration = Duration::from_secs(5);
 
 /// Keep a port forwarded for as long as this runs, as pf.sh did.
 ///
-/// Without --gateway the first hop through the tunnel is asked; without --name its certificate says who it is, which
-/// only proves that it is a server of PIA's. wg-gen writes both into its file (`#pf api ip`, `#cn`).
+/// Without --gateway the first hop through the tunnel is asked; without --name its certificate says
+/// who it is, which only proves that it is a server of PIA's. wg-gen writes both into its file
+/// (`#pf api ip`, `#cn`).
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// File with the account token, the one that the tunnel was registered with.
@@ -71,7 +73,8 @@ pub struct Arguments {
     /// Run this command line, with the port appended, for each newly forwarded port.
     #[arg(short, long, value_name = "COMMAND")]
     script: Option<String>,
-    /// Keep the lease in this file, so that the port stays the same from run to run (for up to two months).
+    /// Keep the lease in this file, so that the port stays the same from run to run (for up to two
+    /// months).
     #[arg(short = 'r', long, value_name = "FILE")]
     lease_file: Option<PathBuf>,
 }
@@ -118,12 +121,18 @@ struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    fn new(arguments: &'a Arguments, environment: &'a Environment, stop: &Stop) -> Result<Self, Problem> {
+    fn new(
+        arguments: &'a Arguments,
+        environment: &'a Environment,
+        stop: &Stop,
+    ) -> Result<Self, Problem> {
         let token = token_in(&arguments.token_file)?;
         let ca = pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?;
         let via = match &arguments.interface {
             Some(name) if !Path::new("/sys/class/net").join(name).exists() => {
-                return Err(Problem::Other(format!("there is no interface {name}: is the tunnel up?")));
+                return Err(Problem::Other(format!(
+                    "there is no interface {name}: is the tunnel up?"
+                )));
             }
             Some(name) => Via::Interface(name.clone()),
             None => Via::Routing,
@@ -140,7 +149,15 @@ impl<'a> Keeper<'a> {
         let gateway = Host::forwarding(&name, address, &desk.pia()?, via);
         let (settings, _) = Settings::from_environment(environment);
         let interval = settings.port_forwarding.rebind_interval;
-        Ok(Self { arguments, environment, gateway, token, interval, stop: stop.clone(), announced: None })
+        Ok(Self {
+            arguments,
+            environment,
+            gateway,
+            token,
+            interval,
+            stop: stop.clone(),
+            announced: None,
+        })
     }
 
     fn keep(&mut self) -> Result<std::convert::Infallible, End> {
@@ -176,12 +193,18 @@ impl<'a> Keeper<'a> {
 
     /// Binds the lease, or refreshes the binding; without a lease that lasts, a new one.
     fn bind(&self, lease: &mut Option<Lease>) -> Result<u16, Error> {
-        let lasting = lease.take().filter(|lease| !lease.is_due_for_renewal(SystemTime::now()));
+        let lasting = lease
+            .take()
+            .filter(|lease| !lease.is_due_for_renewal(SystemTime::now()));
         let current = match lasting {
             Some(lease) => lease,
             None => {
                 let new = forwarding::lease(&self.gateway, &self.token, PATIENCE, &self.stop)?;
-                log::info!("Leased port {} until {}", new.port, humantime::format_rfc3339_seconds(new.expires_at));
+                log::info!(
+                    "Leased port {} until {}",
+                    new.port,
+                    humantime::format_rfc3339_seconds(new.expires_at)
+                );
                 self.store_lease(&new);
                 new
             }
@@ -198,7 +221,10 @@ impl<'a> Keeper<'a> {
         }
         self.announced = Some(port);
         log::info!("Forwarding on port {port}");
-        log::info!("It is refreshed every {} s for as long as this runs", self.interval.as_secs());
+        log::info!(
+            "It is refreshed every {} s for as long as this runs",
+            self.interval.as_secs()
+        );
         if let Some(file) = &self.arguments.port_file {
             match files::replace(file, format!("{port}\n").as_bytes(), 0o644) {
                 Ok(()) => log::info!("Wrote the port to {}", file.display()),
@@ -209,12 +235,25 @@ impl<'a> Keeper<'a> {
     }
 
     fn run_script(&self, port: u16) {
-        let Some(script) = &self.arguments.script else { return };
+        let Some(script) = &self.arguments.script else {
+            return;
+        };
         let (text, stop) = (format!("{script} {port}"), self.stop.clone());
         let environment: Vec<_> = self.environment.pairs().collect();
-        let run =
-            move || hooks::run_text("port-script", &text, &Surroundings { environment: &environment, stop: &stop });
-        if let Err(error) = std::thread::Builder::new().name("port-script".into()).spawn(run) {
+        let run = move || {
+            hooks::run_text(
+                "port-script",
+                &text,
+                &Surroundings {
+                    environment: &environment,
+                    stop: &stop,
+                },
+            )
+        };
+        if let Err(error) = std::thread::Builder::new()
+            .name("port-script".into())
+            .spawn(run)
+        {
             log::warn!("{script}: cannot be run: {error}");
         }
     }
@@ -234,16 +273,22 @@ impl<'a> Keeper<'a> {
 
     fn stored_lease(&self) -> Option<Lease> {
         let file = self.arguments.lease_file.as_ref()?;
-        let text = files::read_if_present(file).inspect_err(|error| log::warn!("{error}")).ok()??;
+        let text = files::read_if_present(file)
+            .inspect_err(|error| log::warn!("{error}"))
+            .ok()??;
         let lease = Lease::parse(text.as_bytes());
-        let lease = lease.inspect_err(|error| log::warn!("{}: {error}; getting a new one", file.display())).ok()?;
+        let lease = lease
+            .inspect_err(|error| log::warn!("{}: {error}; getting a new one", file.display()))
+            .ok()?;
         log::info!("Using the lease in {}", file.display());
         Some(lease)
     }
 
     /// It holds the account token, so it is nobody else's to read.
     fn store_lease(&self, lease: &Lease) {
-        let Some(file) = &self.arguments.lease_file else { return };
+        let Some(file) = &self.arguments.lease_file else {
+            return;
+        };
         if let Err(error) = files::replace(file, lease.answer(), 0o600) {
             log::warn!("{error}; the next run gets another port");
         }
@@ -267,8 +312,8 @@ enum Verdict {
     Stopped,
 }
 
-/// A port that was held once is fought for; where there never was one, a clear no is an answer. A lease that is refused
-/// although it is fresh says more about the server than about the lease.
+/// A port that was held once is fought for; where there never was one, a clear no is an answer. A
+/// lease that is refused although it is fresh says more about the server than about the lease.
 fn judge(error: &Error, is_first: bool, is_fresh: bool) -> Verdict {
     match error.remedy() {
         Remedy::Stopped => Verdict::Stopped,
@@ -290,19 +335,30 @@ mod tests {
     use crate::pia::error::{Call, Failure as Cause, LeaseRefusal};
 
     fn error(failure: Cause) -> Error {
-        Error { call: Call::BindPort, host: "zurich406".into(), failure, tries: 1 }
+        Error {
+            call: Call::BindPort,
+            host: "zurich406".into(),
+            failure,
+            tries: 1,
+        }
     }
 
     #[test]
     fn an_old_lease_that_is_refused_is_replaced_at_once() {
-        let refused = error(Cause::LeaseRefused { message: String::new(), reason: LeaseRefusal::Other });
+        let refused = error(Cause::LeaseRefused {
+            message: String::new(),
+            reason: LeaseRefusal::Other,
+        });
         assert_eq!(judge(&refused, true, false), Verdict::NewLease);
         assert_eq!(judge(&refused, false, false), Verdict::NewLease);
     }
 
     #[test]
     fn a_fresh_one_that_is_refused_ends_it_at_the_start_only() {
-        let refused = error(Cause::LeaseRefused { message: String::new(), reason: LeaseRefusal::Other });
+        let refused = error(Cause::LeaseRefused {
+            message: String::new(),
+            reason: LeaseRefusal::Other,
+        });
         assert_eq!(judge(&refused, true, true), Verdict::GiveUp);
         assert_eq!(judge(&refused, false, true), Verdict::Again);
     }
@@ -311,6 +367,9 @@ mod tests {
     fn trouble_that_may_pass_is_waited_out() {
         let trouble = error(Cause::ServerTrouble { status: 503 });
         assert_eq!(judge(&trouble, true, true), Verdict::Again);
-        assert_eq!(judge(&error(Cause::Stopped), false, false), Verdict::Stopped);
+        assert_eq!(
+            judge(&error(Cause::Stopped), false, false),
+            Verdict::Stopped
+        );
     }
 }

@@ -47,8 +47,8 @@ const NEAREST: usize = 5;
 
 /// Register a fresh key and write a configuration for wg-quick, as wg-gen.sh did.
 ///
-/// The server: PIA_DIP_TOKEN (a dedicated IP), else PIA_IP with PIA_CN and PIA_PORT, else --location. META_IP, META_CN
-/// and META_PORT name a meta server to ask instead of PIA's web hosts.
+/// The server: PIA_DIP_TOKEN (a dedicated IP), else PIA_IP with PIA_CN and PIA_PORT, else
+/// --location. META_IP, META_CN and META_PORT name a meta server to ask instead of PIA's web hosts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::EXIT_STATUS)]
 pub struct Arguments {
@@ -81,15 +81,21 @@ pub struct Arguments {
 /// What wg-quick takes on a line of DNS: addresses, and search domains.
 fn dns(text: &str) -> Result<String, String> {
     let is_domain = |part: &str| {
-        part.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
+        part.chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
             && part.chars().any(|letter| letter.is_ascii_alphabetic())
     };
     let parts: Vec<&str> = values::list(text).collect();
     if text.trim() == "0" {
         return Ok(String::new());
     }
-    match parts.iter().find(|part| part.parse::<IpAddr>().is_err() && !is_domain(part)) {
-        Some(bad) => Err(format!("{bad:?} is no address; give some such as 10.0.0.243,10.0.0.242, or 0 for none")),
+    match parts
+        .iter()
+        .find(|part| part.parse::<IpAddr>().is_err() && !is_domain(part))
+    {
+        Some(bad) => Err(format!(
+            "{bad:?} is no address; give some such as 10.0.0.243,10.0.0.242, or 0 for none"
+        )),
         None => Ok(parts.join(",")),
     }
 }
@@ -103,18 +109,32 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
         return list(arguments, environment, stop);
     }
     let (Some(token_file), Some(output)) = (&arguments.token_file, &arguments.output) else {
-        return Err(Problem::Other("--token-file and --output are needed".to_owned()));
+        return Err(Problem::Other(
+            "--token-file and --output are needed".to_owned(),
+        ));
     };
     let token = token_in(token_file)?;
     let ca = pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?;
-    let mut generation =
-        Generation { desk: Desk::of_environment(environment, Some(&ca), stop)?, token, arguments, environment };
+    let mut generation = Generation {
+        desk: Desk::of_environment(environment, Some(&ca), stop)?,
+        token,
+        arguments,
+        environment,
+    };
     let (candidates, proof) = generation.candidates()?;
     let made = generation.register(candidates, proof.as_ref())?;
     write(&conf(&made, arguments), output)?;
-    let forwarding = if made.candidate.port_forwarding { "available" } else { "not available" };
+    let forwarding = if made.candidate.port_forwarding {
+        "available"
+    } else {
+        "not available"
+    };
     log::info!("Port forwarding is {forwarding} at this location");
-    log::info!("Wrote {}; bring it up with: wg-quick up {}", output.display(), output.display());
+    log::info!(
+        "Wrote {}; bring it up with: wg-quick up {}",
+        output.display(),
+        output.display()
+    );
     Ok(())
 }
 
@@ -147,31 +167,61 @@ impl Generation<'_> {
             Destination::DedicatedIp(dip) => Ok((vec![self.dedicated_ip(&dip)?], Some(dip))),
             Destination::Manual { ip, cn, port } => {
                 let server = Server { cn, ip };
-                Ok((vec![Candidate { location: "manual".into(), server, port, port_forwarding: true }], None))
+                Ok((
+                    vec![Candidate {
+                        location: "manual".into(),
+                        server,
+                        port,
+                        port_forwarding: true,
+                    }],
+                    None,
+                ))
             }
             Destination::Locations(ids) => self.of_locations(&ids).map(|found| (found, None)),
-            Destination::Nearest => self.of_locations(&["auto".to_owned()]).map(|found| (found, None)),
+            Destination::Nearest => self
+                .of_locations(&["auto".to_owned()])
+                .map(|found| (found, None)),
             Destination::Unset => self.of_locations(&[]).map(|found| (found, None)),
         }
     }
 
     fn dedicated_ip(&mut self, dip: &Secret) -> Result<Candidate, Problem> {
         log::info!("Asking for the server of the dedicated IP");
-        let host = self.desk.service(Service::Account).map_err(|failure| Problem::ServerList(failure.to_string()))?;
-        let found = account::dedicated_ip(&host, &self.token, dip, &self.desk.retry, &self.desk.stop)
-            .map_err(|error| Problem::of_server_list(&error))?;
-        let account::DedicatedIp { id, server, port_forward, .. } = found;
-        Ok(Candidate { location: id, server, port: REGISTRATION_PORT, port_forwarding: port_forward })
+        let host = self
+            .desk
+            .service(Service::Account)
+            .map_err(|failure| Problem::ServerList(failure.to_string()))?;
+        let found =
+            account::dedicated_ip(&host, &self.token, dip, &self.desk.retry, &self.desk.stop)
+                .map_err(|error| Problem::of_server_list(&error))?;
+        let account::DedicatedIp {
+            id,
+            server,
+            port_forward,
+            ..
+        } = found;
+        Ok(Candidate {
+            location: id,
+            server,
+            port: REGISTRATION_PORT,
+            port_forwarding: port_forward,
+        })
     }
 
     fn of_locations(&mut self, by_environment: &[String]) -> Result<Vec<Candidate>, Problem> {
-        let given: Option<Vec<String>> =
-            self.arguments.location.as_deref().map(|ids| values::list(ids).map(str::to_owned).collect());
+        let given: Option<Vec<String>> = self
+            .arguments
+            .location
+            .as_deref()
+            .map(|ids| values::list(ids).map(str::to_owned).collect());
         let ids = given.unwrap_or_else(|| by_environment.to_vec());
         if ids.is_empty() {
-            return Err(Problem::Location("which location? Give --location; --list shows them".to_owned()));
+            return Err(Problem::Location(
+                "which location? Give --location; --list shows them".to_owned(),
+            ));
         }
-        // A key that is nowhere is a matter of its own, and says so; the list itself has a status of its own too.
+        // A key that is nowhere is a matter of its own, and says so; the list itself has a status
+        // of its own too.
         let key = pia_files::LIST_KEY.find(self.arguments.list_key.as_deref(), self.environment)?;
         log::info!("Fetching the server list");
         let list = self.desk.server_list(ListVersion::V6, &key)?;
@@ -181,19 +231,41 @@ impl Generation<'_> {
             [only] if only.eq_ignore_ascii_case("auto") => self.nearest(&list)?,
             _ => self.chosen(&ids, list, &key)?,
         };
-        Ok(candidates::of_locations(&locations, port, &mut fastrand::Rng::new()))
+        Ok(candidates::of_locations(
+            &locations,
+            port,
+            &mut fastrand::Rng::new(),
+        ))
     }
 
     fn nearest(&self, list: &ServerList) -> Result<Vec<Location>, Problem> {
-        let usable = list.locations.iter().filter(|location| choice::is_usable(location)).cloned().collect();
+        let usable = list
+            .locations
+            .iter()
+            .filter(|location| choice::is_usable(location))
+            .cloned()
+            .collect();
         let (via, stop) = (self.desk.via(), &self.desk.stop);
         let measured = latency::nearest_first(usable, list.ports.registration, via, stop, |_| ());
-        let near: Vec<Location> = measured.into_iter().take(NEAREST).map(|(location, _)| location).collect();
-        if near.is_empty() { Err(Problem::Location("no location answered".to_owned())) } else { Ok(near) }
+        let near: Vec<Location> = measured
+            .into_iter()
+            .take(NEAREST)
+            .map(|(location, _)| location)
+            .collect();
+        if near.is_empty() {
+            Err(Problem::Location("no location answered".to_owned()))
+        } else {
+            Ok(near)
+        }
     }
 
     /// As in the container, an id that the list lacks is looked up in the newer one.
-    fn chosen(&mut self, ids: &[String], list: ServerList, key: &Path) -> Result<Vec<Location>, Problem> {
+    fn chosen(
+        &mut self,
+        ids: &[String],
+        list: ServerList,
+        key: &Path,
+    ) -> Result<Vec<Location>, Problem> {
         let is_complete = choice::choose(ids, &[&list]).problems.is_empty();
         let mut lists = vec![list];
         if !is_complete {
@@ -207,25 +279,47 @@ impl Generation<'_> {
             let what: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
             return Err(Problem::Location(what.join("; ")));
         }
-        choice.problems.iter().for_each(|problem| log::warn!("{problem}"));
+        choice
+            .problems
+            .iter()
+            .for_each(|problem| log::warn!("{problem}"));
         Ok(choice.locations)
     }
 
     /// At the first that takes our key.
-    fn register(&mut self, candidates: Vec<Candidate>, dip: Option<&Secret>) -> Result<Made, Problem> {
+    fn register(
+        &mut self,
+        candidates: Vec<Candidate>,
+        dip: Option<&Secret>,
+    ) -> Result<Made, Problem> {
         let mut tried = Vec::new();
         for candidate in candidates {
-            let Candidate { location, server, port, .. } = &candidate;
+            let Candidate {
+                location,
+                server,
+                port,
+                ..
+            } = &candidate;
             log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
-            let keys = KeyPair::generate(&self.desk.stop)
-                .map_err(|error| Problem::Other(format!("{error}; is wireguard-tools installed?")))?;
+            let keys = KeyPair::generate(&self.desk.stop).map_err(|error| {
+                Problem::Other(format!("{error}; is wireguard-tools installed?"))
+            })?;
             let host = self.desk.server(server, *port)?;
             let proof = match dip {
-                Some(token) => Proof::DedicatedIp { token, ip: server.ip },
+                Some(token) => Proof::DedicatedIp {
+                    token,
+                    ip: server.ip,
+                },
                 None => Proof::Token(&self.token),
             };
             match registration::add_key(&host, proof, &keys.public, ONE_SERVER, &self.desk.stop) {
-                Ok(registration) => return Ok(Made { candidate, keys, registration }),
+                Ok(registration) => {
+                    return Ok(Made {
+                        candidate,
+                        keys,
+                        registration,
+                    });
+                }
                 Err(error) if error.remedy() == Remedy::LogInAgain => return Err(refused(&error)),
                 Err(error) => {
                     log::warn!("{error}");
@@ -233,17 +327,29 @@ impl Generation<'_> {
                 }
             }
         }
-        Err(Problem::Registration(format!("no server took the key. Tried {}", tried.join("; "))))
+        Err(Problem::Registration(format!(
+            "no server took the key. Tried {}",
+            tried.join("; ")
+        )))
     }
 }
 
 fn refused(error: &Error) -> Problem {
-    Problem::Login(format!("{error}: get a new token with `wireguard-pia auth`"))
+    Problem::Login(format!(
+        "{error}: get a new token with `wireguard-pia auth`"
+    ))
 }
 
 /// No mark: whoever brings it up lets wg-quick choose one.
 fn conf(made: &Made, arguments: &Arguments) -> Conf {
-    let of_pia = || -> Vec<String> { made.registration.dns_servers.iter().take(2).map(Ipv4Addr::to_string).collect() };
+    let of_pia = || -> Vec<String> {
+        made.registration
+            .dns_servers
+            .iter()
+            .take(2)
+            .map(Ipv4Addr::to_string)
+            .collect()
+    };
     Conf {
         location: made.candidate.location.clone(),
         private_key: made.keys.private.clone(),
@@ -255,14 +361,22 @@ fn conf(made: &Made, arguments: &Arguments) -> Conf {
         endpoint: SocketAddrV4::new(made.candidate.server.ip, made.registration.server_port),
         keepalive: None,
         server_cn: made.candidate.server.cn.clone(),
-        port_forwarding_gateway: made.registration.server_vip.filter(|_| made.candidate.port_forwarding),
+        port_forwarding_gateway: made
+            .registration
+            .server_vip
+            .filter(|_| made.candidate.port_forwarding),
     }
 }
 
-/// Where there is a file already, through a link too, that file gets the content; a pipe or terminal does likewise.
+/// Where there is a file already, through a link too, that file gets the content; a pipe or
+/// terminal does likewise.
 fn write(conf: &Conf, output: &Path) -> Result<(), Problem> {
     let target = output.canonicalize().unwrap_or_else(|_| output.to_owned());
     let is_special = target.metadata().is_ok_and(|found| !found.is_file());
-    let written = if is_special { conf.write_into(output) } else { conf.write(&target) };
+    let written = if is_special {
+        conf.write_into(output)
+    } else {
+        conf.write(&target)
+    };
     written.map_err(|error| Problem::Other(error.to_string()))
 }

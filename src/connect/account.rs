@@ -22,7 +22,11 @@ pub struct Account {
 impl Account {
     /// Nothing is read before it is needed.
     pub fn new(sources: CredentialSources, file: &Path) -> Self {
-        Self { sources, file: file.to_owned(), token: None }
+        Self {
+            sources,
+            file: file.to_owned(),
+            token: None,
+        }
     }
 
     /// The token in use or stored, if there is one.
@@ -53,7 +57,8 @@ impl Account {
         }
     }
 
-    /// Takes a new token into use and stores it. The old one is replaced only now that the new one is there.
+    /// Takes a new token into use and stores it. The old one is replaced only now that the new one
+    /// is there.
     pub fn keep(&mut self, token: Token) {
         let written = self
             .file
@@ -61,7 +66,10 @@ impl Account {
             .map_or(Ok(()), files::make_folder)
             .and_then(|()| files::replace(&self.file, token.expose().as_bytes(), 0o600));
         if let Err(error) = written {
-            log::warn!("{error}; the token is kept in memory only, and the next start needs the credentials again");
+            log::warn!(
+                "{error}; the token is kept in memory only, and the next start needs the \
+                 credentials again"
+            );
         }
         self.token = Some(token);
     }
@@ -74,10 +82,17 @@ impl Account {
         Self::credentials_from(&self.sources).map_err(|missing| {
             let set: Vec<&str> = missing
                 .into_iter()
-                .map(|what| if what == USER { "USER (or USER_FILE)" } else { "PASS (or PASS_FILE)" })
+                .map(|what| {
+                    if what == USER {
+                        "USER (or USER_FILE)"
+                    } else {
+                        "PASS (or PASS_FILE)"
+                    }
+                })
                 .collect();
             Failure::lasting(format!(
-                "a new token is needed, as none is stored in {} or it is refused, and the credentials for one are missing: set {}",
+                "a new token is needed, as none is stored in {} or it is refused, and the \
+                 credentials for one are missing: set {}",
                 self.file.display(),
                 set.join(" and ")
             ))
@@ -89,13 +104,24 @@ impl Account {
     /// # Errors
     /// Names what is missing.
     pub fn credentials_from(sources: &CredentialSources) -> Result<Credentials, Vec<&'static str>> {
-        let user = secret(sources.user_file.as_deref(), "USER_FILE", sources.user.as_ref());
-        let password = secret(sources.password_file.as_deref(), "PASS_FILE", sources.password.as_ref());
+        let user = secret(
+            sources.user_file.as_deref(),
+            "USER_FILE",
+            sources.user.as_ref(),
+        );
+        let password = secret(
+            sources.password_file.as_deref(),
+            "PASS_FILE",
+            sources.password.as_ref(),
+        );
         match (user, password) {
             (Some(user), Some(password)) => Ok(Credentials { user, password }),
             (user, password) => {
                 let missing = [(USER, user.is_none()), (PASSWORD, password.is_none())];
-                Err(missing.into_iter().filter_map(|(name, is)| is.then_some(name)).collect())
+                Err(missing
+                    .into_iter()
+                    .filter_map(|(name, is)| is.then_some(name))
+                    .collect())
             }
         }
     }
@@ -103,17 +129,32 @@ impl Account {
 
 /// The file wins when readable; a trailing newline is the editor's, not the secret's.
 fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option<Secret> {
-    let Some(path) = file else { return value.cloned() };
+    let Some(path) = file else {
+        return value.cloned();
+    };
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let text = text.strip_suffix('\n').unwrap_or(&text);
             let text = text.strip_suffix('\r').unwrap_or(text);
-            (!text.is_empty()).then(|| Secret::new(text)).or_else(|| value.cloned())
+            (!text.is_empty())
+                .then(|| Secret::new(text))
+                .or_else(|| value.cloned())
         }
         Err(error) => {
-            let instead = if value.is_some() { "; the environment's value is used" } else { "" };
-            let advice = if error.kind() == ErrorKind::PermissionDenied { files::PERMISSION_ADVICE } else { "" };
-            log::warn!("{variable}={}: cannot be read: {error}{instead}{advice}", path.display());
+            let instead = if value.is_some() {
+                "; the environment's value is used"
+            } else {
+                ""
+            };
+            let advice = if error.kind() == ErrorKind::PermissionDenied {
+                files::PERMISSION_ADVICE
+            } else {
+                ""
+            };
+            log::warn!(
+                "{variable}={}: cannot be read: {error}{instead}{advice}",
+                path.display()
+            );
             value.cloned()
         }
     }
@@ -137,7 +178,10 @@ mod tests {
         assert_eq!(account.stored_token().unwrap().expose(), "old");
         account.keep(Token::parse("new").unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
@@ -152,15 +196,24 @@ mod tests {
             password_file: Some(file),
         };
         let credentials = account(folder.path(), sources).credentials().unwrap();
-        assert_eq!((credentials.user.expose(), credentials.password.expose()), ("p1", "p&+%\" "));
+        assert_eq!(
+            (credentials.user.expose(), credentials.password.expose()),
+            ("p1", "p&+%\" ")
+        );
     }
 
     #[test]
     fn missing_credentials_are_named() {
         let folder = tempfile::tempdir().unwrap();
-        let sources = CredentialSources { user: Some(Secret::new("p1")), ..CredentialSources::default() };
+        let sources = CredentialSources {
+            user: Some(Secret::new("p1")),
+            ..CredentialSources::default()
+        };
         let error = account(folder.path(), sources).credentials().unwrap_err();
         assert!(matches!(error, Failure::Lasting { .. }));
-        assert!(error.to_string().ends_with("set PASS (or PASS_FILE)"), "{error}");
+        assert!(
+            error.to_string().ends_with("set PASS (or PASS_FILE)"),
+            "{error}"
+        );
     }
 }

@@ -17,7 +17,8 @@ pub struct Directory {
     key: Option<ListKey>,
     stored: PathBuf,
     lists: Vec<ServerList>,
-    /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than merely not at hand.
+    /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than
+    /// merely not at hand.
     fresh: bool,
 }
 
@@ -27,7 +28,13 @@ const MOST_LISTS: usize = 8;
 impl Directory {
     /// Nothing is read before it is needed.
     pub fn new(key_file: PathBuf, stored: &Path) -> Self {
-        Self { key_file, key: None, stored: stored.to_owned(), lists: Vec::new(), fresh: false }
+        Self {
+            key_file,
+            key: None,
+            stored: stored.to_owned(),
+            lists: Vec::new(),
+            fresh: false,
+        }
     }
 
     /// All lists at hand.
@@ -57,7 +64,10 @@ impl Directory {
             Err(error) => return Ok(Err(error)),
         };
         if version == ListVersion::V6 {
-            log::info!("Verified server list ({} locations)", signed.list.locations.len());
+            log::info!(
+                "Verified server list ({} locations)",
+                signed.list.locations.len()
+            );
             self.store(&signed.text);
         }
         self.lists.insert(0, signed.list);
@@ -68,7 +78,10 @@ impl Directory {
 
     fn store(&self, raw: &[u8]) {
         if let Err(error) = files::replace(&self.stored, raw, 0o644) {
-            log::warn!("{error}; should PIA's server list be down at the next start, there is none to fall back on");
+            log::warn!(
+                "{error}; should PIA's server list be down at the next start, there is none to \
+                 fall back on"
+            );
         }
     }
 
@@ -92,7 +105,10 @@ impl Directory {
                 Ok(true)
             }
             Err(error) => {
-                log::warn!("stored server list, {}: {error}; it is not used", self.stored.display());
+                log::warn!(
+                    "stored server list, {}: {error}; it is not used",
+                    self.stored.display()
+                );
                 Ok(false)
             }
         }
@@ -107,7 +123,8 @@ impl Directory {
         if let Some(key) = &self.key {
             return Ok(key.clone());
         }
-        let key = ListKey::read(&self.key_file).map_err(|error| Failure::lasting(error.to_string()))?;
+        let key =
+            ListKey::read(&self.key_file).map_err(|error| Failure::lasting(error.to_string()))?;
         self.key = Some(key.clone());
         Ok(key)
     }

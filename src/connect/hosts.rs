@@ -65,7 +65,15 @@ impl Hosts {
     /// Nothing is looked up or read before it is needed.
     pub fn new(meta: Option<&Meta>, resolver: Resolver, via: Via, ca_file: PathBuf) -> Self {
         Self {
-            meta: meta.map(|meta| (Server { cn: meta.cn.clone(), ip: meta.ip }, meta.port)),
+            meta: meta.map(|meta| {
+                (
+                    Server {
+                        cn: meta.cn.clone(),
+                        ip: meta.ip,
+                    },
+                    meta.port,
+                )
+            }),
             resolver,
             via,
             ca_file,
@@ -76,19 +84,28 @@ impl Hosts {
         }
     }
 
-    /// Looks these services up, unless their addresses are known and not in doubt, and lets requests to them through.
+    /// Looks these services up, unless their addresses are known and not in doubt, and lets
+    /// requests to them through.
     ///
     /// # Errors
     /// When a name cannot be resolved and no address is known from before.
-    pub fn open(&mut self, services: &[Service], kill_switch: &KillSwitch, stop: &Stop) -> Result<(), Failure> {
+    pub fn open(
+        &mut self,
+        services: &[Service],
+        kill_switch: &KillSwitch,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
         if let Some((server, port)) = &self.meta {
             return Ok(kill_switch.admit([Destination::tcp(server.ip, *port)])?);
         }
         // The way to the name servers may be shut since the last connect.
         kill_switch.admit([])?;
         self.look_up(services, stop)?;
-        let addresses = services.iter().flat_map(|service| &self.known(*service).addresses);
-        Ok(kill_switch.admit(addresses.map(|address| Destination::tcp(*address, host::WEB_PORT)))?)
+        let addresses = services
+            .iter()
+            .flat_map(|service| &self.known(*service).addresses);
+        Ok(kill_switch
+            .admit(addresses.map(|address| Destination::tcp(*address, host::WEB_PORT)))?)
     }
 
     /// Looks these services up, unless their addresses are known and not in doubt.
@@ -103,19 +120,34 @@ impl Hosts {
         if !services.iter().any(unsure) {
             return Ok(());
         }
-        // What is not asked for now is looked up at the same time: a reconnect may need it when no name server answers.
+        // What is not asked for now is looked up at the same time: a reconnect may need it when no
+        // name server answers.
         let wanted: Vec<Service> = Service::ALL.into_iter().filter(unsure).collect();
         let resolver = &self.resolver;
-        let answers: Vec<(Service, Result<Vec<Ipv4Addr>, ResolveError>)> = std::thread::scope(|scope| {
-            let lookups: Vec<_> = wanted
-                .into_iter()
-                .map(|service| (service, scope.spawn(move || resolver.addresses(service.name(), stop))))
-                .collect();
-            lookups.into_iter().filter_map(|(service, lookup)| Some((service, lookup.join().ok()?))).collect()
-        });
+        let answers: Vec<(Service, Result<Vec<Ipv4Addr>, ResolveError>)> =
+            std::thread::scope(|scope| {
+                let lookups: Vec<_> = wanted
+                    .into_iter()
+                    .map(|service| {
+                        (
+                            service,
+                            scope.spawn(move || resolver.addresses(service.name(), stop)),
+                        )
+                    })
+                    .collect();
+                lookups
+                    .into_iter()
+                    .filter_map(|(service, lookup)| Some((service, lookup.join().ok()?)))
+                    .collect()
+            });
         for (service, answer) in answers {
             match answer {
-                Ok(addresses) => *self.known_mut(service) = Known { addresses, is_in_doubt: false },
+                Ok(addresses) => {
+                    *self.known_mut(service) = Known {
+                        addresses,
+                        is_in_doubt: false,
+                    }
+                }
                 Err(error) if !self.known(service).addresses.is_empty() => {
                     log::warn!("{error}; using the addresses known from before");
                 }

@@ -1,5 +1,5 @@
-//! How far the locations are, by TCP connects to the port where they take registrations: for `LOC=auto` and for
-//! `locations --ping`.
+//! How far the locations are, by TCP connects to the port where they take registrations: for
+//! `LOC=auto` and for `locations --ping`.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,8 @@ const AT_ONCE: usize = 48;
 /// How many may be the nearest after the first look.
 const CANDIDATES: usize = 6;
 
-/// The locations that answered, nearest first. `progress` is told how many are still to be measured.
+/// The locations that answered, nearest first. `progress` is told how many are still to be
+/// measured.
 pub fn nearest_first(
     locations: Vec<Location>,
     port: u16,
@@ -43,7 +44,11 @@ pub fn nearest_first(
                 })
             })
             .collect();
-        workers.into_iter().filter_map(|worker| worker.join().ok()).flatten().collect()
+        workers
+            .into_iter()
+            .filter_map(|worker| worker.join().ok())
+            .flatten()
+            .collect()
     });
     by_latency(&mut measured);
     // Many at once are in each other's way, so those that matter are measured again, one by one.

@@ -1,7 +1,7 @@
 //! From an account to a registration: token, server list, a server that takes our key.
 //!
-//! The same way is gone for the first connect and for each reconnect; what was learnt once is remembered, so that a
-//! reconnect needs neither DNS nor the host of the server list.
+//! The same way is gone for the first connect and for each reconnect; what was learnt once is
+//! remembered, so that a reconnect needs neither DNS nor the host of the server list.
 
 pub mod account;
 pub mod candidates;
@@ -77,8 +77,16 @@ impl Connector {
             stable_ip: settings.stable_ip,
             retry: retry(settings.retry),
             account: Account::new(settings.credentials.clone(), Path::new(paths::TOKEN)),
-            hosts: Hosts::new(settings.meta.as_ref(), resolver, via, settings.pia_ca_file.clone()),
-            directory: Directory::new(settings.server_list_key_file.clone(), Path::new(paths::SERVER_LIST)),
+            hosts: Hosts::new(
+                settings.meta.as_ref(),
+                resolver,
+                via,
+                settings.pia_ca_file.clone(),
+            ),
+            directory: Directory::new(
+                settings.server_list_key_file.clone(),
+                Path::new(paths::SERVER_LIST),
+            ),
             dedicated: None,
             in_doubt: false,
             wants_port_forwarding: settings.port_forwarding.enabled,
@@ -87,8 +95,8 @@ impl Connector {
         }
     }
 
-    /// Finds a server that takes our key. Those that were `left` of late because they did not respond, the latest at the
-    /// end, are tried after all others.
+    /// Finds a server that takes our key. Those that were `left` of late because they did not
+    /// respond, the latest at the end, are tried after all others.
     ///
     /// # Errors
     /// When no server could be registered at, with what was tried.
@@ -97,17 +105,29 @@ impl Connector {
             return Err(self.print_locations(kill_switch));
         }
         let mut session = match self.account.stored_token() {
-            Some(token) => Session { token, is_new: false },
-            None => Session { token: self.log_in(kill_switch, &self.stop.clone())?, is_new: true },
+            Some(token) => Session {
+                token,
+                is_new: false,
+            },
+            None => Session {
+                token: self.log_in(kill_switch, &self.stop.clone())?,
+                is_new: true,
+            },
         };
         let mut candidates = self.candidates(&mut session, kill_switch)?;
-        if !left.is_empty() && candidates.iter().all(|candidate| left.contains(&candidate.server)) {
+        if !left.is_empty()
+            && candidates
+                .iter()
+                .all(|candidate| left.contains(&candidate.server))
+        {
             // Another download names other servers; should it fail, these will do.
             self.in_doubt = true;
             candidates = self.candidates(&mut session, kill_switch)?;
         }
         let candidates = candidates::left_ones_last(candidates, left);
-        let openings = candidates.iter().map(|candidate| Opening::tcp(candidate.server.ip, candidate.port));
+        let openings = candidates
+            .iter()
+            .map(|candidate| Opening::tcp(candidate.server.ip, candidate.port));
         kill_switch.admit(openings)?;
         self.register(candidates, session, kill_switch)
     }
@@ -117,8 +137,8 @@ impl Connector {
         self.account.stored_token()
     }
 
-    /// Gets a new token while the tunnel is up; the old one is kept until the new one is there. The way to PIA is open
-    /// meanwhile.
+    /// Gets a new token while the tunnel is up; the old one is kept until the new one is there. The
+    /// way to PIA is open meanwhile.
     ///
     /// # Errors
     /// When the credentials are missing or refused, or PIA cannot be reached.
@@ -131,7 +151,10 @@ impl Connector {
     /// Ids of locations with port forwarding, as far as lists are at hand.
     pub fn locations_with_port_forwarding(&self) -> Vec<String> {
         let lists = self.directory.lists();
-        let ids = lists.first().map(|list| choice::locations_with_port_forwarding(list)).unwrap_or_default();
+        let ids = lists
+            .first()
+            .map(|list| choice::locations_with_port_forwarding(list))
+            .unwrap_or_default();
         candidates::nearest_first(ids, &self.nearness)
     }
 
@@ -147,18 +170,25 @@ impl Connector {
         Ok(token)
     }
 
-    /// Gets a new token in place of a refused one, if this search has not got one already: an account whose tokens are
-    /// refused would be locked by more logins. Says whether it did.
+    /// Gets a new token in place of a refused one, if this search has not got one already: an
+    /// account whose tokens are refused would be locked by more logins. Says whether it did.
     fn renew(&mut self, session: &mut Session, kill_switch: &KillSwitch) -> Result<bool, Failure> {
         if session.is_new {
             return Ok(false);
         }
         log::info!("The token is refused; logging in again");
-        *session = Session { token: self.log_in(kill_switch, &self.stop.clone())?, is_new: true };
+        *session = Session {
+            token: self.log_in(kill_switch, &self.stop.clone())?,
+            is_new: true,
+        };
         Ok(true)
     }
 
-    fn candidates(&mut self, session: &mut Session, kill_switch: &KillSwitch) -> Result<Vec<Candidate>, Failure> {
+    fn candidates(
+        &mut self,
+        session: &mut Session,
+        kill_switch: &KillSwitch,
+    ) -> Result<Vec<Candidate>, Failure> {
         match self.destination.clone() {
             Destination::Manual { ip, cn, port } => Ok(vec![Candidate {
                 location: "manual".into(),
@@ -167,7 +197,9 @@ impl Connector {
                 // PIA does not say; the attempt will.
                 port_forwarding: true,
             }]),
-            Destination::DedicatedIp(dip) => Ok(vec![self.dedicated_ip(&dip, session, kill_switch)?]),
+            Destination::DedicatedIp(dip) => {
+                Ok(vec![self.dedicated_ip(&dip, session, kill_switch)?])
+            }
             Destination::Locations(ids) => self.of_locations(&ids, kill_switch),
             Destination::Nearest => self.nearest(kill_switch),
             Destination::Unset => Ok(Vec::new()),
@@ -187,5 +219,9 @@ fn is_refusal_of_token<T>(outcome: &Result<T, Error>) -> bool {
 }
 
 fn retry(settings: settings::Retry) -> Retry {
-    Retry { retries: settings.retries, delay: settings.delay, max_time: settings.max_time }
+    Retry {
+        retries: settings.retries,
+        delay: settings.delay,
+        max_time: settings.max_time,
+    }
 }

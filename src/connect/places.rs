@@ -34,7 +34,11 @@ impl Connector {
         kill_switch: &KillSwitch,
     ) -> Result<Candidate, Failure> {
         let known = self.dedicated.clone();
-        let retry = if known.is_some() { self.retry.briefly(LIST_IF_AT_HAND) } else { self.retry };
+        let retry = if known.is_some() {
+            self.retry.briefly(LIST_IF_AT_HAND)
+        } else {
+            self.retry
+        };
         match (known, self.in_doubt) {
             (Some(known), false) => Ok(known),
             (known, _) => match self.ask_dedicated_ip(dip, session, &retry, kill_switch) {
@@ -56,7 +60,8 @@ impl Connector {
         retry: &Retry,
         kill_switch: &KillSwitch,
     ) -> Result<Candidate, Failure> {
-        self.hosts.open(&[Service::Account], kill_switch, &self.stop)?;
+        self.hosts
+            .open(&[Service::Account], kill_switch, &self.stop)?;
         let host = self.hosts.service(Service::Account)?;
         log::info!("Asking for the server of the dedicated IP");
         let mut answer = pia_account::dedicated_ip(&host, &session.token, dip, retry, &self.stop);
@@ -72,13 +77,22 @@ impl Connector {
         })
     }
 
-    pub(super) fn of_locations(&mut self, ids: &[String], kill_switch: &KillSwitch) -> Result<Vec<Candidate>, Failure> {
+    pub(super) fn of_locations(
+        &mut self,
+        ids: &[String],
+        kill_switch: &KillSwitch,
+    ) -> Result<Vec<Candidate>, Failure> {
         self.have_list(kill_switch)?;
         let mut choice = choice::choose(ids, &self.directory.lists());
         let lacks = |problem: &Problem| !matches!(problem, Problem::Offline { .. });
         if choice.problems.iter().any(lacks) {
-            // The newer list knows more; and a location can be missing from one download and be back in the next.
-            self.fetch(ListVersion::V7, self.retry.briefly(LIST_IF_STORED), kill_switch)?;
+            // The newer list knows more; and a location can be missing from one download and be
+            // back in the next.
+            self.fetch(
+                ListVersion::V7,
+                self.retry.briefly(LIST_IF_STORED),
+                kill_switch,
+            )?;
             self.directory.recall()?;
             choice = choice::choose(ids, &self.directory.lists());
         }
@@ -86,17 +100,30 @@ impl Connector {
             log::warn!("{problem}");
         }
         if choice.locations.is_empty() {
-            let what = choice.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            let what = choice
+                .problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ");
             let unknown = |problem: &Problem| matches!(problem, Problem::Unknown { .. });
             let for_good = self.directory.is_fresh() && choice.problems.iter().all(unknown);
-            return Err(if for_good { Failure::lasting(what) } else { Failure::passing(what) });
+            return Err(if for_good {
+                Failure::lasting(what)
+            } else {
+                Failure::passing(what)
+            });
         }
         let locations = if self.stable_ip {
             self.stable(choice.locations, kill_switch)?
         } else {
             candidates::with_all_servers(&choice.locations, &self.directory.lists())
         };
-        Ok(candidates::of_locations(&locations, self.registration_port(), &mut fastrand::Rng::new()))
+        Ok(candidates::of_locations(
+            &locations,
+            self.registration_port(),
+            &mut fastrand::Rng::new(),
+        ))
     }
 
     pub(super) fn nearest(&mut self, kill_switch: &KillSwitch) -> Result<Vec<Candidate>, Failure> {
@@ -105,7 +132,13 @@ impl Connector {
             .directory
             .lists()
             .first()
-            .map(|list| list.locations.iter().filter(|location| choice::is_usable(location)).cloned().collect())
+            .map(|list| {
+                list.locations
+                    .iter()
+                    .filter(|location| choice::is_usable(location))
+                    .cloned()
+                    .collect()
+            })
             .unwrap_or_default();
         if self.wants_port_forwarding {
             locations.retain(|location| location.port_forward);
@@ -114,26 +147,47 @@ impl Connector {
             locations = candidates::with_stable_ip(&locations, &self.directory.lists());
         }
         let port = self.registration_port();
-        let first = |location: &Location| location.servers.first().map(|server| Opening::tcp(server.ip, port));
+        let first = |location: &Location| {
+            location
+                .servers
+                .first()
+                .map(|server| Opening::tcp(server.ip, port))
+        };
         kill_switch.admit(locations.iter().filter_map(first))?;
-        let measured = latency::nearest_first(locations, port, self.hosts.via(), &self.stop, |_| ());
+        let measured =
+            latency::nearest_first(locations, port, self.hosts.via(), &self.stop, |_| ());
         self.stop.check()?;
         let shown = measured
             .iter()
             .take(NEAREST)
             .map(|(location, latency)| format!("{} {} ms", location.id, latency.as_millis()));
-        log::info!("Nearest locations: {}", shown.collect::<Vec<_>>().join(", "));
-        self.nearness = measured.iter().map(|(location, _)| location.id.clone()).collect();
-        let near: Vec<Location> = measured.into_iter().take(NEAREST).map(|(location, _)| location).collect();
+        log::info!(
+            "Nearest locations: {}",
+            shown.collect::<Vec<_>>().join(", ")
+        );
+        self.nearness = measured
+            .iter()
+            .map(|(location, _)| location.id.clone())
+            .collect();
+        let near: Vec<Location> = measured
+            .into_iter()
+            .take(NEAREST)
+            .map(|(location, _)| location)
+            .collect();
         if near.is_empty() {
             return Err(Failure::passing(
                 "LOC=auto: no location answered; check that the network is up, or name a location",
             ));
         }
-        Ok(candidates::of_locations(&near, port, &mut fastrand::Rng::new()))
+        Ok(candidates::of_locations(
+            &near,
+            port,
+            &mut fastrand::Rng::new(),
+        ))
     }
 
-    /// Only servers that keep their public address; each download names a few, so more are asked for.
+    /// Only servers that keep their public address; each download names a few, so more are asked
+    /// for.
     pub(super) fn stable(
         &mut self,
         locations: Vec<Location>,
@@ -144,29 +198,41 @@ impl Connector {
             if !found.is_empty() || download == STABLE_IP_DOWNLOADS {
                 break;
             }
-            let version = if download % 2 == 0 { ListVersion::V6 } else { ListVersion::V7 };
+            let version = if download % 2 == 0 {
+                ListVersion::V6
+            } else {
+                ListVersion::V7
+            };
             self.fetch(version, self.retry.briefly(LIST_IF_STORED), kill_switch)?;
         }
         let lists = self.directory.lists();
         let found = candidates::with_stable_ip(&locations, &lists);
         if found.is_empty() {
-            let mut elsewhere: Vec<&str> =
-                lists.iter().flat_map(|list| choice::locations_with(list, choice::has_stable_ip)).collect();
+            let mut elsewhere: Vec<&str> = lists
+                .iter()
+                .flat_map(|list| choice::locations_with(list, choice::has_stable_ip))
+                .collect();
             elsewhere.sort_unstable();
             elsewhere.dedup();
-            let wanted = locations.iter().map(|location| location.id.as_str()).collect::<Vec<_>>().join(", ");
+            let wanted = locations
+                .iter()
+                .map(|location| location.id.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
             let others = match elsewhere.as_slice() {
                 [] => "no location has one in the lists of today".to_owned(),
                 ids => format!("these locations have one: {}", ids.join(", ")),
             };
             return Err(Failure::passing(format!(
-                "STABLE_IP=1: none of the server lists names a server with a stable address for {wanted}; {others}"
+                "STABLE_IP=1: none of the server lists names a server with a stable address for \
+                 {wanted}; {others}"
             )));
         }
         Ok(found)
     }
 
-    /// Makes sure that there is a list: one from before that is not in doubt, else fetched, else the stored one.
+    /// Makes sure that there is a list: one from before that is not in doubt, else fetched, else
+    /// the stored one.
     pub(super) fn have_list(&mut self, kill_switch: &KillSwitch) -> Result<(), Failure> {
         let at_hand = !self.directory.lists().is_empty();
         if at_hand && !self.in_doubt {
@@ -184,7 +250,8 @@ impl Connector {
             }
             Ok(Some(error)) if error.is_bad_signature() && !at_hand => {
                 return Err(Failure::passing(format!(
-                    "{error}; if this does not pass, something on the way changes it, or PIA_SERVERLIST_KEY_FILE is wrong"
+                    "{error}; if this does not pass, something on the way changes it, or \
+                     PIA_SERVERLIST_KEY_FILE is wrong"
                 )));
             }
             Ok(Some(error)) => Failure::from(error),
@@ -204,7 +271,8 @@ impl Connector {
         retry: Retry,
         kill_switch: &KillSwitch,
     ) -> Result<Option<Error>, Failure> {
-        self.hosts.open(&[Service::ServerList], kill_switch, &self.stop)?;
+        self.hosts
+            .open(&[Service::ServerList], kill_switch, &self.stop)?;
         let host = self.hosts.service(Service::ServerList)?;
         let fetched = self.directory.fetch(&host, version, &retry, &self.stop)?;
         match fetched {
@@ -229,6 +297,9 @@ impl Connector {
     }
 
     pub(super) fn registration_port(&self) -> u16 {
-        self.directory.lists().first().map_or(REGISTRATION_PORT, |list| list.ports.registration)
+        self.directory
+            .lists()
+            .first()
+            .map_or(REGISTRATION_PORT, |list| list.ports.registration)
     }
 }

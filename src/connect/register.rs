@@ -16,8 +16,8 @@ use crate::tunnel::keys::KeyPair;
 const ONE_SERVER: Duration = Duration::from_secs(6);
 
 impl Connector {
-    /// Registers at the first of the candidates that takes our key. A refused token is renewed, once; servers that are
-    /// merely busy are asked again, as `CURL_RETRY` says.
+    /// Registers at the first of the candidates that takes our key. A refused token is renewed,
+    /// once; servers that are merely busy are asked again, as `CURL_RETRY` says.
     pub(super) fn register(
         &mut self,
         candidates: Vec<Candidate>,
@@ -30,12 +30,19 @@ impl Connector {
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
             for candidate in waiting {
-                let error = match self.register_once_more_if_renewed(&candidate, &mut session, kill_switch)? {
+                let error = match self.register_once_more_if_renewed(
+                    &candidate,
+                    &mut session,
+                    kill_switch,
+                )? {
                     Ok(joined) => return Ok(joined),
                     Err(error) => error,
                 };
                 log::warn!("{}: {error}", candidate.location);
-                let server = format!("{} {} ({})", candidate.location, candidate.server.cn, candidate.server.ip);
+                let server = format!(
+                    "{} {} ({})",
+                    candidate.location, candidate.server.cn, candidate.server.ip
+                );
                 // The latest reason counts.
                 tried.retain(|(before, _)| *before != server);
                 tried.push((server, error.failure.to_string()));
@@ -52,9 +59,14 @@ impl Connector {
             self.stop.pause(self.retry.delay)?;
         }
         self.in_doubt = true;
-        let tried = tried.iter().map(|(server, why)| format!("{server}: {why}")).collect::<Vec<_>>().join("; ");
+        let tried = tried
+            .iter()
+            .map(|(server, why)| format!("{server}: {why}"))
+            .collect::<Vec<_>>()
+            .join("; ");
         Err(Failure::passing(format!(
-            "no server could be registered at. Tried {tried}. If this does not pass, add other locations to LOC"
+            "no server could be registered at. Tried {tried}. If this does not pass, add other \
+             locations to LOC"
         )))
     }
 
@@ -71,7 +83,9 @@ impl Connector {
         match outcome {
             Err(error) if error.remedy() == Remedy::Stopped => Err(Failure::Stopped),
             Err(error) if matches!(error.remedy(), Remedy::LogInAgain | Remedy::GiveUp) => {
-                Err(Failure::lasting(format!("{error}; a new token did not help: check the account at PIA's web site")))
+                Err(Failure::lasting(format!(
+                    "{error}; a new token did not help: check the account at PIA's web site"
+                )))
             }
             outcome => Ok(outcome),
         }
@@ -82,12 +96,20 @@ impl Connector {
         candidate: &Candidate,
         token: &Token,
     ) -> Result<Result<Joined, Error>, Failure> {
-        let Candidate { location, server, port, port_forwarding } = candidate;
+        let Candidate {
+            location,
+            server,
+            port,
+            port_forwarding,
+        } = candidate;
         log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
         let keys = KeyPair::generate(&self.stop)?;
         let host = self.hosts.server(server, *port)?;
         let proof = match &self.destination {
-            Destination::DedicatedIp(dip) => Proof::DedicatedIp { token: dip, ip: server.ip },
+            Destination::DedicatedIp(dip) => Proof::DedicatedIp {
+                token: dip,
+                ip: server.ip,
+            },
             _ => Proof::Token(token),
         };
         let answer = registration::add_key(&host, proof, &keys.public, ONE_SERVER, &self.stop);

@@ -26,21 +26,41 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     pub fn ok(check: &'static str, what: impl Into<String>) -> Self {
-        Self { check, level: Level::Ok, what: what.into(), cure: None }
+        Self {
+            check,
+            level: Level::Ok,
+            what: what.into(),
+            cure: None,
+        }
     }
 
     /// Not looked at.
     pub fn skipped(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, level: Level::Skipped, what: why.into(), cure: None }
+        Self {
+            check,
+            level: Level::Skipped,
+            what: why.into(),
+            cure: None,
+        }
     }
 
     /// It works, but not as it should.
     pub fn warning(check: &'static str, what: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, level: Level::Warning, what: what.into(), cure: Some(cure.into()) }
+        Self {
+            check,
+            level: Level::Warning,
+            what: what.into(),
+            cure: Some(cure.into()),
+        }
     }
 
     /// A start fails, or the tunnel does not protect.
     pub fn failure(check: &'static str, what: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { check, level: Level::Failure, what: what.into(), cure: Some(cure.into()) }
+        Self {
+            check,
+            level: Level::Failure,
+            what: what.into(),
+            cure: Some(cure.into()),
+        }
     }
 }

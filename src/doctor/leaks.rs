@@ -1,7 +1,8 @@
-//! Does anything get out beside the tunnel? Packets are sent as a sibling container would send them.
+//! Does anything get out beside the tunnel? Packets are sent as a sibling container would send
+//! them.
 //!
-//! The kernel itself says whether the packet filter let a datagram go, so that nothing has to answer: the target is an
-//! address that is kept for documentation.
+//! The kernel itself says whether the packet filter let a datagram go, so that nothing has to
+//! answer: the target is an address that is kept for documentation.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
@@ -38,8 +39,11 @@ pub(super) fn check(patient: &Patient) -> Finding {
 /// The ways by which something got out.
 fn escapes(stop: &Stop) -> Vec<String> {
     let mut escapes = Vec::new();
-    let mut names: Vec<String> =
-        interfaces::default_routes().unwrap_or_default().into_iter().map(|route| route.interface).collect();
+    let mut names: Vec<String> = interfaces::default_routes()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|route| route.interface)
+        .collect();
     names.dedup();
     for name in names {
         let via = Via::Interface(name.clone());
@@ -63,15 +67,20 @@ fn escapes(stop: &Stop) -> Vec<String> {
 }
 
 fn send(via: &Via, port: u16) -> io::Result<()> {
-    let conversation =
-        socket::converse(via, SocketAddrV4::new(NOBODY, port), &Stop::new()).map_err(io::Error::other)?;
-    conversation.socket.send(b"wireguard-pia leak test").map(drop)
+    let conversation = socket::converse(via, SocketAddrV4::new(NOBODY, port), &Stop::new())
+        .map_err(io::Error::other)?;
+    conversation
+        .socket
+        .send(b"wireguard-pia leak test")
+        .map(drop)
 }
 
 fn reaches(via: &Via, stop: &Stop) -> bool {
     match socket::connect(via, SOMEBODY, CONNECT, stop) {
         Ok(_) => true,
-        Err(SocketError::NotConnected { source, .. }) => source.kind() == io::ErrorKind::ConnectionRefused,
+        Err(SocketError::NotConnected { source, .. }) => {
+            source.kind() == io::ErrorKind::ConnectionRefused
+        }
         Err(_) => false,
     }
 }
@@ -80,24 +89,32 @@ fn send_v6(interface: &str) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
     socket.bind_device(Some(interface.as_bytes()))?;
     let nobody: SocketAddrV6 = NOBODY_V6.parse().map_err(io::Error::other)?;
-    UdpSocket::from(socket).send_to(b"wireguard-pia leak test", SocketAddr::V6(nobody)).map(drop)
+    UdpSocket::from(socket)
+        .send_to(b"wireguard-pia leak test", SocketAddr::V6(nobody))
+        .map(drop)
 }
 
 fn judge(escapes: &[String], firewall: bool) -> Finding {
     const CHECK: &str = "leaks";
-    const FRAMES: &str = "add `cap_drop: [NET_RAW]` to containers that share this network: with it they can write frames \
+    const FRAMES: &str = "add `cap_drop: [NET_RAW]` to containers that share this network: with \
+                          it they can write frames \
          (AF_PACKET) that no packet filter sees";
     match (escapes, firewall) {
         (_, false) => Finding::warning(
             CHECK,
-            "FIREWALL=0: there is no kill switch, and everything leaves untunnelled whenever the tunnel is down",
+            "FIREWALL=0: there is no kill switch, and everything leaves untunnelled whenever the \
+             tunnel is down",
             "unset FIREWALL",
         ),
-        ([], true) => Finding::ok(CHECK, format!("nothing got out beside the tunnel; {FRAMES}")),
+        ([], true) => Finding::ok(
+            CHECK,
+            format!("nothing got out beside the tunnel; {FRAMES}"),
+        ),
         (escapes, true) => Finding::failure(
             CHECK,
             format!("this gets out beside the tunnel: {}", escapes.join(", ")),
-            "look for rules of others in `iptables -S` and `ip6tables -S` (a hook's?), and restart the container",
+            "look for rules of others in `iptables -S` and `ip6tables -S` (a hook's?), and \
+             restart the container",
         ),
     }
 }

@@ -1,7 +1,8 @@
-//! `doctor`: checks everything that a start needs, in the order in which a start needs it, and says the cure.
+//! `doctor`: checks everything that a start needs, in the order in which a start needs it, and says
+//! the cure.
 //!
-//! Each check gathers facts and has a pure judgement of them. Nothing is changed that flows: rules and interfaces are
-//! tried where nothing leads to them, and taken away again.
+//! Each check gathers facts and has a pure judgement of them. Nothing is changed that flows: rules
+//! and interfaces are tried where nothing leads to them, and taken away again.
 
 mod files;
 mod finding;
@@ -29,15 +30,16 @@ use crate::underlay::name_servers::{self, NameServers};
 
 /// Check everything that a start needs, and say the cure of what is wrong.
 ///
-/// Run it where the container runs: `docker exec NAME wireguard-pia doctor`, or, where that container is blocked, in a
-/// fresh one with the same options. Secrets are masked, so that the output can be shown to others. Exit status 1 if
-/// there is a failure.
+/// Run it where the container runs: `docker exec NAME wireguard-pia doctor`, or, where that
+/// container is blocked, in a fresh one with the same options. Secrets are masked, so that the
+/// output can be shown to others. Exit status 1 if there is a failure.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// As JSON, for programs.
     #[arg(long)]
     json: bool,
-    /// Log in to PIA too, once; too many attempts with a wrong password lock an account for minutes.
+    /// Log in to PIA too, once; too many attempts with a wrong password lock an account for
+    /// minutes.
     #[arg(long)]
     login: bool,
 }
@@ -54,7 +56,8 @@ struct Patient {
     is_tunnelled: bool,
     /// Whether the program runs.
     is_running: bool,
-    /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from here.
+    /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from
+    /// here.
     is_shut_off: bool,
     stop: Stop,
 }
@@ -62,7 +65,10 @@ struct Patient {
 impl Patient {
     fn new(environment: &Environment, stop: &Stop) -> Self {
         let (settings, warnings) = Settings::from_environment(environment);
-        let text = system_files::read_if_present(Path::new(paths::RESOLV_CONF)).ok().flatten().unwrap_or_default();
+        let text = system_files::read_if_present(Path::new(paths::RESOLV_CONF))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let is_tunnelled = show::exists();
         Self {
             environment: environment.clone(),
@@ -88,10 +94,17 @@ impl Patient {
             Destination::DedicatedIp(token) => Some(token.clone()),
             _ => None,
         };
-        let files =
-            [credentials.user_file.as_deref(), credentials.password_file.as_deref(), Some(Path::new(paths::TOKEN))];
+        let files = [
+            credentials.user_file.as_deref(),
+            credentials.password_file.as_deref(),
+            Some(Path::new(paths::TOKEN)),
+        ];
         let given = [credentials.user.clone(), credentials.password.clone(), dip];
-        given.into_iter().flatten().chain(files.into_iter().flatten().filter_map(in_file)).collect()
+        given
+            .into_iter()
+            .flatten()
+            .chain(files.into_iter().flatten().filter_map(in_file))
+            .collect()
     }
 }
 
@@ -118,7 +131,11 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Exi
     if stop.is_requested() {
         return ExitCode::FAILURE;
     }
-    if report.finish() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Values that were not taken as they are.
@@ -127,7 +144,13 @@ fn settings(patient: &Patient) -> Vec<Finding> {
     let mut findings: Vec<Finding> = patient
         .warnings
         .iter()
-        .map(|warning| Finding::warning(CHECK, warning.to_string(), format!("correct or unset {}", warning.variable)))
+        .map(|warning| {
+            Finding::warning(
+                CHECK,
+                warning.to_string(),
+                format!("correct or unset {}", warning.variable),
+            )
+        })
         .collect();
     if patient.settings.destination == Destination::Unset {
         findings.push(Finding::failure(

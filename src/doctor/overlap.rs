@@ -21,8 +21,11 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
         VpnDns::Custom(servers) => servers.clone(),
         VpnDns::Unchanged => Vec::new(),
     };
-    let attached: Vec<Ipv4Net> =
-        interfaces::attached_networks().unwrap_or_default().into_iter().map(|attached| attached.network).collect();
+    let attached: Vec<Ipv4Net> = interfaces::attached_networks()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|attached| attached.network)
+        .collect();
     report(judge(&patient.settings.local_network, &attached, &dns));
 }
 
@@ -35,15 +38,18 @@ fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
         );
     }
     let hides = |ranges: &[Ipv4Net]| {
-        ranges
-            .iter()
-            .find_map(|range| dns.iter().find(|server| range.contains(*server)).map(|server| (*range, *server)))
+        ranges.iter().find_map(|range| {
+            dns.iter()
+                .find(|server| range.contains(*server))
+                .map(|server| (*range, *server))
+        })
     };
     if let Some((range, server)) = hides(local) {
         return Finding::warning(
             CHECK,
             format!(
-                "LOCAL_NETWORK {range} holds the VPN's DNS server {server}, which is routed into the tunnel all the \
+                "LOCAL_NETWORK {range} holds the VPN's DNS server {server}, which is routed into \
+                 the tunnel all the \
                  same: a host of that address on the LAN cannot be reached"
             ),
             "name a smaller range, or set VPNDNS to other servers",
@@ -57,10 +63,16 @@ fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
         );
     }
     match local {
-        [] => Finding::ok(CHECK, "LOCAL_NETWORK is empty; attached networks do not hide the VPN's DNS"),
+        [] => Finding::ok(
+            CHECK,
+            "LOCAL_NETWORK is empty; attached networks do not hide the VPN's DNS",
+        ),
         ranges => {
             let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-            Finding::ok(CHECK, format!("{} does not hide the VPN's DNS", ranges.join(", ")))
+            Finding::ok(
+                CHECK,
+                format!("{} does not hide the VPN's DNS", ranges.join(", ")),
+            )
         }
     }
 }
@@ -71,7 +83,11 @@ mod tests {
     use crate::doctor::finding::Level;
 
     fn level(local: &str, attached: &str) -> Level {
-        let ranges = |text: &str| text.split_whitespace().map(|range| range.parse().unwrap()).collect::<Vec<_>>();
+        let ranges = |text: &str| {
+            text.split_whitespace()
+                .map(|range| range.parse().unwrap())
+                .collect::<Vec<_>>()
+        };
         judge(&ranges(local), &ranges(attached), &PIA_DNS).level
     }
 

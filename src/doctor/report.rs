@@ -1,4 +1,5 @@
-//! How findings look: for people in 80 columns, for programs as JSON. Secrets are masked whatever they came in with.
+//! How findings look: for people in 80 columns, for programs as JSON. Secrets are masked whatever
+//! they came in with.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -23,8 +24,14 @@ pub struct Report {
 impl Report {
     /// Colours only on a terminal, and not where `NO_COLOR` is set.
     pub fn new(is_json: bool, environment: &Environment, secrets: Vec<Secret>) -> Self {
-        let dumb = environment.text("TERM") == Some("dumb") || environment.text("NO_COLOR").is_some();
-        Self { is_json, colours: !is_json && !dumb && io::stdout().is_terminal(), secrets, findings: Vec::new() }
+        let dumb =
+            environment.text("TERM") == Some("dumb") || environment.text("NO_COLOR").is_some();
+        Self {
+            is_json,
+            colours: !is_json && !dumb && io::stdout().is_terminal(),
+            secrets,
+            findings: Vec::new(),
+        }
     }
 
     /// Notes a finding, and shows it at once to people.
@@ -39,10 +46,18 @@ impl Report {
 
     /// The last line, or all of it as JSON. Whether there is no failure.
     pub fn finish(self) -> bool {
-        let count = |level| self.findings.iter().filter(|finding| finding.level == level).count();
+        let count = |level| {
+            self.findings
+                .iter()
+                .filter(|finding| finding.level == level)
+                .count()
+        };
         let (failures, warnings) = (count(Level::Failure), count(Level::Warning));
         let text = if self.is_json {
-            format!("{:#}\n", json!({"ok": failures == 0, "checks": self.findings}))
+            format!(
+                "{:#}\n",
+                json!({"ok": failures == 0, "checks": self.findings})
+            )
         } else {
             format!("\n{}\n", summary(failures, warnings))
         };
@@ -57,12 +72,24 @@ fn summary(failures: usize, warnings: usize) -> String {
         1 => format!("1 {word}"),
         _ => format!("{count} {word}s"),
     };
-    format!("{}, {}", counted(failures, "failure"), counted(warnings, "warning"))
+    format!(
+        "{}, {}",
+        counted(failures, "failure"),
+        counted(warnings, "warning")
+    )
 }
 
 fn masked(finding: Finding, secrets: &[Secret]) -> Finding {
-    let mask = |text: String| secrets.iter().fold(text, |text, secret| secret.masked_in(&text));
-    Finding { what: mask(finding.what), cure: finding.cure.map(mask), ..finding }
+    let mask = |text: String| {
+        secrets
+            .iter()
+            .fold(text, |text, secret| secret.masked_in(&text))
+    };
+    Finding {
+        what: mask(finding.what),
+        cure: finding.cure.map(mask),
+        ..finding
+    }
 }
 
 /// `failure  wireguard      …`, with the cure on lines of its own.
@@ -80,15 +107,29 @@ fn as_text(finding: &Finding, colours: bool) -> String {
         Level::Failure => "\x1b[31m",
     };
     let padded = format!("{level:7}");
-    let level = if colours { format!("{colour}{padded}\x1b[0m") } else { padded };
-    let mut text = format!("{level}  {:13}  {}\n", finding.check, wrapped(&finding.what));
+    let level = if colours {
+        format!("{colour}{padded}\x1b[0m")
+    } else {
+        padded
+    };
+    let mut text = format!(
+        "{level}  {:13}  {}\n",
+        finding.check,
+        wrapped(&finding.what)
+    );
     if let Some(cure) = &finding.cure {
-        text += &format!("{:width$}{}\n", "", wrapped(&format!("cure: {cure}")), width = INDENT);
+        text += &format!(
+            "{:width$}{}\n",
+            "",
+            wrapped(&format!("cure: {cure}")),
+            width = INDENT
+        );
     }
     text
 }
 
-/// Lines that fit beside the level and the name; words longer than that stay whole, so that they can be copied.
+/// Lines that fit beside the level and the name; words longer than that stay whole, so that they
+/// can be copied.
 fn wrapped(text: &str) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
@@ -111,19 +152,34 @@ mod tests {
 
     #[test]
     fn lines_fit_a_terminal_and_the_cure_stands_apart() {
-        let finding =
-            Finding::failure("name servers", "some of a very long text ".repeat(8), "set another one with `dns:`");
+        let finding = Finding::failure(
+            "name servers",
+            "some of a very long text ".repeat(8),
+            "set another one with `dns:`",
+        );
         let text = as_text(&finding, false);
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-        assert!(text.starts_with("FAILURE  name servers   some of"), "{text}");
-        assert!(text.ends_with("\n                        cure: set another one with `dns:`\n"), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
+        assert!(
+            text.starts_with("FAILURE  name servers   some of"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("\n                        cure: set another one with `dns:`\n"),
+            "{text}"
+        );
     }
 
     #[test]
     fn colours_are_only_where_they_are_wanted() {
         let finding = Finding::ok("clock", "right");
         assert_eq!(as_text(&finding, false), "ok       clock          right\n");
-        assert_eq!(as_text(&finding, true), "\x1b[32mok     \x1b[0m  clock          right\n");
+        assert_eq!(
+            as_text(&finding, true),
+            "\x1b[32mok     \x1b[0m  clock          right\n"
+        );
     }
 
     #[test]

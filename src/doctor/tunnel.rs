@@ -9,7 +9,8 @@ use crate::status::{State, Status};
 use crate::system::paths;
 use crate::tunnel::show::{self, Peer};
 
-/// WireGuard makes a new handshake after two minutes if there is anything to send, and a session ends after three.
+/// WireGuard makes a new handshake after two minutes if there is anything to send, and a session
+/// ends after three.
 const SESSION: Duration = Duration::from_secs(180);
 
 pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
@@ -18,9 +19,11 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
     }
     report(match show::peers(&patient.stop) {
         Ok(peers) => judge_handshake(peers.first(), SystemTime::now()),
-        Err(error) => {
-            Finding::failure("handshake", error.to_string(), "wg0 is no WireGuard interface of ours: restart")
-        }
+        Err(error) => Finding::failure(
+            "handshake",
+            error.to_string(),
+            "wg0 is no WireGuard interface of ours: restart",
+        ),
     });
     let status = Status::read(Path::new(paths::STATUS)).ok().flatten();
     if patient.settings.port_forwarding.enabled {
@@ -31,20 +34,29 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
 
 fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {
     const CHECK: &str = "handshake";
-    const BLOCKED: &str = "see that the host and its network let UDP to the endpoint out and in; try another location; \
+    const BLOCKED: &str = "see that the host and its network let UDP to the endpoint out and in; \
+                           try another location; \
          restart, or SIGHUP, registers anew";
     let Some(peer) = peer else {
         return Finding::failure(CHECK, "wg0 has no peer", "restart the container");
     };
     let endpoint = peer.endpoint.as_deref().unwrap_or("an unknown endpoint");
     let Some(last) = peer.last_handshake else {
-        return Finding::failure(CHECK, format!("there was none with {endpoint}: nothing comes back from it"), BLOCKED);
+        return Finding::failure(
+            CHECK,
+            format!("there was none with {endpoint}: nothing comes back from it"),
+            BLOCKED,
+        );
     };
     let age = now.duration_since(last).unwrap_or_default();
     let told = format!("{} s ago with {endpoint}", age.as_secs());
     if age > SESSION {
         // An idle tunnel needs none, but the checks before this one have just sent something.
-        return Finding::failure(CHECK, format!("{told}, although there is traffic: the server is gone"), BLOCKED);
+        return Finding::failure(
+            CHECK,
+            format!("{told}, although there is traffic: the server is gone"),
+            BLOCKED,
+        );
     }
     Finding::ok(CHECK, told)
 }
@@ -57,12 +69,20 @@ fn judge_port(status: Option<&Status>) -> Finding {
     if let Some(port) = status.port {
         return Finding::ok(CHECK, format!("{} is forwarded", port.number));
     }
-    let why = status.last_error.as_deref().unwrap_or("no reason is known yet");
-    let state = if status.state == State::Connected { String::new() } else { format!(" ({})", status.state) };
+    let why = status
+        .last_error
+        .as_deref()
+        .unwrap_or("no reason is known yet");
+    let state = if status.state == State::Connected {
+        String::new()
+    } else {
+        format!(" ({})", status.state)
+    };
     Finding::failure(
         CHECK,
         format!("none is forwarded{state}: {why}"),
-        "wait a minute; then choose a location from `wireguard-pia locations --port-forward`, and see the log",
+        "wait a minute; then choose a location from `wireguard-pia locations --port-forward`, and \
+         see the log",
     )
 }
 
@@ -81,9 +101,18 @@ mod tests {
             received: 0,
             sent: 0,
         };
-        assert_eq!(judge_handshake(Some(&peer(Some(20))), now).what, "20 s ago with 192.0.2.7:1337");
-        assert_eq!(judge_handshake(Some(&peer(Some(200))), now).level, Level::Failure);
-        assert_eq!(judge_handshake(Some(&peer(None)), now).level, Level::Failure);
+        assert_eq!(
+            judge_handshake(Some(&peer(Some(20))), now).what,
+            "20 s ago with 192.0.2.7:1337"
+        );
+        assert_eq!(
+            judge_handshake(Some(&peer(Some(200))), now).level,
+            Level::Failure
+        );
+        assert_eq!(
+            judge_handshake(Some(&peer(None)), now).level,
+            Level::Failure
+        );
         assert_eq!(judge_handshake(None, now).level, Level::Failure);
     }
 }

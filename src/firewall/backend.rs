@@ -36,7 +36,8 @@ impl Backend {
         }
     }
 
-    /// The name under which a program of this backend is installed beside the other's: `iptables-nft-restore`.
+    /// The name under which a program of this backend is installed beside the other's:
+    /// `iptables-nft-restore`.
     fn own_name(self, name: &str) -> String {
         match self {
             Self::NfTables => name.replacen("tables", "tables-nft", 1),
@@ -61,8 +62,14 @@ COMMIT
 ";
 
 /// The programs that a script may call, by the names that it uses.
-pub(super) const NAMES: [&str; 6] =
-    ["iptables", "iptables-restore", "iptables-save", "ip6tables", "ip6tables-restore", "ip6tables-save"];
+pub(super) const NAMES: [&str; 6] = [
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ip6tables",
+    "ip6tables-restore",
+    "ip6tables-save",
+];
 
 /// Where a program is, and the applet to name when it is a multi-call binary.
 #[derive(Debug, Clone)]
@@ -85,49 +92,81 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Looks for them everywhere but in `private_bin`, whose links point to what an earlier life chose. `None` where
-    /// they are not installed.
+    /// Looks for them everywhere but in `private_bin`, whose links point to what an earlier life
+    /// chose. `None` where they are not installed.
     pub fn find(backend: Backend, private_bin: &Path) -> Option<Self> {
         let mut plain = None;
-        let mut plain_is_this = || *plain.get_or_insert_with(|| plain_backend(private_bin) == Some(backend));
+        let mut plain_is_this =
+            || *plain.get_or_insert_with(|| plain_backend(private_bin) == Some(backend));
         let mut program = |name: &'static str| {
             let named = |name: &str| look_up(name, private_bin);
             named(&backend.own_name(name))
                 .map(|path| Program { path, applet: None })
-                .or_else(|| named(backend.multi_call()).map(|path| Program { path, applet: Some(name) }))
-                .or_else(|| named(name).filter(|_| plain_is_this()).map(|path| Program { path, applet: None }))
+                .or_else(|| {
+                    named(backend.multi_call()).map(|path| Program {
+                        path,
+                        applet: Some(name),
+                    })
+                })
+                .or_else(|| {
+                    named(name)
+                        .filter(|_| plain_is_this())
+                        .map(|path| Program { path, applet: None })
+                })
         };
-        let found = NAMES.into_iter().filter_map(|name| Some((name, program(name)?))).collect();
-        Some(Self { backend, found }).filter(|programs| programs.named("iptables-restore").is_some())
+        let found = NAMES
+            .into_iter()
+            .filter_map(|name| Some((name, program(name)?)))
+            .collect();
+        Some(Self { backend, found })
+            .filter(|programs| programs.named("iptables-restore").is_some())
     }
 
     /// Loads `text` in one step, keeping what it does not mention.
     pub fn load(&self, family: Family, text: &str) -> Result<(), CommandError> {
         log::debug!("loading for {family:?}:\n{text}");
-        let name = if family == Family::V4 { "iptables-restore" } else { "ip6tables-restore" };
-        // Another program may hold legacy's lock. A load is never given up half way, not even for a stop.
-        self.command(name, &["--noflush", "--wait", "5"]).input(text).run(&Stop::new()).map(drop)
+        let name = if family == Family::V4 {
+            "iptables-restore"
+        } else {
+            "ip6tables-restore"
+        };
+        // Another program may hold legacy's lock. A load is never given up half way, not even for a
+        // stop.
+        self.command(name, &["--noflush", "--wait", "5"])
+            .input(text)
+            .run(&Stop::new())
+            .map(drop)
     }
 
     /// All tables, as iptables-restore would read them.
     pub fn save(&self, family: Family) -> Result<String, CommandError> {
-        let name = if family == Family::V4 { "iptables-save" } else { "ip6tables-save" };
+        let name = if family == Family::V4 {
+            "iptables-save"
+        } else {
+            "ip6tables-save"
+        };
         self.command(name, &[]).run(&Stop::new())
     }
 
-    /// Finds out whether the backend takes `text`, [`PROBE`] or what is left of it, and leaves nothing behind.
+    /// Finds out whether the backend takes `text`, [`PROBE`] or what is left of it, and leaves
+    /// nothing behind.
     pub fn probe(&self, text: &str) -> Result<(), CommandError> {
         self.load(Family::V4, text)?;
         self.scrap(TableName::Filter)
     }
 
-    /// Which of the modules that `text` needs are missing. `/proc` and `--test` do not tell: a rule has to be tried. A
-    /// rule that is refused while a plain one is taken lacks its module; where both are, the reason is another.
+    /// Which of the modules that `text` needs are missing. `/proc` and `--test` do not tell: a rule
+    /// has to be tried. A rule that is refused while a plain one is taken lacks its module; where
+    /// both are, the reason is another.
     pub fn missing(&self, text: &str) -> Vec<Module> {
         let takes = |table: TableName, rule: &str| {
             let text = format!("{table}\n:PIA_PROBE - [0:0]\n-A PIA_PROBE {rule}\nCOMMIT\n");
-            let tried = self.load(Family::V4, &text).and_then(|()| self.scrap(table));
-            tried.inspect_err(|error| log::debug!("trying {rule}: {error}")).is_ok()
+            let tried = self
+                .load(Family::V4, &text)
+                .and_then(|()| self.scrap(table));
+            tried
+                .inspect_err(|error| log::debug!("trying {rule}: {error}"))
+                .is_ok()
         };
         let is_missing = |module: &Module| {
             let (table, rule) = module.probe();
@@ -137,11 +176,16 @@ impl Programs {
     }
 
     fn scrap(&self, table: TableName) -> Result<(), CommandError> {
-        self.load(Family::V4, &format!("{table}\n:PIA_PROBE - [0:0]\n-X PIA_PROBE\nCOMMIT\n"))
+        self.load(
+            Family::V4,
+            &format!("{table}\n:PIA_PROBE - [0:0]\n-X PIA_PROBE\nCOMMIT\n"),
+        )
     }
 
     fn named(&self, name: &str) -> Option<&Program> {
-        self.found.iter().find_map(|(found, program)| (*found == name).then_some(program))
+        self.found
+            .iter()
+            .find_map(|(found, program)| (*found == name).then_some(program))
     }
 
     fn command(&self, name: &'static str, arguments: &[&str]) -> Command {
@@ -164,7 +208,11 @@ pub(super) fn plain_backend(private_bin: &Path) -> Option<Backend> {
     }
     let version = Command::new(path, ["--version"]).run(&Stop::new()).ok()?;
     // Before 1.8 there was only legacy, and it did not say so.
-    Some(if version.contains("nf_tables") { Backend::NfTables } else { Backend::Legacy })
+    Some(if version.contains("nf_tables") {
+        Backend::NfTables
+    } else {
+        Backend::Legacy
+    })
 }
 
 fn look_up(name: &str, private_bin: &Path) -> Option<PathBuf> {

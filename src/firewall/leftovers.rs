@@ -1,7 +1,8 @@
 //! What an earlier life in the same network namespace left behind, and how to take it away.
 //!
-//! Done after the network is closed: our own load needs no look at what is there. What it cannot do is to keep its
-//! jumps from standing there twice, and to see the other backend, where old rules would judge all traffic once more.
+//! Done after the network is closed: our own load needs no look at what is there. What it cannot do
+//! is to keep its jumps from standing there twice, and to see the other backend, where old rules
+//! would judge all traffic once more.
 
 use std::fs;
 use std::thread;
@@ -13,8 +14,14 @@ use super::{Firewall, wg_quick_rule};
 use crate::system::command::CommandError;
 use crate::system::paths;
 
-const OUR_CHAINS: [&str; 6] =
-    ["PIA_INPUT", "PIA_OUTPUT", "PIA_FORWARD", "PIA_PREROUTING", "PIA_POSTROUTING", "PIA_PROBE"];
+const OUR_CHAINS: [&str; 6] = [
+    "PIA_INPUT",
+    "PIA_OUTPUT",
+    "PIA_FORWARD",
+    "PIA_PREROUTING",
+    "PIA_POSTROUTING",
+    "PIA_PROBE",
+];
 
 impl Firewall {
     /// Takes away what an earlier life left, in the families where our own rules hold now.
@@ -38,7 +45,10 @@ impl Firewall {
 
     fn clean_family(&self, family: Family) {
         let mut in_use = InUse::default();
-        self.loaded.iter().filter(|((of, _), _)| *of == family).for_each(|(_, text)| in_use.add(text));
+        self.loaded
+            .iter()
+            .filter(|((of, _), _)| *of == family)
+            .for_each(|(_, text)| in_use.add(text));
         // Later in a life they are those of the running tunnel.
         let wg_quick = (!self.alone).then_some(paths::INTERFACE);
         warn_if_left(remove(&self.programs, family, &in_use, wg_quick));
@@ -46,7 +56,9 @@ impl Firewall {
         if self.alone || !possible(other, family) {
             return;
         }
-        let Some(programs) = Programs::find(other, &self.private_bin) else { return };
+        let Some(programs) = Programs::find(other, &self.private_bin) else {
+            return;
+        };
         if let Err(error) = remove(&programs, family, &InUse::default(), wg_quick) {
             // As a rule the kernel does not have that backend at all.
             log::debug!("rules of an earlier life: {other}: {error}");
@@ -54,13 +66,22 @@ impl Firewall {
     }
 }
 
-/// Removes from one backend what is not in use; with `wg_quick` also the rules that wg-quick made for that interface.
-fn remove(programs: &Programs, family: Family, in_use: &InUse, wg_quick: Option<&str>) -> Result<(), CommandError> {
+/// Removes from one backend what is not in use; with `wg_quick` also the rules that wg-quick made
+/// for that interface.
+fn remove(
+    programs: &Programs,
+    family: Family,
+    in_use: &InUse,
+    wg_quick: Option<&str>,
+) -> Result<(), CommandError> {
     let removal = removal(&programs.save(family)?, in_use, wg_quick);
     if removal.is_empty() {
         return Ok(());
     }
-    log::debug!("removing {} rules of an earlier life for {family:?}", programs.backend);
+    log::debug!(
+        "removing {} rules of an earlier life for {family:?}",
+        programs.backend
+    );
     programs.load(family, &removal)
 }
 
@@ -104,13 +125,15 @@ fn possible(backend: Backend, family: Family) -> bool {
 struct Saved<'a> {
     /// Our chains.
     ours: Vec<&'a str>,
-    /// The rules of built-in chains that jump to ours, by chain and number; chains come one after the other.
+    /// The rules of built-in chains that jump to ours, by chain and number; chains come one after
+    /// the other.
     jumps: Vec<(&'a str, usize)>,
     /// Rules of wg-quick, without the `-A`.
     wg_quick: Vec<&'a str>,
 }
 
-/// What iptables-restore must be told so that only what is `in_use` remains of ours; empty if that is so already.
+/// What iptables-restore must be told so that only what is `in_use` remains of ours; empty if that
+/// is so already.
 fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
     let mut text = String::new();
     let mut table = "";
@@ -120,7 +143,11 @@ fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
         if line.starts_with('*') {
             (table, content, last) = (line, Saved::default(), ("", 0));
         } else if let Some(rest) = line.strip_prefix(':') {
-            content.ours.extend(rest.split(' ').next().filter(|chain| OUR_CHAINS.contains(chain)));
+            content.ours.extend(
+                rest.split(' ')
+                    .next()
+                    .filter(|chain| OUR_CHAINS.contains(chain)),
+            );
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
             last = (chain, if chain == last.0 { last.1 + 1 } else { 1 });
@@ -138,21 +165,34 @@ fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
 
 fn removal_of(table: &str, content: &Saved<'_>, in_use: &InUse) -> String {
     let mut lines = Vec::new();
-    let was_sealed = content.jumps.iter().any(|(chain, _)| *chain == "INPUT") && content.ours.contains(&"PIA_INPUT");
+    let was_sealed = content.jumps.iter().any(|(chain, _)| *chain == "INPUT")
+        && content.ours.contains(&"PIA_INPUT");
     if table == "*filter" && was_sealed && !in_use.has(table, "PIA_INPUT") {
         lines.extend(["INPUT", "FORWARD", "OUTPUT"].map(|chain| format!(":{chain} ACCEPT [0:0]")));
     }
     // The first of a chain stays, so that rules of the user which came after it still do.
-    let is_first = |jump: &(&str, usize)| content.jumps.iter().find(|(chain, _)| *chain == jump.0) == Some(jump);
-    let stays = |jump: &(&str, usize)| is_first(jump) && in_use.has(table, &format!("PIA_{}", jump.0));
+    let is_first = |jump: &(&str, usize)| {
+        content.jumps.iter().find(|(chain, _)| *chain == jump.0) == Some(jump)
+    };
+    let stays =
+        |jump: &(&str, usize)| is_first(jump) && in_use.has(table, &format!("PIA_{}", jump.0));
     // From the last to the first, as a rule that goes renumbers those after it.
     let surplus = content.jumps.iter().rev().filter(|jump| !stays(jump));
     lines.extend(surplus.map(|(chain, number)| format!("-D {chain} {number}")));
     lines.extend(content.wg_quick.iter().map(|rule| format!("-D {rule}")));
-    let unused = || content.ours.iter().filter(|chain| !in_use.has(table, chain));
+    let unused = || {
+        content
+            .ours
+            .iter()
+            .filter(|chain| !in_use.has(table, chain))
+    };
     lines.extend(unused().map(|chain| format!("-F {chain}")));
     lines.extend(unused().map(|chain| format!("-X {chain}")));
-    if lines.is_empty() { String::new() } else { format!("{table}\n{}\nCOMMIT\n", lines.join("\n")) }
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("{table}\n{}\nCOMMIT\n", lines.join("\n"))
+    }
 }
 
 #[cfg(test)]
@@ -176,8 +216,10 @@ mod tests {
 COMMIT
 *raw
 :PREROUTING ACCEPT [0:0]
--A PREROUTING -d 10.1.2.3/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment \"wg-quick(8) rule for wg0\" -j DROP
--A PREROUTING -d 10.1.2.4/32 ! -i wg1 -m addrtype ! --src-type LOCAL -m comment --comment \"wg-quick(8) rule for wg1\" -j DROP
+-A PREROUTING -d 10.1.2.3/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment \
+\"wg-quick(8) rule for wg0\" -j DROP
+-A PREROUTING -d 10.1.2.4/32 ! -i wg1 -m addrtype ! --src-type LOCAL -m comment --comment \
+\"wg-quick(8) rule for wg1\" -j DROP
 COMMIT
 ";
 
@@ -185,7 +227,10 @@ COMMIT
     fn one_jump_remains() {
         let mut in_use = InUse::default();
         in_use.add("*filter\n:INPUT DROP [0:0]\n:PIA_INPUT - [0:0]\n:PIA_FORWARD - [0:0]\n");
-        assert_eq!(removal(SAVED, &in_use, None), "*filter\n-D INPUT 4\n-D INPUT 3\nCOMMIT\n");
+        assert_eq!(
+            removal(SAVED, &in_use, None),
+            "*filter\n-D INPUT 4\n-D INPUT 3\nCOMMIT\n"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Loading a policy: what has changed, one step a family, and once more without what the kernel turns out to lack.
+//! Loading a policy: what has changed, one step a family, and once more without what the kernel
+//! turns out to lack.
 
 use std::fs;
 use std::panic::resume_unwind;
@@ -36,12 +37,21 @@ impl Firewall {
         let mut failures = Vec::new();
         for ((family, tables, text), result) in run_loads(&self.programs, work) {
             match result {
-                Ok(()) => self.loaded.extend(tables.into_iter().map(|table| ((family, table.name), table.text))),
+                Ok(()) => self.loaded.extend(
+                    tables
+                        .into_iter()
+                        .map(|table| ((family, table.name), table.text)),
+                ),
                 Err(error) => {
-                    // Each table is loaded whole or not at all, but which of them were is not known.
+                    // Each table is loaded whole or not at all, but which of them were is not
+                    // known.
                     self.loaded.retain(|(of, _), _| *of != family);
                     self.tidy = false;
-                    failures.push(Failure { family, text, error });
+                    failures.push(Failure {
+                        family,
+                        text,
+                        error,
+                    });
                 }
             }
         }
@@ -54,7 +64,11 @@ impl Firewall {
             Some(text) => *text != table.text,
             None => table.matters(),
         };
-        Ok(tables.into_iter().map(|table| table.without(&self.missing)).filter(differs).collect())
+        Ok(tables
+            .into_iter()
+            .map(|table| table.without(&self.missing))
+            .filter(differs)
+            .collect())
     }
 
     /// Whether something is missing that was thought to be there.
@@ -67,15 +81,24 @@ impl Firewall {
 
     /// Takes IPv4's failure out as the error; warns of IPv6's.
     pub(super) fn judge(&self, failures: &mut Vec<Failure>) -> Result<(), FirewallError> {
-        if let Some(index) = failures.iter().position(|failure| failure.family == Family::V4) {
+        if let Some(index) = failures
+            .iter()
+            .position(|failure| failure.family == Family::V4)
+        {
             let source = failures.swap_remove(index).error;
-            return Err(FirewallError::NotLoaded { backend: self.backend(), source });
+            return Err(FirewallError::NotLoaded {
+                backend: self.backend(),
+                source,
+            });
         }
-        let disabled = fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
+        let disabled =
+            fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
         for failure in failures.iter().filter(|_| disabled.trim() != "1") {
             log::warn!(
-                "IPv6 is NOT blocked: {}: switch it off with the sysctls net.ipv6.conf.all.disable_ipv6=1 and \
-                 net.ipv6.conf.default.disable_ipv6=1 on the container, or load ip6_tables and ip6table_filter on the host",
+                "IPv6 is NOT blocked: {}: switch it off with the sysctls \
+                 net.ipv6.conf.all.disable_ipv6=1 and \
+                 net.ipv6.conf.default.disable_ipv6=1 on the container, or load ip6_tables and \
+                 ip6table_filter on the host",
                 failure.error
             );
         }
@@ -85,14 +108,21 @@ impl Firewall {
 
 type Work = (Family, Vec<Table>, String);
 
-/// Both families at once with nf_tables, where each waits for the kernel; legacy has one lock for both.
+/// Both families at once with nf_tables, where each waits for the kernel; legacy has one lock for
+/// both.
 fn run_loads(programs: &Programs, work: Vec<Work>) -> Vec<(Work, Result<(), CommandError>)> {
     let load = |(family, _, text): &Work| programs.load(*family, text);
     let results: Vec<_> = match programs.backend {
         Backend::Legacy => work.iter().map(load).collect(),
         Backend::NfTables => thread::scope(|scope| {
-            let threads: Vec<_> = work.iter().map(|one| scope.spawn(move || load(one))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            let threads: Vec<_> = work
+                .iter()
+                .map(|one| scope.spawn(move || load(one)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
         }),
     };
     work.into_iter().zip(results).collect()
@@ -106,5 +136,8 @@ pub(super) fn of_v4(failures: &[Failure]) -> Option<&Failure> {
 /// Says what will not work, and what to do about it.
 pub(super) fn warn_of(module: Module) {
     let name = module.kernel_name();
-    log::warn!("firewall: the kernel has no {name}: {}: load it on the host (modprobe {name})", module.consequence());
+    log::warn!(
+        "firewall: the kernel has no {name}: {}: load it on the host (modprobe {name})",
+        module.consequence()
+    );
 }

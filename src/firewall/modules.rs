@@ -29,12 +29,23 @@ impl Module {
 
     /// The modules that rules in `text` need.
     pub fn used_in(text: &str) -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|module| text.contains(module.token()))
+        Self::ALL
+            .into_iter()
+            .filter(|module| text.contains(module.token()))
     }
 
     /// How much is lost without these; without the first two no tunnel comes up at all.
     pub fn weight(missing: &[Self]) -> usize {
-        missing.iter().map(|module| if matches!(module, Self::Ports | Self::Conntrack) { 100 } else { 1 }).sum()
+        missing
+            .iter()
+            .map(|module| {
+                if matches!(module, Self::Ports | Self::Conntrack) {
+                    100
+                } else {
+                    1
+                }
+            })
+            .sum()
     }
 
     /// The kernel module that offers it.
@@ -55,10 +66,17 @@ impl Module {
     pub fn consequence(self) -> &'static str {
         match self {
             Self::Ports => "no rule can name a port, so PIA cannot be reached",
-            Self::Conntrack => "no answer can be told from other incoming traffic, so all of it stays blocked",
-            Self::Mark => "the API and the endpoint can be reached by everything in this network, not by us alone",
+            Self::Conntrack => {
+                "no answer can be told from other incoming traffic, so all of it stays blocked"
+            }
+            Self::Mark => {
+                "the API and the endpoint can be reached by everything in this network, not by us \
+                 alone"
+            }
             Self::Owner => "Docker's embedded DNS cannot resolve names until the tunnel is up",
-            Self::Connmark => "with strict rp_filter, PIA's API cannot be reached while the tunnel is up",
+            Self::Connmark => {
+                "with strict rp_filter, PIA's API cannot be reached while the tunnel is up"
+            }
             Self::Masquerade => "FWD_IFACE does not work",
             Self::Redirect => "PORT_REDIRECT does not work",
             Self::Dnat => "PF_DEST_IP does not work",
@@ -69,23 +87,32 @@ impl Module {
     pub fn probe(self) -> (TableName, &'static str) {
         match self {
             Self::Ports => (TableName::Filter, "-p tcp --dport 1"),
-            Self::Conntrack => (TableName::Filter, "-m conntrack --ctstate RELATED,ESTABLISHED"),
+            Self::Conntrack => (
+                TableName::Filter,
+                "-m conntrack --ctstate RELATED,ESTABLISHED",
+            ),
             Self::Mark => (TableName::Filter, "-m mark --mark 0x1"),
             Self::Owner => (TableName::Filter, "-m owner --uid-owner 0"),
             Self::Connmark => (TableName::Mangle, "-p tcp -j CONNMARK --restore-mark"),
             Self::Masquerade => (TableName::Nat, "-j MASQUERADE"),
             Self::Redirect => (TableName::Nat, "-p tcp -j REDIRECT --to-ports 1"),
-            Self::Dnat => (TableName::Nat, "-p tcp -j DNAT --to-destination 192.0.2.1:1"),
+            Self::Dnat => (
+                TableName::Nat,
+                "-p tcp -j DNAT --to-destination 192.0.2.1:1",
+            ),
         }
     }
 
     /// `text` without what is `missing`.
     pub fn strip(missing: &[Self], text: &str) -> String {
-        text.lines().filter_map(|line| Self::without(missing, line)).map(|line| line + "\n").collect()
+        text.lines()
+            .filter_map(|line| Self::without(missing, line))
+            .map(|line| line + "\n")
+            .collect()
     }
 
-    /// `line` without what is `missing`; `None` where nothing safe is left. Only a mark may be left out of a rule,
-    /// because the exact address and port remain.
+    /// `line` without what is `missing`; `None` where nothing safe is left. Only a mark may be left
+    /// out of a rule, because the exact address and port remain.
     fn without(missing: &[Self], line: &str) -> Option<String> {
         let mut line = line.to_owned();
         for module in missing {
@@ -97,7 +124,9 @@ impl Module {
             }
             let words: Vec<&str> = line.split(' ').collect();
             let start = words.windows(2).position(|pair| pair == ["-m", "mark"])?;
-            line = [words.get(..start)?, words.get(start + 4..)?].concat().join(" ");
+            line = [words.get(..start)?, words.get(start + 4..)?]
+                .concat()
+                .join(" ");
         }
         Some(line)
     }

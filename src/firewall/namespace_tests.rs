@@ -1,5 +1,5 @@
-//! Against the real iptables, both of them, each test in a network namespace of its own. They need root, and fail
-//! without it.
+//! Against the real iptables, both of them, each test in a network namespace of its own. They need
+//! root, and fail without it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::fs::PermissionsExt;
@@ -22,9 +22,14 @@ struct Namespace {
 
 impl Namespace {
     fn enter() -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test makes a network namespace and needs root: run it by sudo");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes a network namespace and needs root: run it by sudo"
+        );
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn bin(&self) -> std::path::PathBuf {
@@ -38,8 +43,15 @@ impl Namespace {
 
 #[track_caller]
 fn run(command: &str) -> String {
-    let output = process::Command::new("bash").args(["-c", command]).output().unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = process::Command::new("bash")
+        .args(["-c", command])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -54,7 +66,8 @@ fn iptables(backend: Backend) -> &'static str {
 fn saved(backend: Backend) -> String {
     let name = iptables(backend);
     run(&format!(
-        "{name}-save 2>/dev/null | sed '/^#/d; s/ \\[.*//'; ip6{}-save 2>/dev/null | sed '/^#/d; s/ \\[.*//'",
+        "{name}-save 2>/dev/null | sed '/^#/d; s/ \\[.*//'; ip6{}-save 2>/dev/null | sed '/^#/d; \
+         s/ \\[.*//'",
         name.trim_start_matches("ip")
     ))
 }
@@ -64,7 +77,11 @@ fn closed() -> Policy {
 }
 
 fn bootstrap() -> Policy {
-    Policy::bootstrap(MARK, [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53)], true)
+    Policy::bootstrap(
+        MARK,
+        [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53)],
+        true,
+    )
 }
 
 /// With a rule of every kind.
@@ -74,15 +91,29 @@ fn connected() -> Policy {
         interface: "wg0".into(),
         attached: vec![network("eth0", "172.18.0.2/16")],
         local: vec![network("eth0", "192.168.1.0/24")],
-        forwarded: Some(ForwardedPort { port: 40000, redirect: Some(6881) }),
-        gateway: Some(Gateway { interface: "eth1".into(), destination: None }),
+        forwarded: Some(ForwardedPort {
+            port: 40000,
+            redirect: Some(6881),
+        }),
+        gateway: Some(Gateway {
+            interface: "eth1".into(),
+            destination: None,
+        }),
     };
-    Policy::connected(MARK, SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337), tunnel)
+    Policy::connected(
+        MARK,
+        SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337),
+        tunnel,
+    )
 }
 
 fn handing_on() -> Policy {
     let mut policy = connected();
-    if let Some(gateway) = policy.tunnel.as_mut().and_then(|tunnel| tunnel.gateway.as_mut()) {
+    if let Some(gateway) = policy
+        .tunnel
+        .as_mut()
+        .and_then(|tunnel| tunnel.gateway.as_mut())
+    {
         gateway.destination = Some(Ipv4Addr::new(172, 20, 0, 3));
     }
     policy
@@ -92,21 +123,45 @@ fn handing_on() -> Policy {
 fn every_policy_is_taken_and_its_jumps_stand_once() {
     for backend in BOTH {
         let namespace = Namespace::enter();
-        let mut firewall = Firewall::open(Some(backend), &namespace.bin(), Some(&closed()), true).unwrap();
+        let mut firewall =
+            Firewall::open(Some(backend), &namespace.bin(), Some(&closed()), true).unwrap();
         assert_eq!(firewall.backend(), backend);
-        for policy in [bootstrap(), connected(), connected(), handing_on(), bootstrap(), connected()] {
+        for policy in [
+            bootstrap(),
+            connected(),
+            connected(),
+            handing_on(),
+            bootstrap(),
+            connected(),
+        ] {
             firewall.apply(&policy).unwrap();
         }
         let saved = saved(backend);
         for jump in ["INPUT", "OUTPUT", "FORWARD"] {
             let expected = if jump == "FORWARD" { 1 } else { 2 };
-            assert_eq!(saved.matches(&format!("-A {jump} -j PIA_{jump}\n")).count(), expected, "{backend}\n{saved}");
-            assert_eq!(saved.matches(&format!(":{jump} DROP\n")).count(), 2, "{backend}\n{saved}");
+            assert_eq!(
+                saved.matches(&format!("-A {jump} -j PIA_{jump}\n")).count(),
+                expected,
+                "{backend}\n{saved}"
+            );
+            assert_eq!(
+                saved.matches(&format!(":{jump} DROP\n")).count(),
+                2,
+                "{backend}\n{saved}"
+            );
         }
         for jump in ["PREROUTING", "POSTROUTING"] {
-            assert_eq!(saved.matches(&format!("-A {jump} -j PIA_{jump}\n")).count(), 2, "{backend}\n{saved}");
+            assert_eq!(
+                saved.matches(&format!("-A {jump} -j PIA_{jump}\n")).count(),
+                2,
+                "{backend}\n{saved}"
+            );
         }
-        assert_eq!(saved.matches("REDIRECT --to-ports 6881").count(), 2, "{saved}");
+        assert_eq!(
+            saved.matches("REDIRECT --to-ports 6881").count(),
+            2,
+            "{saved}"
+        );
         assert_eq!(saved.matches("-o wg0 -j MASQUERADE").count(), 1, "{saved}");
         firewall.apply(&closed()).unwrap();
         assert!(!self::saved(backend).contains("wg0"));
@@ -117,7 +172,10 @@ fn every_policy_is_taken_and_its_jumps_stand_once() {
 fn a_second_life_finds_its_way_whatever_the_first_left() {
     for backend in BOTH {
         let namespace = Namespace::enter();
-        namespace.open(backend, &closed()).apply(&connected()).unwrap();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
         let mut firewall = namespace.open(backend, &bootstrap());
         let after = saved(backend);
         for gone in ["wg0", "REDIRECT", "PIA_PREROUTING"] {
@@ -127,7 +185,10 @@ fn a_second_life_finds_its_way_whatever_the_first_left() {
         let twice = saved(backend);
 
         let namespace = Namespace::enter();
-        namespace.open(backend, &closed()).apply(&connected()).unwrap();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
         assert_eq!(twice, saved(backend));
     }
 }
@@ -136,12 +197,24 @@ fn a_second_life_finds_its_way_whatever_the_first_left() {
 fn rules_of_the_other_backend_do_not_judge_once_more() {
     for backend in BOTH {
         let namespace = Namespace::enter();
-        namespace.open(backend, &closed()).apply(&connected()).unwrap();
-        run(&format!("{} -A OUTPUT -d 192.0.2.99 -j DROP", iptables(backend)));
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
+        run(&format!(
+            "{} -A OUTPUT -d 192.0.2.99 -j DROP",
+            iptables(backend)
+        ));
         namespace.open(backend.other(), &closed());
         let left = saved(backend);
-        assert!(!left.contains("PIA_") && !left.contains(" DROP\n:"), "{left}");
-        assert!(left.contains("-A OUTPUT -d 192.0.2.99/32 -j DROP"), "{left}");
+        assert!(
+            !left.contains("PIA_") && !left.contains(" DROP\n:"),
+            "{left}"
+        );
+        assert!(
+            left.contains("-A OUTPUT -d 192.0.2.99/32 -j DROP"),
+            "{left}"
+        );
         assert!(saved(backend.other()).contains(":OUTPUT DROP"));
     }
 }
@@ -150,14 +223,23 @@ fn rules_of_the_other_backend_do_not_judge_once_more() {
 fn without_the_kill_switch_an_earlier_one_goes_and_the_gateway_works() {
     for backend in BOTH {
         let namespace = Namespace::enter();
-        namespace.open(backend, &closed()).apply(&connected()).unwrap();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
         let mut firewall = namespace.open(backend, &closed().unsealed());
         let open = saved(backend);
         assert!(!open.contains("PIA_") && !open.contains("DROP"), "{open}");
         firewall.apply(&handing_on().unsealed()).unwrap();
         let open = saved(backend);
-        assert!(open.contains("MASQUERADE") && open.contains("--to-destination 172.20.0.3:6881"), "{open}");
-        assert!(open.contains("-A FORWARD -j PIA_FORWARD") && !open.contains("DROP"), "{open}");
+        assert!(
+            open.contains("MASQUERADE") && open.contains("--to-destination 172.20.0.3:6881"),
+            "{open}"
+        );
+        assert!(
+            open.contains("-A FORWARD -j PIA_FORWARD") && !open.contains("DROP"),
+            "{open}"
+        );
     }
 }
 
@@ -168,7 +250,10 @@ fn a_policy_that_others_set_stays_without_the_kill_switch() {
     let mut firewall = namespace.open(Backend::NfTables, &closed().unsealed());
     firewall.apply(&handing_on().unsealed()).unwrap();
     let kept = saved(Backend::NfTables);
-    assert!(kept.contains(":FORWARD DROP") && kept.contains("--dport 22 -j DROP"), "{kept}");
+    assert!(
+        kept.contains(":FORWARD DROP") && kept.contains("--dport 22 -j DROP"),
+        "{kept}"
+    );
 }
 
 #[test]
@@ -196,8 +281,14 @@ END
         ));
         firewall.apply(&handing_on()).unwrap();
         firewall.apply(&closed()).unwrap();
-        namespace.open(backend, &bootstrap()).apply(&connected()).unwrap();
-        namespace.open(backend.other(), &bootstrap()).apply(&connected()).unwrap();
+        namespace
+            .open(backend, &bootstrap())
+            .apply(&connected())
+            .unwrap();
+        namespace
+            .open(backend.other(), &bootstrap())
+            .apply(&connected())
+            .unwrap();
         let kept = saved(backend);
         for rule in [
             "-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT",
@@ -223,7 +314,8 @@ fn the_rule_of_wg_quick_follows_the_address_and_goes_with_the_next_life() {
         run(&format!(
             "{}-restore -n <<'END'
 *raw
--I PREROUTING ! -i wg0 -d {old} -m addrtype ! --src-type LOCAL -j DROP -m comment --comment \"wg-quick(8) rule for wg0\"
+-I PREROUTING ! -i wg0 -d {old} -m addrtype ! --src-type LOCAL -j DROP -m comment --comment \
+\"wg-quick(8) rule for wg0\"
 COMMIT
 *mangle
 -I PREROUTING -p udp -j CONNMARK --restore-mark -m comment --comment \"wg-quick(8) rule for wg0\"
@@ -251,7 +343,11 @@ END",
 #[test]
 fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
     let namespace = Namespace::enter();
-    let plain = if run("iptables --version").contains("nf_tables") { Backend::NfTables } else { Backend::Legacy };
+    let plain = if run("iptables --version").contains("nf_tables") {
+        Backend::NfTables
+    } else {
+        Backend::Legacy
+    };
     for backend in [plain.other(), plain] {
         let firewall = Firewall::open(Some(backend), &namespace.bin(), None, false).unwrap();
         assert_eq!(firewall.private_bin_needed(), backend != plain);
@@ -270,11 +366,16 @@ fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
 /// An iptables whose kernel refuses rules with one of `words` in them.
 fn lacking(namespace: &Namespace, words: &str) -> Programs {
     let mut programs = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
-    for (name, program) in programs.found.iter_mut().filter(|(name, _)| name.ends_with("-restore")) {
+    for (name, program) in programs
+        .found
+        .iter_mut()
+        .filter(|(name, _)| name.ends_with("-restore"))
+    {
         let path = namespace.folder.path().join(name);
         let real = program.path.display();
         let script = format!(
-            "#!/bin/bash\ninput=$(cat)\ngrep -qE -e '{words}' <<<\"$input\" && {{ echo refused >&2; exit 2; }}\n\
+            "#!/bin/bash\ninput=$(cat)\ngrep -qE -e '{words}' <<<\"$input\" && {{ echo refused \
+             >&2; exit 2; }}\n\
              exec {real} \"$@\" <<<\"$input\"\n"
         );
         std::fs::write(&path, script).unwrap();
@@ -294,10 +395,16 @@ fn without_a_module_the_rest_holds() {
     let namespace = Namespace::enter();
     let mut firewall = open_lacking(&namespace, "-m owner|-m mark|CONNMARK|MASQUERADE").unwrap();
     let first = saved(Backend::NfTables);
-    assert!(first.contains(":OUTPUT DROP") && first.contains("-d 9.9.9.9/32 -p udp -m udp --dport 53 -j ACCEPT"));
+    assert!(
+        first.contains(":OUTPUT DROP")
+            && first.contains("-d 9.9.9.9/32 -p udp -m udp --dport 53 -j ACCEPT")
+    );
     firewall.apply(&connected()).unwrap();
     let saved = saved(Backend::NfTables);
-    assert!(saved.contains("-A PIA_OUTPUT -o wg0 -j ACCEPT") && saved.contains("REDIRECT"), "{saved}");
+    assert!(
+        saved.contains("-A PIA_OUTPUT -o wg0 -j ACCEPT") && saved.contains("REDIRECT"),
+        "{saved}"
+    );
     assert!(!saved.contains("PIA_PROBE"), "{saved}");
     assert_eq!(saved.matches("-A INPUT -j PIA_INPUT").count(), 2, "{saved}");
 }
@@ -307,17 +414,25 @@ fn what_cannot_be_closed_is_an_error_and_ipv6_alone_a_warning() {
     let namespace = Namespace::enter();
     let error = open_lacking(&namespace, "DROP").unwrap_err();
     assert!(
-        error.to_string().starts_with("firewall: no rules can be set: with nf_tables: iptables-restore: "),
+        error
+            .to_string()
+            .starts_with("firewall: no rules can be set: with nf_tables: iptables-restore: "),
         "{error}"
     );
     // Only the IPv6 rules have no conntrack and close something.
     let mut programs = lacking(&namespace, "DROP");
     let real = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
-    let of_ipv4 = real.found.into_iter().find(|(name, _)| *name == "iptables-restore").unwrap();
+    let of_ipv4 = real
+        .found
+        .into_iter()
+        .find(|(name, _)| *name == "iptables-restore")
+        .unwrap();
     programs.found.retain(|(name, _)| *name != of_ipv4.0);
     programs.found.push(of_ipv4);
     let firewall = Firewall::new(programs, &namespace.bin(), false);
-    let mut firewall = Firewall::open_any(std::iter::once(firewall), Some(&closed())).unwrap().unwrap();
+    let mut firewall = Firewall::open_any(std::iter::once(firewall), Some(&closed()))
+        .unwrap()
+        .unwrap();
     firewall.apply(&connected()).unwrap();
     assert!(saved(Backend::NfTables).contains("-A PIA_OUTPUT -o wg0 -j ACCEPT"));
 }
@@ -328,7 +443,10 @@ fn a_refused_policy_leaves_the_former_one_in_force() {
     let mut firewall = open_lacking(&namespace, "192.0.2.7").unwrap();
     let filter = || run("iptables-nft-save -t filter | sed '/^#/d; s/ \\[.*//'");
     let before = filter();
-    assert!(matches!(firewall.apply(&connected()), Err(FirewallError::NotLoaded { .. })));
+    assert!(matches!(
+        firewall.apply(&connected()),
+        Err(FirewallError::NotLoaded { .. })
+    ));
     assert_eq!(filter(), before);
     firewall.apply(&bootstrap()).unwrap();
     assert_eq!(filter(), before);
@@ -338,10 +456,16 @@ fn a_refused_policy_leaves_the_former_one_in_force() {
 fn legacy_takes_over_where_nf_tables_does_not_work() {
     let namespace = Namespace::enter();
     for lacks in [".", "-m conntrack"] {
-        let candidates =
-            [lacking(&namespace, lacks), Programs::find(Backend::Legacy, Path::new("/nonexistent")).unwrap()];
-        let firewalls = candidates.into_iter().map(|programs| Firewall::new(programs, &namespace.bin(), false));
-        let firewall = Firewall::open_any(firewalls, Some(&bootstrap())).unwrap().unwrap();
+        let candidates = [
+            lacking(&namespace, lacks),
+            Programs::find(Backend::Legacy, Path::new("/nonexistent")).unwrap(),
+        ];
+        let firewalls = candidates
+            .into_iter()
+            .map(|programs| Firewall::new(programs, &namespace.bin(), false));
+        let firewall = Firewall::open_any(firewalls, Some(&bootstrap()))
+            .unwrap()
+            .unwrap();
         assert_eq!(firewall.backend(), Backend::Legacy);
         assert!(!saved(Backend::NfTables).contains("PIA_"));
     }

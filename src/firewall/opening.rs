@@ -1,5 +1,5 @@
-//! Which backend it is: the one that takes the first rules. Nothing is probed before, for that would take time in which
-//! the network is open.
+//! Which backend it is: the one that takes the first rules. Nothing is probed before, for that
+//! would take time in which the network is open.
 
 use super::loading::{Failure, of_v4, warn_of};
 use super::modules::Module;
@@ -22,11 +22,18 @@ impl Firewall {
             }
             refused.push((firewall, failures));
         }
-        if refused.is_empty() { Ok(None) } else { Self::open_weakened(refused, first).map(Some) }
+        if refused.is_empty() {
+            Ok(None)
+        } else {
+            Self::open_weakened(refused, first).map(Some)
+        }
     }
 
     /// No backend took everything: takes the one that lacks least, without what it lacks.
-    fn open_weakened(mut refused: Vec<(Self, Vec<Failure>)>, first: Option<&Policy>) -> Result<Self, FirewallError> {
+    fn open_weakened(
+        mut refused: Vec<(Self, Vec<Failure>)>,
+        first: Option<&Policy>,
+    ) -> Result<Self, FirewallError> {
         for (firewall, failures) in &mut refused {
             if let Some(failure) = of_v4(failures) {
                 firewall.missing = firewall.programs.missing(&failure.text);
@@ -42,11 +49,15 @@ impl Firewall {
                     firewall.settle(first, &failures);
                     return Ok(firewall);
                 }
-                Err(FirewallError::NotLoaded { backend, source }) => tried.push(format!("with {backend}: {source}")),
+                Err(FirewallError::NotLoaded { backend, source }) => {
+                    tried.push(format!("with {backend}: {source}"))
+                }
                 Err(error) => return Err(error),
             }
         }
-        Err(FirewallError::Unusable { tried: tried.join("; ") })
+        Err(FirewallError::Unusable {
+            tried: tried.join("; "),
+        })
     }
 
     fn start(&mut self, first: Option<&Policy>) -> Result<Vec<Failure>, FirewallError> {
@@ -57,7 +68,11 @@ impl Firewall {
         if failures.is_empty() && self.loaded.is_empty() {
             let text = Module::strip(&self.missing, backend::PROBE);
             let probe = self.programs.probe(&text);
-            failures.extend(probe.err().map(|error| Failure { family: Family::V4, text, error }));
+            failures.extend(probe.err().map(|error| Failure {
+                family: Family::V4,
+                text,
+                error,
+            }));
         }
         Ok(failures)
     }
@@ -73,7 +88,10 @@ impl Firewall {
             false => private_bin::empty(&self.private_bin),
         };
         if let Err(error) = links {
-            log::warn!("{error}: wg-quick and scripts may use another iptables than {}", self.backend());
+            log::warn!(
+                "{error}: wg-quick and scripts may use another iptables than {}",
+                self.backend()
+            );
         }
         log::info!("iptables backend: {}", self.backend());
     }

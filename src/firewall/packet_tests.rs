@@ -1,4 +1,5 @@
-//! Whether packets obey: two network namespaces with a cable between them, and real sockets. They need root.
+//! Whether packets obey: two network namespaces with a cable between them, and real sockets. They
+//! need root.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -27,9 +28,13 @@ struct Far {
 }
 
 impl Far {
-    /// Puts this thread into a namespace with `interface`, and another thread into one at its other end.
+    /// Puts this thread into a namespace with `interface`, and another thread into one at its other
+    /// end.
     fn connect(interface: &str) -> Self {
-        assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces and needs root: run it by sudo");
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes network namespaces and needs root: run it by sudo"
+        );
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let (tasks, inbox) = mpsc::channel::<Task>();
         let (ready, is_ready) = mpsc::channel();
@@ -39,11 +44,16 @@ impl Far {
             inbox.into_iter().for_each(|task| task());
         });
         let tid = is_ready.recv().unwrap();
-        ip(&format!("link add {interface} type veth peer name far netns {tid}"));
+        ip(&format!(
+            "link add {interface} type veth peer name far netns {tid}"
+        ));
         ip(&format!("address add {HERE}/24 dev {interface}"));
         ip(&format!("link set {interface} up"));
         ip("link set lo up");
-        let far = Self { tasks: Some(tasks), thread: Some(thread) };
+        let far = Self {
+            tasks: Some(tasks),
+            thread: Some(thread),
+        };
         far.run(|| {
             ip(&format!("address add {THERE}/24 dev far"));
             ip("link set far up");
@@ -53,7 +63,11 @@ impl Far {
 
     fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, is_done) = mpsc::channel();
-        self.tasks.as_ref().unwrap().send(Box::new(move || done.send(task()).unwrap())).unwrap();
+        self.tasks
+            .as_ref()
+            .unwrap()
+            .send(Box::new(move || done.send(task()).unwrap()))
+            .unwrap();
         is_done.recv().unwrap()
     }
 
@@ -63,7 +77,9 @@ impl Far {
     }
 
     fn reaches(&self, port: u16) -> bool {
-        self.run(move || TcpStream::connect_timeout(&SocketAddr::new(HERE.into(), port), PATIENCE).is_ok())
+        self.run(move || {
+            TcpStream::connect_timeout(&SocketAddr::new(HERE.into(), port), PATIENCE).is_ok()
+        })
     }
 }
 
@@ -78,7 +94,14 @@ impl Drop for Far {
 
 #[track_caller]
 fn ip(arguments: &str) {
-    assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success(), "ip {arguments}");
+    assert!(
+        Command::new("ip")
+            .args(arguments.split(' '))
+            .status()
+            .unwrap()
+            .success(),
+        "ip {arguments}"
+    );
 }
 
 fn open(backend: Backend, first: &Policy) -> Firewall {
@@ -89,7 +112,9 @@ fn open(backend: Backend, first: &Policy) -> Firewall {
 fn reaches(port: u16, mark: u32) -> bool {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_mark(mark).unwrap();
-    socket.connect_timeout(&SocketAddrV4::new(THERE, port).into(), PATIENCE).is_ok()
+    socket
+        .connect_timeout(&SocketAddrV4::new(THERE, port).into(), PATIENCE)
+        .is_ok()
 }
 
 fn both(test: fn(Backend)) {
@@ -105,7 +130,13 @@ fn only_the_mark_together_with_address_and_port_gets_out() {
         assert!(reaches(443, 0) && reaches(444, MARK), "the cable works");
         let mut firewall = open(backend, &Policy::closed(MARK));
         assert!(!reaches(443, MARK));
-        firewall.apply(&Policy::bootstrap(MARK, [Destination::tcp(THERE, 443)], false)).unwrap();
+        firewall
+            .apply(&Policy::bootstrap(
+                MARK,
+                [Destination::tcp(THERE, 443)],
+                false,
+            ))
+            .unwrap();
         assert!(reaches(443, MARK));
         assert!(!reaches(443, 0) && !reaches(444, MARK));
         firewall.apply(&Policy::closed(MARK)).unwrap();
@@ -137,9 +168,20 @@ fn the_forwarded_port_is_open_and_what_it_is_redirected_to_is_not() {
         let _service = far.listen(80);
         let _application = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 6881)).unwrap();
         let connected = |redirect| {
-            let forwarded = Some(ForwardedPort { port: 40000, redirect });
-            let tunnel = TunnelPolicy { interface: "wg0".into(), forwarded, ..TunnelPolicy::default() };
-            Policy::connected(MARK, SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337), tunnel)
+            let forwarded = Some(ForwardedPort {
+                port: 40000,
+                redirect,
+            });
+            let tunnel = TunnelPolicy {
+                interface: "wg0".into(),
+                forwarded,
+                ..TunnelPolicy::default()
+            };
+            Policy::connected(
+                MARK,
+                SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337),
+                tunnel,
+            )
         };
         let mut firewall = open(backend, &connected(None));
         assert!(reaches(80, 0), "the tunnel carries");

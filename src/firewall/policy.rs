@@ -34,25 +34,35 @@ pub struct Destination {
 impl Destination {
     /// A TCP service: PIA's API.
     pub fn tcp(address: Ipv4Addr, port: u16) -> Self {
-        Self { protocol: Protocol::Tcp, address, port }
+        Self {
+            protocol: Protocol::Tcp,
+            address,
+            port,
+        }
     }
 
     /// A UDP service: a name server, the endpoint.
     pub fn udp(address: Ipv4Addr, port: u16) -> Self {
-        Self { protocol: Protocol::Udp, address, port }
+        Self {
+            protocol: Protocol::Udp,
+            address,
+            port,
+        }
     }
 }
 
 /// What may flow now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// The kill switch, `FIREWALL=1`. Without it only the rules that make things work are set (gateway, redirects).
+    /// The kill switch, `FIREWALL=1`. Without it only the rules that make things work are set
+    /// (gateway, redirects).
     pub sealed: bool,
     /// The fwmark of our own untunnelled traffic.
     pub mark: u32,
     /// Where marked traffic may go outside the tunnel.
     pub untunnelled: BTreeSet<Destination>,
-    /// Docker before 26 forwards DNS from inside this namespace, unmarked: root's UDP to port 53 may go out.
+    /// Docker before 26 forwards DNS from inside this namespace, unmarked: root's UDP to port 53
+    /// may go out.
     pub embedded_dns: bool,
     /// What the tunnel adds, once it is there.
     pub tunnel: Option<TunnelPolicy>,
@@ -61,21 +71,38 @@ pub struct Policy {
 impl Policy {
     /// Nothing but lo.
     pub fn closed(mark: u32) -> Self {
-        Self { sealed: true, mark, untunnelled: BTreeSet::new(), embedded_dns: false, tunnel: None }
+        Self {
+            sealed: true,
+            mark,
+            untunnelled: BTreeSet::new(),
+            embedded_dns: false,
+            tunnel: None,
+        }
     }
 
     /// Before the tunnel: only what is needed to get one.
-    pub fn bootstrap(mark: u32, to: impl IntoIterator<Item = Destination>, embedded_dns: bool) -> Self {
-        Self { embedded_dns, ..Self::closed(mark).reconnecting(to) }
+    pub fn bootstrap(
+        mark: u32,
+        to: impl IntoIterator<Item = Destination>,
+        embedded_dns: bool,
+    ) -> Self {
+        Self {
+            embedded_dns,
+            ..Self::closed(mark).reconnecting(to)
+        }
     }
 
     /// The tunnel carries: of untunnelled traffic only its own packets to the endpoint.
     pub fn connected(mark: u32, endpoint: SocketAddrV4, tunnel: TunnelPolicy) -> Self {
         let endpoint = Destination::udp(*endpoint.ip(), endpoint.port());
-        Self { tunnel: Some(tunnel), ..Self::bootstrap(mark, [endpoint], false) }
+        Self {
+            tunnel: Some(tunnel),
+            ..Self::bootstrap(mark, [endpoint], false)
+        }
     }
 
-    /// As this one, and the way to a new server (API addresses, candidates, the new endpoint) is open too.
+    /// As this one, and the way to a new server (API addresses, candidates, the new endpoint) is
+    /// open too.
     pub fn reconnecting(mut self, to: impl IntoIterator<Item = Destination>) -> Self {
         self.untunnelled.extend(to);
         self
@@ -83,7 +110,10 @@ impl Policy {
 
     /// The same with `FIREWALL=0`.
     pub fn unsealed(self) -> Self {
-        Self { sealed: false, ..self }
+        Self {
+            sealed: false,
+            ..self
+        }
     }
 }
 
@@ -123,16 +153,31 @@ pub struct Gateway {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     Nowhere,
-    Here { port: u16 },
-    Redirected { port: u16, to: u16 },
-    Handed { port: u16, address: Ipv4Addr, to: u16 },
+    Here {
+        port: u16,
+    },
+    Redirected {
+        port: u16,
+        to: u16,
+    },
+    Handed {
+        port: u16,
+        address: Ipv4Addr,
+        to: u16,
+    },
 }
 
 impl TunnelPolicy {
     pub(super) fn arrival(&self) -> Arrival {
-        let Some(ForwardedPort { port, redirect }) = self.forwarded else { return Arrival::Nowhere };
+        let Some(ForwardedPort { port, redirect }) = self.forwarded else {
+            return Arrival::Nowhere;
+        };
         let to = redirect.unwrap_or(port);
-        match self.gateway.as_ref().and_then(|gateway| gateway.destination) {
+        match self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.destination)
+        {
             Some(address) => Arrival::Handed { port, address, to },
             None if to == port => Arrival::Here { port },
             None => Arrival::Redirected { port, to },
@@ -141,8 +186,15 @@ impl TunnelPolicy {
 
     /// Every interface that a rule of this policy names.
     pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
-        let networks = self.attached.iter().chain(&self.local).map(|(interface, _)| interface);
+        let networks = self
+            .attached
+            .iter()
+            .chain(&self.local)
+            .map(|(interface, _)| interface);
         let gateway = self.gateway.iter().map(|gateway| &gateway.interface);
-        std::iter::once(&self.interface).chain(networks).chain(gateway).map(String::as_str)
+        std::iter::once(&self.interface)
+            .chain(networks)
+            .chain(gateway)
+            .map(String::as_str)
     }
 }

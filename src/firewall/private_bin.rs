@@ -1,5 +1,5 @@
-//! A folder with `iptables` and its siblings of the chosen backend, for wg-quick, hooks and `docker exec`: it comes
-//! first in their PATH. Empty where plain `iptables` is the right one already.
+//! A folder with `iptables` and its siblings of the chosen backend, for wg-quick, hooks and `docker
+//! exec`: it comes first in their PATH. Empty where plain `iptables` is the right one already.
 
 use std::fs;
 use std::io;

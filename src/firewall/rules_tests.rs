@@ -13,7 +13,10 @@ use super::rules::{Family, Table, TableName, render};
 const MARK: u32 = 51820;
 
 fn tunnel() -> TunnelPolicy {
-    TunnelPolicy { interface: "wg0".into(), ..TunnelPolicy::default() }
+    TunnelPolicy {
+        interface: "wg0".into(),
+        ..TunnelPolicy::default()
+    }
 }
 
 fn network(interface: &str, network: &str) -> (String, Ipv4Net) {
@@ -21,23 +24,41 @@ fn network(interface: &str, network: &str) -> (String, Ipv4Net) {
 }
 
 fn connected(tunnel: TunnelPolicy) -> Policy {
-    Policy::connected(MARK, SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337), tunnel)
+    Policy::connected(
+        MARK,
+        SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337),
+        tunnel,
+    )
 }
 
 fn find(policy: &Policy, name: TableName, strict: bool) -> Table {
-    render(policy, Family::V4, strict).unwrap().into_iter().find(|table| table.name == name).unwrap()
+    render(policy, Family::V4, strict)
+        .unwrap()
+        .into_iter()
+        .find(|table| table.name == name)
+        .unwrap()
 }
 
 /// The rules in chains of ours.
 fn rules(policy: &Policy, name: TableName) -> String {
     let text = find(policy, name, false).text;
-    text.lines().filter(|line| line.starts_with("-A")).map(|line| format!("{line}\n")).collect()
+    text.lines()
+        .filter(|line| line.starts_with("-A"))
+        .map(|line| format!("{line}\n"))
+        .collect()
 }
 
 #[test]
 fn the_first_load_closes_everything_and_jumps_to_our_chains() {
-    let to = [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53), Destination::tcp(Ipv4Addr::new(192, 0, 2, 1), 443)];
-    let table = find(&Policy::bootstrap(MARK, to, false), TableName::Filter, false);
+    let to = [
+        Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53),
+        Destination::tcp(Ipv4Addr::new(192, 0, 2, 1), 443),
+    ];
+    let table = find(
+        &Policy::bootstrap(MARK, to, false),
+        TableName::Filter,
+        false,
+    );
     let head = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n\
         :PIA_INPUT - [0:0]\n:PIA_OUTPUT - [0:0]\n:PIA_FORWARD - [0:0]\n";
     let jumps = "-A INPUT -j PIA_INPUT\n-A OUTPUT -j PIA_OUTPUT\n-A FORWARD -j PIA_FORWARD\n";
@@ -54,8 +75,12 @@ fn the_first_load_closes_everything_and_jumps_to_our_chains() {
 fn ipv6_has_lo_and_nothing_else() {
     let tables = render(&connected(tunnel()), Family::V6, true).unwrap();
     assert_eq!(
-        tables.into_iter().map(|table| table.text).collect::<String>(),
-        "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:PIA_INPUT - [0:0]\n:PIA_OUTPUT - [0:0]\n\
+        tables
+            .into_iter()
+            .map(|table| table.text)
+            .collect::<String>(),
+        "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:PIA_INPUT - \
+         [0:0]\n:PIA_OUTPUT - [0:0]\n\
          -A PIA_INPUT -i lo -j ACCEPT\n-A PIA_OUTPUT -o lo -j ACCEPT\nCOMMIT\n"
     );
 }
@@ -74,7 +99,10 @@ fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
     let policy = connected(TunnelPolicy {
         attached: vec![network("eth0", "172.18.0.0/16")],
         local: vec![network("eth0", "192.168.1.0/24")],
-        forwarded: Some(ForwardedPort { port: 40000, redirect: None }),
+        forwarded: Some(ForwardedPort {
+            port: 40000,
+            redirect: None,
+        }),
         ..tunnel()
     });
     assert_eq!(
@@ -97,10 +125,15 @@ fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
 
 #[test]
 fn reconnecting_keeps_what_is_open_and_adds_the_way_to_a_new_server() {
-    let policy = connected(tunnel()).reconnecting([Destination::tcp(Ipv4Addr::new(192, 0, 2, 8), 1337)]);
+    let policy =
+        connected(tunnel()).reconnecting([Destination::tcp(Ipv4Addr::new(192, 0, 2, 8), 1337)]);
     let rules = rules(&policy, TableName::Filter);
-    assert!(rules.contains("-d 192.0.2.7/32 -p udp -m mark --mark 0xca6c --dport 1337 -j ACCEPT\n"));
-    assert!(rules.contains("-d 192.0.2.8/32 -p tcp -m mark --mark 0xca6c --dport 1337 -j ACCEPT\n"));
+    assert!(
+        rules.contains("-d 192.0.2.7/32 -p udp -m mark --mark 0xca6c --dport 1337 -j ACCEPT\n")
+    );
+    assert!(
+        rules.contains("-d 192.0.2.8/32 -p tcp -m mark --mark 0xca6c --dport 1337 -j ACCEPT\n")
+    );
     assert!(rules.contains("-A PIA_OUTPUT -o wg0 -j ACCEPT\n"));
 }
 
@@ -119,10 +152,18 @@ fn strict_rp_filter_needs_the_mark_back_once_there_is_a_tunnel() {
 
 #[test]
 fn a_redirected_port_is_open_only_to_what_was_redirected() {
-    let forwarded = Some(ForwardedPort { port: 40000, redirect: Some(6881) });
-    let policy = connected(TunnelPolicy { forwarded, ..tunnel() });
+    let forwarded = Some(ForwardedPort {
+        port: 40000,
+        redirect: Some(6881),
+    });
+    let policy = connected(TunnelPolicy {
+        forwarded,
+        ..tunnel()
+    });
     let filter = rules(&policy, TableName::Filter);
-    assert!(filter.contains("-A PIA_INPUT -i wg0 -p udp -m conntrack --ctorigdstport 40000 --dport 6881 -j ACCEPT\n"));
+    assert!(filter.contains(
+        "-A PIA_INPUT -i wg0 -p udp -m conntrack --ctorigdstport 40000 --dport 6881 -j ACCEPT\n"
+    ));
     assert!(!filter.contains("--dport 40000"));
     assert_eq!(
         rules(&policy, TableName::Nat),
@@ -133,14 +174,25 @@ fn a_redirected_port_is_open_only_to_what_was_redirected() {
 
 #[test]
 fn a_gateway_lends_the_tunnel_and_hands_the_port_on_with_and_without_the_kill_switch() {
-    let gateway = Some(Gateway { interface: "eth1".into(), destination: Some(Ipv4Addr::new(172, 20, 0, 3)) });
-    let forwarded = Some(ForwardedPort { port: 40000, redirect: None });
-    let policy = connected(TunnelPolicy { gateway, forwarded, ..tunnel() });
+    let gateway = Some(Gateway {
+        interface: "eth1".into(),
+        destination: Some(Ipv4Addr::new(172, 20, 0, 3)),
+    });
+    let forwarded = Some(ForwardedPort {
+        port: 40000,
+        redirect: None,
+    });
+    let policy = connected(TunnelPolicy {
+        gateway,
+        forwarded,
+        ..tunnel()
+    });
     let forward = "-A PIA_FORWARD -i eth1 -o wg0 -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p tcp --dport 40000 -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p udp --dport 40000 -j ACCEPT\n";
-    let nat = "-A PIA_PREROUTING -i wg0 -p tcp --dport 40000 -j DNAT --to-destination 172.20.0.3:40000\n\
+    let nat = "-A PIA_PREROUTING -i wg0 -p tcp --dport 40000 -j DNAT --to-destination \
+               172.20.0.3:40000\n\
         -A PIA_PREROUTING -i wg0 -p udp --dport 40000 -j DNAT --to-destination 172.20.0.3:40000\n\
         -A PIA_POSTROUTING -o wg0 -j MASQUERADE\n";
     assert!(rules(&policy, TableName::Filter).ends_with(forward));
@@ -162,18 +214,44 @@ fn without_the_kill_switch_nothing_is_done_unasked() {
 
 #[test]
 fn an_interface_cannot_smuggle_in_a_rule() {
-    for name in ["eth0 -j ACCEPT", "eth0\n-A INPUT", "", "-j", "a-name-too-long-", "\"", "#"] {
-        let gateway = Some(Gateway { interface: name.into(), destination: None });
-        let rendered = render(&connected(TunnelPolicy { gateway, ..tunnel() }), Family::V4, false);
-        assert!(matches!(rendered, Err(FirewallError::Interface { .. })), "{name:?}");
+    for name in [
+        "eth0 -j ACCEPT",
+        "eth0\n-A INPUT",
+        "",
+        "-j",
+        "a-name-too-long-",
+        "\"",
+        "#",
+    ] {
+        let gateway = Some(Gateway {
+            interface: name.into(),
+            destination: None,
+        });
+        let rendered = render(
+            &connected(TunnelPolicy {
+                gateway,
+                ..tunnel()
+            }),
+            Family::V4,
+            false,
+        );
+        assert!(
+            matches!(rendered, Err(FirewallError::Interface { .. })),
+            "{name:?}"
+        );
     }
 }
 
 #[test]
 fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
-    let table =
-        find(&Policy::bootstrap(MARK, [Destination::tcp(Ipv4Addr::LOCALHOST, 443)], true), TableName::Filter, false);
-    let text = table.without(&[Module::Mark, Module::Owner, Module::Conntrack]).text;
+    let table = find(
+        &Policy::bootstrap(MARK, [Destination::tcp(Ipv4Addr::LOCALHOST, 443)], true),
+        TableName::Filter,
+        false,
+    );
+    let text = table
+        .without(&[Module::Mark, Module::Owner, Module::Conntrack])
+        .text;
     let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A")).collect();
     assert_eq!(
         rules,
@@ -196,17 +274,28 @@ fn destination() -> impl Strategy<Value = Destination> {
 
 fn networks(interface: &'static str) -> impl Strategy<Value = Vec<(String, Ipv4Net)>> {
     let network = (any::<u32>(), 0..=32_u8);
-    let network = network.prop_map(|(address, length)| Ipv4Net::new(address.into(), length).unwrap());
-    proptest::collection::vec(network.prop_map(move |network| (interface.to_owned(), network)), 0..3)
+    let network =
+        network.prop_map(|(address, length)| Ipv4Net::new(address.into(), length).unwrap());
+    proptest::collection::vec(
+        network.prop_map(move |network| (interface.to_owned(), network)),
+        0..3,
+    )
 }
 
 fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
     let forwarded = (any::<u16>(), any::<Option<u16>>());
     let forwarded = forwarded.prop_map(|(port, redirect)| ForwardedPort { port, redirect });
     let gateway = any::<Option<u32>>();
-    let gateway =
-        gateway.prop_map(|address| Gateway { interface: "eth2".into(), destination: address.map(Ipv4Addr::from) });
-    let parts = (networks("eth0"), networks("eth1"), proptest::option::of(forwarded), proptest::option::of(gateway));
+    let gateway = gateway.prop_map(|address| Gateway {
+        interface: "eth2".into(),
+        destination: address.map(Ipv4Addr::from),
+    });
+    let parts = (
+        networks("eth0"),
+        networks("eth1"),
+        proptest::option::of(forwarded),
+        proptest::option::of(gateway),
+    );
     parts.prop_map(|(attached, local, forwarded, gateway)| TunnelPolicy {
         interface: "wg0".into(),
         attached,
@@ -223,21 +312,33 @@ proptest! {
         tunnel in proptest::option::of(any_tunnel()),
         sealed: bool,
         strict: bool,
-        lacking in proptest::sample::subsequence(vec![Module::Conntrack, Module::Mark, Module::Owner], 0..3),
+        lacking in proptest::sample::subsequence(
+            vec![Module::Conntrack, Module::Mark, Module::Owner],
+            0..3,
+        ),
     ) {
-        let policy = Policy { sealed, mark: MARK, untunnelled: to.clone(), embedded_dns: false, tunnel: tunnel.clone() };
+        let policy = Policy {
+            sealed,
+            mark: MARK,
+            untunnelled: to.clone(),
+            embedded_dns: false,
+            tunnel: tunnel.clone(),
+        };
         let mut allowed = vec!["-A PIA_OUTPUT -o lo -j ACCEPT".to_owned()];
         for Destination { protocol, address, port } in to {
             let mark = if lacking.contains(&Module::Mark) { "" } else { " -m mark --mark 0xca6c" };
-            allowed.push(format!("-A PIA_OUTPUT -d {address}/32 -p {protocol}{mark} --dport {port} -j ACCEPT"));
+            allowed.push(format!("-A PIA_OUTPUT -d {address}/32 -p {protocol}{mark} --dport \
+                                  {port} -j ACCEPT"));
         }
         if let Some(tunnel) = tunnel {
             allowed.push("-A PIA_OUTPUT -o wg0 -j ACCEPT".to_owned());
             let networks = tunnel.attached.iter().chain(&tunnel.local);
-            allowed.extend(networks.map(|(name, network)| format!("-A PIA_OUTPUT -o {name} -d {network} -j ACCEPT")));
+            allowed.extend(networks.map(|(name, network)| format!("-A PIA_OUTPUT -o {name} -d \
+                                                                   {network} -j ACCEPT")));
         }
         for table in render(&policy, Family::V4, strict).unwrap() {
-            let out = |line: &&str| line.starts_with("-A PIA_OUTPUT") || line.starts_with("-A OUTPUT");
+            let chains = ["-A PIA_OUTPUT", "-A OUTPUT"];
+            let out = |line: &&str| chains.iter().any(|chain| line.starts_with(chain));
             for line in table.without(&lacking).text.lines().filter(out) {
                 prop_assert!(allowed.iter().any(|rule| rule == line), "{}", line);
             }

@@ -1,4 +1,5 @@
-//! What the kernel and the installed programs offer, found out without changing what flows: for `doctor`.
+//! What the kernel and the installed programs offer, found out without changing what flows: for
+//! `doctor`.
 
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use super::rules::Family;
 /// What wg-quick loads for itself, in a chain that nothing jumps to.
 const WG_QUICK: &str = "*raw
 :PIA_PROBE - [0:0]
--A PIA_PROBE -d 192.0.2.1/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment probe -j DROP
+-A PIA_PROBE -d 192.0.2.1/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment probe \
+-j DROP
 COMMIT
 *mangle
 :PIA_PROBE - [0:0]
@@ -56,12 +58,17 @@ pub struct Wishes {
     pub embedded_dns: bool,
 }
 
-/// The installed backends, the `wanted` one or all; those that need not be tried are not, for even to look at legacy
-/// tables makes them.
+/// The installed backends, the `wanted` one or all; those that need not be tried are not, for even
+/// to look at legacy tables makes them.
 pub fn survey(private_bin: &Path, wanted: Option<Backend>, wishes: Wishes) -> Vec<Survey> {
-    let backends = wanted.map_or(vec![Backend::NfTables, Backend::Legacy], |backend| vec![backend]);
+    let backends = wanted.map_or(vec![Backend::NfTables, Backend::Legacy], |backend| {
+        vec![backend]
+    });
     let mut surveys = Vec::new();
-    for programs in backends.into_iter().filter_map(|backend| Programs::find(backend, private_bin)) {
+    for programs in backends
+        .into_iter()
+        .filter_map(|backend| Programs::find(backend, private_bin))
+    {
         surveys.push(of(&programs, wishes));
         if surveys.last().is_some_and(Survey::is_whole) {
             break;
@@ -72,9 +79,16 @@ pub fn survey(private_bin: &Path, wanted: Option<Backend>, wishes: Wishes) -> Ve
 
 fn of(programs: &Programs, wishes: Wishes) -> Survey {
     let missing = programs.missing(&wishes.text());
-    let unusable = programs.probe(&Module::strip(&missing, PROBE)).err().map(|error| error.to_string());
+    let unusable = programs
+        .probe(&Module::strip(&missing, PROBE))
+        .err()
+        .map(|error| error.to_string());
     let refused = |family, text: &str, removed: &str| {
-        programs.load(family, text).and_then(|()| programs.load(family, removed)).err().map(|error| error.to_string())
+        programs
+            .load(family, text)
+            .and_then(|()| programs.load(family, removed))
+            .err()
+            .map(|error| error.to_string())
     };
     // Of this thread: a process may have threads in several namespaces.
     let has_ipv6 = Path::new("/proc/thread-self/net/if_inet6").exists();
@@ -82,9 +96,17 @@ fn of(programs: &Programs, wishes: Wishes) -> Survey {
     let plain = "*filter\n:PIA_PROBE - [0:0]\n-A PIA_PROBE -o lo -j ACCEPT\nCOMMIT\n";
     Survey {
         backend: programs.backend,
-        missing: missing.iter().map(|module| (module.kernel_name(), module.consequence())).collect(),
-        wg_quick_refused: unusable.is_none().then(|| refused(Family::V4, WG_QUICK, WG_QUICK_REMOVED)).flatten(),
-        ipv6_unusable: has_ipv6.then(|| refused(Family::V6, plain, scrap)).flatten(),
+        missing: missing
+            .iter()
+            .map(|module| (module.kernel_name(), module.consequence()))
+            .collect(),
+        wg_quick_refused: unusable
+            .is_none()
+            .then(|| refused(Family::V4, WG_QUICK, WG_QUICK_REMOVED))
+            .flatten(),
+        ipv6_unusable: has_ipv6
+            .then(|| refused(Family::V6, plain, scrap))
+            .flatten(),
         unusable,
     }
 }
@@ -94,7 +116,11 @@ impl Wishes {
     fn text(self) -> String {
         let of = |wanted: bool, module: Module| {
             let (_, rule) = module.probe();
-            if wanted { format!("-A PIA_PROBE {rule} \n") } else { String::new() }
+            if wanted {
+                format!("-A PIA_PROBE {rule} \n")
+            } else {
+                String::new()
+            }
         };
         [
             PROBE.to_owned(),
@@ -114,7 +140,13 @@ mod tests {
 
     #[test]
     fn wishes_name_the_modules_that_they_need() {
-        let all = Wishes { gateway: true, handed_on: true, redirect: true, strict_rp_filter: true, embedded_dns: true };
+        let all = Wishes {
+            gateway: true,
+            handed_on: true,
+            redirect: true,
+            strict_rp_filter: true,
+            embedded_dns: true,
+        };
         assert_eq!(Module::used_in(&all.text()).count(), 8);
         assert_eq!(Module::used_in(&Wishes::default().text()).count(), 3);
     }

@@ -1,5 +1,5 @@
-//! wg-quick's rule against spoofed packets to the tunnel's address. wg-quick makes it once; when a live reconnect
-//! changes the address, the rule must follow.
+//! wg-quick's rule against spoofed packets to the tunnel's address. wg-quick makes it once; when a
+//! live reconnect changes the address, the rule must follow.
 
 use std::net::Ipv4Addr;
 
@@ -13,8 +13,8 @@ pub(super) fn is_for(rule: &str, interface: &str) -> bool {
     rule.contains(&format!("--comment \"wg-quick(8) rule for {interface}\""))
 }
 
-/// Moves the rule from the `old` address to the `new` one in one step, whichever way wg-quick made it. Where there is
-/// none, because the kernel lacks a module for it, nothing is done.
+/// Moves the rule from the `old` address to the `new` one in one step, whichever way wg-quick made
+/// it. Where there is none, because the kernel lacks a module for it, nothing is done.
 pub(super) fn move_rule(
     programs: &Programs,
     interface: &str,
@@ -28,7 +28,10 @@ pub(super) fn move_rule(
         programs.load(Family::V4, &text)?;
     }
     let table = format!("wg-quick-{interface}");
-    if nft_tables().iter().any(|name| *name == format!("ip {table}")) {
+    if nft_tables()
+        .iter()
+        .any(|name| *name == format!("ip {table}"))
+    {
         let listed = nft(&["-a", "list", "chain", "ip", &table, "preraw"], "")?;
         if let Some(text) = moved_in_nft(&listed, interface, old, new) {
             nft(&["-f", "-"], &text)?;
@@ -39,25 +42,44 @@ pub(super) fn move_rule(
 
 /// Removes the nft tables that wg-quick left for `interface`.
 pub(super) fn remove_nft_tables(interface: &str) -> Result<(), CommandError> {
-    let ours = [format!("ip wg-quick-{interface}"), format!("ip6 wg-quick-{interface}")];
+    let ours = [
+        format!("ip wg-quick-{interface}"),
+        format!("ip6 wg-quick-{interface}"),
+    ];
     let found = nft_tables().into_iter().filter(|name| ours.contains(name));
     let text: String = found.map(|name| format!("delete table {name}\n")).collect();
-    if text.is_empty() { Ok(()) } else { nft(&["-f", "-"], &text).map(drop) }
+    if text.is_empty() {
+        Ok(())
+    } else {
+        nft(&["-f", "-"], &text).map(drop)
+    }
 }
 
-/// All nft tables as `family name`. Where nft is missing or does not work, wg-quick has made none either.
+/// All nft tables as `family name`. Where nft is missing or does not work, wg-quick has made none
+/// either.
 fn nft_tables() -> Vec<String> {
-    let listed = nft(&["list", "tables"], "").inspect_err(|error| log::debug!("{error}")).unwrap_or_default();
-    listed.lines().filter_map(|line| line.strip_prefix("table ")).map(str::to_owned).collect()
+    let listed = nft(&["list", "tables"], "")
+        .inspect_err(|error| log::debug!("{error}"))
+        .unwrap_or_default();
+    listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("table "))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn nft(arguments: &[&str], input: &str) -> Result<String, CommandError> {
-    Command::new("nft", arguments).input(input).run(&Stop::new())
+    Command::new("nft", arguments)
+        .input(input)
+        .run(&Stop::new())
 }
 
 fn moved(saved: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Option<String> {
     let (_, raw) = saved.split_once("*raw\n")?;
-    let rules = raw.lines().take_while(|line| *line != "COMMIT").filter_map(|line| line.strip_prefix("-A "));
+    let rules = raw
+        .lines()
+        .take_while(|line| *line != "COMMIT")
+        .filter_map(|line| line.strip_prefix("-A "));
     let (from, to) = (format!(" -d {old}/32 "), format!(" -d {new}/32 "));
     let ours: Vec<&str> = rules.filter(|rule| is_for(rule, interface)).collect();
     let stale: Vec<&&str> = ours.iter().filter(|rule| rule.contains(&from)).collect();
@@ -84,7 +106,10 @@ fn moved_in_nft(listed: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> 
         batch += &format!("{rule} {}\n", text.trim().replace(&to(old), &to(new)));
     }
     for (_, handle) in &stale {
-        batch += &format!("delete rule ip wg-quick-{interface} preraw handle {}\n", handle.trim());
+        batch += &format!(
+            "delete rule ip wg-quick-{interface} preraw handle {}\n",
+            handle.trim()
+        );
     }
     Some(batch)
 }
@@ -110,14 +135,25 @@ mod tests {
             rule(OLD, "wg1"),
             rule(OLD, "wg0")
         );
-        let expected = format!("*raw\n-I {}-D {}COMMIT\n", rule(NEW, "wg0"), rule(OLD, "wg0"));
+        let expected = format!(
+            "*raw\n-I {}-D {}COMMIT\n",
+            rule(NEW, "wg0"),
+            rule(OLD, "wg0")
+        );
         assert_eq!(moved(&saved, "wg0", OLD, NEW), Some(expected));
     }
 
     #[test]
     fn a_rule_that_is_there_is_not_added_and_one_that_is_not_is_not_missed() {
-        let saved = format!("*raw\n-A {}-A {}COMMIT\n", rule(NEW, "wg0"), rule(OLD, "wg0"));
-        assert_eq!(moved(&saved, "wg0", OLD, NEW), Some(format!("*raw\n-D {}COMMIT\n", rule(OLD, "wg0"))));
+        let saved = format!(
+            "*raw\n-A {}-A {}COMMIT\n",
+            rule(NEW, "wg0"),
+            rule(OLD, "wg0")
+        );
+        assert_eq!(
+            moved(&saved, "wg0", OLD, NEW),
+            Some(format!("*raw\n-D {}COMMIT\n", rule(OLD, "wg0")))
+        );
         assert_eq!(moved("*raw\nCOMMIT\n", "wg0", OLD, NEW), None);
         assert_eq!(moved("*filter\nCOMMIT\n", "wg0", OLD, NEW), None);
     }
@@ -126,10 +162,12 @@ mod tests {
     fn the_nft_rule_follows_the_address() {
         let listed = "table ip wg-quick-wg0 {\n\tchain preraw { # handle 1\n\
             \t\ttype filter hook prerouting priority raw; policy accept;\n\
-            \t\tiifname != \"wg0\" ip daddr 10.1.2.3 fib saddr type != local drop # handle 4\n\t}\n}\n";
+            \t\tiifname != \"wg0\" ip daddr 10.1.2.3 fib saddr type != local drop # handle \
+            4\n\t}\n}\n";
         assert_eq!(
             moved_in_nft(listed, "wg0", OLD, NEW).unwrap(),
-            "add rule ip wg-quick-wg0 preraw iifname != \"wg0\" ip daddr 10.9.8.7 fib saddr type != local drop\n\
+            "add rule ip wg-quick-wg0 preraw iifname != \"wg0\" ip daddr 10.9.8.7 fib saddr type \
+             != local drop\n\
              delete rule ip wg-quick-wg0 preraw handle 4\n"
         );
     }

@@ -40,10 +40,19 @@ impl Link {
     /// The endpoint's rule is loaded first, so that the first handshake is not lost.
     ///
     /// # Errors
-    /// When wg-quick fails, or the firewall or a file cannot be set; all that was done is then undone.
-    pub fn bring_up(container: &Container, kill_switch: &KillSwitch, joined: Joined) -> Result<Self, Failure> {
+    /// When wg-quick fails, or the firewall or a file cannot be set; all that was done is then
+    /// undone.
+    pub fn bring_up(
+        container: &Container,
+        kill_switch: &KillSwitch,
+        joined: Joined,
+    ) -> Result<Self, Failure> {
         let dns = dns_servers(&container.settings.dns, &joined.registration.dns_servers);
-        let link = Self { quick: quick(container, kill_switch), dns, joined };
+        let link = Self {
+            quick: quick(container, kill_switch),
+            dns,
+            joined,
+        };
         link.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
         kill_switch.connected(link.joined.endpoint(), Self::policy(container, &networks))?;
@@ -72,13 +81,21 @@ impl Link {
             private_key: joined.keys.private.clone(),
             address: joined.registration.peer_ip,
             mark: paths::FWMARK,
-            dns: self.dns.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(","),
+            dns: self
+                .dns
+                .iter()
+                .map(Ipv4Addr::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
             mtu: container.settings.mtu,
             peer: joined.registration.server_public_key.clone(),
             endpoint: joined.endpoint(),
             keepalive: container.settings.keepalive,
             server_cn: joined.server.cn.clone(),
-            port_forwarding_gateway: joined.registration.server_vip.filter(|_| joined.port_forwarding),
+            port_forwarding_gateway: joined
+                .registration
+                .server_vip
+                .filter(|_| joined.port_forwarding),
         }
     }
 
@@ -88,11 +105,10 @@ impl Link {
             attached: networks.attached.clone(),
             local: networks.local.clone(),
             forwarded: None,
-            gateway: container
-                .settings
-                .gateway
-                .as_ref()
-                .map(|gateway| Gateway { interface: gateway.interface.clone(), destination: gateway.destination }),
+            gateway: container.settings.gateway.as_ref().map(|gateway| Gateway {
+                interface: gateway.interface.clone(),
+                destination: gateway.destination,
+            }),
         }
     }
 
@@ -104,21 +120,28 @@ impl Link {
         let servers: Vec<IpAddr> = self.dns.iter().copied().map(IpAddr::V4).collect();
         if let Err(error) = resolv_conf::take_over(Path::new(paths::RESOLV_CONF), &servers, &[]) {
             log::warn!(
-                "DNS: {error}; until then names are looked up by the former name servers, which may be outside the tunnel"
+                "DNS: {error}; until then names are looked up by the former name servers, which \
+                 may be outside the tunnel"
             );
         }
         for range in &container.settings.local_network {
             for server in self.dns.iter().filter(|server| range.contains(*server)) {
                 log::warn!(
-                    "LOCAL_NETWORK range {range} holds the VPN's DNS server {server}; that address is routed into the \
-                     tunnel all the same. If the LAN has a host of that address, set VPNDNS to other servers"
+                    "LOCAL_NETWORK range {range} holds the VPN's DNS server {server}; that \
+                     address is routed into the \
+                     tunnel all the same. If the LAN has a host of that address, set VPNDNS to \
+                     other servers"
                 );
             }
         }
     }
 
     fn set_routes(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
-        let attached: Vec<Ipv4Net> = networks.attached.iter().map(|(_, network)| *network).collect();
+        let attached: Vec<Ipv4Net> = networks
+            .attached
+            .iter()
+            .map(|(_, network)| *network)
+            .collect();
         let mut inside = self.dns.clone();
         inside.extend(self.joined.registration.server_vip);
         let rules = routes::rules(&container.settings.local_network, &attached, &inside);
@@ -131,37 +154,52 @@ impl Link {
     /// Asks the targets of `HEALTHCHECK_PING_TARGET` through the tunnel.
     pub fn prober(&self, container: &Container) -> Prober {
         let servers = if self.dns.is_empty() {
-            name_servers::parse(&resolv_conf::original(Path::new(paths::RESOLV_CONF)).unwrap_or_default())
+            name_servers::parse(
+                &resolv_conf::original(Path::new(paths::RESOLV_CONF)).unwrap_or_default(),
+            )
         } else {
             NameServers {
                 servers: self.dns.iter().copied().map(NameServer::Direct).collect(),
                 ..NameServers::default()
             }
         };
-        Prober::new(paths::INTERFACE, &container.settings.probing.targets, servers)
+        Prober::new(
+            paths::INTERFACE,
+            &container.settings.probing.targets,
+            servers,
+        )
     }
 
     /// Says that and how the tunnel is up, and what keeps it from working.
     pub fn announce(&self, container: &mut Container) {
         match show::for_people(&container.stop) {
-            Ok(text) => text.lines().filter(|line| !line.is_empty()).for_each(|line| log::info!("{line}")),
+            Ok(text) => text
+                .lines()
+                .filter(|line| !line.is_empty())
+                .for_each(|line| log::info!("{line}")),
             Err(error) => log::warn!("wg show: {error}"),
         }
         log::info!("WireGuard successfully started");
         if container.settings.firewall {
             log::info!("Firewall enabled: untunnelled traffic is dropped");
         } else {
-            log::warn!("FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever it is down");
+            log::warn!(
+                "FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever \
+                 it is down"
+            );
         }
         let path = kernel::reverse_path();
         if path.strict && !path.heeds_mark {
             log::warn!(
-                "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are dropped: add \
+                "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are \
+                 dropped: add \
                  `sysctls: [net.ipv4.conf.all.src_valid_mark=1]`"
             );
         }
         if container.settings.gateway.is_some() && !kernel::forwards() {
-            log::warn!("FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`");
+            log::warn!(
+                "FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`"
+            );
         }
         self.tell(container);
         container.reporter.enter(State::Connected, None);
@@ -182,12 +220,17 @@ impl Link {
         }
         container.reporter.update(|status| {
             status.location = Some(joined.location.clone());
-            status.server = Some(status::Server { cn, ip, endpoint: joined.endpoint().to_string() });
+            status.server = Some(status::Server {
+                cn,
+                ip,
+                endpoint: joined.endpoint().to_string(),
+            });
             status.local_ip = Some(local_ip);
         });
     }
 
-    /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be interrupted.
+    /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be
+    /// interrupted.
     pub fn take_down(&self) {
         let uninterrupted = Stop::new();
         if show::exists()
@@ -199,8 +242,8 @@ impl Link {
     }
 }
 
-/// Takes away what an earlier life, or a wg-quick that was interrupted, left of the tunnel: the interface, routing
-/// rules, our resolv.conf.
+/// Takes away what an earlier life, or a wg-quick that was interrupted, left of the tunnel: the
+/// interface, routing rules, our resolv.conf.
 pub fn remove_leftovers() {
     let uninterrupted = Stop::new();
     if let Err(error) = routes::remove_leftovers(&uninterrupted) {
@@ -224,8 +267,12 @@ fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
 }
 
 fn quick(container: &Container, kill_switch: &KillSwitch) -> Quick {
-    let (private_bin, legacy) =
-        kill_switch.with(|firewall| (firewall.private_bin_needed(), firewall.backend() == Backend::Legacy));
+    let (private_bin, legacy) = kill_switch.with(|firewall| {
+        (
+            firewall.private_bin_needed(),
+            firewall.backend() == Backend::Legacy,
+        )
+    });
     Quick {
         private_bin: private_bin.then(|| paths::PRIVATE_BIN.to_owned()),
         legacy,

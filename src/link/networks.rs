@@ -18,14 +18,26 @@ impl Networks {
     pub(super) fn find(container: &Container) -> Result<Self, Failure> {
         let attached = interfaces::attached_networks()?;
         let ranges = &container.settings.local_network;
-        let way_out = interfaces::default_routes()?.into_iter().next().map(|route| route.interface);
+        let way_out = interfaces::default_routes()?
+            .into_iter()
+            .next()
+            .map(|route| route.interface);
         if way_out.is_none() && !ranges.is_empty() {
-            log::warn!("LOCAL_NETWORK: there is no default route, so there is no way to those ranges");
+            log::warn!(
+                "LOCAL_NETWORK: there is no default route, so there is no way to those ranges"
+            );
         }
         Ok(Self {
-            attached: attached.into_iter().map(|found| (found.interface, found.network)).collect(),
-            local: way_out
-                .map_or(Vec::new(), |interface| ranges.iter().map(|range| (interface.clone(), *range)).collect()),
+            attached: attached
+                .into_iter()
+                .map(|found| (found.interface, found.network))
+                .collect(),
+            local: way_out.map_or(Vec::new(), |interface| {
+                ranges
+                    .iter()
+                    .map(|range| (interface.clone(), *range))
+                    .collect()
+            }),
         })
     }
 }

@@ -17,12 +17,17 @@ use crate::tunnel::peer::Peering;
 const TRIES: usize = 3;
 
 impl Link {
-    /// Changes the interface to `joined`. The old tunnel is given up only now that the new registration is in hand;
-    /// should the change fail, it is taken back.
+    /// Changes the interface to `joined`. The old tunnel is given up only now that the new
+    /// registration is in hand; should the change fail, it is taken back.
     ///
     /// # Errors
     /// When the change had to be taken back: the tunnel is then as it was before.
-    pub fn replace(&mut self, container: &Container, kill_switch: &KillSwitch, joined: Joined) -> Result<(), Failure> {
+    pub fn replace(
+        &mut self,
+        container: &Container,
+        kill_switch: &KillSwitch,
+        joined: Joined,
+    ) -> Result<(), Failure> {
         let next = Self {
             dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
             quick: self.quick.clone(),
@@ -31,16 +36,23 @@ impl Link {
         let networks = Networks::find(container)?;
         let endpoint = next.joined.endpoint();
         kill_switch.admit([Destination::udp(*endpoint.ip(), endpoint.port())])?;
-        // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of a second.
+        // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of
+        // a second.
         let uninterrupted = Stop::new();
         let mut outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
         for _ in 1..TRIES {
             let Err(failure) = outcome else { break };
-            log::warn!("changing {} to the new server: {failure}; trying again", paths::INTERFACE);
+            log::warn!(
+                "changing {} to the new server: {failure}; trying again",
+                paths::INTERFACE
+            );
             outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
         }
         if let Err(failure) = outcome {
-            log::warn!("changing {} to the new server: {failure}; going back to the former one", paths::INTERFACE);
+            log::warn!(
+                "changing {} to the new server: {failure}; going back to the former one",
+                paths::INTERFACE
+            );
             next.change_to(self, container, kill_switch, &uninterrupted)?;
             return Err(failure);
         }
@@ -61,9 +73,9 @@ impl Link {
     ) -> Result<(), Failure> {
         let (old, new) = (self.peering(container), next.peering(container));
         new.replace(&old, stop)?;
-        if let Err(error) =
-            kill_switch.with(|firewall| firewall.move_wg_quick_rule(paths::INTERFACE, old.address, new.address))
-        {
+        if let Err(error) = kill_switch.with(|firewall| {
+            firewall.move_wg_quick_rule(paths::INTERFACE, old.address, new.address)
+        }) {
             log::warn!("{error}");
         }
         new.drop_address_of(&old, stop)?;

@@ -13,12 +13,21 @@ use crate::system::secret::Secret;
 use crate::system::stop::Stop;
 use crate::underlay::http::{Content, Response};
 
-/// Turns the credentials into a token. An answer that refuses them is final: to repeat it would lock the account.
+/// Turns the credentials into a token. An answer that refuses them is final: to repeat it would
+/// lock the account.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn log_in(host: &Host, credentials: &Credentials, retry: &Retry, stop: &Stop) -> Result<Token, Error> {
-    let fields = [("username", credentials.user.expose()), ("password", credentials.password.expose())];
+pub fn log_in(
+    host: &Host,
+    credentials: &Credentials,
+    retry: &Retry,
+    stop: &Stop,
+) -> Result<Token, Error> {
+    let fields = [
+        ("username", credentials.user.expose()),
+        ("password", credentials.password.expose()),
+    ];
     let ask = Ask {
         content: Content::Form(&fields),
         secrets: &[&credentials.password, &credentials.user],
@@ -33,8 +42,13 @@ fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, Failure> {
     }
     let answer: TokenAnswer = ask.json(response)?;
     match (answer.token, answer.message) {
-        (Some(token), _) => Token::parse(&token).map_err(|error| Failure::Malformed(error.to_string())),
-        (None, Some(message)) => Err(Failure::Unexpected { status: response.status, excerpt: ask.excerpt(&message) }),
+        (Some(token), _) => {
+            Token::parse(&token).map_err(|error| Failure::Malformed(error.to_string()))
+        }
+        (None, Some(message)) => Err(Failure::Unexpected {
+            status: response.status,
+            excerpt: ask.excerpt(&message),
+        }),
         (None, None) => Err(Failure::Malformed("it has no token".to_owned())),
     }
 }
@@ -43,7 +57,12 @@ fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, Failure> {
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn expire_token(host: &Host, token: &Token, timeout: Duration, stop: &Stop) -> Result<(), Error> {
+pub fn expire_token(
+    host: &Host,
+    token: &Token,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<(), Error> {
     let authorization = format!("Token {}", token.expose());
     let ask = Ask {
         headers: &[("Authorization", &authorization)],
@@ -51,7 +70,9 @@ pub fn expire_token(host: &Host, token: &Token, timeout: Duration, stop: &Stop) 
         secrets: &[token.secret()],
         ..Ask::new(Call::ExpireToken, host, "/api/client/v2/expire_token")
     };
-    ask.send(timeout, stop, |ask, response| ask.refusal(response).map_or(Ok(()), Err))
+    ask.send(timeout, stop, |ask, response| {
+        ask.refusal(response).map_or(Ok(()), Err)
+    })
 }
 
 /// A server with an address of the user's own.
@@ -91,21 +112,34 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
         return Err(refusal);
     }
     let answers: Vec<DedicatedIpAnswer> = ask.json(response)?;
-    let answer = answers.into_iter().next().ok_or_else(|| Failure::Malformed("it is empty".to_owned()))?;
+    let answer = answers
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::Malformed("it is empty".to_owned()))?;
     match answer.status.as_deref() {
         Some("active") => (),
         Some("expired") => return Err(Failure::DedicatedIpExpired),
-        status => return Err(Failure::DedicatedIpInvalid { status: ask.excerpt(status.unwrap_or("no status")) }),
+        status => {
+            return Err(Failure::DedicatedIpInvalid {
+                status: ask.excerpt(status.unwrap_or("no status")),
+            });
+        }
     }
-    let server = answer.cn.zip(answer.ip).and_then(|(cn, ip)| Server::new(&cn, &ip));
-    let server = server.ok_or_else(|| Failure::Malformed("its server has no name or address".to_owned()))?;
+    let server = answer
+        .cn
+        .zip(answer.ip)
+        .and_then(|(cn, ip)| Server::new(&cn, &ip));
+    let server =
+        server.ok_or_else(|| Failure::Malformed("its server has no name or address".to_owned()))?;
     let id = answer.id.unwrap_or_default();
     Ok(DedicatedIp {
         server,
         // PIA forwards no ports in the USA.
         port_forward: !id.to_ascii_lowercase().starts_with("us_"),
         id: ask.excerpt(&id),
-        expires_at: answer.dip_expire.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))),
+        expires_at: answer
+            .dip_expire
+            .and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))),
     })
 }
 
@@ -145,7 +179,10 @@ pub fn server_list(
                 return Err(refusal);
             }
             let list = ServerList::verify(&response.body, key)?;
-            Ok(SignedList { text: response.body.clone(), list })
+            Ok(SignedList {
+                text: response.body.clone(),
+                list,
+            })
         })
     })
 }

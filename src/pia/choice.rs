@@ -34,13 +34,20 @@ fn proposals_in_words(nearest: &[String]) -> String {
     }
 }
 
-/// Looks the wanted ids up in the lists, any case, the first list first; a later one counts where the earlier has no
-/// servers for the id.
+/// Looks the wanted ids up in the lists, any case, the first list first; a later one counts where
+/// the earlier has no servers for the id.
 pub fn choose(ids: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
     let mut choice = Choice::default();
     for id in ids.iter().map(AsRef::as_ref) {
         match choose_one(id, lists) {
-            Ok(location) if choice.locations.iter().any(|chosen| chosen.id == location.id) => (),
+            Ok(location)
+                if choice
+                    .locations
+                    .iter()
+                    .any(|chosen| chosen.id == location.id) =>
+            {
+                ()
+            }
             Ok(location) => choice.locations.push(location.clone()),
             Err(problem) => choice.problems.push(problem),
         }
@@ -49,16 +56,30 @@ pub fn choose(ids: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
 }
 
 fn choose_one<'a>(id: &str, lists: &[&'a ServerList]) -> Result<&'a Location, Problem> {
-    let found =
-        || lists.iter().flat_map(|list| &list.locations).filter(|location| location.id.eq_ignore_ascii_case(id));
+    let found = || {
+        lists
+            .iter()
+            .flat_map(|list| &list.locations)
+            .filter(|location| location.id.eq_ignore_ascii_case(id))
+    };
     if let Some(usable) = found().find(|location| is_usable(location)) {
         return Ok(usable);
     }
-    Err(match found().find(|location| location.offline).or_else(|| found().next()) {
-        Some(Location { offline: true, id, .. }) => Problem::Offline { id: id.clone() },
-        Some(Location { id, .. }) => Problem::NoServers { id: id.clone() },
-        None => Problem::Unknown { id: id.to_owned(), nearest: nearest(id, lists) },
-    })
+    Err(
+        match found()
+            .find(|location| location.offline)
+            .or_else(|| found().next())
+        {
+            Some(Location {
+                offline: true, id, ..
+            }) => Problem::Offline { id: id.clone() },
+            Some(Location { id, .. }) => Problem::NoServers { id: id.clone() },
+            None => Problem::Unknown {
+                id: id.to_owned(),
+                nearest: nearest(id, lists),
+            },
+        },
+    )
 }
 
 /// Whether a connection can be made there at all.
@@ -73,34 +94,54 @@ pub fn servers_in_random_order(location: &Location, chance: &mut fastrand::Rng) 
     servers
 }
 
-/// Whether the server keeps one public address. Those named `Server-…` leave by a different one for almost every
-/// connection, as users of the API found in 2026.
+/// Whether the server keeps one public address. Those named `Server-…` leave by a different one for
+/// almost every connection, as users of the API found in 2026.
 pub fn has_stable_ip(server: &Server) -> bool {
     const ROTATING: &str = "Server-";
-    !server.cn.get(..ROTATING.len()).is_some_and(|start| start.eq_ignore_ascii_case(ROTATING))
+    !server
+        .cn
+        .get(..ROTATING.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(ROTATING))
 }
 
 /// The ids of the usable locations where `is_wanted` holds for a server.
 pub fn locations_with(list: &ServerList, is_wanted: impl Fn(&Server) -> bool) -> Vec<&str> {
-    let has_one = |location: &&Location| is_usable(location) && location.servers.iter().any(&is_wanted);
-    list.locations.iter().filter(has_one).map(|location| location.id.as_str()).collect()
+    let has_one =
+        |location: &&Location| is_usable(location) && location.servers.iter().any(&is_wanted);
+    list.locations
+        .iter()
+        .filter(has_one)
+        .map(|location| location.id.as_str())
+        .collect()
 }
 
 /// The ids of the usable locations with port forwarding.
 pub fn locations_with_port_forwarding(list: &ServerList) -> Vec<&str> {
     let forwards = |location: &&Location| is_usable(location) && location.port_forward;
-    list.locations.iter().filter(forwards).map(|location| location.id.as_str()).collect()
+    list.locations
+        .iter()
+        .filter(forwards)
+        .map(|location| location.id.as_str())
+        .collect()
 }
 
 /// The usable ids that look like `id`, or whose name or country does, best first.
 pub fn nearest(id: &str, lists: &[&ServerList]) -> Vec<String> {
     let wanted = simplified(id);
-    let locations = lists.iter().flat_map(|list| &list.locations).filter(|location| is_usable(location));
-    let mut scored: Vec<(Reverse<u32>, &str)> =
-        locations.filter_map(|location| Some((Reverse(likeness(&wanted, location)?), location.id.as_str()))).collect();
+    let locations = lists
+        .iter()
+        .flat_map(|list| &list.locations)
+        .filter(|location| is_usable(location));
+    let mut scored: Vec<(Reverse<u32>, &str)> = locations
+        .filter_map(|location| Some((Reverse(likeness(&wanted, location)?), location.id.as_str())))
+        .collect();
     scored.sort_unstable();
     scored.dedup();
-    scored.into_iter().take(MOST_PROPOSALS).map(|(_, id)| id.to_owned()).collect()
+    scored
+        .into_iter()
+        .take(MOST_PROPOSALS)
+        .map(|(_, id)| id.to_owned())
+        .collect()
 }
 
 /// How much a location is like what was typed; `None` if not at all.
@@ -130,7 +171,10 @@ fn likeness(wanted: &str, location: &Location) -> Option<u32> {
 
 /// Lower case, letters and digits only: `DE Frankfurt`, `de-frankfurt` and `de_frankfurt` are one.
 fn simplified(text: &str) -> String {
-    text.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .filter(|letter| letter.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 #[cfg(test)]
@@ -139,7 +183,10 @@ mod tests {
     use crate::pia::regions::Ports;
 
     fn location(id: &str, name: &str, servers: &[&str]) -> Location {
-        let servers = servers.iter().map(|cn| Server::new(cn, "192.0.2.1").unwrap()).collect();
+        let servers = servers
+            .iter()
+            .map(|cn| Server::new(cn, "192.0.2.1").unwrap())
+            .collect();
         Location {
             id: id.into(),
             name: name.into(),
@@ -152,22 +199,39 @@ mod tests {
     }
 
     fn list(locations: Vec<Location>) -> ServerList {
-        ServerList { ports: Ports { registration: 1337, meta: vec![] }, locations }
+        ServerList {
+            ports: Ports {
+                registration: 1337,
+                meta: vec![],
+            },
+            locations,
+        }
     }
 
     fn world() -> ServerList {
         list(vec![
-            location("swiss", "Switzerland", &["zurich406", "Server-12144-3a", "zurich407"]),
+            location(
+                "swiss",
+                "Switzerland",
+                &["zurich406", "Server-12144-3a", "zurich407"],
+            ),
             location("de-frankfurt", "DE Frankfurt", &["Server-1-1a"]),
             location("de_berlin", "DE Berlin", &["berlin401"]),
             location("us_chicago", "US Chicago", &["chicago401"]),
             location("nowg", "Nowhere", &[]),
-            Location { offline: true, ..location("dark", "Dark", &["dark1"]) },
+            Location {
+                offline: true,
+                ..location("dark", "Dark", &["dark1"])
+            },
         ])
     }
 
     fn chosen(choice: &Choice) -> Vec<&str> {
-        choice.locations.iter().map(|location| location.id.as_str()).collect()
+        choice
+            .locations
+            .iter()
+            .map(|location| location.id.as_str())
+            .collect()
     }
 
     #[test]
@@ -179,23 +243,29 @@ mod tests {
 
     #[test]
     fn the_second_list_counts_where_the_first_has_no_server() {
-        let newer =
-            list(vec![location("nowg", "Nowhere", &["Server-2-2a"]), location("fresh", "Fresh", &["Server-3-3a"])]);
+        let newer = list(vec![
+            location("nowg", "Nowhere", &["Server-2-2a"]),
+            location("fresh", "Fresh", &["Server-3-3a"]),
+        ]);
         let choice = choose(&["nowg", "fresh"], &[&world(), &newer]);
         assert_eq!(chosen(&choice), ["nowg", "fresh"]);
     }
 
     #[test]
     fn problems_are_told_apart() {
-        let problems: Vec<String> =
-            choose(&["nowg", "dark", "swis", "x"], &[&world()]).problems.iter().map(ToString::to_string).collect();
+        let problems: Vec<String> = choose(&["nowg", "dark", "swis", "x"], &[&world()])
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(
             problems,
             [
                 "location nowg: it has no WireGuard server in this server list",
                 "location dark: it is offline",
                 "location swis: there is no such location: did you mean swiss?",
-                "location x: there is no such location: set LOC to an id of the table that is printed when LOC is empty",
+                "location x: there is no such location: set LOC to an id of the table that is \
+                 printed when LOC is empty",
             ]
         );
     }
@@ -217,9 +287,17 @@ mod tests {
     #[test]
     fn only_older_servers_keep_their_address() {
         let world = world();
-        assert_eq!(locations_with(&world, has_stable_ip), ["swiss", "de_berlin", "us_chicago"]);
-        assert!(!has_stable_ip(&Server::new("server-1-1a", "192.0.2.1").unwrap()));
-        assert_eq!(locations_with_port_forwarding(&world), ["swiss", "de-frankfurt", "de_berlin"]);
+        assert_eq!(
+            locations_with(&world, has_stable_ip),
+            ["swiss", "de_berlin", "us_chicago"]
+        );
+        assert!(!has_stable_ip(
+            &Server::new("server-1-1a", "192.0.2.1").unwrap()
+        ));
+        assert_eq!(
+            locations_with_port_forwarding(&world),
+            ["swiss", "de-frankfurt", "de_berlin"]
+        );
     }
 
     #[test]

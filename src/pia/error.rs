@@ -47,7 +47,11 @@ pub struct Error {
 }
 
 fn tries_in_words(tries: u32) -> String {
-    if tries > 1 { format!(" ({tries} tries)") } else { String::new() }
+    if tries > 1 {
+        format!(" ({tries} tries)")
+    } else {
+        String::new()
+    }
 }
 
 /// Why a call failed. Texts of the server in here are cleaned, cut short, and free of our secrets.
@@ -56,10 +60,14 @@ pub enum Failure {
     #[error("{0}")]
     Network(HttpFailure),
     /// A foreign certificate, or none of the API's answers: PIA moves its servers.
-    #[error("this is no meta server, perhaps no longer ({0}): set META_IP and META_CN to another one, or to nothing")]
+    #[error(
+        "this is no meta server, perhaps no longer ({0}): set META_IP and META_CN to another one, \
+         or to nothing"
+    )]
     NoMetaServer(String),
     #[error(
-        "the user name or the password was refused (HTTP {status}): check USER and PASS, or USER_FILE and PASS_FILE"
+        "the user name or the password was refused (HTTP {status}): check USER and PASS, or \
+         USER_FILE and PASS_FILE"
     )]
     CredentialsRefused { status: u16 },
     #[error("the account token was refused")]
@@ -68,7 +76,8 @@ pub enum Failure {
     #[error("login failed: the token is no longer good, or the account is locked or expired")]
     LoginFailed,
     #[error(
-        "too many attempts, the account is locked out for some minutes ({message}): wait, then check USER and PASS"
+        "too many attempts, the account is locked out for some minutes ({message}): wait, then \
+         check USER and PASS"
     )]
     LockedOut { message: String },
     #[error("the subscription is over (HTTP 402): renew it with PIA")]
@@ -78,7 +87,8 @@ pub enum Failure {
     #[error("trouble at the server (HTTP {status})")]
     ServerTrouble { status: u16 },
     #[error(
-        "a web page came instead of an answer (HTTP {status}): something on the way, or PIA's own door, turns this request away"
+        "a web page came instead of an answer (HTTP {status}): something on the way, or PIA's own \
+         door, turns this request away"
     )]
     WebPage { status: u16 },
     #[error("unexpected answer (HTTP {status}): {excerpt:?}")]
@@ -100,7 +110,10 @@ pub enum Failure {
     NoPortForwarding(HttpFailure),
     /// By bindPort, or no lease was given by getSignature.
     #[error("the lease of the port was refused: {message}")]
-    LeaseRefused { message: String, reason: LeaseRefusal },
+    LeaseRefused {
+        message: String,
+        reason: LeaseRefusal,
+    },
     #[error("{0}")]
     BadLease(#[from] LeaseError),
     #[error("interrupted by a request to stop")]
@@ -108,13 +121,16 @@ pub enum Failure {
 }
 
 fn retry_in_words(after: Option<Duration>) -> String {
-    after.map(|after| format!(", not again for {}", humantime::format_duration(after))).unwrap_or_default()
+    after
+        .map(|after| format!(", not again for {}", humantime::format_duration(after)))
+        .unwrap_or_default()
 }
 
 /// Why a lease was refused, as far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseRefusal {
-    /// The server takes us for somebody else: not through the tunnel, or with another account's token.
+    /// The server takes us for somebody else: not through the tunnel, or with another account's
+    /// token.
     Unauthorized,
     /// Somebody else has the port at this server.
     Busy,
@@ -185,15 +201,22 @@ impl Error {
 
     /// Whether the server list came with a missing or wrong signature.
     pub fn is_bad_signature(&self) -> bool {
-        matches!(self.failure, Failure::BadList(ListError::NoSignature | ListError::WrongSignature))
+        matches!(
+            self.failure,
+            Failure::BadList(ListError::NoSignature | ListError::WrongSignature)
+        )
     }
 
     /// Whether the server is there but has no time for us now.
     pub fn is_busy(&self) -> bool {
-        matches!(self.failure, Failure::RateLimited { .. } | Failure::ServerTrouble { .. })
+        matches!(
+            self.failure,
+            Failure::RateLimited { .. } | Failure::ServerTrouble { .. }
+        )
     }
 
-    /// Whether the same request may well succeed within seconds: what curl retries, and failing connections.
+    /// Whether the same request may well succeed within seconds: what curl retries, and failing
+    /// connections.
     pub fn is_transient(&self) -> bool {
         match &self.failure {
             Failure::Network(failure) => failure.is_transient(),
@@ -208,35 +231,87 @@ mod tests {
     use super::*;
 
     fn remedy(call: Call, failure: Failure) -> Remedy {
-        Error { call, host: "host".into(), failure, tries: 1 }.remedy()
+        Error {
+            call,
+            host: "host".into(),
+            failure,
+            tries: 1,
+        }
+        .remedy()
     }
 
     #[test]
     fn what_locks_the_account_is_never_tried_again() {
-        assert_eq!(remedy(Call::Token, Failure::CredentialsRefused { status: 401 }), Remedy::GiveUp);
-        assert_eq!(remedy(Call::Token, Failure::LockedOut { message: String::new() }), Remedy::GiveUp);
-        assert_eq!(remedy(Call::Token, Failure::WebPage { status: 403 }), Remedy::GiveUp);
-        assert_eq!(remedy(Call::Token, Failure::WebPage { status: 200 }), Remedy::Later);
+        assert_eq!(
+            remedy(Call::Token, Failure::CredentialsRefused { status: 401 }),
+            Remedy::GiveUp
+        );
+        assert_eq!(
+            remedy(
+                Call::Token,
+                Failure::LockedOut {
+                    message: String::new()
+                }
+            ),
+            Remedy::GiveUp
+        );
+        assert_eq!(
+            remedy(Call::Token, Failure::WebPage { status: 403 }),
+            Remedy::GiveUp
+        );
+        assert_eq!(
+            remedy(Call::Token, Failure::WebPage { status: 200 }),
+            Remedy::Later
+        );
     }
 
     #[test]
     fn a_bad_server_leads_to_the_next_and_a_bad_token_to_a_login() {
-        assert_eq!(remedy(Call::AddKey, Failure::Network(HttpFailure::ForeignCertificate)), Remedy::NextServer);
-        assert_eq!(remedy(Call::AddKey, Failure::ForeignKey), Remedy::NextServer);
-        assert_eq!(remedy(Call::AddKey, Failure::LoginFailed), Remedy::LogInAgain);
+        assert_eq!(
+            remedy(
+                Call::AddKey,
+                Failure::Network(HttpFailure::ForeignCertificate)
+            ),
+            Remedy::NextServer
+        );
+        assert_eq!(
+            remedy(Call::AddKey, Failure::ForeignKey),
+            Remedy::NextServer
+        );
+        assert_eq!(
+            remedy(Call::AddKey, Failure::LoginFailed),
+            Remedy::LogInAgain
+        );
         assert_eq!(remedy(Call::AddKey, Failure::Stopped), Remedy::Stopped);
-        let refused = Failure::LeaseRefused { message: String::new(), reason: LeaseRefusal::Other };
+        let refused = Failure::LeaseRefused {
+            message: String::new(),
+            reason: LeaseRefusal::Other,
+        };
         assert_eq!(remedy(Call::BindPort, refused), Remedy::NewLease);
-        assert_eq!(remedy(Call::ServerList, Failure::BadList(ListError::WrongSignature)), Remedy::Later);
+        assert_eq!(
+            remedy(
+                Call::ServerList,
+                Failure::BadList(ListError::WrongSignature)
+            ),
+            Remedy::Later
+        );
     }
 
     #[test]
     fn a_message_says_what_with_what_and_why() {
-        let failure = Failure::RateLimited { retry_after: Some(Duration::from_secs(90)) };
-        let error = Error { call: Call::Token, host: "www.example.com".into(), failure, tries: 2 };
+        let failure = Failure::RateLimited {
+            retry_after: Some(Duration::from_secs(90)),
+        };
+        let error = Error {
+            call: Call::Token,
+            host: "www.example.com".into(),
+            failure,
+            tries: 2,
+        };
         assert_eq!(
             error.to_string(),
-            "logging in with www.example.com: too many requests (HTTP 429), not again for 1m 30s (2 tries)"
+            "logging in with www.example.com: too many requests (HTTP 429), not again for 1m 30s \
+             (2 tries)"
         );
     }
 }

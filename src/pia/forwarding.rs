@@ -19,8 +19,13 @@ use crate::underlay::http_error::HttpFailure;
 /// See [`Failure`].
 pub fn lease(host: &Host, token: &Token, timeout: Duration, stop: &Stop) -> Result<Lease, Error> {
     let query = [("token", token.expose())];
-    let ask = Ask { query: &query, secrets: &[token.secret()], ..Ask::new(Call::Signature, host, "/getSignature") };
-    ask.send(timeout, stop, read_lease).map_err(or_no_port_forwarding)
+    let ask = Ask {
+        query: &query,
+        secrets: &[token.secret()],
+        ..Ask::new(Call::Signature, host, "/getSignature")
+    };
+    ask.send(timeout, stop, read_lease)
+        .map_err(or_no_port_forwarding)
 }
 
 fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, Failure> {
@@ -34,15 +39,29 @@ fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, Failure> {
     }
 }
 
-/// Binds the leased port, or refreshes it, which is due every 15 minutes, in one try. Returns what the server says.
+/// Binds the leased port, or refreshes it, which is due every 15 minutes, in one try. Returns what
+/// the server says.
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn bind_port(host: &Host, lease: &Lease, timeout: Duration, stop: &Stop) -> Result<String, Error> {
-    let query = [("payload", lease.payload.as_str()), ("signature", lease.signature.as_str())];
+pub fn bind_port(
+    host: &Host,
+    lease: &Lease,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<String, Error> {
+    let query = [
+        ("payload", lease.payload.as_str()),
+        ("signature", lease.signature.as_str()),
+    ];
     let secrets = [&Secret::new(&lease.payload), &Secret::new(&lease.signature)];
-    let ask = Ask { query: &query, secrets: &secrets, ..Ask::new(Call::BindPort, host, "/bindPort") };
-    ask.send(timeout, stop, read_bound).map_err(or_no_port_forwarding)
+    let ask = Ask {
+        query: &query,
+        secrets: &secrets,
+        ..Ask::new(Call::BindPort, host, "/bindPort")
+    };
+    ask.send(timeout, stop, read_bound)
+        .map_err(or_no_port_forwarding)
 }
 
 fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, Failure> {
@@ -59,32 +78,58 @@ fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, Failure> {
 /// Here 401 and 409 concern the lease (`Unauthorized client`, `Port N is busy`), not the account.
 fn refusal_of_lease(ask: &Ask<'_>, response: &Response) -> Option<Failure> {
     match ask.refusal(response)? {
-        Failure::TokenRefused | Failure::Unexpected { status: 400..=499, .. } => {
+        Failure::TokenRefused
+        | Failure::Unexpected {
+            status: 400..=499, ..
+        } => {
             let text = String::from_utf8_lossy(&response.body);
             let message = ask.excerpt(&format!("HTTP {}: {text}", response.status));
-            Some(Failure::LeaseRefused { message, reason: LeaseRefusal::of(response.status, &text) })
+            Some(Failure::LeaseRefused {
+                message,
+                reason: LeaseRefusal::of(response.status, &text),
+            })
         }
         other => Some(other),
     }
 }
 
-/// An answer of the right form that says no. The trouble of a server that says so by its HTTP status passes.
-fn refused(ask: &Ask<'_>, http_status: u16, status: Option<&str>, message: Option<String>) -> Failure {
+/// An answer of the right form that says no. The trouble of a server that says so by its HTTP
+/// status passes.
+fn refused(
+    ask: &Ask<'_>,
+    http_status: u16,
+    status: Option<&str>,
+    message: Option<String>,
+) -> Failure {
     match http_status {
-        408 | 500.. => return Failure::ServerTrouble { status: http_status },
+        408 | 500.. => {
+            return Failure::ServerTrouble {
+                status: http_status,
+            };
+        }
         429 => return Failure::RateLimited { retry_after: None },
         _ => (),
     }
-    let said = format!("{}: {}", status.unwrap_or("no status"), message.unwrap_or_default());
+    let said = format!(
+        "{}: {}",
+        status.unwrap_or("no status"),
+        message.unwrap_or_default()
+    );
     let reason = LeaseRefusal::of(http_status, &said);
-    Failure::LeaseRefused { message: ask.excerpt(said.trim_end_matches([':', ' '])), reason }
+    Failure::LeaseRefused {
+        message: ask.excerpt(said.trim_end_matches([':', ' '])),
+        reason,
+    }
 }
 
 /// Where nobody listens, the server does not forward ports.
 fn or_no_port_forwarding(mut error: Error) -> Error {
     if let Failure::Network(failure) = error.failure {
-        error.failure =
-            if is_refused(&failure) { Failure::NoPortForwarding(failure) } else { Failure::Network(failure) };
+        error.failure = if is_refused(&failure) {
+            Failure::NoPortForwarding(failure)
+        } else {
+            Failure::Network(failure)
+        };
     }
     error
 }
@@ -101,31 +146,66 @@ mod tests {
     use crate::underlay::socket::Via;
 
     fn bound(status: u16, body: &str) -> Result<String, String> {
-        let host = Host::forwarding("zurich406", "10.7.128.1".parse().unwrap(), &nobody(), Via::Routing);
-        let response = Response { status, retry_after: None, body: body.into() };
+        let host = Host::forwarding(
+            "zurich406",
+            "10.7.128.1".parse().unwrap(),
+            &nobody(),
+            Via::Routing,
+        );
+        let response = Response {
+            status,
+            retry_after: None,
+            body: body.into(),
+        };
         let ask = Ask::new(Call::BindPort, &host, "/bindPort");
         read_bound(&ask, &response).map_err(|failure| failure.to_string())
     }
 
     #[test]
     fn answers_to_a_binding() {
-        assert_eq!(bound(200, r#"{"status":"OK","message":"timer refreshed"}"#), Ok("timer refreshed".to_owned()));
+        assert_eq!(
+            bound(200, r#"{"status":"OK","message":"timer refreshed"}"#),
+            Ok("timer refreshed".to_owned())
+        );
         let refused = |why: &str| Err(format!("the lease of the port was refused: {why}"));
-        assert_eq!(bound(200, r#"{"status":"ERROR","message":"port expired"}"#), refused("ERROR: port expired"));
+        assert_eq!(
+            bound(200, r#"{"status":"ERROR","message":"port expired"}"#),
+            refused("ERROR: port expired")
+        );
         assert_eq!(bound(409, r#"{"status":"ERROR"}"#), refused("ERROR"));
-        assert_eq!(bound(401, "Unauthorized client"), refused("HTTP 401: Unauthorized client"));
-        assert_eq!(bound(500, "oops"), Err("trouble at the server (HTTP 500)".to_owned()));
-        assert_eq!(bound(503, r#"{"status":"ERROR"}"#), Err("trouble at the server (HTTP 503)".to_owned()));
-        assert_eq!(bound(429, r#"{"status":"ERROR"}"#), Err("too many requests (HTTP 429)".to_owned()));
+        assert_eq!(
+            bound(401, "Unauthorized client"),
+            refused("HTTP 401: Unauthorized client")
+        );
+        assert_eq!(
+            bound(500, "oops"),
+            Err("trouble at the server (HTTP 500)".to_owned())
+        );
+        assert_eq!(
+            bound(503, r#"{"status":"ERROR"}"#),
+            Err("trouble at the server (HTTP 503)".to_owned())
+        );
+        assert_eq!(
+            bound(429, r#"{"status":"ERROR"}"#),
+            Err("too many requests (HTTP 429)".to_owned())
+        );
     }
 
     #[test]
     fn reasons_of_a_refusal() {
         for (status, text, reason) in [
             (401, "", LeaseRefusal::Unauthorized),
-            (200, "ERROR: Unauthorized client", LeaseRefusal::Unauthorized),
+            (
+                200,
+                "ERROR: Unauthorized client",
+                LeaseRefusal::Unauthorized,
+            ),
             (409, "", LeaseRefusal::Busy),
-            (400, "Port 47047 is busy. Please use another server", LeaseRefusal::Busy),
+            (
+                400,
+                "Port 47047 is busy. Please use another server",
+                LeaseRefusal::Busy,
+            ),
             (400, "port expired", LeaseRefusal::Other),
         ] {
             assert_eq!(LeaseRefusal::of(status, text), reason, "{status} {text}");
@@ -134,12 +214,23 @@ mod tests {
 
     #[test]
     fn where_nobody_listens_there_is_no_port_forwarding() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut host = Host::forwarding("zurich406", "127.0.0.1".parse().unwrap(), &nobody(), Via::Routing);
+        let closed = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut host = Host::forwarding(
+            "zurich406",
+            "127.0.0.1".parse().unwrap(),
+            &nobody(),
+            Via::Routing,
+        );
         host.peer.port = closed.port();
         let token = Token::parse("token").unwrap();
         let error = lease(&host, &token, Duration::from_secs(5), &Stop::new()).unwrap_err();
-        assert!(matches!(error.failure, Failure::NoPortForwarding(_)), "{error}");
+        assert!(
+            matches!(error.failure, Failure::NoPortForwarding(_)),
+            "{error}"
+        );
         assert_eq!(error.remedy(), Remedy::NextServer);
     }
 }

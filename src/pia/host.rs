@@ -1,5 +1,5 @@
-//! The hosts of the API: what they are called and which certificates they show. Addresses come from the caller, who
-//! resolves names and opens the kill switch first.
+//! The hosts of the API: what they are called and which certificates they show. Addresses come from
+//! the caller, who resolves names and opens the kill switch first.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -45,7 +45,10 @@ impl Host {
 
     /// A meta server, which stands for both.
     pub fn meta(server: &Server, port: u16, pia: &Arc<ClientConfig>, via: Via) -> Self {
-        Self { is_meta: true, ..Self::new(&server.cn, port, vec![server.ip], pia, via) }
+        Self {
+            is_meta: true,
+            ..Self::new(&server.cn, port, vec![server.ip], pia, via)
+        }
     }
 
     /// A VPN server, to register there.
@@ -53,13 +56,15 @@ impl Host {
         Self::new(&server.cn, port, vec![server.ip], pia, via)
     }
 
-    /// Where the connected server `cn` forwards ports: `address` is the registration's `server_vip`, or, where that
-    /// refuses, the server's own address. `via` is the tunnel's interface.
+    /// Where the connected server `cn` forwards ports: `address` is the registration's
+    /// `server_vip`, or, where that refuses, the server's own address. `via` is the tunnel's
+    /// interface.
     pub fn forwarding(cn: &str, address: Ipv4Addr, pia: &Arc<ClientConfig>, via: Via) -> Self {
         Self::new(cn, FORWARDING_PORT, vec![address], pia, via)
     }
 
-    /// Whether it answers at all, by HTTP and with a certificate that proves its name; what it says is no matter.
+    /// Whether it answers at all, by HTTP and with a certificate that proves its name; what it says
+    /// is no matter.
     ///
     /// # Errors
     /// Why not.
@@ -67,8 +72,23 @@ impl Host {
         Ask::new(Call::Knock, self, "/").send(timeout, stop, |_, _| Ok(()))
     }
 
-    fn new(name: &str, port: u16, addresses: Vec<Ipv4Addr>, tls: &Arc<ClientConfig>, via: Via) -> Self {
-        let peer = Peer { name: name.to_owned(), port, addresses, via, tls: Arc::clone(tls) };
-        Self { peer, is_meta: false }
+    fn new(
+        name: &str,
+        port: u16,
+        addresses: Vec<Ipv4Addr>,
+        tls: &Arc<ClientConfig>,
+        via: Via,
+    ) -> Self {
+        let peer = Peer {
+            name: name.to_owned(),
+            port,
+            addresses,
+            via,
+            tls: Arc::clone(tls),
+        };
+        Self {
+            peer,
+            is_meta: false,
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The lease of a forwarded port: the signature that PIA gives for it, good for about two months on any server.
+//! The lease of a forwarded port: the signature that PIA gives for it, good for about two months on
+//! any server.
 
 use std::time::{Duration, SystemTime};
 
@@ -33,20 +34,36 @@ impl Lease {
     /// Says what is missing; never quotes the payload.
     pub fn parse(answer: &[u8]) -> Result<Self, LeaseError> {
         let bad = |why: &str| LeaseError(why.to_owned());
-        let message: SignatureAnswer = serde_json::from_slice(answer).map_err(|_| bad("it is not JSON"))?;
+        let message: SignatureAnswer =
+            serde_json::from_slice(answer).map_err(|_| bad("it is not JSON"))?;
         if message.status.as_deref() != Some("OK") {
             return Err(bad("its status is not OK"));
         }
         let payload = message.payload.ok_or_else(|| bad("it has no payload"))?;
-        let signature = message.signature.ok_or_else(|| bad("it has no signature"))?;
-        let decoded = BASE64_STANDARD.decode(payload.trim()).map_err(|_| bad("its payload is not base64"))?;
-        let decoded: SignaturePayload = serde_json::from_slice(&decoded)
-            .map_err(|error| LeaseError(format!("its payload has no port or expiry ({:?})", error.classify())))?;
+        let signature = message
+            .signature
+            .ok_or_else(|| bad("it has no signature"))?;
+        let decoded = BASE64_STANDARD
+            .decode(payload.trim())
+            .map_err(|_| bad("its payload is not base64"))?;
+        let decoded: SignaturePayload = serde_json::from_slice(&decoded).map_err(|error| {
+            LeaseError(format!(
+                "its payload has no port or expiry ({:?})",
+                error.classify()
+            ))
+        })?;
         if decoded.port == 0 {
             return Err(bad("its port is 0"));
         }
-        let expires_at = parse_time(&decoded.expires_at).ok_or_else(|| bad("its expiry is not a time"))?;
-        Ok(Self { port: decoded.port, expires_at, payload, signature, answer: answer.to_vec() })
+        let expires_at =
+            parse_time(&decoded.expires_at).ok_or_else(|| bad("its expiry is not a time"))?;
+        Ok(Self {
+            port: decoded.port,
+            expires_at,
+            payload,
+            signature,
+            answer: answer.to_vec(),
+        })
     }
 
     /// The answer as received, for `/pia/portsig.json`.
@@ -56,14 +73,18 @@ impl Lease {
 
     /// Whether it is to be replaced: it ends within seven days.
     pub fn is_due_for_renewal(&self, now: SystemTime) -> bool {
-        now.checked_add(RENEW_BEFORE).is_none_or(|soon| self.expires_at <= soon)
+        now.checked_add(RENEW_BEFORE)
+            .is_none_or(|soon| self.expires_at <= soon)
     }
 }
 
 /// The payload holds the account token.
 impl std::fmt::Debug for Lease {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease").field("port", &self.port).field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("port", &self.port)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,14 +104,18 @@ mod tests {
         format!(r#"{{"status":"OK","payload":"{payload}","signature":"c2ln+/=="}}"#).into_bytes()
     }
 
-    const GOOD: &str = r#"{"token":"t","port":47047,"expires_at":"2026-12-29T03:10:26.123456789Z","created_at":"2026-10-29T03:10:26Z"}"#;
+    const GOOD: &str = r#"{"token":"t","port":47047,"expires_at":"2026-12-29T03:10:26.123456789Z",
+        "created_at":"2026-10-29T03:10:26Z"}"#;
 
     #[test]
     fn a_good_answer() {
         let raw = answer(GOOD);
         let lease = Lease::parse(&raw).unwrap();
         assert_eq!(lease.port, 47047);
-        assert_eq!(humantime::format_rfc3339_seconds(lease.expires_at).to_string(), "2026-12-29T03:10:26Z");
+        assert_eq!(
+            humantime::format_rfc3339_seconds(lease.expires_at).to_string(),
+            "2026-12-29T03:10:26Z"
+        );
         assert_eq!(lease.answer(), raw);
         assert_eq!(lease.signature, "c2ln+/==");
         assert!(!format!("{lease:?}").contains("c2ln"));
@@ -110,15 +135,26 @@ mod tests {
         let why = |raw: &[u8]| Lease::parse(raw).unwrap_err().0;
         assert_eq!(why(b"<html>"), "it is not JSON");
         assert_eq!(why(br#"{"status":"ERROR"}"#), "its status is not OK");
-        assert_eq!(why(br#"{"status":"OK","payload":"*","signature":""}"#), "its payload is not base64");
-        assert_eq!(why(&answer(r#"{"port":0,"expires_at":"2026-12-29T03:10:26Z"}"#)), "its port is 0");
-        assert_eq!(why(&answer(r#"{"port":1,"expires_at":"soon"}"#)), "its expiry is not a time");
+        assert_eq!(
+            why(br#"{"status":"OK","payload":"*","signature":""}"#),
+            "its payload is not base64"
+        );
+        assert_eq!(
+            why(&answer(r#"{"port":0,"expires_at":"2026-12-29T03:10:26Z"}"#)),
+            "its port is 0"
+        );
+        assert_eq!(
+            why(&answer(r#"{"port":1,"expires_at":"soon"}"#)),
+            "its expiry is not a time"
+        );
         assert!(why(&answer(r#"{"port":99999}"#)).starts_with("its payload has no port or expiry"));
     }
 
     proptest! {
         #[test]
-        fn any_payload_is_survived(payload in "(\\{|\"port\":|\"expires_at\":|[0-9]|\"|,|\\}|\\PC){0,40}") {
+        fn any_payload_is_survived(
+            payload in "(\\{|\"port\":|\"expires_at\":|[0-9]|\"|,|\\}|\\PC){0,40}",
+        ) {
             let _ = Lease::parse(&answer(&payload));
             let _ = Lease::parse(payload.as_bytes());
         }

@@ -1,5 +1,5 @@
-//! The API's answers as they are on the wire. Unknown fields are ignored, missing ones are empty: what each must hold
-//! is decided where it is used.
+//! The API's answers as they are on the wire. Unknown fields are ignored, missing ones are empty:
+//! what each must hold is decided where it is used.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -66,7 +66,8 @@ pub struct BindPortAnswer {
     pub message: Option<String>,
 }
 
-/// Line 1 of the server list. Groups and regions are read one by one, so that a bad one spoils nothing else.
+/// Line 1 of the server list. Groups and regions are read one by one, so that a bad one spoils
+/// nothing else.
 #[derive(Deserialize)]
 pub struct ServerListAnswer<'a> {
     #[serde(default)]

@@ -35,7 +35,8 @@ pub struct Registration {
     pub server_public_key: String,
     /// Where WireGuard listens; not necessarily 1337.
     pub server_port: u16,
-    /// What the server calls its address; not necessarily that of the list, by which it was reached.
+    /// What the server calls its address; not necessarily that of the list, by which it was
+    /// reached.
     pub server_ip: Ipv4Addr,
     /// The gateway inside the tunnel, which forwards ports.
     pub server_vip: Option<Ipv4Addr>,
@@ -44,7 +45,8 @@ pub struct Registration {
     pub dns_servers: Vec<Ipv4Addr>,
 }
 
-/// Registers `public_key` (base64) at `host`, in one try of at most `timeout`: another server is better than patience.
+/// Registers `public_key` (base64) at `host`, in one try of at most `timeout`: another server is
+/// better than patience.
 ///
 /// # Errors
 /// See [`Failure`].
@@ -56,20 +58,36 @@ pub fn add_key(
     stop: &Stop,
 ) -> Result<Registration, Error> {
     let read = |ask: &Ask<'_>, response: &Response| {
-        read_registration(ask, response, public_key, host.peer.addresses.first().copied())
+        read_registration(
+            ask,
+            response,
+            public_key,
+            host.peer.addresses.first().copied(),
+        )
     };
     let ask = Ask::new(Call::AddKey, host, "/addKey");
     match proof {
         Proof::Token(token) => {
             let query = [("pt", token.expose()), ("pubkey", public_key)];
-            Ask { query: &query, secrets: &[token.secret()], ..ask }.send(timeout, stop, read)
+            Ask {
+                query: &query,
+                secrets: &[token.secret()],
+                ..ask
+            }
+            .send(timeout, stop, read)
         }
         Proof::DedicatedIp { token, ip } => {
             let user = format!("dedicated_ip_{}:{ip}", token.expose());
             let authorization = format!("Basic {}", BASE64_STANDARD.encode(user));
             let headers = [("Authorization", authorization.as_str())];
             let query = [("pubkey", public_key)];
-            Ask { query: &query, headers: &headers, secrets: &[token], ..ask }.send(timeout, stop, read)
+            Ask {
+                query: &query,
+                headers: &headers,
+                secrets: &[token],
+                ..ask
+            }
+            .send(timeout, stop, read)
         }
     }
 }
@@ -88,26 +106,46 @@ fn read_registration(
     let message = answer.message.unwrap_or_default();
     match answer.status.as_deref() {
         Some("OK") => (),
-        _ if message.to_ascii_lowercase().starts_with("login failed") => return Err(Failure::LoginFailed),
+        _ if message.to_ascii_lowercase().starts_with("login failed") => {
+            return Err(Failure::LoginFailed);
+        }
         None => return Err(ask.refusal(response).unwrap_or_else(|| lacks("status"))),
         Some(status) => {
-            return Err(Failure::RegistrationRefused { message: ask.excerpt(&format!("{status}: {message}")) });
+            return Err(Failure::RegistrationRefused {
+                message: ask.excerpt(&format!("{status}: {message}")),
+            });
         }
     }
     if answer.peer_pubkey.as_deref() != Some(public_key) {
         return Err(Failure::ForeignKey);
     }
     let address = |text: Option<String>| text.and_then(|text| text.trim().parse::<Ipv4Addr>().ok());
-    let server_ip = address(answer.server_ip).or(server).ok_or_else(|| lacks("server_ip"))?;
-    let server_port = answer.server_port.filter(|port| *port != 0).ok_or_else(|| lacks("server_port"))?;
-    let peer_ip = address(answer.peer_ip.map(|text| text.trim_end_matches("/32").to_owned()));
+    let server_ip = address(answer.server_ip)
+        .or(server)
+        .ok_or_else(|| lacks("server_ip"))?;
+    let server_port = answer
+        .server_port
+        .filter(|port| *port != 0)
+        .ok_or_else(|| lacks("server_port"))?;
+    let peer_ip = address(
+        answer
+            .peer_ip
+            .map(|text| text.trim_end_matches("/32").to_owned()),
+    );
     Ok(Registration {
-        server_public_key: answer.server_key.filter(|key| is_key(key)).ok_or_else(|| lacks("server_key"))?,
+        server_public_key: answer
+            .server_key
+            .filter(|key| is_key(key))
+            .ok_or_else(|| lacks("server_key"))?,
         server_port,
         server_ip,
         server_vip: address(answer.server_vip),
         peer_ip: peer_ip.ok_or_else(|| lacks("peer_ip"))?,
-        dns_servers: answer.dns_servers.iter().filter_map(|text| text.trim().parse().ok()).collect(),
+        dns_servers: answer
+            .dns_servers
+            .iter()
+            .filter_map(|text| text.trim().parse().ok())
+            .collect(),
     })
 }
 
@@ -116,7 +154,9 @@ fn lacks(field: &str) -> Failure {
 }
 
 fn is_key(text: &str) -> bool {
-    BASE64_STANDARD.decode(text).is_ok_and(|key| key.len() == KEY_LENGTH)
+    BASE64_STANDARD
+        .decode(text)
+        .is_ok_and(|key| key.len() == KEY_LENGTH)
 }
 
 #[cfg(test)]
@@ -131,15 +171,25 @@ mod tests {
 
     fn good() -> Value {
         json!({"status": "OK", "server_key": BASE64_STANDARD.encode([7; 32]), "server_port": 1338,
-            "server_ip": "192.0.2.9", "server_vip": "10.7.128.1", "peer_ip": "10.7.33.2/32", "peer_pubkey": OURS,
+            "server_ip": "192.0.2.9", "server_vip": "10.7.128.1", "peer_ip": "10.7.33.2/32",
+            "peer_pubkey": OURS,
             "dns_servers": ["10.0.0.243", "nonsense", "10.0.0.242"], "new": {}})
     }
 
     fn read(status: u16, body: &str) -> Result<Registration, Failure> {
         let server = Server::new("zurich406", "192.0.2.1").unwrap();
         let host = Host::server(&server, 1337, &nobody(), Via::Routing);
-        let response = Response { status, retry_after: None, body: body.into() };
-        read_registration(&Ask::new(Call::AddKey, &host, "/addKey"), &response, OURS, Some(server.ip))
+        let response = Response {
+            status,
+            retry_after: None,
+            body: body.into(),
+        };
+        read_registration(
+            &Ask::new(Call::AddKey, &host, "/addKey"),
+            &response,
+            OURS,
+            Some(server.ip),
+        )
     }
 
     fn read_with(field: &str, value: Value) -> Result<Registration, Failure> {
@@ -151,12 +201,27 @@ mod tests {
     #[test]
     fn a_good_answer() {
         let registration = read(200, &good().to_string()).unwrap();
-        assert_eq!((registration.server_ip.to_string().as_str(), registration.server_port), ("192.0.2.9", 1338));
+        assert_eq!(
+            (
+                registration.server_ip.to_string().as_str(),
+                registration.server_port
+            ),
+            ("192.0.2.9", 1338)
+        );
         assert_eq!(registration.peer_ip.to_string(), "10.7.33.2");
         assert_eq!(registration.server_vip.unwrap().to_string(), "10.7.128.1");
         assert_eq!(registration.dns_servers.len(), 2);
-        assert_eq!(read_with("peer_ip", json!("10.7.33.2")).unwrap().peer_ip, registration.peer_ip);
-        assert_eq!(read_with("server_ip", Value::Null).unwrap().server_ip.to_string(), "192.0.2.1");
+        assert_eq!(
+            read_with("peer_ip", json!("10.7.33.2")).unwrap().peer_ip,
+            registration.peer_ip
+        );
+        assert_eq!(
+            read_with("server_ip", Value::Null)
+                .unwrap()
+                .server_ip
+                .to_string(),
+            "192.0.2.1"
+        );
     }
 
     #[test]
@@ -166,7 +231,10 @@ mod tests {
         assert!(matches!(read(401, login), Err(Failure::LoginFailed)));
         let full = read(200, r#"{"status":"ERROR","message":"server\nfull"}"#).unwrap_err();
         assert_eq!(full.to_string(), "the server refused: ERROR: server full");
-        assert!(matches!(read(503, "busy"), Err(Failure::ServerTrouble { status: 503 })));
+        assert!(matches!(
+            read(503, "busy"),
+            Err(Failure::ServerTrouble { status: 503 })
+        ));
         assert!(matches!(read(200, "<html>"), Err(Failure::WebPage { .. })));
         assert!(matches!(read(200, "{"), Err(Failure::Malformed(_))));
         assert!(matches!(read(200, "{}"), Err(Failure::Malformed(_))));
@@ -174,8 +242,14 @@ mod tests {
 
     #[test]
     fn bad_fields_are_refused() {
-        assert!(matches!(read_with("peer_pubkey", json!("other")), Err(Failure::ForeignKey)));
-        assert!(matches!(read_with("peer_pubkey", Value::Null), Err(Failure::ForeignKey)));
+        assert!(matches!(
+            read_with("peer_pubkey", json!("other")),
+            Err(Failure::ForeignKey)
+        ));
+        assert!(matches!(
+            read_with("peer_pubkey", Value::Null),
+            Err(Failure::ForeignKey)
+        ));
         for (field, value) in [
             ("server_key", json!("short")),
             ("server_key", json!("*\nPostUp = x")),
@@ -184,7 +258,10 @@ mod tests {
             ("peer_ip", json!("10.7.33.2/24")),
             ("peer_ip", Value::Null),
         ] {
-            assert!(matches!(read_with(field, value), Err(Failure::Malformed(_))), "{field}");
+            assert!(
+                matches!(read_with(field, value), Err(Failure::Malformed(_))),
+                "{field}"
+            );
         }
     }
 }

@@ -28,7 +28,15 @@ pub(super) struct Ask<'a> {
 
 impl<'a> Ask<'a> {
     pub fn new(call: Call, host: &'a Host, path: &'a str) -> Self {
-        Self { call, host, path, query: &[], headers: &[], content: Content::None, secrets: &[] }
+        Self {
+            call,
+            host,
+            path,
+            query: &[],
+            headers: &[],
+            content: Content::None,
+            secrets: &[],
+        }
     }
 
     /// Sends it once and has `read` make sense of any answer at all.
@@ -38,24 +46,48 @@ impl<'a> Ask<'a> {
         stop: &Stop,
         read: impl FnOnce(&Self, &Response) -> Result<T, Failure>,
     ) -> Result<T, Error> {
-        let Self { path, query, headers, content, .. } = *self;
-        let request = Request { path, query, headers, content, timeout };
+        let Self {
+            path,
+            query,
+            headers,
+            content,
+            ..
+        } = *self;
+        let request = Request {
+            path,
+            query,
+            headers,
+            content,
+            timeout,
+        };
         let outcome = match http::send(&self.host.peer, &request, stop) {
             Ok(response) => read(self, &response),
             Err(error) => Err(Failure::from_network(error.failure)),
         };
         outcome.map_err(|failure| {
-            let failure = if self.host.is_meta { as_meta(failure) } else { failure };
-            Error { call: self.call, host: self.host.peer.name.clone(), failure, tries: 1 }
+            let failure = if self.host.is_meta {
+                as_meta(failure)
+            } else {
+                failure
+            };
+            Error {
+                call: self.call,
+                host: self.host.peer.name.clone(),
+                failure,
+                tries: 1,
+            }
         })
     }
 
-    /// The refusal that an answer is, judged by its status and what all of the API's refusals have in common.
+    /// The refusal that an answer is, judged by its status and what all of the API's refusals have
+    /// in common.
     pub fn refusal(&self, response: &Response) -> Option<Failure> {
         let text = String::from_utf8_lossy(&response.body);
         let answer: TokenAnswer = serde_json::from_slice(&response.body).unwrap_or_default();
         if answer.code.as_deref() == Some("too_many_attempts") {
-            return Some(Failure::LockedOut { message: self.excerpt(&answer.message.unwrap_or_default()) });
+            return Some(Failure::LockedOut {
+                message: self.excerpt(&answer.message.unwrap_or_default()),
+            });
         }
         let status = response.status;
         if text.trim_start().starts_with("HTTP Token: Access denied") {
@@ -66,31 +98,56 @@ impl<'a> Ask<'a> {
             200..=299 => is_page.then_some(Failure::WebPage { status }),
             401 | 403 if !is_page => Some(self.refused(status)),
             402 => Some(Failure::SubscriptionOver),
-            429 => Some(Failure::RateLimited { retry_after: response.retry_after }),
+            429 => Some(Failure::RateLimited {
+                retry_after: response.retry_after,
+            }),
             408 | 500..=599 => Some(Failure::ServerTrouble { status }),
             _ if is_page => Some(Failure::WebPage { status }),
-            _ => Some(Failure::Unexpected { status, excerpt: self.excerpt(&text) }),
+            _ => Some(Failure::Unexpected {
+                status,
+                excerpt: self.excerpt(&text),
+            }),
         }
     }
 
     fn refused(&self, status: u16) -> Failure {
-        if self.call == Call::Token { Failure::CredentialsRefused { status } } else { Failure::TokenRefused }
+        if self.call == Call::Token {
+            Failure::CredentialsRefused { status }
+        } else {
+            Failure::TokenRefused
+        }
     }
 
     /// The answer as JSON of the expected form.
     pub fn json<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Failure> {
         serde_json::from_slice(&response.body).map_err(|_| {
             let excerpt = self.excerpt(&String::from_utf8_lossy(&response.body));
-            Failure::Malformed(format!("no JSON of the expected form (HTTP {}): {excerpt:?}", response.status))
+            Failure::Malformed(format!(
+                "no JSON of the expected form (HTTP {}): {excerpt:?}",
+                response.status
+            ))
         })
     }
 
     /// A text of the server's, fit for a message: one line, short, without our secrets.
     pub fn excerpt(&self, text: &str) -> String {
-        let masked = self.secrets.iter().fold(text.to_owned(), |text, secret| secret.masked_in(&text));
-        let words: Vec<&str> = masked.split(|letter: char| letter.is_whitespace() || letter.is_control()).collect();
-        let line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
-        match line.char_indices().nth(EXCERPT).and_then(|(end, _)| line.get(..end)) {
+        let masked = self
+            .secrets
+            .iter()
+            .fold(text.to_owned(), |text, secret| secret.masked_in(&text));
+        let words: Vec<&str> = masked
+            .split(|letter: char| letter.is_whitespace() || letter.is_control())
+            .collect();
+        let line = words
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        match line
+            .char_indices()
+            .nth(EXCERPT)
+            .and_then(|(end, _)| line.get(..end))
+        {
             Some(start) => format!("{start}…"),
             None => line,
         }
@@ -115,9 +172,10 @@ fn as_meta(failure: Failure) -> Failure {
             | HttpFailure::Tls(_)
             | HttpFailure::NotHttp(_)),
         ) => Failure::NoMetaServer(wrong.to_string()),
-        wrong @ (Failure::WebPage { status: 200..=299 | 404 } | Failure::Unexpected { .. }) => {
-            Failure::NoMetaServer(wrong.to_string())
+        wrong @ (Failure::WebPage {
+            status: 200..=299 | 404,
         }
+        | Failure::Unexpected { .. }) => Failure::NoMetaServer(wrong.to_string()),
         failure => failure,
     }
 }
@@ -130,16 +188,29 @@ mod tests {
     use crate::underlay::socket::Via;
 
     fn host() -> Host {
-        Host::meta(&Server::new("meta1", "192.0.2.1").unwrap(), 443, &nobody(), Via::Routing)
+        Host::meta(
+            &Server::new("meta1", "192.0.2.1").unwrap(),
+            443,
+            &nobody(),
+            Via::Routing,
+        )
     }
 
     fn refusal(call: Call, status: u16, body: &str) -> String {
         let host = host();
         let secret = Secret::new("hunter22");
         let secrets = [&secret];
-        let ask = Ask { secrets: &secrets, ..Ask::new(call, &host, "/") };
-        let response = Response { status, retry_after: Some(Duration::from_secs(3)), body: body.into() };
-        ask.refusal(&response).map_or_else(|| "none".to_owned(), |failure| format!("{failure:?}"))
+        let ask = Ask {
+            secrets: &secrets,
+            ..Ask::new(call, &host, "/")
+        };
+        let response = Response {
+            status,
+            retry_after: Some(Duration::from_secs(3)),
+            body: body.into(),
+        };
+        ask.refusal(&response)
+            .map_or_else(|| "none".to_owned(), |failure| format!("{failure:?}"))
     }
 
     #[test]
@@ -148,14 +219,22 @@ mod tests {
             (200, r#"{"token":"x"}"#, "none"),
             (401, "", "CredentialsRefused { status: 401 }"),
             (403, "{}", "CredentialsRefused { status: 403 }"),
-            (200, "HTTP Token: Access denied.\n", "CredentialsRefused { status: 200 }"),
+            (
+                200,
+                "HTTP Token: Access denied.\n",
+                "CredentialsRefused { status: 200 }",
+            ),
             (402, "", "SubscriptionOver"),
             (429, "<html>", "RateLimited { retry_after: Some(3s) }"),
             (503, "<html>", "ServerTrouble { status: 503 }"),
             (408, "", "ServerTrouble { status: 408 }"),
             (403, "<!DOCTYPE html>", "WebPage { status: 403 }"),
             (200, " <html>", "WebPage { status: 200 }"),
-            (404, "not\n found hunter22", "Unexpected { status: 404, excerpt: \"not found ***\" }"),
+            (
+                404,
+                "not\n found hunter22",
+                "Unexpected { status: 404, excerpt: \"not found ***\" }",
+            ),
             (302, "", "Unexpected { status: 302, excerpt: \"\" }"),
             (
                 429,
@@ -163,9 +242,16 @@ mod tests {
                 "LockedOut { message: \"wait\" }",
             ),
         ] {
-            assert_eq!(refusal(Call::Token, status, body), expected, "{status} {body}");
+            assert_eq!(
+                refusal(Call::Token, status, body),
+                expected,
+                "{status} {body}"
+            );
         }
-        assert_eq!(refusal(Call::DedicatedIp, 401, "HTTP Token: Access denied."), "TokenRefused");
+        assert_eq!(
+            refusal(Call::DedicatedIp, 401, "HTTP Token: Access denied."),
+            "TokenRefused"
+        );
     }
 
     #[test]
@@ -180,11 +266,17 @@ mod tests {
     fn a_host_that_is_no_meta_server_is_called_so() {
         for failure in [
             Failure::Network(HttpFailure::ForeignCertificate),
-            Failure::Unexpected { status: 404, excerpt: String::new() },
+            Failure::Unexpected {
+                status: 404,
+                excerpt: String::new(),
+            },
             Failure::WebPage { status: 200 },
         ] {
             assert!(matches!(as_meta(failure), Failure::NoMetaServer(_)));
         }
-        assert!(matches!(as_meta(Failure::SubscriptionOver), Failure::SubscriptionOver));
+        assert!(matches!(
+            as_meta(Failure::SubscriptionOver),
+            Failure::SubscriptionOver
+        ));
     }
 }

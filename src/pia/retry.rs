@@ -21,22 +21,36 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { retries: 5, delay: Duration::from_secs(5), max_time: Duration::from_secs(120) }
+        Self {
+            retries: 5,
+            delay: Duration::from_secs(5),
+            max_time: Duration::from_secs(120),
+        }
     }
 }
 
 impl Retry {
     /// One try of at most `max_time`.
     pub const fn once(max_time: Duration) -> Self {
-        Self { retries: 0, delay: Duration::ZERO, max_time }
+        Self {
+            retries: 0,
+            delay: Duration::ZERO,
+            max_time,
+        }
     }
 
-    /// One try of at most `most`, where something else can serve; also no longer than all tries may take.
+    /// One try of at most `most`, where something else can serve; also no longer than all tries may
+    /// take.
     pub fn briefly(&self, most: Duration) -> Self {
-        Self::once(if self.max_time.is_zero() { most } else { most.min(self.max_time) })
+        Self::once(if self.max_time.is_zero() {
+            most
+        } else {
+            most.min(self.max_time)
+        })
     }
 
-    /// Calls `attempt` with the time that it may take, again as long as it fails for a passing reason.
+    /// Calls `attempt` with the time that it may take, again as long as it fails for a passing
+    /// reason.
     pub(super) fn run<T>(
         &self,
         stop: &Stop,
@@ -51,7 +65,9 @@ impl Retry {
             };
             tries += 1;
             error.tries = tries;
-            let Some(pause) = self.pause(tries, started.elapsed(), &error) else { return Err(error) };
+            let Some(pause) = self.pause(tries, started.elapsed(), &error) else {
+                return Err(error);
+            };
             log::warn!("{error}: again in {}", humantime::format_duration(pause));
             if stop.pause(pause).is_err() {
                 error.failure = Failure::Stopped;
@@ -66,7 +82,9 @@ impl Retry {
             return None;
         }
         let pause = match error.failure {
-            Failure::RateLimited { retry_after: Some(after) } => after.max(self.delay),
+            Failure::RateLimited {
+                retry_after: Some(after),
+            } => after.max(self.delay),
             _ => self.delay,
         };
         (self.max_time.is_zero() || elapsed + pause < self.max_time).then_some(pause)
@@ -76,7 +94,9 @@ impl Retry {
         match (self.retries, self.max_time) {
             (_, Duration::ZERO) => ONE_TRY,
             (0, max_time) => max_time,
-            (_, max_time) => max_time.saturating_sub(elapsed).min(ONE_TRY.max(max_time / 4)),
+            (_, max_time) => max_time
+                .saturating_sub(elapsed)
+                .min(ONE_TRY.max(max_time / 4)),
         }
     }
 }
@@ -86,14 +106,25 @@ mod tests {
     use super::*;
     use crate::pia::error::Call;
 
-    const RETRY: Retry = Retry { retries: 2, delay: Duration::from_secs(5), max_time: Duration::from_secs(120) };
+    const RETRY: Retry = Retry {
+        retries: 2,
+        delay: Duration::from_secs(5),
+        max_time: Duration::from_secs(120),
+    };
 
     fn error(failure: Failure) -> Error {
-        Error { call: Call::Token, host: "host".into(), failure, tries: 0 }
+        Error {
+            call: Call::Token,
+            host: "host".into(),
+            failure,
+            tries: 0,
+        }
     }
 
     fn pause(tries: u32, elapsed: u64, failure: Failure) -> Option<u64> {
-        RETRY.pause(tries, Duration::from_secs(elapsed), &error(failure)).map(|pause| pause.as_secs())
+        RETRY
+            .pause(tries, Duration::from_secs(elapsed), &error(failure))
+            .map(|pause| pause.as_secs())
     }
 
     #[test]
@@ -102,38 +133,76 @@ mod tests {
         assert_eq!(pause(2, 0, Failure::ServerTrouble { status: 503 }), Some(5));
         assert_eq!(pause(3, 0, Failure::ServerTrouble { status: 503 }), None);
         assert_eq!(pause(1, 116, Failure::ServerTrouble { status: 503 }), None);
-        assert_eq!(pause(1, 0, Failure::CredentialsRefused { status: 401 }), None);
-        assert_eq!(pause(1, 0, Failure::LockedOut { message: String::new() }), None);
+        assert_eq!(
+            pause(1, 0, Failure::CredentialsRefused { status: 401 }),
+            None
+        );
+        assert_eq!(
+            pause(
+                1,
+                0,
+                Failure::LockedOut {
+                    message: String::new()
+                }
+            ),
+            None
+        );
     }
 
     #[test]
     fn the_server_may_ask_for_a_longer_pause_within_the_limit() {
-        let limited = |seconds| Failure::RateLimited { retry_after: Some(Duration::from_secs(seconds)) };
+        let limited = |seconds| Failure::RateLimited {
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
         assert_eq!(pause(1, 0, limited(30)), Some(30));
         assert_eq!(pause(1, 0, limited(1)), Some(5));
         assert_eq!(pause(1, 0, limited(600)), None);
-        assert_eq!(pause(1, 0, Failure::RateLimited { retry_after: None }), Some(5));
+        assert_eq!(
+            pause(1, 0, Failure::RateLimited { retry_after: None }),
+            Some(5)
+        );
     }
 
     #[test]
     fn one_try_does_not_use_up_all_the_time() {
         assert_eq!(RETRY.time_for_one(Duration::ZERO), ONE_TRY);
-        assert_eq!(RETRY.time_for_one(Duration::from_secs(110)), Duration::from_secs(10));
-        assert_eq!(Retry::once(Duration::from_secs(7)).time_for_one(Duration::ZERO), Duration::from_secs(7));
+        assert_eq!(
+            RETRY.time_for_one(Duration::from_secs(110)),
+            Duration::from_secs(10)
+        );
+        assert_eq!(
+            Retry::once(Duration::from_secs(7)).time_for_one(Duration::ZERO),
+            Duration::from_secs(7)
+        );
         let seconds = |limit, most| {
-            let all = Retry { max_time: Duration::from_secs(limit), ..RETRY };
-            all.briefly(Duration::from_secs(most)).time_for_one(Duration::ZERO).as_secs()
+            let all = Retry {
+                max_time: Duration::from_secs(limit),
+                ..RETRY
+            };
+            all.briefly(Duration::from_secs(most))
+                .time_for_one(Duration::ZERO)
+                .as_secs()
         };
-        assert_eq!([seconds(120, 15), seconds(2, 15), seconds(0, 15)], [15, 2, 15]);
+        assert_eq!(
+            [seconds(120, 15), seconds(2, 15), seconds(0, 15)],
+            [15, 2, 15]
+        );
     }
 
     #[test]
     fn tries_are_counted_and_a_stop_ends_the_pause() {
-        let quick = Retry { delay: Duration::ZERO, ..RETRY };
-        let failing = |_| -> Result<(), Error> { Err(error(Failure::ServerTrouble { status: 500 })) };
+        let quick = Retry {
+            delay: Duration::ZERO,
+            ..RETRY
+        };
+        let failing =
+            |_| -> Result<(), Error> { Err(error(Failure::ServerTrouble { status: 500 })) };
         assert_eq!(quick.run(&Stop::new(), failing).unwrap_err().tries, 3);
         let stop = Stop::new();
         stop.request();
-        assert!(matches!(RETRY.run(&stop, failing).unwrap_err().failure, Failure::Stopped));
+        assert!(matches!(
+            RETRY.run(&stop, failing).unwrap_err().failure,
+            Failure::Stopped
+        ));
     }
 }

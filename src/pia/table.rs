@@ -1,4 +1,5 @@
-//! Locations as a table for people: never wider than 80 columns, the name last because it may be cut.
+//! Locations as a table for people: never wider than 80 columns, the name last because it may be
+//! cut.
 
 use std::time::Duration;
 
@@ -6,17 +7,24 @@ use super::choice::is_usable;
 use super::regions::{Location, ServerList};
 
 const WIDTH: usize = 80;
-/// A column is no wider; the few longer ids (`nl_netherlands_streaming_optimized`) shift their own line alone.
+/// A column is no wider; the few longer ids (`nl_netherlands_streaming_optimized`) shift their own
+/// line alone.
 const WIDEST: usize = 22;
 
 /// What an empty `LOC` prints: id, port forwarding, name; only locations with a WireGuard server.
 pub fn short(list: &ServerList) -> String {
-    let columns: [Column; 2] = [("location", |row| row.location.id.clone()), ("port forwarding", port_forwarding)];
+    let columns: [Column; 2] = [
+        ("location", |row| row.location.id.clone()),
+        ("port forwarding", port_forwarding),
+    ];
     let rows: Vec<Row<'_>> = list
         .locations
         .iter()
         .filter(|location| is_usable(location))
-        .map(|location| Row { location, latency: None })
+        .map(|location| Row {
+            location,
+            latency: None,
+        })
         .collect();
     render(&columns, &rows)
 }
@@ -30,7 +38,9 @@ pub fn full(rows: &[Row<'_>], latency: bool) -> String {
         ("virtual", |row| yes_or_no(row.location.geo)),
     ];
     if latency {
-        columns.push(("latency", |row| row.latency.map_or_else(|| "-".to_owned(), in_milliseconds)));
+        columns.push(("latency", |row| {
+            row.latency.map_or_else(|| "-".to_owned(), in_milliseconds)
+        }));
     }
     render(&columns, rows)
 }
@@ -48,7 +58,11 @@ type Column = (&'static str, fn(&Row<'_>) -> String);
 /// Tenths below ten milliseconds, where they tell neighbours apart.
 fn in_milliseconds(latency: Duration) -> String {
     let milliseconds = latency.as_secs_f64() * 1000.0;
-    if milliseconds < 9.95 { format!("{milliseconds:.1} ms") } else { format!("{milliseconds:.0} ms") }
+    if milliseconds < 9.95 {
+        format!("{milliseconds:.1} ms")
+    } else {
+        format!("{milliseconds:.0} ms")
+    }
 }
 
 fn port_forwarding(row: &Row<'_>) -> String {
@@ -64,17 +78,40 @@ fn render(columns: &[Column], rows: &[Row<'_>]) -> String {
     let widths: Vec<usize> = columns
         .iter()
         .map(|(heading, cell)| {
-            rows.iter().map(|row| length(&cell(row))).chain([length(heading)]).max().unwrap_or(0).min(WIDEST)
+            rows.iter()
+                .map(|row| length(&cell(row)))
+                .chain([length(heading)])
+                .max()
+                .unwrap_or(0)
+                .min(WIDEST)
         })
         .collect();
     let line = |cells: Vec<String>, name: &str| -> String {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:width$}  "));
         let line = padded.collect::<String>() + name;
-        line.chars().take(WIDTH).collect::<String>().trim_end().to_owned() + "\n"
+        line.chars()
+            .take(WIDTH)
+            .collect::<String>()
+            .trim_end()
+            .to_owned()
+            + "\n"
     };
-    let headings = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
-    let body = rows.iter().map(|row| line(columns.iter().map(|(_, cell)| cell(row)).collect(), &row.location.name));
-    std::iter::once(line(headings, "name")).chain(body).collect()
+    let headings = columns
+        .iter()
+        .map(|(heading, _)| (*heading).to_owned())
+        .collect();
+    let body = rows.iter().map(|row| {
+        line(
+            columns.iter().map(|(_, cell)| cell(row)).collect(),
+            &row.location.name,
+        )
+    });
+    std::iter::once(line(headings, "name"))
+        .chain(body)
+        .collect()
 }
 
 #[cfg(test)]
@@ -96,22 +133,50 @@ mod tests {
 
     #[test]
     fn the_short_table_fits_a_terminal_and_has_no_location_without_servers() {
-        let mut locations = vec![location("swiss", &"Switzerland ".repeat(20)), location("us_chicago", "US Chicago")];
-        locations.push(Location { servers: vec![], ..location("nowg", "Nowhere") });
-        let table = short(&ServerList { ports: Ports { registration: 1337, meta: vec![] }, locations });
+        let mut locations = vec![
+            location("swiss", &"Switzerland ".repeat(20)),
+            location("us_chicago", "US Chicago"),
+        ];
+        locations.push(Location {
+            servers: vec![],
+            ..location("nowg", "Nowhere")
+        });
+        let table = short(&ServerList {
+            ports: Ports {
+                registration: 1337,
+                meta: vec![],
+            },
+            locations,
+        });
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH));
-        let ids: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+        let ids: Vec<&str> = table
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().next())
+            .collect();
         assert_eq!(ids, ["swiss", "us_chicago"]);
         assert!(table.contains("us_chicago  no "), "{table}");
     }
 
     #[test]
     fn the_full_table_keeps_the_order() {
-        let (near, far) = (location("swiss", "Switzerland"), location("virtual", "Nowhere"));
+        let (near, far) = (
+            location("swiss", "Switzerland"),
+            location("virtual", "Nowhere"),
+        );
         let rows = [
-            Row { location: &near, latency: Some(Duration::from_micros(1_234)) },
-            Row { location: &far, latency: Some(Duration::from_micros(123_456)) },
-            Row { location: &far, latency: None },
+            Row {
+                location: &near,
+                latency: Some(Duration::from_micros(1_234)),
+            },
+            Row {
+                location: &far,
+                latency: Some(Duration::from_micros(123_456)),
+            },
+            Row {
+                location: &far,
+                latency: None,
+            },
         ];
         assert_eq!(
             full(&rows, true),

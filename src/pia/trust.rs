@@ -1,4 +1,5 @@
-//! Which certificates are good: the public web's rules for PIA's web hosts, PIA's own authority for its servers.
+//! Which certificates are good: the public web's rules for PIA's web hosts, PIA's own authority for
+//! its servers.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +18,22 @@ pub use super::verifier::Claim;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     #[error(
-        "PIA's certificate authority, {}: {source}: PIA_CA_FILE names another file; it is rsa_4096.crt of PIA's desktop app, \
+        "PIA's certificate authority, {}: {source}: PIA_CA_FILE names another file; it is \
+         rsa_4096.crt of PIA's desktop app, \
          github.com/pia-foss/desktop, daemon/res/ca",
         path.display()
     )]
-    NoAuthority { path: PathBuf, source: std::io::Error },
-    #[error("PIA's certificate authority, {}: no certificate can be read from it ({why}): PIA_CA_FILE names another file", path.display())]
+    NoAuthority {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("PIA's certificate authority, {}: no certificate can be read from it ({why}): \
+             PIA_CA_FILE names another file", path.display())]
     BadAuthority { path: PathBuf, why: String },
-    #[error("certificates of the public web: {0}: install ca-certificates, or name a bundle in SSL_CERT_FILE")]
+    #[error(
+        "certificates of the public web: {0}: install ca-certificates, or name a bundle in \
+         SSL_CERT_FILE"
+    )]
     NoWebAuthorities(String),
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -39,14 +48,21 @@ pub fn web() -> Result<Arc<ClientConfig>, TrustError> {
     let mut roots = RootCertStore::empty();
     let (added, _) = roots.add_parsable_certificates(loaded.certs);
     if added == 0 {
-        let why = loaded.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
+        let why = loaded
+            .errors
+            .first()
+            .map_or_else(|| "none found".to_owned(), ToString::to_string);
         return Err(TrustError::NoWebAuthorities(why));
     }
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    Ok(finish(builder.with_root_certificates(roots).with_no_client_auth()))
+    let builder =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    Ok(finish(
+        builder.with_root_certificates(roots).with_no_client_auth(),
+    ))
 }
 
-/// For PIA's own servers: the authorities in the PEM file at `path`, and server names by PIA's rules.
+/// For PIA's own servers: the authorities in the PEM file at `path`, and server names by PIA's
+/// rules.
 ///
 /// # Errors
 /// When the file cannot be read or holds no certificate.
@@ -60,7 +76,9 @@ pub fn pia(path: &Path) -> Result<Arc<ClientConfig>, TrustError> {
 /// As [`pia`].
 pub fn pia_whoever(path: &Path) -> Result<(Arc<ClientConfig>, Claim), TrustError> {
     let claim = Claim::default();
-    let tls = with_verifier(path, |roots, provider| PiaVerifier::of_whoever(roots, provider, &claim))?;
+    let tls = with_verifier(path, |roots, provider| {
+        PiaVerifier::of_whoever(roots, provider, &claim)
+    })?;
     Ok((tls, claim))
 }
 
@@ -68,12 +86,24 @@ fn with_verifier(
     path: &Path,
     verifier: impl FnOnce(RootCertStore, Arc<CryptoProvider>) -> PiaVerifier,
 ) -> Result<Arc<ClientConfig>, TrustError> {
-    let pem = std::fs::read(path).map_err(|source| TrustError::NoAuthority { path: path.to_owned(), source })?;
-    let roots = roots_in(&pem).map_err(|why| TrustError::BadAuthority { path: path.to_owned(), why })?;
+    let pem = std::fs::read(path).map_err(|source| TrustError::NoAuthority {
+        path: path.to_owned(),
+        source,
+    })?;
+    let roots = roots_in(&pem).map_err(|why| TrustError::BadAuthority {
+        path: path.to_owned(),
+        why,
+    })?;
     let provider = provider();
     let verifier = verifier(roots, Arc::clone(&provider));
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(finish(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()))
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(finish(
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth(),
+    ))
 }
 
 pub(super) fn provider() -> Arc<CryptoProvider> {
@@ -92,7 +122,11 @@ pub(super) fn roots_in(pem: &[u8]) -> Result<RootCertStore, String> {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
-    if roots.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err("no certificate in it".to_owned())
+    } else {
+        Ok(roots)
+    }
 }
 
 #[cfg(test)]
@@ -101,19 +135,37 @@ pub(super) mod tests {
 
     /// Trusts nobody.
     pub fn nobody() -> Arc<ClientConfig> {
-        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-        finish(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        finish(
+            builder
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth(),
+        )
     }
 
     #[test]
     fn a_missing_or_bad_file_is_explained() {
-        let error = pia(Path::new("/nonexistent/ca.crt")).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/ca.crt") && error.contains("PIA_CA_FILE"), "{error}");
+        let error = pia(Path::new("/nonexistent/ca.crt"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/nonexistent/ca.crt") && error.contains("PIA_CA_FILE"),
+            "{error}"
+        );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.crt");
-        for garbage in ["", "garbage", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        for garbage in [
+            "",
+            "garbage",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
             std::fs::write(&path, garbage).unwrap();
-            assert!(matches!(pia(&path), Err(TrustError::BadAuthority { .. })), "{garbage:?}");
+            assert!(
+                matches!(pia(&path), Err(TrustError::BadAuthority { .. })),
+                "{garbage:?}"
+            );
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The rules by which a server of PIA's proves its name.
 //!
-//! PIA's servers show two kinds of certificates, both signed by PIA's authority: with a dNSName in the
-//! subjectAltName, or with only a common name and no subjectAltName. Libraries refuse the second kind. Here it is
-//! accepted, for PIA's authority only, and with no less checked: whoever holds one PIA certificate must not be able to
-//! stand in for another server.
+//! PIA's servers show two kinds of certificates, both signed by PIA's authority: with a dNSName in
+//! the subjectAltName, or with only a common name and no subjectAltName. Libraries refuse the
+//! second kind. Here it is accepted, for PIA's authority only, and with no less checked: whoever
+//! holds one PIA certificate must not be able to stand in for another server.
 
 use std::sync::{Arc, OnceLock};
 
@@ -52,7 +52,10 @@ impl Claim {
             },
         };
         // It is to be shown and used as a name.
-        if !matches!(ServerName::try_from(name.as_str()), Ok(ServerName::DnsName(_))) {
+        if !matches!(
+            ServerName::try_from(name.as_str()),
+            Ok(ServerName::DnsName(_))
+        ) {
             return Err(bad());
         }
         self.0.get_or_init(|| name);
@@ -62,12 +65,19 @@ impl Claim {
 
 impl PiaVerifier {
     pub fn new(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Self {
-        Self { roots, provider, claim: None }
+        Self {
+            roots,
+            provider,
+            claim: None,
+        }
     }
 
     /// Takes any server of PIA's, and notes its name in `claim`.
     pub fn of_whoever(roots: RootCertStore, provider: Arc<CryptoProvider>, claim: &Claim) -> Self {
-        Self { claim: Some(claim.clone()), ..Self::new(roots, provider) }
+        Self {
+            claim: Some(claim.clone()),
+            ..Self::new(roots, provider)
+        }
     }
 }
 
@@ -82,7 +92,13 @@ impl ServerCertVerifier for PiaVerifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            algorithms,
+        )?;
         if let Some(claim) = &self.claim {
             claim.note(end_entity)?;
             return Ok(ServerCertVerified::assertion());
@@ -100,7 +116,12 @@ impl ServerCertVerifier for PiaVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -109,11 +130,18 @@ impl ServerCertVerifier for PiaVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -129,17 +157,24 @@ fn names_of(certificate: &CertificateDer<'_>) -> Result<Names, rustls::Error> {
     let unreadable = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
     let certificate = Certificate::from_der(certificate).map_err(unreadable)?;
     let certificate = certificate.tbs_certificate();
-    let alternative = certificate.get_extension::<SubjectAltName>().map_err(unreadable)?;
+    let alternative = certificate
+        .get_extension::<SubjectAltName>()
+        .map_err(unreadable)?;
     let dns_name = |name: &GeneralName| match name {
         GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
         _ => None,
     };
-    let alternative: Vec<String> =
-        alternative.iter().flat_map(|(_, names)| names.0.iter().filter_map(dns_name)).collect();
+    let alternative: Vec<String> = alternative
+        .iter()
+        .flat_map(|(_, names)| names.0.iter().filter_map(dns_name))
+        .collect();
     if !alternative.is_empty() {
         return Ok(Names::Alternative(alternative));
     }
-    let common = certificate.subject().iter().filter(|attribute| attribute.oid == COMMON_NAME);
+    let common = certificate
+        .subject()
+        .iter()
+        .filter(|attribute| attribute.oid == COMMON_NAME);
     Ok(Names::Common(common.map(text_of).collect()))
 }
 
@@ -153,7 +188,8 @@ fn text_of(attribute: &AttributeTypeAndValue) -> Vec<u8> {
     }
 }
 
-/// There must be one name, and it must be equal but for the case of its letters: no wildcard, no embedded NUL.
+/// There must be one name, and it must be equal but for the case of its letters: no wildcard, no
+/// embedded NUL.
 fn verify_common_name(names: &[Vec<u8>], expected: &ServerName<'_>) -> Result<(), rustls::Error> {
     if let ([name], ServerName::DnsName(expected_name)) = (names, expected)
         && name.eq_ignore_ascii_case(expected_name.as_ref().as_bytes())
@@ -161,10 +197,12 @@ fn verify_common_name(names: &[Vec<u8>], expected: &ServerName<'_>) -> Result<()
         return Ok(());
     }
     let printable = |name: &Vec<u8>| name.escape_ascii().to_string();
-    Err(rustls::Error::InvalidCertificate(CertificateError::NotValidForNameContext {
-        expected: expected.to_owned(),
-        presented: names.iter().map(printable).collect(),
-    }))
+    Err(rustls::Error::InvalidCertificate(
+        CertificateError::NotValidForNameContext {
+            expected: expected.to_owned(),
+            presented: names.iter().map(printable).collect(),
+        },
+    ))
 }
 
 #[cfg(test)]
@@ -174,8 +212,8 @@ mod tests {
     use crate::system::command::Command;
     use crate::system::stop::Stop;
     use rcgen::{
-        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-        Issuer, KeyPair, SanType, date_time_ymd,
+        BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+        ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
     };
 
     struct Authority {
@@ -190,12 +228,20 @@ mod tests {
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
-        Authority { issuer: Issuer::new(params, key), pem }
+        Authority {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
     fn leaf(common_name: Option<&str>, alternative: &[&str]) -> CertificateParams {
-        let mut params =
-            CertificateParams::new(alternative.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        let mut params = CertificateParams::new(
+            alternative
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
         params.distinguished_name = DistinguishedName::new();
         if let Some(name) = common_name {
             params.distinguished_name.push(DnType::CommonName, name);
@@ -203,15 +249,27 @@ mod tests {
         params
     }
 
-    fn verify(authority: &Authority, params: &CertificateParams, expected: &str) -> Result<(), rustls::Error> {
-        let certificate = params.signed_by(&KeyPair::generate().unwrap(), &authority.issuer).unwrap();
+    fn verify(
+        authority: &Authority,
+        params: &CertificateParams,
+        expected: &str,
+    ) -> Result<(), rustls::Error> {
+        let certificate = params
+            .signed_by(&KeyPair::generate().unwrap(), &authority.issuer)
+            .unwrap();
         verify_der(&authority.pem, certificate.der(), expected)
     }
 
-    fn verify_der(pem: &str, certificate: &CertificateDer<'_>, expected: &str) -> Result<(), rustls::Error> {
+    fn verify_der(
+        pem: &str,
+        certificate: &CertificateDer<'_>,
+        expected: &str,
+    ) -> Result<(), rustls::Error> {
         let verifier = PiaVerifier::new(roots_in(pem.as_bytes()).unwrap(), provider());
         let expected = ServerName::try_from(expected).unwrap();
-        verifier.verify_server_cert(certificate, &[], &expected, &[], UnixTime::now()).map(drop)
+        verifier
+            .verify_server_cert(certificate, &[], &expected, &[], UnixTime::now())
+            .map(drop)
     }
 
     fn assert_wrong_name(verdict: Result<(), rustls::Error>) {
@@ -219,7 +277,9 @@ mod tests {
         assert!(
             matches!(
                 verdict,
-                Err(rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }))
+                Err(rustls::Error::InvalidCertificate(
+                    Bad::NotValidForName | Bad::NotValidForNameContext { .. }
+                ))
             ),
             "{verdict:?}"
         );
@@ -228,18 +288,42 @@ mod tests {
     #[test]
     fn a_common_name_counts_where_there_is_no_alternative_name() {
         let pia = authority("Private Internet Access");
-        assert_eq!(verify(&pia, &leaf(Some("Server-12144-3a"), &[]), "Server-12144-3a"), Ok(()));
-        assert_eq!(verify(&pia, &leaf(Some("server-12144-3A"), &[]), "Server-12144-3a"), Ok(()));
-        assert_wrong_name(verify(&pia, &leaf(Some("Server-12144-3a"), &[]), "Server-12144-4a"));
+        assert_eq!(
+            verify(&pia, &leaf(Some("Server-12144-3a"), &[]), "Server-12144-3a"),
+            Ok(())
+        );
+        assert_eq!(
+            verify(&pia, &leaf(Some("server-12144-3A"), &[]), "Server-12144-3a"),
+            Ok(())
+        );
+        assert_wrong_name(verify(
+            &pia,
+            &leaf(Some("Server-12144-3a"), &[]),
+            "Server-12144-4a",
+        ));
         assert_wrong_name(verify(&pia, &leaf(None, &[]), "Server-12144-3a"));
     }
 
     #[test]
     fn an_alternative_name_decides_alone() {
         let pia = authority("Private Internet Access");
-        assert_eq!(verify(&pia, &leaf(None, &["amsterdam447"]), "amsterdam447"), Ok(()));
-        assert_eq!(verify(&pia, &leaf(Some("other"), &["x", "amsterdam447"]), "amsterdam447"), Ok(()));
-        assert_wrong_name(verify(&pia, &leaf(Some("amsterdam439"), &["amsterdam447"]), "amsterdam439"));
+        assert_eq!(
+            verify(&pia, &leaf(None, &["amsterdam447"]), "amsterdam447"),
+            Ok(())
+        );
+        assert_eq!(
+            verify(
+                &pia,
+                &leaf(Some("other"), &["x", "amsterdam447"]),
+                "amsterdam447"
+            ),
+            Ok(())
+        );
+        assert_wrong_name(verify(
+            &pia,
+            &leaf(Some("amsterdam439"), &["amsterdam447"]),
+            "amsterdam439",
+        ));
     }
 
     #[test]
@@ -256,15 +340,25 @@ mod tests {
         let (pia, other) = (authority("Private Internet Access"), authority("Somebody"));
         let claimed = |signer: &Authority, params: &CertificateParams| {
             let claim = Claim::default();
-            let verifier = PiaVerifier::of_whoever(roots_in(pia.pem.as_bytes()).unwrap(), provider(), &claim);
-            let certificate = params.signed_by(&KeyPair::generate().unwrap(), &signer.issuer).unwrap();
+            let verifier =
+                PiaVerifier::of_whoever(roots_in(pia.pem.as_bytes()).unwrap(), provider(), &claim);
+            let certificate = params
+                .signed_by(&KeyPair::generate().unwrap(), &signer.issuer)
+                .unwrap();
             let nobody = ServerName::try_from("10.0.0.1").unwrap();
-            let verdict = verifier.verify_server_cert(certificate.der(), &[], &nobody, &[], UnixTime::now());
+            let verdict =
+                verifier.verify_server_cert(certificate.der(), &[], &nobody, &[], UnixTime::now());
             assert_eq!(verdict.is_ok(), claim.name().is_some());
             claim.name()
         };
-        assert_eq!(claimed(&pia, &leaf(Some("Server-12144-3a"), &[])).as_deref(), Some("Server-12144-3a"));
-        assert_eq!(claimed(&pia, &leaf(Some("x"), &["zurich406"])).as_deref(), Some("zurich406"));
+        assert_eq!(
+            claimed(&pia, &leaf(Some("Server-12144-3a"), &[])).as_deref(),
+            Some("Server-12144-3a")
+        );
+        assert_eq!(
+            claimed(&pia, &leaf(Some("x"), &["zurich406"])).as_deref(),
+            Some("zurich406")
+        );
         assert_eq!(claimed(&other, &leaf(Some("zurich406"), &[])), None);
         assert_eq!(claimed(&pia, &leaf(Some("two words"), &[])), None);
         assert_eq!(claimed(&pia, &leaf(None, &[])), None);
@@ -281,7 +375,11 @@ mod tests {
     #[test]
     fn an_embedded_nul_is_refused() {
         let pia = authority("Private Internet Access");
-        assert_wrong_name(verify(&pia, &leaf(Some("zurich406\0.evil"), &[]), "zurich406"));
+        assert_wrong_name(verify(
+            &pia,
+            &leaf(Some("zurich406\0.evil"), &[]),
+            "zurich406",
+        ));
         assert_wrong_name(verify(&pia, &leaf(Some("zurich406\0"), &[]), "zurich406"));
     }
 
@@ -290,7 +388,10 @@ mod tests {
         let names = [b"zurich406".to_vec(), b"zurich407".to_vec()];
         let expected = ServerName::try_from("zurich406").unwrap();
         assert_wrong_name(verify_common_name(&names, &expected));
-        assert_wrong_name(verify_common_name(&[b"zurich406".to_vec(), b"zurich406".to_vec()], &expected));
+        assert_wrong_name(verify_common_name(
+            &[b"zurich406".to_vec(), b"zurich406".to_vec()],
+            &expected,
+        ));
         assert!(verify_common_name(&names[..1], &expected).is_ok());
     }
 
@@ -298,16 +399,32 @@ mod tests {
     fn another_authority_is_foreign() {
         let verdict = {
             let certificate = leaf(Some("zurich406"), &[])
-                .signed_by(&KeyPair::generate().unwrap(), &authority("Private Internet Access").issuer)
+                .signed_by(
+                    &KeyPair::generate().unwrap(),
+                    &authority("Private Internet Access").issuer,
+                )
                 .unwrap();
-            verify_der(&authority("Private Internet Access").pem, certificate.der(), "zurich406")
+            verify_der(
+                &authority("Private Internet Access").pem,
+                certificate.der(),
+                "zurich406",
+            )
         };
         assert!(verdict.is_err());
         let certificate = leaf(Some("zurich406"), &[])
             .signed_by(&KeyPair::generate().unwrap(), &authority("Somebody").issuer)
             .unwrap();
-        let verdict = verify_der(&authority("Private Internet Access").pem, certificate.der(), "zurich406");
-        assert_eq!(verdict, Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+        let verdict = verify_der(
+            &authority("Private Internet Access").pem,
+            certificate.der(),
+            "zurich406",
+        );
+        assert_eq!(
+            verdict,
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer
+            ))
+        );
     }
 
     #[test]
@@ -318,7 +435,12 @@ mod tests {
         expired.not_after = date_time_ymd(2021, 1, 1);
         let verdict = verify(&pia, &expired, "zurich406");
         assert!(
-            matches!(verdict, Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { .. }))),
+            matches!(
+                verdict,
+                Err(rustls::Error::InvalidCertificate(
+                    CertificateError::ExpiredContext { .. }
+                ))
+            ),
             "{verdict:?}"
         );
     }
@@ -345,16 +467,27 @@ mod tests {
     fn an_unreadable_alternative_name_is_no_reason_to_trust_the_common_one() {
         let pia = authority("Private Internet Access");
         let mut params = leaf(Some("zurich406"), &[]);
-        params.custom_extensions =
-            vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], vec![0x30, 0x03, 0x82, 0x05, 0x61])];
+        params.custom_extensions = vec![CustomExtension::from_oid_content(
+            &[2, 5, 29, 17],
+            vec![0x30, 0x03, 0x82, 0x05, 0x61],
+        )];
         assert!(verify(&pia, &params, "zurich406").is_err());
     }
 
     #[test]
     fn several_authorities_may_be_in_the_file() {
         let (old, new) = (authority("Old"), authority("New"));
-        let certificate = leaf(Some("zurich406"), &[]).signed_by(&KeyPair::generate().unwrap(), &new.issuer).unwrap();
-        assert_eq!(verify_der(&format!("{}{}", old.pem, new.pem), certificate.der(), "zurich406"), Ok(()));
+        let certificate = leaf(Some("zurich406"), &[])
+            .signed_by(&KeyPair::generate().unwrap(), &new.issuer)
+            .unwrap();
+        assert_eq!(
+            verify_der(
+                &format!("{}{}", old.pem, new.pem),
+                certificate.der(),
+                "zurich406"
+            ),
+            Ok(())
+        );
     }
 
     /// As PIA's real ones: RSA, SHA-512, an authority without keyUsage.
@@ -372,15 +505,21 @@ mod tests {
         )
         .unwrap();
         openssl(
-            "req -x509 -newkey rsa:2048 -nodes -sha512 -subj /CN=Private -config ca.conf -extensions ca -keyout ca.key -out ca.crt",
+            "req -x509 -newkey rsa:2048 -nodes -sha512 -subj /CN=Private -config ca.conf \
+             -extensions ca -keyout ca.key -out ca.crt",
         );
         openssl(
-            "req -newkey rsa:2048 -nodes -config ca.conf -subj /C=US/CN=Server-12144-3a -keyout leaf.key -out leaf.csr",
+            "req -newkey rsa:2048 -nodes -config ca.conf -subj /C=US/CN=Server-12144-3a -keyout \
+             leaf.key -out leaf.csr",
         );
-        std::fs::write(folder.path().join("leaf.conf"), "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n")
-            .unwrap();
+        std::fs::write(
+            folder.path().join("leaf.conf"),
+            "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n",
+        )
+        .unwrap();
         openssl(
-            "x509 -req -sha512 -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile leaf.conf -outform DER -out leaf.crt",
+            "x509 -req -sha512 -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile \
+             leaf.conf -outform DER -out leaf.crt",
         );
         let pem = std::fs::read_to_string(folder.path().join("ca.crt")).unwrap();
         let leaf = CertificateDer::from(std::fs::read(folder.path().join("leaf.crt")).unwrap());

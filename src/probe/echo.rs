@@ -20,10 +20,16 @@ const NOTICE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When there is none, or no socket for the question can be had.
-pub fn answered(interface: &str, address: Ipv4Addr, deadline: Instant, stop: &Stop) -> io::Result<()> {
+pub fn answered(
+    interface: &str,
+    address: Ipv4Addr,
+    deadline: Instant,
+    stop: &Stop,
+) -> io::Result<()> {
     let (mut socket, raw) = socket(interface)?;
     socket.connect(&SocketAddrV4::new(address, 0).into())?;
-    // A ping socket gets another identifier from the kernel, and its own answers only; a raw one needs ours.
+    // A ping socket gets another identifier from the kernel, and its own answers only; a raw one
+    // needs ours.
     let identifier = fastrand::u16(..);
     let mut sequence = 0_u16;
     let mut ask_at = Instant::now();
@@ -43,21 +49,30 @@ pub fn answered(interface: &str, address: Ipv4Addr, deadline: Instant, stop: &St
             }
             ask_at = now + AGAIN;
         }
-        socket.set_read_timeout(Some(NOTICE.min(deadline - now).max(Duration::from_millis(1))))?;
+        socket.set_read_timeout(Some(
+            NOTICE.min(deadline - now).max(Duration::from_millis(1)),
+        ))?;
         let mut buffer = [0; 512];
         match socket.read(&mut buffer) {
-            Ok(length) if is_reply(buffer.get(..length).unwrap_or_default(), raw.then_some(identifier)) => {
+            Ok(length)
+                if is_reply(
+                    buffer.get(..length).unwrap_or_default(),
+                    raw.then_some(identifier),
+                ) =>
+            {
                 return Ok(());
             }
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            // An ICMP error on the way, such as "unreachable", is no answer; another try may bring one.
+            // An ICMP error on the way, such as "unreachable", is no answer; another try may bring
+            // one.
             Err(error) => log::debug!("ping {address}: {error}"),
         }
     }
 }
 
-/// A ping socket, which needs no capability where `net.ipv4.ping_group_range` allows it, else a raw one (NET_RAW).
+/// A ping socket, which needs no capability where `net.ipv4.ping_group_range` allows it, else a raw
+/// one (NET_RAW).
 fn socket(interface: &str) -> io::Result<(Socket, bool)> {
     let made = |kind| Socket::new(Domain::IPV4, kind, Some(Protocol::ICMPV4));
     let (socket, raw) = match made(Type::DGRAM) {
@@ -66,7 +81,9 @@ fn socket(interface: &str) -> io::Result<(Socket, bool)> {
             let socket = made(Type::RAW).map_err(|error| {
                 io::Error::new(
                     error.kind(),
-                    format!("{error}; give the container NET_RAW, or set net.ipv4.ping_group_range"),
+                    format!(
+                        "{error}; give the container NET_RAW, or set net.ipv4.ping_group_range"
+                    ),
                 )
             })?;
             (socket, true)
@@ -88,7 +105,11 @@ fn request(identifier: u16, sequence: u16) -> [u8; HEADER] {
 /// The one's complement sum of RFC 1071.
 fn checksum(packet: &[u8]) -> u16 {
     let high = packet.iter().step_by(2).map(|byte| u32::from(*byte) << 8);
-    let low = packet.iter().skip(1).step_by(2).map(|byte| u32::from(*byte));
+    let low = packet
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .map(|byte| u32::from(*byte));
     let mut sum: u32 = high.chain(low).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -96,14 +117,20 @@ fn checksum(packet: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// `identifier` is given for a raw socket, whose datagrams start with the IP header and are everybody's.
+/// `identifier` is given for a raw socket, whose datagrams start with the IP header and are
+/// everybody's.
 fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
     let header = match identifier {
-        Some(_) => datagram.first().map_or(0, |first| usize::from(first & 0x0f) * 4),
+        Some(_) => datagram
+            .first()
+            .map_or(0, |first| usize::from(first & 0x0f) * 4),
         None => 0,
     };
-    let Some(message) = datagram.get(header..) else { return false };
-    let ours = identifier.is_none_or(|identifier| message.get(4..6) == Some(identifier.to_be_bytes().as_slice()));
+    let Some(message) = datagram.get(header..) else {
+        return false;
+    };
+    let ours = identifier
+        .is_none_or(|identifier| message.get(4..6) == Some(identifier.to_be_bytes().as_slice()));
     message.len() >= HEADER && message.first() == Some(&REPLY) && ours
 }
 

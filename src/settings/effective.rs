@@ -19,5 +19,9 @@ pub(super) fn describe(environment: &Environment) -> String {
             })
         })
         .collect();
-    if set.is_empty() { "all defaults".into() } else { set.join(" ") }
+    if set.is_empty() {
+        "all defaults".into()
+    } else {
+        set.join(" ")
+    }
 }

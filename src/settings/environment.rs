@@ -13,7 +13,9 @@ pub struct Environment(BTreeMap<OsString, OsString>);
 impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(pairs: I) -> Self {
         let mut environment = Self::default();
-        pairs.into_iter().for_each(|(name, value)| environment.set(name, value));
+        pairs
+            .into_iter()
+            .for_each(|(name, value)| environment.set(name, value));
         environment
     }
 }
@@ -26,7 +28,10 @@ impl Environment {
 
     /// The value, as text, `None` where unset, empty or not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(OsStr::new(name)).and_then(|value| value.to_str()).filter(|value| !value.trim().is_empty())
+        self.0
+            .get(OsStr::new(name))
+            .and_then(|value| value.to_str())
+            .filter(|value| !value.trim().is_empty())
     }
 
     /// Adds or replaces one variable.
@@ -41,7 +46,9 @@ impl Environment {
 
     /// All pairs, for a child.
     pub fn pairs(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
-        self.0.iter().map(|(name, value)| (name.clone(), value.clone()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
     }
 
     /// Our variables, and a warning for each whose value is not even text.
@@ -51,18 +58,25 @@ impl Environment {
         for name in NAMES.iter().map(|name| name.to_uppercase()) {
             // Blank values count as unset: compose passes `VAR=` as an empty one.
             match self.0.get(OsStr::new(&name)).map(|value| value.to_str()) {
-                Some(Some(value)) if !value.trim().is_empty() => pairs.push((name, value.to_owned())),
+                Some(Some(value)) if !value.trim().is_empty() => {
+                    pairs.push((name, value.to_owned()))
+                }
                 Some(None) => {
-                    warnings
-                        .push(Warning { variable: name, message: " is not valid UTF-8 text; it is ignored".into() });
+                    warnings.push(Warning {
+                        variable: name,
+                        message: " is not valid UTF-8 text; it is ignored".into(),
+                    });
                 }
                 _ => {}
             }
         }
-        // Every field is optional text or lenient, so this cannot fail; should it ever, the defaults hold, said aloud.
+        // Every field is optional text or lenient, so this cannot fail; should it ever, the
+        // defaults hold, said aloud.
         let variables = envy::from_iter(pairs).unwrap_or_else(|error| {
-            warnings
-                .push(Warning { variable: "environment".into(), message: format!(": {error}; all defaults are used") });
+            warnings.push(Warning {
+                variable: "environment".into(),
+                message: format!(": {error}; all defaults are used"),
+            });
             Variables::default()
         });
         (variables, warnings)

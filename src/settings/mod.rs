@@ -1,6 +1,7 @@
 //! Environment variables → typed, validated settings.
 //!
-//! Known only to the story (`main`, `lifecycle`, `connect`, `supervisor`): each capability takes its own small struct.
+//! Known only to the story (`main`, `lifecycle`, `connect`, `supervisor`): each capability takes
+//! its own small struct.
 
 mod effective;
 mod environment;
@@ -160,7 +161,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of `environment`, and a warning for each value that could not be taken as it was.
+    /// The settings of `environment`, and a warning for each value that could not be taken as it
+    /// was.
     pub fn from_environment(environment: &Environment) -> (Self, Vec<Warning>) {
         parse::parse(environment)
     }

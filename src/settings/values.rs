@@ -34,7 +34,10 @@ impl Value for Flag {
 impl Value for Mask {
     const EXPECTED: &'static str = "expected an octal mask such as 022";
     fn parse(text: &str) -> Option<Self> {
-        u32::from_str_radix(text, 8).ok().filter(|mask| *mask <= 0o777).map(Self)
+        u32::from_str_radix(text, 8)
+            .ok()
+            .filter(|mask| *mask <= 0o777)
+            .map(Self)
     }
 }
 
@@ -47,7 +50,10 @@ impl Value for Ipv4Addr {
 
 // Not `FromStr` for all: "+5" is no decimal integer for us.
 fn decimal<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())
+        .flatten()
 }
 
 impl Value for u16 {
@@ -88,7 +94,8 @@ impl fmt::Display for Warning {
 
 /// The parts of a list: separated by commas and white space.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c == ',' || c.is_whitespace()).filter(|part| !part.is_empty())
+    text.split(|c: char| c == ',' || c.is_whitespace())
+        .filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]
@@ -109,6 +116,9 @@ mod tests {
 
     #[test]
     fn lists_are_split_at_commas_and_white_space() {
-        assert_eq!(list(" a, b\tc,,d\n").collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert_eq!(
+            list(" a, b\tc,,d\n").collect::<Vec<_>>(),
+            ["a", "b", "c", "d"]
+        );
     }
 }

@@ -20,7 +20,8 @@ macro_rules! variables {
 }
 
 variables! {
-    /// Location ids in order of preference, or `auto` for the lowest latency; empty prints all locations.
+    /// Location ids in order of preference, or `auto` for the lowest latency; empty prints all
+    /// locations.
     loc,
     /// PIA username.
     user,

@@ -1,5 +1,5 @@
-//! While the tunnel is up: one loop that alone changes the tunnel, and long tasks on threads of their own that report
-//! to it.
+//! While the tunnel is up: one loop that alone changes the tunnel, and long tasks on threads of
+//! their own that report to it.
 
 mod cycle_ports;
 mod handshake;
@@ -76,7 +76,12 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Takes over a tunnel that is up.
-    pub fn new(link: Link, kill_switch: KillSwitch, connector: Arc<Mutex<Connector>>, events: Sender<Event>) -> Self {
+    pub fn new(
+        link: Link,
+        kill_switch: KillSwitch,
+        connector: Arc<Mutex<Connector>>,
+        events: Sender<Event>,
+    ) -> Self {
         Self {
             link,
             kill_switch,
@@ -97,32 +102,51 @@ impl Supervisor {
         self.start_port_forward(container);
         let settings = &container.settings;
         if !settings.cycle_ports.is_empty() {
-            let (ports, interval, events) =
-                (settings.cycle_ports.clone(), settings.cycle_interval, self.events.clone());
-            self.others.extend(Task::start("cycle-ports", &container.stop, move |stop| {
-                cycle_ports::run(&ports, interval, &events, stop);
-            }));
+            let (ports, interval, events) = (
+                settings.cycle_ports.clone(),
+                settings.cycle_interval,
+                self.events.clone(),
+            );
+            self.others
+                .extend(Task::start("cycle-ports", &container.stop, move |stop| {
+                    cycle_ports::run(&ports, interval, &events, stop);
+                }));
         }
     }
 
     /// Has the port forwarded by the server in use.
     fn start_port_forward(&mut self, container: &Container) {
         if container.settings.port_forwarding.enabled {
-            let port_forward = self.port_forward.get_or_insert_with(|| PortForward::new(container));
-            port_forward.start(&self.link, container, &self.connector, &self.kill_switch, &self.events);
+            let port_forward = self
+                .port_forward
+                .get_or_insert_with(|| PortForward::new(container));
+            port_forward.start(
+                &self.link,
+                container,
+                &self.connector,
+                &self.kill_switch,
+                &self.events,
+            );
         }
     }
 
     fn start_watches(&mut self, container: &Container) {
         let reporter = container.reporter.clone();
-        self.watches.extend(Task::start("handshake", &container.stop, move |stop| handshake::run(&reporter, stop)));
+        self.watches
+            .extend(Task::start("handshake", &container.stop, move |stop| {
+                handshake::run(&reporter, stop)
+            }));
         if container.settings.monitor.enabled {
-            let (monitor, timeout) = (container.settings.monitor, container.settings.probing.timeout);
+            let (monitor, timeout) = (
+                container.settings.monitor,
+                container.settings.probing.timeout,
+            );
             let (prober, events) = (self.link.prober(container), self.events.clone());
             log::debug!("monitoring the endpoint");
-            self.watches.extend(Task::start("monitor", &container.stop, move |stop| {
-                monitor::run(&prober, &monitor, timeout, &events, stop);
-            }));
+            self.watches
+                .extend(Task::start("monitor", &container.stop, move |stop| {
+                    monitor::run(&prober, &monitor, timeout, &events, stop);
+                }));
         }
     }
 
@@ -140,7 +164,9 @@ impl Supervisor {
             match event {
                 Event::Stop => break,
                 Event::Reconnect => self.begin_reconnect(container, "asked for by SIGHUP"),
-                Event::Unresponsive(why) => self.begin_reconnect(container, &format!("unresponsive endpoint: {why}")),
+                Event::Unresponsive(why) => {
+                    self.begin_reconnect(container, &format!("unresponsive endpoint: {why}"))
+                }
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
@@ -154,9 +180,15 @@ impl Supervisor {
         Outcome::Stopped
     }
 
-    fn heed_port_forward(&mut self, report: port_forward::Report, container: &mut Container) -> Demand {
+    fn heed_port_forward(
+        &mut self,
+        report: port_forward::Report,
+        container: &mut Container,
+    ) -> Demand {
         match &mut self.port_forward {
-            Some(port_forward) => port_forward.heed(report, container, &self.kill_switch, &self.connector),
+            Some(port_forward) => {
+                port_forward.heed(report, container, &self.kill_switch, &self.connector)
+            }
             None => Demand::Nothing,
         }
     }
@@ -168,7 +200,9 @@ impl Supervisor {
             return;
         }
         log::warn!("Reconnecting: {why}");
-        container.reporter.enter(State::Reconnecting, why.to_owned());
+        container
+            .reporter
+            .enter(State::Reconnecting, why.to_owned());
         self.end_watches();
         self.leave();
         container.run_hooks(Stage::PreReconnect);
@@ -178,7 +212,8 @@ impl Supervisor {
     /// Remembers the server in use as one that others are better than, for a while.
     fn leave(&mut self) {
         let server = self.link.joined.server.clone();
-        self.left.retain(|(left, since)| *left != server && since.elapsed() < BETTER_NOT);
+        self.left
+            .retain(|(left, since)| *left != server && since.elapsed() < BETTER_NOT);
         self.left.push((server, Instant::now()));
     }
 
@@ -203,7 +238,12 @@ impl Supervisor {
             return;
         }
         let joined = &self.link.joined;
-        log::info!("Reconnected to {}: {} ({})", joined.location, joined.server.cn, joined.endpoint());
+        log::info!(
+            "Reconnected to {}: {} ({})",
+            joined.location,
+            joined.server.cn,
+            joined.endpoint()
+        );
         self.link.tell(container);
         self.connected_again(container);
     }
@@ -218,7 +258,9 @@ impl Supervisor {
     }
 
     fn connected_again(&mut self, container: &mut Container) {
-        container.reporter.update(|status| status.endpoint_silent = false);
+        container
+            .reporter
+            .update(|status| status.endpoint_silent = false);
         container.reporter.enter(State::Connected, None);
         self.start_port_forward(container);
         self.start_watches(container);

@@ -12,7 +12,13 @@ use crate::system::stop::Stop;
 use crate::tunnel::show;
 
 /// Probes at once and then as `monitor` says; reports the endpoint once, and ends.
-pub(super) fn run(prober: &Prober, monitor: &Monitor, timeout: Duration, events: &Sender<Event>, stop: &Stop) {
+pub(super) fn run(
+    prober: &Prober,
+    monitor: &Monitor,
+    timeout: Duration,
+    events: &Sender<Event>,
+    stop: &Stop,
+) {
     let mut vigilance = Vigilance::new(monitor);
     loop {
         let before = counters(stop);
@@ -22,11 +28,18 @@ pub(super) fn run(prober: &Prober, monitor: &Monitor, timeout: Duration, events:
                 (Probed::Answered, String::new())
             }
             Err(Unanswered::Stopped(_)) => return,
-            Err(silent) => (Probed::Silent(evidence(before, counters(stop))), silent.to_string()),
+            Err(silent) => (
+                Probed::Silent(evidence(before, counters(stop))),
+                silent.to_string(),
+            ),
         };
         let verdict = vigilance.judge(probed);
         if let Probed::Silent(_) = probed {
-            log::warn!("Probe {} of {} failed: {why}", vigilance.failures(), monitor.retries);
+            log::warn!(
+                "Probe {} of {} failed: {why}",
+                vigilance.failures(),
+                monitor.retries
+            );
         }
         match verdict {
             Verdict::ProbeAfter(pause) if stop.pause(pause).is_ok() => {}
@@ -49,7 +62,10 @@ fn counters(stop: &Stop) -> Result<Counters, CommandError> {
 }
 
 /// An interface that cannot even be shown is no endpoint.
-fn evidence(before: Result<Counters, CommandError>, after: Result<Counters, CommandError>) -> Evidence {
+fn evidence(
+    before: Result<Counters, CommandError>,
+    after: Result<Counters, CommandError>,
+) -> Evidence {
     match (before, after) {
         (Ok(before), Ok(after)) => Evidence::from_counters(before, after),
         _ => Evidence::Gone,

@@ -45,7 +45,8 @@ impl Search {
             if stop.pause(pause).is_err() {
                 return;
             }
-            // If it was the network that was away, the old tunnel is as good as a new one, and costs no registration.
+            // If it was the network that was away, the old tunnel is as good as a new one, and
+            // costs no registration.
             if let Ok(target) = self.prober.any_answers(self.probe_timeout, stop) {
                 return self.report(Event::Recovered(target));
             }
@@ -53,7 +54,10 @@ impl Search {
     }
 
     fn join(&self) -> Result<crate::connect::Joined, Failure> {
-        let mut connector = self.connector.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connector = self
+            .connector
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         connector.join(&self.left, &self.kill_switch)
     }
 
@@ -69,14 +73,21 @@ const LONGEST: u64 = 10;
 const CAREFUL: (u64, u64) = (300, 3600);
 
 fn pause(attempt: u32, failure: &Failure) -> Duration {
-    let growing = |first: u64, longest: u64| first.saturating_mul(2_u64.saturating_pow(attempt)).min(longest);
+    let growing = |first: u64, longest: u64| {
+        first
+            .saturating_mul(2_u64.saturating_pow(attempt))
+            .min(longest)
+    };
     let seconds = match failure {
         Failure::Lasting { .. } => growing(CAREFUL.0, CAREFUL.1),
         _ => growing(1, LONGEST),
     };
     let pause = Duration::from_millis(seconds * fastrand::u64(800..1200));
     match failure {
-        Failure::Passing { not_before: Some(not_before), .. } => pause.max(*not_before),
+        Failure::Passing {
+            not_before: Some(not_before),
+            ..
+        } => pause.max(*not_before),
         _ => pause,
     }
 }
@@ -98,7 +109,10 @@ mod tests {
 
     #[test]
     fn who_asks_to_be_left_alone_is() {
-        let failure = Failure::Passing { what: "x".into(), not_before: Some(Duration::from_secs(90)) };
+        let failure = Failure::Passing {
+            what: "x".into(),
+            not_before: Some(Duration::from_secs(90)),
+        };
         assert_eq!(pause(0, &failure), Duration::from_secs(90));
     }
 }

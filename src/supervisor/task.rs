@@ -13,11 +13,22 @@ pub(super) struct Task {
 
 impl Task {
     /// Starts `work`, which has to heed its [`Stop`]; a stop of `parent` is one of the task.
-    pub(super) fn start(name: &str, parent: &Stop, work: impl FnOnce(&Stop) + Send + 'static) -> Option<Self> {
+    pub(super) fn start(
+        name: &str,
+        parent: &Stop,
+        work: impl FnOnce(&Stop) + Send + 'static,
+    ) -> Option<Self> {
         let (stop, registration) = parent.narrower();
         let its_stop = stop.clone();
-        match std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&its_stop)) {
-            Ok(thread) => Some(Self { stop, _registration: registration, thread }),
+        match std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(&its_stop))
+        {
+            Ok(thread) => Some(Self {
+                stop,
+                _registration: registration,
+                thread,
+            }),
             Err(error) => {
                 log::warn!("{name} cannot be started: {error}");
                 None

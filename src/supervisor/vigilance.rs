@@ -16,7 +16,11 @@ pub enum Evidence {
 impl Evidence {
     /// From the bytes received and sent in all, before and after the probe.
     pub fn from_counters(before: Counters, after: Counters) -> Self {
-        if after.received > before.received { Self::Alive } else { Self::Gone }
+        if after.received > before.received {
+            Self::Alive
+        } else {
+            Self::Gone
+        }
     }
 }
 
@@ -51,13 +55,18 @@ pub struct Vigilance {
     failures: u32,
 }
 
-/// Between failed probes when the counters agree that the endpoint is gone: the probe itself has taken seconds.
+/// Between failed probes when the counters agree that the endpoint is gone: the probe itself has
+/// taken seconds.
 const QUICKLY: Duration = Duration::from_millis(500);
 
 impl Vigilance {
     /// As `MONITOR_INTERVAL` and `MONITOR_RETRIES` say.
     pub fn new(monitor: &Monitor) -> Self {
-        Self { interval: monitor.interval, retries: monitor.retries, failures: 0 }
+        Self {
+            interval: monitor.interval,
+            retries: monitor.retries,
+            failures: 0,
+        }
     }
 
     /// What follows from a probe.
@@ -92,7 +101,11 @@ mod tests {
     use super::*;
 
     fn vigilance(retries: u32) -> Vigilance {
-        Vigilance::new(&Monitor { enabled: true, interval: Duration::from_secs(60), retries })
+        Vigilance::new(&Monitor {
+            enabled: true,
+            interval: Duration::from_secs(60),
+            retries,
+        })
     }
 
     const GONE: Probed = Probed::Silent(Evidence::Gone);
@@ -109,7 +122,10 @@ mod tests {
     #[test]
     fn targets_that_do_not_answer_while_others_do_take_the_whole_interval() {
         let mut vigilance = vigilance(2);
-        assert_eq!(vigilance.judge(ODD), Verdict::ProbeAfter(Duration::from_secs(60)));
+        assert_eq!(
+            vigilance.judge(ODD),
+            Verdict::ProbeAfter(Duration::from_secs(60))
+        );
         assert_eq!(vigilance.judge(ODD), Verdict::Unresponsive);
     }
 
@@ -117,14 +133,38 @@ mod tests {
     fn an_answer_forgives() {
         let mut vigilance = vigilance(2);
         vigilance.judge(GONE);
-        assert_eq!(vigilance.judge(Probed::Answered), Verdict::ProbeAfter(Duration::from_secs(60)));
+        assert_eq!(
+            vigilance.judge(Probed::Answered),
+            Verdict::ProbeAfter(Duration::from_secs(60))
+        );
         assert_eq!(vigilance.judge(GONE), Verdict::ProbeAfter(QUICKLY));
     }
 
     #[test]
     fn anything_received_speaks_for_the_endpoint() {
-        let before = Counters { received: 10, sent: 20 };
-        assert_eq!(Evidence::from_counters(before, Counters { received: 10, sent: 900 }), Evidence::Gone);
-        assert_eq!(Evidence::from_counters(before, Counters { received: 11, sent: 20 }), Evidence::Alive);
+        let before = Counters {
+            received: 10,
+            sent: 20,
+        };
+        assert_eq!(
+            Evidence::from_counters(
+                before,
+                Counters {
+                    received: 10,
+                    sent: 900
+                }
+            ),
+            Evidence::Gone
+        );
+        assert_eq!(
+            Evidence::from_counters(
+                before,
+                Counters {
+                    received: 11,
+                    sent: 20
+                }
+            ),
+            Evidence::Alive
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Running other programs: `ip`, `wg`, `wg-quick`, `iptables-restore`, hooks.
 //!
-//! Every child leads a process group of its own, so that a stop ends it with all that it started. Secrets go in by
-//! standard input or a file, never as arguments, which anybody may read in `/proc`.
+//! Every child leads a process group of its own, so that a stop ends it with all that it started.
+//! Secrets go in by standard input or a file, never as arguments, which anybody may read in
+//! `/proc`.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -17,9 +18,11 @@ use nix::unistd::Pid;
 
 use super::stop::{Registration, Stop};
 
-/// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that a stop may take.
+/// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that
+/// a stop may take.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long output may still arrive after the child itself ended; a background child of its may hold the pipe forever.
+/// How long output may still arrive after the child itself ended; a background child of its may
+/// hold the pipe forever.
 const DRAIN: Duration = Duration::from_millis(200);
 /// How much of a passed-on output is kept for the error message.
 const LAST_LINES: usize = 5;
@@ -31,18 +34,36 @@ pub enum CommandError {
     #[error("{program}: cannot be run: {source}")]
     NotRun { program: String, source: io::Error },
     /// It ended with a failure; `said` is the end of what it wrote to standard error.
-    #[error("{program}: {}{}", status_in_words(*.status), if .said.is_empty() { String::new() } else { format!(": {said}") })]
-    Failed { program: String, status: ExitStatus, said: String },
+    #[error("{program}: {}{}", status_in_words(*.status), after_colon(.said))]
+    Failed {
+        program: String,
+        status: ExitStatus,
+        said: String,
+    },
     /// It was ended because a stop was asked for.
     #[error("{program}: interrupted by a request to stop")]
     Interrupted { program: String },
+}
+
+fn after_colon(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
 }
 
 impl CommandError {
     /// The same with other last words, where a caller knows better which of them tell something.
     pub fn saying(self, said: String) -> Self {
         match self {
-            Self::Failed { program, status, .. } => Self::Failed { program, status, said },
+            Self::Failed {
+                program, status, ..
+            } => Self::Failed {
+                program,
+                status,
+                said,
+            },
             other => other,
         }
     }
@@ -50,8 +71,13 @@ impl CommandError {
 
 /// The last line that says what is wrong: iptables goes on with where, and with how to get help.
 fn telling_line(said: &str) -> &str {
-    let is_further = |line: &&str| line.starts_with("Try `") || line.starts_with("Error occurred at line");
-    said.trim().lines().rev().find(|line| !is_further(line)).unwrap_or_default()
+    let is_further =
+        |line: &&str| line.starts_with("Try `") || line.starts_with("Error occurred at line");
+    said.trim()
+        .lines()
+        .rev()
+        .find(|line| !is_further(line))
+        .unwrap_or_default()
 }
 
 /// An exit status as people say it.
@@ -79,10 +105,16 @@ pub struct Command {
 
 impl Command {
     /// `program` is looked up in PATH unless it is a path.
-    pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
+    pub fn new<A: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
         Self {
             program: program.as_ref().to_owned(),
-            arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            arguments: arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned())
+                .collect(),
             input: Vec::new(),
             environment: None,
             variables: Vec::new(),
@@ -97,14 +129,18 @@ impl Command {
     }
 
     /// Replaces the whole environment.
-    pub fn environment(mut self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+    pub fn environment(
+        mut self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
         self.environment = Some(environment.into_iter().collect());
         self
     }
 
     /// Adds or replaces one variable of the environment.
     pub fn variable(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.variables.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.variables
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -135,12 +171,17 @@ impl Command {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs it to the end and hands each line that it writes, to either output, to `each_line` at once. It has ended
-    /// when the program itself has; what it left in the background keeps running, its output is still passed on.
+    /// Runs it to the end and hands each line that it writes, to either output, to `each_line` at
+    /// once. It has ended when the program itself has; what it left in the background keeps
+    /// running, its output is still passed on.
     ///
     /// # Errors
     /// As [`Self::run`]; the message has the last lines of the output.
-    pub fn stream(&self, stop: &Stop, each_line: impl Fn(&str) + Send + 'static) -> Result<(), CommandError> {
+    pub fn stream(
+        &self,
+        stop: &Stop,
+        each_line: impl Fn(&str) + Send + 'static,
+    ) -> Result<(), CommandError> {
         log::debug!("[#] {self}");
         let (reader, writer) = io::pipe().map_err(|source| self.not_run(source))?;
         let writer_too = writer.try_clone().map_err(|source| self.not_run(source))?;
@@ -170,14 +211,20 @@ impl Command {
     /// When it cannot be run.
     pub fn leave_running(&self) -> Result<(), CommandError> {
         log::debug!("[#] {self}");
-        self.expression().stdin_null().start().map(drop).map_err(|source| self.not_run(source))
+        self.expression()
+            .stdin_null()
+            .start()
+            .map(drop)
+            .map_err(|source| self.not_run(source))
     }
 
     fn expression(&self) -> duct::Expression {
-        let mut expression = duct::cmd(&self.program, &self.arguments).unchecked().before_spawn(|command| {
-            command.process_group(0);
-            Ok(())
-        });
+        let mut expression = duct::cmd(&self.program, &self.arguments)
+            .unchecked()
+            .before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            });
         if let Some(environment) = &self.environment {
             let mut environment = environment.clone();
             environment.extend(self.variables.iter().cloned());
@@ -201,15 +248,26 @@ impl Command {
         if stop.is_requested() {
             return Err(CommandError::Interrupted { program });
         }
-        Err(CommandError::Failed { program, status, said: said.to_owned() })
+        Err(CommandError::Failed {
+            program,
+            status,
+            said: said.to_owned(),
+        })
     }
 
     fn not_run(&self, source: io::Error) -> CommandError {
-        CommandError::NotRun { program: self.name(), source }
+        CommandError::NotRun {
+            program: self.name(),
+            source,
+        }
     }
 
     fn name(&self) -> String {
-        Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned()
+        Path::new(&self.program)
+            .file_name()
+            .unwrap_or(&self.program)
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -224,7 +282,8 @@ impl std::fmt::Display for Command {
     }
 }
 
-/// Passes each line on and returns the last ones joined, but for commands announced as wg-quick does.
+/// Passes each line on and returns the last ones joined, but for commands announced as wg-quick
+/// does.
 fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
     let mut last = VecDeque::new();
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
@@ -253,7 +312,11 @@ struct ProcessGroup {
 impl ProcessGroup {
     fn watch(pids: &[u32], stop: &Stop) -> Self {
         let gone = Stop::new();
-        let leaders: Vec<Pid> = pids.iter().filter_map(|pid| i32::try_from(*pid).ok()).map(Pid::from_raw).collect();
+        let leaders: Vec<Pid> = pids
+            .iter()
+            .filter_map(|pid| i32::try_from(*pid).ok())
+            .map(Pid::from_raw)
+            .collect();
         let (ended, signalled) = (gone.clone(), leaders.clone());
         let registration = stop.on_request(move || {
             signal_all(&signalled, Signal::SIGTERM);
@@ -263,14 +326,20 @@ impl ProcessGroup {
                 }
             });
         });
-        Self { leaders, stop: stop.clone(), _registration: registration, gone }
+        Self {
+            leaders,
+            stop: stop.clone(),
+            _registration: registration,
+            gone,
+        }
     }
 }
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.gone.request();
-        // A shell's child between fork and exec still has the shell's handlers, and forgets the SIGTERM that they got.
+        // A shell's child between fork and exec still has the shell's handlers, and forgets the
+        // SIGTERM that they got.
         if self.stop.is_requested() {
             signal_all(&self.leaders, Signal::SIGTERM);
         }
@@ -290,9 +359,13 @@ mod tests {
 
     #[test]
     fn iptables_help_is_not_what_is_wrong() {
-        let said = "iptables-restore: unable to initialize table 'filter'\nError occurred at line: 1\n\
+        let said = "iptables-restore: unable to initialize table 'filter'\nError occurred at \
+                    line: 1\n\
                     Try `iptables-restore -h' or 'iptables-restore --help' for more information.\n";
-        assert_eq!(telling_line(said), "iptables-restore: unable to initialize table 'filter'");
+        assert_eq!(
+            telling_line(said),
+            "iptables-restore: unable to initialize table 'filter'"
+        );
         assert_eq!(telling_line(""), "");
     }
     use std::time::Instant;
@@ -303,19 +376,34 @@ mod tests {
 
     #[test]
     fn output_is_returned_and_input_is_given() {
-        assert_eq!(Command::new("cat", [""; 0]).input("secret").run(&Stop::new()).unwrap(), "secret");
+        assert_eq!(
+            Command::new("cat", [""; 0])
+                .input("secret")
+                .run(&Stop::new())
+                .unwrap(),
+            "secret"
+        );
     }
 
     #[test]
     fn a_failure_names_program_status_and_last_line() {
-        let error = bash("echo first >&2; echo why >&2; exit 3").run(&Stop::new()).unwrap_err();
+        let error = bash("echo first >&2; echo why >&2; exit 3")
+            .run(&Stop::new())
+            .unwrap_err();
         assert_eq!(error.to_string(), "bash: exit status 3: why");
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = Command::new("no-such-program", [""; 0]).run(&Stop::new()).unwrap_err();
-        assert!(error.to_string().starts_with("no-such-program: cannot be run: "), "{error}");
+        let error = Command::new("no-such-program", [""; 0])
+            .run(&Stop::new())
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("no-such-program: cannot be run: "),
+            "{error}"
+        );
     }
 
     #[test]
@@ -325,13 +413,19 @@ mod tests {
         let started = Instant::now();
         let (line, lines) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            bash("trap '' TERM; echo ready; sleep 100 & wait; sleep 100").stream(&stop, move |text| {
-                line.send(text.to_owned()).unwrap();
-            })
+            bash("trap '' TERM; echo ready; sleep 100 & wait; sleep 100").stream(
+                &stop,
+                move |text| {
+                    line.send(text.to_owned()).unwrap();
+                },
+            )
         });
         assert_eq!(lines.recv().unwrap(), "ready");
         requested.request();
-        assert!(matches!(thread.join().unwrap(), Err(CommandError::Interrupted { .. })));
+        assert!(matches!(
+            thread.join().unwrap(),
+            Err(CommandError::Interrupted { .. })
+        ));
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 
@@ -340,7 +434,8 @@ mod tests {
         let stop = Stop::new();
         let requested = stop.clone();
         let (line, lines) = mpsc::channel();
-        // As a shell's child is between fork and exec: the first SIGTERM only reaches a handler that is on its way out.
+        // As a shell's child is between fork and exec: the first SIGTERM only reaches a handler
+        // that is on its way out.
         let child = "(trap 'trap - TERM' TERM; echo $BASHPID; while :; do sleep 0.02; done) &";
         let leader = format!("trap 'sleep 0.3; exit' TERM; {child} while :; do wait; done");
         let thread = std::thread::spawn(move || {
@@ -350,11 +445,18 @@ mod tests {
         });
         let child = Path::new("/proc").join(lines.recv().unwrap());
         requested.request();
-        assert!(matches!(thread.join().unwrap(), Ok(()) | Err(CommandError::Interrupted { .. })));
+        assert!(matches!(
+            thread.join().unwrap(),
+            Ok(()) | Err(CommandError::Interrupted { .. })
+        ));
         let asked = Instant::now();
-        let is_running = || std::fs::read_to_string(child.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
+        let is_running =
+            || std::fs::read_to_string(child.join("stat")).is_ok_and(|stat| !stat.contains(") Z "));
         while is_running() {
-            assert!(asked.elapsed() < Duration::from_secs(5), "the child runs on");
+            assert!(
+                asked.elapsed() < Duration::from_secs(5),
+                "the child runs on"
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -362,7 +464,9 @@ mod tests {
     #[test]
     fn a_child_left_in_the_background_holds_nothing_up() {
         let started = Instant::now();
-        bash("sleep 30 & echo done").stream(&Stop::new(), |_| ()).unwrap();
+        bash("sleep 30 & echo done")
+            .stream(&Stop::new(), |_| ())
+            .unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::paths;
 
-/// A file could not be read or written; says which, and what to add to the container where its rights are too few.
+/// A file could not be read or written; says which, and what to add to the container where its
+/// rights are too few.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}{}", path.display(), self.advice())]
 pub struct FileError {
@@ -21,20 +22,28 @@ pub struct FileError {
 impl FileError {
     /// For callers that touch a file in a way that this module does not offer.
     pub fn new(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
-        Self { action, path: path.into(), source }
+        Self {
+            action,
+            path: path.into(),
+            source,
+        }
     }
 
     fn advice(&self) -> String {
         match self.source.kind() {
             // Docker's and Kubernetes' own mount, which is as the root file system is.
             io::ErrorKind::ReadOnlyFilesystem if self.path == Path::new(paths::RESOLV_CONF) => {
-                "; it is read-only because the root file system is: remove `read_only: true`, or mount a file of yours \
+                "; it is read-only because the root file system is: remove `read_only: true`, or \
+                 mount a file of yours \
                  that names your name servers (`volumes: [./resolv.conf:/etc/resolv.conf]`)"
                     .to_owned()
             }
             io::ErrorKind::ReadOnlyFilesystem => {
                 let folder = self.path.parent().unwrap_or(&self.path);
-                format!("; with a read-only root file system add `tmpfs: [{}]`", folder.display())
+                format!(
+                    "; with a read-only root file system add `tmpfs: [{}]`",
+                    folder.display()
+                )
             }
             io::ErrorKind::PermissionDenied => PERMISSION_ADVICE.to_owned(),
             _ => String::new(),
@@ -43,7 +52,8 @@ impl FileError {
 }
 
 /// Why root is refused, which surprises people, and what to do.
-pub const PERMISSION_ADVICE: &str = "; root without the capability DAC_OVERRIDE is bound by file modes: make the file \
+pub const PERMISSION_ADVICE: &str = "; root without the capability DAC_OVERRIDE is bound by file \
+                                     modes: make the file \
      root's, or add `cap_add: [DAC_OVERRIDE]`";
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FileError + 'a {
@@ -68,16 +78,26 @@ pub struct Ownership {
     pub group: Option<u32>,
 }
 
-/// Replaces the file in one step: readers see the old content or the new, never a part, and it has `mode` from the
-/// first byte. A file that cannot be replaced because it is a mount point is written in place.
+/// Replaces the file in one step: readers see the old content or the new, never a part, and it has
+/// `mode` from the first byte. A file that cannot be replaced because it is a mount point is
+/// written in place.
 ///
 /// # Errors
 /// With the path, when neither way works.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    replace_for(path, content, Ownership { mode, user: None, group: None })
+    replace_for(
+        path,
+        content,
+        Ownership {
+            mode,
+            user: None,
+            group: None,
+        },
+    )
 }
 
-/// As [`replace`], for somebody else. A mount point keeps its owner and mode, which are the user's choice.
+/// As [`replace`], for somebody else. A mount point keeps its owner and mode, which are the user's
+/// choice.
 ///
 /// # Errors
 /// As [`replace`].
@@ -94,7 +114,8 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
         .and_then(|mut file| {
             file.write_all(content)?;
             // The umask may have taken bits away that readers need.
-            file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+            file.as_file()
+                .set_permissions(fs::Permissions::from_mode(mode))?;
             if user.is_some() || group.is_some() {
                 std::os::unix::fs::fchown(file.as_file(), user, group)?;
             }
@@ -102,7 +123,8 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
         });
     match replaced {
         Ok(()) => Ok(()),
-        // A single bind-mounted file answers EBUSY; its folder may also be read-only while the file is not.
+        // A single bind-mounted file answers EBUSY; its folder may also be read-only while the file
+        // is not.
         Err(_) if path.exists() => write_in_place(path, content),
         Err(error) => Err(failed("writing", path)(error)),
     }
@@ -114,7 +136,12 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
 /// With the path, when it cannot be opened or written.
 pub fn write_in_place(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(path)?;
         file.write_all(content)?;
         file.set_len(content.len() as u64)
     };
@@ -124,7 +151,9 @@ pub fn write_in_place(path: &Path, content: &[u8]) -> Result<(), FileError> {
 /// Removes the file; that it is not there is no error.
 pub fn remove_if_present(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("removing", path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -134,7 +163,8 @@ pub fn make_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("creating", path))
 }
 
-/// Takes an exclusive lock that lasts as long as the returned file is kept open; `None` when another holds it.
+/// Takes an exclusive lock that lasts as long as the returned file is kept open; `None` when
+/// another holds it.
 pub fn try_lock(path: &Path) -> Result<Option<File>, FileError> {
     let file = OpenOptions::new()
         .write(true)
@@ -153,7 +183,8 @@ pub fn try_lock(path: &Path) -> Result<Option<File>, FileError> {
 /// Whether another process holds the lock.
 pub fn is_locked(path: &Path) -> bool {
     // Reading is enough, so that an ordinary user can look too.
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+    File::open(path)
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
 }
 
 #[cfg(test)]
@@ -167,7 +198,10 @@ mod tests {
         replace(&path, b"12345\n", 0o644).unwrap();
         replace(&path, b"1\n", 0o644).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\n");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o644
+        );
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -177,10 +211,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("port.dat");
         let own = fs::metadata(folder.path()).unwrap();
-        let ownership = Ownership { mode: 0o660, user: Some(own.uid()), group: Some(own.gid()) };
+        let ownership = Ownership {
+            mode: 0o660,
+            user: Some(own.uid()),
+            group: Some(own.gid()),
+        };
         replace_for(&path, b"1\n", ownership).unwrap();
         let found = fs::metadata(&path).unwrap();
-        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (own.uid(), own.gid(), 0o660));
+        assert_eq!(
+            (found.uid(), found.gid(), found.mode() & 0o777),
+            (own.uid(), own.gid(), 0o660)
+        );
     }
 
     #[test]
@@ -195,16 +236,26 @@ mod tests {
     #[test]
     fn errors_name_the_path() {
         let error = replace(Path::new("/nonexistent/folder/file"), b"", 0o600).unwrap_err();
-        assert!(error.to_string().starts_with("writing /nonexistent/folder/file: "), "{error}");
+        assert!(
+            error
+                .to_string()
+                .starts_with("writing /nonexistent/folder/file: "),
+            "{error}"
+        );
     }
 
     #[test]
     fn errors_that_the_container_causes_name_the_line_to_add() {
-        let error = |path: &str, kind: io::ErrorKind| FileError::new("writing", path, kind.into()).to_string();
+        let error = |path: &str, kind: io::ErrorKind| {
+            FileError::new("writing", path, kind.into()).to_string()
+        };
         let read_only = io::ErrorKind::ReadOnlyFilesystem;
         assert!(error(paths::WG_CONF, read_only).contains("`tmpfs: [/etc/wireguard]`"));
         assert!(error(paths::RESOLV_CONF, read_only).contains("`read_only: true`"));
-        assert!(error(paths::WG_CONF, io::ErrorKind::PermissionDenied).contains("`cap_add: [DAC_OVERRIDE]`"));
+        assert!(
+            error(paths::WG_CONF, io::ErrorKind::PermissionDenied)
+                .contains("`cap_add: [DAC_OVERRIDE]`")
+        );
         assert!(!error(paths::WG_CONF, io::ErrorKind::NotFound).contains("add"));
     }
 

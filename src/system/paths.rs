@@ -2,7 +2,8 @@
 
 /// The WireGuard interface.
 pub const INTERFACE: &str = "wg0";
-/// The mark of the tunnel's own packets and of our untunnelled requests; also wg-quick's routing table.
+/// The mark of the tunnel's own packets and of our untunnelled requests; also wg-quick's routing
+/// table.
 pub const FWMARK: u32 = 51820;
 /// The generated wg-quick configuration.
 pub const WG_CONF: &str = "/etc/wireguard/wg0.conf";

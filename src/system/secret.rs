@@ -17,10 +17,15 @@ impl Secret {
         &self.0
     }
 
-    /// `text` with every occurrence of the secret masked: for what others say, who may say it back to us.
+    /// `text` with every occurrence of the secret masked: for what others say, who may say it back
+    /// to us.
     pub fn masked_in(&self, text: &str) -> String {
         // A very short secret would blot out half of any text, and says little by appearing in it.
-        if self.0.len() < 4 { text.to_owned() } else { text.replace(&self.0, "***") }
+        if self.0.len() < 4 {
+            text.to_owned()
+        } else {
+            text.replace(&self.0, "***")
+        }
     }
 }
 
@@ -49,7 +54,13 @@ mod tests {
     #[test]
     fn it_is_never_printed() {
         let secret = Secret::new("hunter22");
-        assert_eq!(format!("{secret} {secret:?} {:?}", Some(&secret)), "*** *** Some(***)");
-        assert_eq!(secret.masked_in("no such token hunter22!"), "no such token ***!");
+        assert_eq!(
+            format!("{secret} {secret:?} {:?}", Some(&secret)),
+            "*** *** Some(***)"
+        );
+        assert_eq!(
+            secret.masked_in("no such token hunter22!"),
+            "no such token ***!"
+        );
     }
 }

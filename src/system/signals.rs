@@ -7,8 +7,8 @@ use signal_hook::iterator::Signals;
 
 use super::stop::Stop;
 
-/// From now on a stop signal makes the request `stop` and calls `on_stop`, and a SIGHUP calls `on_hangup`, on a thread
-/// of its own.
+/// From now on a stop signal makes the request `stop` and calls `on_stop`, and a SIGHUP calls
+/// `on_hangup`, on a thread of its own.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
@@ -19,15 +19,17 @@ pub fn watch(
 ) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGQUIT, SIGHUP])?;
     let stop = stop.clone();
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            if signal == SIGHUP {
-                on_hangup();
-            } else {
-                stop.request();
-                on_stop();
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    on_hangup();
+                } else {
+                    stop.request();
+                    on_stop();
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! The request to stop, shared by everything that can block.
 //!
-//! A stop must be answered within a second at any moment, whatever is under way. So every wait in this program
-//! takes a [`Stop`]: a pause ends early, a child's process group gets SIGTERM, a socket is shut down. The blocked
-//! call then returns [`Stopped`] (or an error) and the story unwinds with `?`.
+//! A stop must be answered within a second at any moment, whatever is under way. So every wait in
+//! this program takes a [`Stop`]: a pause ends early, a child's process group gets SIGTERM, a
+//! socket is shut down. The blocked call then returns [`Stopped`] (or an error) and the story
+//! unwinds with `?`.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,7 +54,11 @@ pub struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.stop.0.lock().interrupts.retain(|(id, _)| *id != self.id);
+        self.stop
+            .0
+            .lock()
+            .interrupts
+            .retain(|(id, _)| *id != self.id);
     }
 }
 
@@ -83,7 +88,11 @@ impl Stop {
 
     /// `Err(Stopped)` once the stop has been asked for: for the top of a loop.
     pub fn check(&self) -> Result<(), Stopped> {
-        if self.is_requested() { Err(Stopped) } else { Ok(()) }
+        if self.is_requested() {
+            Err(Stopped)
+        } else {
+            Ok(())
+        }
     }
 
     /// Pauses for `duration`, or until the stop is asked for.
@@ -98,7 +107,12 @@ impl Stop {
             if left.is_zero() {
                 return Ok(());
             }
-            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self
+                .0
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -113,7 +127,10 @@ impl Stop {
         } else {
             state.interrupts.push((id, Box::new(interrupt)));
         }
-        Registration { stop: self.clone(), id }
+        Registration {
+            stop: self.clone(),
+            id,
+        }
     }
 
     /// A narrower request: it is made when this one is, or on its own.

@@ -21,8 +21,8 @@ pub struct Conf {
     pub private_key: Secret,
     /// The tunnel's own address.
     pub address: Ipv4Addr,
-    /// Set by us, so that it is known before wg-quick runs: see [`paths::FWMARK`]. With 0 wg-quick chooses one, and the
-    /// file is for a host, which keeps it.
+    /// Set by us, so that it is known before wg-quick runs: see [`paths::FWMARK`]. With 0 wg-quick
+    /// chooses one, and the file is for a host, which keeps it.
     pub mark: u32,
     /// Comma-separated; empty leaves the container's DNS alone.
     pub dns: String,
@@ -56,12 +56,20 @@ impl Conf {
     /// When it cannot be written.
     pub fn write_into(&self, path: &Path) -> Result<(), TunnelError> {
         let text = self.text()?;
-        let write = || OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+        let write = || {
+            OpenOptions::new()
+                .write(true)
+                .open(path)?
+                .write_all(text.as_bytes())
+        };
         Ok(write().map_err(|source| FileError::new("writing", path, source))?)
     }
 
     fn text(&self) -> Result<String, TunnelError> {
-        let text = self.render().map_err(|source| TunnelError::Template { what: "wg0.conf", source })?;
+        let text = self.render().map_err(|source| TunnelError::Template {
+            what: "wg0.conf",
+            source,
+        })?;
         Ok(format!("{text}\n"))
     }
 }
@@ -104,8 +112,10 @@ mod tests {
     fn the_least_configuration() {
         assert_eq!(
             conf().render().unwrap().trim_end(),
-            "# Written by wireguard-pia for swiss; made anew at every start.\n[Interface]\nPrivateKey = PRIV=\nAddress = 10.1.2.3\n\
-             FwMark = 51820\n\n[Peer]\nPublicKey = PEER=\nAllowedIPs = 0.0.0.0/0\nEndpoint = 192.0.2.7:1337"
+            "# Written by wireguard-pia for swiss; made anew at every \
+             start.\n[Interface]\nPrivateKey = PRIV=\nAddress = 10.1.2.3\n\
+             FwMark = 51820\n\n[Peer]\nPublicKey = PEER=\nAllowedIPs = 0.0.0.0/0\nEndpoint = \
+             192.0.2.7:1337"
         );
     }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 /// What becomes of packets whose source is not routed the way they came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReversePath {
-    /// Strict reverse path filtering (`rp_filter` = 1) is in force on some interface: it drops them.
+    /// Strict reverse path filtering (`rp_filter` = 1) is in force on some interface: it drops
+    /// them.
     pub strict: bool,
     /// `src_valid_mark` makes strict filtering heed the mark.
     pub heeds_mark: bool,
@@ -27,18 +28,25 @@ pub fn forwards() -> bool {
 }
 
 fn is_on(name: &str) -> bool {
-    fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(name)).is_ok_and(|text| text.trim() == "1")
+    fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(name))
+        .is_ok_and(|text| text.trim() == "1")
 }
 
-/// The kernel takes the larger of `all` and the interface's own value; interfaces yet to come start with `default`.
+/// The kernel takes the larger of `all` and the interface's own value; interfaces yet to come start
+/// with `default`.
 fn strict_in(folder: &Path) -> bool {
     let value = |name: &OsStr| -> u8 {
         let text = fs::read_to_string(folder.join(name).join("rp_filter")).unwrap_or_default();
         text.trim().parse().unwrap_or_default()
     };
     let all = value("all".as_ref());
-    let Ok(interfaces) = fs::read_dir(folder) else { return false };
-    let mut names = interfaces.flatten().map(|entry| entry.file_name()).filter(|name| name != "all" && name != "lo");
+    let Ok(interfaces) = fs::read_dir(folder) else {
+        return false;
+    };
+    let mut names = interfaces
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|name| name != "all" && name != "lo");
     names.any(|name| value(&name).max(all) == 1)
 }
 
@@ -57,10 +65,18 @@ mod tests {
 
     #[test]
     fn the_larger_value_holds() {
-        assert!(strict(&[("all", "1\n"), ("default", "0\n"), ("eth0", "0\n")]));
+        assert!(strict(&[
+            ("all", "1\n"),
+            ("default", "0\n"),
+            ("eth0", "0\n")
+        ]));
         assert!(strict(&[("all", "0\n"), ("eth0", "1\n")]));
         assert!(strict(&[("all", "0\n"), ("default", "1\n")]));
-        assert!(!strict(&[("all", "2\n"), ("default", "1\n"), ("eth0", "1\n")]));
+        assert!(!strict(&[
+            ("all", "2\n"),
+            ("default", "1\n"),
+            ("eth0", "1\n")
+        ]));
         assert!(!strict(&[("all", "0\n"), ("lo", "1\n"), ("eth0", "2\n")]));
         assert!(!strict(&[]));
     }

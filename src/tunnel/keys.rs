@@ -20,8 +20,15 @@ impl KeyPair {
     /// When `wg` is missing or fails.
     pub fn generate(stop: &Stop) -> Result<Self, CommandError> {
         let private = Command::new("wg", ["genkey"]).run(stop)?.trim().to_owned();
-        let public = Command::new("wg", ["pubkey"]).input(private.clone()).run(stop)?.trim().to_owned();
-        Ok(Self { private: Secret::new(private), public })
+        let public = Command::new("wg", ["pubkey"])
+            .input(private.clone())
+            .run(stop)?
+            .trim()
+            .to_owned();
+        Ok(Self {
+            private: Secret::new(private),
+            public,
+        })
     }
 }
 
@@ -31,7 +38,10 @@ mod tests {
 
     #[test]
     fn keys_are_fresh_and_of_the_right_length() {
-        let (one, two) = (KeyPair::generate(&Stop::new()).unwrap(), KeyPair::generate(&Stop::new()).unwrap());
+        let (one, two) = (
+            KeyPair::generate(&Stop::new()).unwrap(),
+            KeyPair::generate(&Stop::new()).unwrap(),
+        );
         assert_eq!((one.public.len(), one.private.expose().len()), (44, 44));
         assert_ne!(one.public, two.public);
         assert!(!format!("{one:?}").contains(one.private.expose()));

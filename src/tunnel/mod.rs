@@ -1,4 +1,5 @@
-//! The WireGuard interface: its keys, its configuration, wg-quick, what `wg show` says, and the routes around it.
+//! The WireGuard interface: its keys, its configuration, wg-quick, what `wg show` says, and the
+//! routes around it.
 
 pub mod conf;
 pub mod kernel;
@@ -22,7 +23,10 @@ pub enum TunnelError {
     Command(#[from] CommandError),
     /// The template could not be rendered.
     #[error("rendering {what}: {source}")]
-    Template { what: &'static str, source: askama::Error },
+    Template {
+        what: &'static str,
+        source: askama::Error,
+    },
     /// wg-quick itself.
     #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, quick::advice(.said))]
     Quick { source: CommandError, said: String },

@@ -1,4 +1,5 @@
-//! Changing the live interface to another registration, so that those who share the network notice no new interface.
+//! Changing the live interface to another registration, so that those who share the network notice
+//! no new interface.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -20,16 +21,23 @@ pub struct Peering {
 }
 
 impl Peering {
-    /// Makes the interface's key, peer and address those of `self`; it had those of `old`. Running it again, also after
-    /// a failure half way, ends in the same state; so does running it the other way round.
+    /// Makes the interface's key, peer and address those of `self`; it had those of `old`. Running
+    /// it again, also after a failure half way, ends in the same state; so does running it the
+    /// other way round.
     ///
     /// # Errors
     /// When `wg` or `ip` fails.
     pub fn replace(&self, old: &Self, stop: &Stop) -> Result<(), CommandError> {
         // First, so that there is no moment in which the tunnel has no address.
         let address = format!("{}/32", self.address);
-        Command::new("ip", ["-4", "address", "replace", &address, "dev", INTERFACE]).run(stop)?;
-        Command::new("wg", self.wg_set(old)).input(format!("{}\n", self.private_key.expose())).run(stop)?;
+        Command::new(
+            "ip",
+            ["-4", "address", "replace", &address, "dev", INTERFACE],
+        )
+        .run(stop)?;
+        Command::new("wg", self.wg_set(old))
+            .input(format!("{}\n", self.private_key.expose()))
+            .run(stop)?;
         Ok(())
     }
 
@@ -42,12 +50,20 @@ impl Peering {
             return Ok(());
         }
         let address = format!("{}/32", old.address);
-        Command::new("ip", ["-4", "address", "delete", &address, "dev", INTERFACE]).run(stop).map(drop)
+        Command::new(
+            "ip",
+            ["-4", "address", "delete", &address, "dev", INTERFACE],
+        )
+        .run(stop)
+        .map(drop)
     }
 
-    /// One call changes all, the new peer in before the old is out. The key comes from standard input.
+    /// One call changes all, the new peer in before the old is out. The key comes from standard
+    /// input.
     fn wg_set(&self, old: &Self) -> Vec<String> {
-        let keepalive = self.keepalive.map_or_else(|| "off".to_owned(), |seconds| seconds.to_string());
+        let keepalive = self
+            .keepalive
+            .map_or_else(|| "off".to_owned(), |seconds| seconds.to_string());
         let endpoint = self.endpoint.to_string();
         let mut words = vec![
             "set",
@@ -88,13 +104,18 @@ mod tests {
     fn the_new_peer_is_in_before_the_old_is_out_and_the_key_is_no_argument() {
         assert_eq!(
             peering("NEW", 2).wg_set(&peering("OLD", 1)).join(" "),
-            "set wg0 private-key /dev/stdin peer NEW endpoint 192.0.2.2:1337 persistent-keepalive off \
+            "set wg0 private-key /dev/stdin peer NEW endpoint 192.0.2.2:1337 persistent-keepalive \
+             off \
              allowed-ips 0.0.0.0/0 peer OLD remove"
         );
     }
 
     #[test]
     fn the_same_peer_is_not_removed() {
-        assert!(!peering("SAME", 2).wg_set(&peering("SAME", 1)).contains(&"remove".to_owned()));
+        assert!(
+            !peering("SAME", 2)
+                .wg_set(&peering("SAME", 1))
+                .contains(&"remove".to_owned())
+        );
     }
 }

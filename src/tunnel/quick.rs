@@ -1,4 +1,5 @@
-//! wg-quick, unpatched: made tolerant by a file of shell functions that it reads through `BASH_ENV`.
+//! wg-quick, unpatched: made tolerant by a file of shell functions that it reads through
+//! `BASH_ENV`.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,16 +38,27 @@ impl Quick {
     }
 
     fn run(&self, verb: &str, conf: &Path, stop: &Stop) -> Result<(), TunnelError> {
-        files::replace(Path::new(paths::WG_QUICK_ENV), include_bytes!("../../scripts/wg-quick.bash"), 0o644)?;
+        files::replace(
+            Path::new(paths::WG_QUICK_ENV),
+            include_bytes!("../../scripts/wg-quick.bash"),
+            0o644,
+        )?;
         let said = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&said);
         let flag = |on: bool| if on { "1" } else { "" };
         Command::new("wg-quick", [verb.as_ref(), conf.as_os_str()])
             .variable("BASH_ENV", paths::WG_QUICK_ENV)
-            .variable("WIREGUARD_PIA_BIN", self.private_bin.as_deref().unwrap_or_default())
+            .variable(
+                "WIREGUARD_PIA_BIN",
+                self.private_bin.as_deref().unwrap_or_default(),
+            )
             .variable("WIREGUARD_PIA_LEGACY", flag(self.legacy))
-            .variable("ALLOW_MISSING_IPTABLES_RULES", flag(self.allow_missing_rules))
-            // Else wireguard-go advises at length to use the kernel's, which wg-quick has just tried.
+            .variable(
+                "ALLOW_MISSING_IPTABLES_RULES",
+                flag(self.allow_missing_rules),
+            )
+            // Else wireguard-go advises at length to use the kernel's, which wg-quick has just
+            // tried.
             .variable("WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD", "1")
             .stream(stop, move |line| {
                 // Its progress is for the curious; what it warns of is for everybody.
@@ -54,13 +66,21 @@ impl Quick {
                     log::debug!("{line}");
                 } else {
                     log::info!("[wg-quick] {line}");
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+                    kept.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(line.to_owned());
                 }
             })
             .map_err(|source| {
                 let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                let last = said.get(said.len().saturating_sub(TELLING)..).unwrap_or_default().join(" / ");
-                TunnelError::Quick { source: source.saying(last), said: said.join("\n") }
+                let last = said
+                    .get(said.len().saturating_sub(TELLING)..)
+                    .unwrap_or_default()
+                    .join(" / ");
+                TunnelError::Quick {
+                    source: source.saying(last),
+                    said: said.join("\n"),
+                }
             })
     }
 }
@@ -78,26 +98,34 @@ impl TunnelError {
     pub fn is_interrupted(&self) -> bool {
         matches!(
             self,
-            Self::Quick { source: CommandError::Interrupted { .. }, .. }
-                | Self::Command(CommandError::Interrupted { .. })
+            Self::Quick {
+                source: CommandError::Interrupted { .. },
+                ..
+            } | Self::Command(CommandError::Interrupted { .. })
         )
     }
 }
 
 /// What the user can do about what wg-quick said.
 pub(super) fn advice(said: &str) -> &'static str {
-    let complaints: Vec<&str> = said.lines().filter(|line| !line.starts_with("[#]")).collect();
+    let complaints: Vec<&str> = said
+        .lines()
+        .filter(|line| !line.starts_with("[#]"))
+        .collect();
     let has = |text: &str| complaints.iter().any(|line| line.contains(text));
     // wg-quick says so of the kernel also where it then goes on with wireguard-go.
     let no_kernel = has("Unknown device type") || has("Operation not supported");
     let user_space = has("Falling back to slow userspace");
     if has("/dev/net/tun") || has("CreateTUN") || has("Failed to create TUN device") {
-        "; the kernel has no WireGuard and user space needs the tun device: add `devices: [/dev/net/tun:/dev/net/tun]`"
+        "; the kernel has no WireGuard and user space needs the tun device: add `devices: \
+         [/dev/net/tun:/dev/net/tun]`"
     } else if has("tables-restore") || has("nft") {
-        "; the kernel lacks a firewall module that wg-quick needs: set ALLOW_MISSING_IPTABLES_RULES=1 to go on without \
+        "; the kernel lacks a firewall module that wg-quick needs: set \
+         ALLOW_MISSING_IPTABLES_RULES=1 to go on without \
          such rules, or NFTABLES=0 to use the legacy backend"
     } else if no_kernel && (!user_space || has("command not found")) {
-        "; the kernel has no WireGuard: load its module on the host (`modprobe wireguard`), or install wireguard-go"
+        "; the kernel has no WireGuard: load its module on the host (`modprobe wireguard`), or \
+         install wireguard-go"
     } else if has("Operation not permitted") {
         "; add `cap_add: [NET_ADMIN]`"
     } else {
@@ -111,13 +139,16 @@ mod tests {
 
     /// What wg-quick says where user space stands in for the kernel, before anything goes wrong.
     const USER_SPACE: &str = "[#] ip link add wg0 type wireguard\nError: Unknown device type.\n\
-        [!] Missing WireGuard kernel module. Falling back to slow userspace implementation.\n[#] wireguard-go wg0\n";
+        [!] Missing WireGuard kernel module. Falling back to slow userspace implementation.\n[#] \
+        wireguard-go wg0\n";
 
     #[test]
     fn advice_is_about_what_failed_not_about_what_was_tried_on_the_way() {
-        let no_module = format!("{USER_SPACE}[#] iptables-restore -n\niptables-restore: line 2 failed\n");
+        let no_module =
+            format!("{USER_SPACE}[#] iptables-restore -n\niptables-restore: line 2 failed\n");
         assert!(advice(&no_module).contains("ALLOW_MISSING_IPTABLES_RULES"));
-        let no_program = format!("{USER_SPACE}wg-quick: line 94: wireguard-go: command not found\n");
+        let no_program =
+            format!("{USER_SPACE}wg-quick: line 94: wireguard-go: command not found\n");
         assert!(advice(&no_program).contains("install wireguard-go"));
         let no_tun = format!("{USER_SPACE}Failed to create TUN device: CreateTUN failed\n");
         assert!(advice(&no_tun).contains("/dev/net/tun"));

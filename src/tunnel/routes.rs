@@ -25,27 +25,45 @@ pub struct Rule {
 impl std::fmt::Display for Rule {
     /// As `ip rule add` and `del` take it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "to {} lookup {} pref {}", self.to, self.table, self.preference)
+        write!(
+            f,
+            "to {} lookup {} pref {}",
+            self.to, self.table, self.preference
+        )
     }
 }
 
-/// The rules for these ranges. An address among `inside` (DNS servers of the VPN, the port forwarding gateway) that a
-/// range or an attached network covers is routed into the tunnel all the same.
+/// The rules for these ranges. An address among `inside` (DNS servers of the VPN, the port
+/// forwarding gateway) that a range or an attached network covers is routed into the tunnel all the
+/// same.
 pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Vec<Rule> {
-    let covered = |address: &Ipv4Addr| local.iter().chain(attached).any(|range| range.contains(address));
-    let pinned = inside.iter().filter(|address| covered(address)).map(|address| Rule {
-        preference: PINNED,
-        to: Ipv4Net::from(*address),
-        table: paths::FWMARK.to_string(),
+    let covered = |address: &Ipv4Addr| {
+        local
+            .iter()
+            .chain(attached)
+            .any(|range| range.contains(address))
+    };
+    let pinned = inside
+        .iter()
+        .filter(|address| covered(address))
+        .map(|address| Rule {
+            preference: PINNED,
+            to: Ipv4Net::from(*address),
+            table: paths::FWMARK.to_string(),
+        });
+    let ranges = local.iter().map(|range| Rule {
+        preference: LOCAL,
+        to: *range,
+        table: "main".into(),
     });
-    let ranges = local.iter().map(|range| Rule { preference: LOCAL, to: *range, table: "main".into() });
     let mut rules: Vec<Rule> = pinned.chain(ranges).collect();
     rules.sort_unstable();
     rules.dedup();
     rules
 }
 
-/// Makes exactly `wanted` of our rules hold: rules of an earlier life or of the last server go, missing ones come.
+/// Makes exactly `wanted` of our rules hold: rules of an earlier life or of the last server go,
+/// missing ones come.
 ///
 /// # Errors
 /// When `ip` fails.
@@ -62,11 +80,16 @@ pub fn apply(wanted: &[Rule], stop: &Stop) -> Result<(), CommandError> {
     if batch.is_empty() {
         return Ok(());
     }
-    Command::new("ip", ["-4", "-batch", "-"]).input(batch).run(stop).map(drop)
+    Command::new("ip", ["-4", "-batch", "-"])
+        .input(batch)
+        .run(stop)
+        .map(drop)
 }
 
 fn present(stop: &Stop) -> Result<Vec<Rule>, CommandError> {
-    Ok(parse(&Command::new("ip", ["-4", "rule", "show"]).run(stop)?))
+    Ok(parse(
+        &Command::new("ip", ["-4", "rule", "show"]).run(stop)?,
+    ))
 }
 
 /// Ours among the rules that `ip -4 rule show` lists: of our preferences and our shape.
@@ -76,15 +99,24 @@ fn parse(text: &str) -> Vec<Rule> {
 
 fn parse_rule(line: &str) -> Option<Rule> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [preference, "from", "all", "to", to, "lookup", table] = words.as_slice() else { return None };
+    let [preference, "from", "all", "to", to, "lookup", table] = words.as_slice() else {
+        return None;
+    };
     let preference = preference.strip_suffix(':')?.parse().ok()?;
-    let to = to.parse::<Ipv4Net>().or_else(|_| to.parse::<Ipv4Addr>().map(Ipv4Net::from)).ok()?;
+    let to = to
+        .parse::<Ipv4Net>()
+        .or_else(|_| to.parse::<Ipv4Addr>().map(Ipv4Net::from))
+        .ok()?;
     let ours = match preference {
         LOCAL => *table == "main",
         PINNED => *table == paths::FWMARK.to_string(),
         _ => false,
     };
-    ours.then(|| Rule { preference, to, table: (*table).to_owned() })
+    ours.then(|| Rule {
+        preference,
+        to,
+        table: (*table).to_owned(),
+    })
 }
 
 /// Takes away wg0 and wg-quick's routing rules of an earlier life that ended without its shutdown.
@@ -97,10 +129,17 @@ pub fn remove_leftovers(stop: &Stop) -> Result<(), CommandError> {
         Command::new("ip", ["link", "delete", "dev", paths::INTERFACE]).run(stop)?;
     }
     for family in ["-4", "-6"] {
-        let Ok(text) = Command::new("ip", [family, "rule", "show"]).run(stop) else { continue };
-        let batch: String = leftover_rules(&text).iter().map(|rule| format!("rule del {rule}\n")).collect();
+        let Ok(text) = Command::new("ip", [family, "rule", "show"]).run(stop) else {
+            continue;
+        };
+        let batch: String = leftover_rules(&text)
+            .iter()
+            .map(|rule| format!("rule del {rule}\n"))
+            .collect();
         if !batch.is_empty() {
-            Command::new("ip", [family, "-force", "-batch", "-"]).input(batch).run(stop)?;
+            Command::new("ip", [family, "-force", "-batch", "-"])
+                .input(batch)
+                .run(stop)?;
         }
     }
     Ok(())
@@ -115,12 +154,21 @@ fn leftover_rules(text: &str) -> Vec<String> {
             let (preference, rule) = line.split_once(':')?;
             let words: Vec<&str> = rule.split_whitespace().collect();
             match words.as_slice() {
-                ["not", "from", "all", "fwmark", found, "lookup", in_table] if *found == mark && *in_table == table => {
+                ["not", "from", "all", "fwmark", found, "lookup", in_table]
+                    if *found == mark && *in_table == table =>
+                {
                     Some(format!("pref {preference} not fwmark {mark} table {table}"))
                 }
-                ["from", "all", "lookup", "main", "suppress_prefixlength", "0"] => {
-                    Some(format!("pref {preference} table main suppress_prefixlength 0"))
-                }
+                [
+                    "from",
+                    "all",
+                    "lookup",
+                    "main",
+                    "suppress_prefixlength",
+                    "0",
+                ] => Some(format!(
+                    "pref {preference} table main suppress_prefixlength 0"
+                )),
                 _ => None,
             }
         })
@@ -133,20 +181,30 @@ mod tests {
 
     const SHOWN: &str = "0:\tfrom all lookup local\n9:\tfrom all to 10.0.0.243 lookup 51820\n\
         10:\tfrom all to 192.168.77.0/24 lookup main\n10:\tfrom all to 10.1.0.0/16 lookup 100\n\
-        32764:\tfrom all lookup main suppress_prefixlength 0\n32765:\tnot from all fwmark 0xca6c lookup 51820\n\
+        32764:\tfrom all lookup main suppress_prefixlength 0\n32765:\tnot from all fwmark 0xca6c \
+        lookup 51820\n\
         32766:\tfrom all lookup main\n";
 
     #[test]
     fn only_rules_of_our_shape_are_ours() {
         let rules: Vec<String> = parse(SHOWN).iter().map(ToString::to_string).collect();
-        assert_eq!(rules, ["to 10.0.0.243/32 lookup 51820 pref 9", "to 192.168.77.0/24 lookup main pref 10"]);
+        assert_eq!(
+            rules,
+            [
+                "to 10.0.0.243/32 lookup 51820 pref 9",
+                "to 192.168.77.0/24 lookup main pref 10"
+            ]
+        );
     }
 
     #[test]
     fn wg_quicks_rules_are_recognised() {
         assert_eq!(
             leftover_rules(SHOWN),
-            ["pref 32764 table main suppress_prefixlength 0", "pref 32765 not fwmark 0xca6c table 51820"]
+            [
+                "pref 32764 table main suppress_prefixlength 0",
+                "pref 32765 not fwmark 0xca6c table 51820"
+            ]
         );
     }
 
@@ -157,9 +215,15 @@ mod tests {
         let shown = |rules: Vec<Rule>| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             shown(rules(&[range], &[], &[dns])),
-            ["to 10.0.0.243/32 lookup 51820 pref 9", "to 10.0.0.0/8 lookup main pref 10"]
+            [
+                "to 10.0.0.243/32 lookup 51820 pref 9",
+                "to 10.0.0.0/8 lookup main pref 10"
+            ]
         );
-        assert_eq!(shown(rules(&[], &[range], &[dns])), ["to 10.0.0.243/32 lookup 51820 pref 9"]);
+        assert_eq!(
+            shown(rules(&[], &[range], &[dns])),
+            ["to 10.0.0.243/32 lookup 51820 pref 9"]
+        );
         assert_eq!(shown(rules(&[], &[], &[dns])), [""; 0]);
     }
 }

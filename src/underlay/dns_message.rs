@@ -51,7 +51,12 @@ pub(super) fn question(id: u16, host: &str) -> io::Result<Vec<u8>> {
     let name = Name::new(host).map_err(io::Error::other)?;
     let mut packet = Packet::new_query(id);
     packet.set_flags(PacketFlag::RECURSION_DESIRED);
-    packet.questions.push(Question::new(name, QTYPE::TYPE(TYPE::A), QCLASS::CLASS(CLASS::IN), false));
+    packet.questions.push(Question::new(
+        name,
+        QTYPE::TYPE(TYPE::A),
+        QCLASS::CLASS(CLASS::IN),
+        false,
+    ));
     packet.build_bytes_vec().map_err(io::Error::other)
 }
 
@@ -59,7 +64,9 @@ pub(super) fn question(id: u16, host: &str) -> io::Result<Vec<u8>> {
 pub(super) fn read_answer(bytes: &[u8], id: u16, host: &str) -> Option<Answer> {
     let packet = Packet::parse(bytes).ok()?;
     let name = Name::new(host).ok()?;
-    let [asked] = packet.questions.as_slice() else { return None };
+    let [asked] = packet.questions.as_slice() else {
+        return None;
+    };
     let is_ours = packet.id() == id
         && packet.has_flags(PacketFlag::RESPONSE)
         && asked.qname == name
@@ -78,13 +85,20 @@ pub(super) fn read_answer(bytes: &[u8], id: u16, host: &str) -> Option<Answer> {
         RCODE::Refused => Err(Said::Failure("REFUSED".to_owned())),
         code => Err(Said::Failure(format!("{code:?}"))),
     };
-    Some(if packet.has_flags(PacketFlag::TRUNCATION) { Answer::Cut(outcome) } else { Answer::Whole(outcome) })
+    Some(if packet.has_flags(PacketFlag::TRUNCATION) {
+        Answer::Cut(outcome)
+    } else {
+        Answer::Whole(outcome)
+    })
 }
 
 /// The addresses of `name`, its aliases followed within the answer.
 fn addresses_in(packet: &Packet<'_>, mut name: Name<'_>) -> Vec<Ipv4Addr> {
     for _ in 0..=MAX_ALIASES {
-        let of_name = packet.answers.iter().filter(|record| record.name == name && record.class == CLASS::IN);
+        let of_name = packet
+            .answers
+            .iter()
+            .filter(|record| record.name == name && record.class == CLASS::IN);
         let mut addresses = Vec::new();
         let mut alias = None;
         for record in of_name {
@@ -113,7 +127,14 @@ pub(super) mod tests {
     pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 
     pub fn a(name: &'static str, address: Ipv4Addr) -> ResourceRecord<'static> {
-        ResourceRecord::new(Name::new(name).unwrap(), CLASS::IN, 60, RData::A(A { address: address.into() }))
+        ResourceRecord::new(
+            Name::new(name).unwrap(),
+            CLASS::IN,
+            60,
+            RData::A(A {
+                address: address.into(),
+            }),
+        )
     }
 
     pub fn cname(name: &'static str, target: &'static str) -> ResourceRecord<'static> {
@@ -121,7 +142,12 @@ pub(super) mod tests {
         ResourceRecord::new(Name::new(name).unwrap(), CLASS::IN, 60, target)
     }
 
-    pub fn reply(question: &[u8], code: RCODE, records: Vec<ResourceRecord<'static>>, is_cut: bool) -> Vec<u8> {
+    pub fn reply(
+        question: &[u8],
+        code: RCODE,
+        records: Vec<ResourceRecord<'static>>,
+        is_cut: bool,
+    ) -> Vec<u8> {
         let question = Packet::parse(question).unwrap();
         let mut packet = Packet::new_reply(question.id());
         packet.questions = question.questions.clone();
@@ -134,7 +160,11 @@ pub(super) mod tests {
     }
 
     fn answer(code: RCODE, records: Vec<ResourceRecord<'static>>) -> Option<Answer> {
-        read_answer(&reply(&question(1, HOST).unwrap(), code, records, false), 1, HOST)
+        read_answer(
+            &reply(&question(1, HOST).unwrap(), code, records, false),
+            1,
+            HOST,
+        )
     }
 
     #[test]
@@ -145,21 +175,33 @@ pub(super) mod tests {
             cname("b.example.net", "c.example.net"),
             a("c.example.net", ADDRESS),
         ];
-        assert_eq!(answer(RCODE::NoError, records), Some(Answer::Whole(Ok(vec![ADDRESS]))));
+        assert_eq!(
+            answer(RCODE::NoError, records),
+            Some(Answer::Whole(Ok(vec![ADDRESS])))
+        );
     }
 
     #[test]
     fn an_alias_loop_has_no_address() {
         let records = vec![cname(HOST, "b.example.com"), cname("b.example.com", HOST)];
-        assert_eq!(answer(RCODE::NoError, records), Some(Answer::Whole(Err(Said::NoAddress))));
+        assert_eq!(
+            answer(RCODE::NoError, records),
+            Some(Answer::Whole(Err(Said::NoAddress)))
+        );
     }
 
     #[test]
     fn refusals_are_told_apart() {
         let said = |code| answer(code, vec![]).unwrap();
         assert_eq!(said(RCODE::NameError), Answer::Whole(Err(Said::NoSuchName)));
-        assert_eq!(said(RCODE::ServerFailure), Answer::Whole(Err(Said::Failure("SERVFAIL".into()))));
-        assert_eq!(said(RCODE::NotImplemented), Answer::Whole(Err(Said::Failure("NotImplemented".into()))));
+        assert_eq!(
+            said(RCODE::ServerFailure),
+            Answer::Whole(Err(Said::Failure("SERVFAIL".into())))
+        );
+        assert_eq!(
+            said(RCODE::NotImplemented),
+            Answer::Whole(Err(Said::Failure("NotImplemented".into())))
+        );
     }
 
     #[test]
@@ -169,9 +211,14 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn any_packet_is_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..64), at in 0..64usize) {
+        fn any_packet_is_survived(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            at in 0..64usize,
+        ) {
             prop_assert_eq!(read_answer(&bytes, 1, HOST), None);
-            let mut whole = reply(&question(1, HOST).unwrap(), RCODE::NoError, vec![cname(HOST, "b.example.com"), a("b.example.com", ADDRESS)], false);
+            let records = vec![cname(HOST, "b.example.com"), a("b.example.com", ADDRESS)];
+            let asked = question(1, HOST).unwrap();
+            let mut whole = reply(&asked, RCODE::NoError, records, false);
             let at = at.min(whole.len());
             bytes.truncate(whole.len() - at);
             whole[at..at + bytes.len()].copy_from_slice(&bytes);

@@ -1,6 +1,7 @@
 //! HTTPS requests to given addresses, by a chosen way, that a stop ends at once.
 //!
-//! The transport traits of ureq are outside its promise of stability; nothing else in the program uses them.
+//! The transport traits of ureq are outside its promise of stability; nothing else in the program
+//! uses them.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -12,7 +13,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport,
+};
 use ureq::{Agent, Body, Timeout, http};
 
 use super::http_error::{HttpError, HttpFailure};
@@ -71,7 +74,11 @@ impl fmt::Debug for Content<'_> {
 
 impl Content<'_> {
     fn method(self) -> &'static str {
-        if matches!(self, Self::None) { "GET" } else { "POST" }
+        if matches!(self, Self::None) {
+            "GET"
+        } else {
+            "POST"
+        }
     }
 }
 
@@ -84,7 +91,8 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Sends `request` to `peer` and reads the whole answer. Redirects are not followed, proxies not used, nothing retried.
+/// Sends `request` to `peer` and reads the whole answer. Redirects are not followed, proxies not
+/// used, nothing retried.
 ///
 /// # Errors
 /// When there is no whole answer; see [`HttpFailure`].
@@ -95,40 +103,67 @@ pub fn send(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response,
     let milliseconds = started.elapsed().as_millis();
     match answer {
         Ok(response) => {
-            log::debug!("{what}: {} ({} bytes, {milliseconds} ms)", response.status, response.body.len());
+            log::debug!(
+                "{what}: {} ({} bytes, {milliseconds} ms)",
+                response.status,
+                response.body.len()
+            );
             Ok(response)
         }
         Err(error) => {
-            let failure = if stop.is_requested() { HttpFailure::Interrupted } else { HttpFailure::from(error) };
+            let failure = if stop.is_requested() {
+                HttpFailure::Interrupted
+            } else {
+                HttpFailure::from(error)
+            };
             log::debug!("{what}: {failure} ({milliseconds} ms)");
-            Err(HttpError { host: peer.name.clone(), failure })
+            Err(HttpError {
+                host: peer.name.clone(),
+                failure,
+            })
         }
     }
 }
 
 fn exchange(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response, ureq::Error> {
     let agent = agent(peer, request.timeout, stop);
-    let port = if peer.port == HTTPS_PORT { String::new() } else { format!(":{}", peer.port) };
+    let port = if peer.port == HTTPS_PORT {
+        String::new()
+    } else {
+        format!(":{}", peer.port)
+    };
     let url = format!("https://{}{port}{}", peer.name, request.path);
     let query = request.query.iter().copied();
     let mut response = match request.content {
-        Content::None => with_headers(agent.get(url), request).query_pairs(query).call(),
-        Content::Empty => with_headers(agent.post(url), request).query_pairs(query).send_empty(),
-        Content::Form(fields) => {
-            with_headers(agent.post(url), request).query_pairs(query).send_form(fields.iter().copied())
-        }
-        Content::Json(text) => {
-            with_headers(agent.post(url), request).query_pairs(query).content_type("application/json").send(text)
-        }
+        Content::None => with_headers(agent.get(url), request)
+            .query_pairs(query)
+            .call(),
+        Content::Empty => with_headers(agent.post(url), request)
+            .query_pairs(query)
+            .send_empty(),
+        Content::Form(fields) => with_headers(agent.post(url), request)
+            .query_pairs(query)
+            .send_form(fields.iter().copied()),
+        Content::Json(text) => with_headers(agent.post(url), request)
+            .query_pairs(query)
+            .content_type("application/json")
+            .send(text),
     }?;
     Ok(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(&response),
-        body: response.body_mut().with_config().limit(LONGEST_BODY).read_to_vec()?,
+        body: response
+            .body_mut()
+            .with_config()
+            .limit(LONGEST_BODY)
+            .read_to_vec()?,
     })
 }
 
-fn with_headers<B>(mut builder: ureq::RequestBuilder<B>, request: &Request<'_>) -> ureq::RequestBuilder<B> {
+fn with_headers<B>(
+    mut builder: ureq::RequestBuilder<B>,
+    request: &Request<'_>,
+) -> ureq::RequestBuilder<B> {
     for (name, value) in request.headers {
         builder = builder.header(*name, *value);
     }
@@ -136,7 +171,14 @@ fn with_headers<B>(mut builder: ureq::RequestBuilder<B>, request: &Request<'_>) 
 }
 
 fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
-    let seconds = response.headers().get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = response
+        .headers()
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds))
 }
 
@@ -152,7 +194,10 @@ fn agent(peer: &Peer, timeout: Duration, stop: &Stop) -> Agent {
         .timeout_global(Some(timeout))
         .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = TlsConnector { peer: peer.clone(), stop: stop.clone() };
+    let connector = TlsConnector {
+        peer: peer.clone(),
+        stop: stop.clone(),
+    };
     Agent::with_parts(config, connector, NoResolver)
 }
 
@@ -161,7 +206,12 @@ fn agent(peer: &Peer, timeout: Duration, stop: &Stop) -> Agent {
 struct NoResolver;
 
 impl Resolver for NoResolver {
-    fn resolve(&self, _: &Uri, _: &ureq::config::Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let mut none = self.empty();
         // ureq insists on one.
         none.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
@@ -178,29 +228,49 @@ struct TlsConnector {
 impl Connector for TlsConnector {
     type Out = TlsTransport;
 
-    fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<TlsTransport>, ureq::Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        _: Option<()>,
+    ) -> Result<Option<TlsTransport>, ureq::Error> {
         let deadline = Instant::now() + budget(details.timeout, CONNECT);
         let connection = self.connect_to_any(deadline)?;
         let name = ServerName::try_from(self.peer.name.clone())
             .map_err(|_| HttpFailure::BadName(self.peer.name.clone()).into_error())?;
         let mut tls = ClientConnection::new(Arc::clone(&self.peer.tls), name)
             .map_err(|error| HttpFailure::from_tls(&error).into_error())?;
-        let mut timed = TimedStream { connection, deadline: Some(deadline) };
-        tls.complete_io(&mut timed).map_err(|error| HttpFailure::from_handshake(error).into_error())?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(TlsTransport { stream: StreamOwned::new(tls, timed), buffers }))
+        let mut timed = TimedStream {
+            connection,
+            deadline: Some(deadline),
+        };
+        tls.complete_io(&mut timed)
+            .map_err(|error| HttpFailure::from_handshake(error).into_error())?;
+        let buffers = LazyBuffers::new(
+            details.config.input_buffer_size(),
+            details.config.output_buffer_size(),
+        );
+        Ok(Some(TlsTransport {
+            stream: StreamOwned::new(tls, timed),
+            buffers,
+        }))
     }
 }
 
 impl TlsConnector {
-    /// Each address gets its share of the time that is left, so that a silent one does not use it up.
+    /// Each address gets its share of the time that is left, so that a silent one does not use it
+    /// up.
     fn connect_to_any(&self, deadline: Instant) -> Result<Connection, ureq::Error> {
         let addresses = &self.peer.addresses;
         let mut failure = HttpFailure::NoAddress;
         for (index, address) in addresses.iter().enumerate() {
             let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / untried;
-            match socket::connect(&self.peer.via, SocketAddrV4::new(*address, self.peer.port), share, &self.stop) {
+            match socket::connect(
+                &self.peer.via,
+                SocketAddrV4::new(*address, self.peer.port),
+                share,
+                &self.stop,
+            ) {
                 Ok(connection) => return Ok(connection),
                 Err(SocketError::Interrupted) => return Err(HttpFailure::Interrupted.into_error()),
                 Err(error) => failure = HttpFailure::from_socket(error),
@@ -223,7 +293,10 @@ struct TimedStream {
 impl TimedStream {
     /// What a socket may be given as timeout: never zero.
     fn left(&self) -> io::Result<Option<Duration>> {
-        match self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+        match self
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        {
             Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
             left => Ok(left),
         }
@@ -235,7 +308,9 @@ fn until_done(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match io() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             done => return done,
         }
     }
@@ -282,7 +357,11 @@ impl TlsTransport {
 }
 
 fn failed(error: io::Error, reason: Timeout) -> ureq::Error {
-    if error.kind() == io::ErrorKind::TimedOut { ureq::Error::Timeout(reason) } else { error.into() }
+    if error.kind() == io::ErrorKind::TimedOut {
+        ureq::Error::Timeout(reason)
+    } else {
+        error.into()
+    }
 }
 
 impl Transport for TlsTransport {
@@ -293,13 +372,17 @@ impl Transport for TlsTransport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.set_deadline(timeout);
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output).map_err(|error| failed(error, timeout.reason))
+        self.stream
+            .write_all(output)
+            .map_err(|error| failed(error, timeout.reason))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.set_deadline(timeout);
-        let amount =
-            self.stream.read(self.buffers.input_append_buf()).map_err(|error| failed(error, timeout.reason))?;
+        let amount = self
+            .stream
+            .read(self.buffers.input_append_buf())
+            .map_err(|error| failed(error, timeout.reason))?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }

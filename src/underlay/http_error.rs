@@ -54,7 +54,10 @@ pub enum HttpFailure {
 impl HttpFailure {
     /// Whether the network is to blame, so that the same request may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::NotConnected(_) | Self::TimedOut(_) | Self::Cut(_))
+        matches!(
+            self,
+            Self::NotConnected(_) | Self::TimedOut(_) | Self::Cut(_)
+        )
     }
 
     /// The operating system's reason, where there was no connection.
@@ -78,7 +81,10 @@ impl HttpFailure {
     }
 
     pub(super) fn from_handshake(error: io::Error) -> Self {
-        if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        if let Some(tls) = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
             return Self::from_tls(tls);
         }
         match error.kind() {
@@ -92,9 +98,15 @@ impl HttpFailure {
         match error {
             rustls::Error::InvalidCertificate(bad) => match bad {
                 Bad::Expired | Bad::ExpiredContext { .. } => Self::OutOfDate("expired".to_owned()),
-                Bad::NotValidYet | Bad::NotValidYetContext { .. } => Self::OutOfDate("not valid yet".to_owned()),
-                Bad::NotValidForName => Self::WrongName("no name in it is the expected one".to_owned()),
-                Bad::NotValidForNameContext { presented, .. } => Self::WrongName(named_in(presented)),
+                Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                    Self::OutOfDate("not valid yet".to_owned())
+                }
+                Bad::NotValidForName => {
+                    Self::WrongName("no name in it is the expected one".to_owned())
+                }
+                Bad::NotValidForNameContext { presented, .. } => {
+                    Self::WrongName(named_in(presented))
+                }
                 // The other authority may go by the name of the right one.
                 Bad::UnknownIssuer | Bad::BadSignature => Self::ForeignCertificate,
                 other => Self::Tls(other.to_string()),
@@ -108,7 +120,10 @@ impl HttpFailure {
 fn named_in(presented: &[String]) -> String {
     match presented {
         [] => "it names none".to_owned(),
-        names => format!("it names {}", names.iter().take(3).cloned().collect::<Vec<_>>().join(", ")),
+        names => format!(
+            "it names {}",
+            names.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -121,7 +136,10 @@ impl From<ureq::Error> for HttpFailure {
             },
             ureq::Error::Timeout(phase) => Self::TimedOut(phase_in_words(phase)),
             ureq::Error::BodyExceedsLimit(_) => Self::TooLarge,
-            ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            ureq::Error::Io(error) => match error
+                .get_ref()
+                .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            {
                 Some(tls) => Self::from_tls(tls),
                 None => Self::Cut(error),
             },

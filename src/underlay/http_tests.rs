@@ -1,4 +1,5 @@
-//! The client against small TLS servers on loopback: what it says of each failure, and how fast it stops.
+//! The client against small TLS servers on loopback: what it says of each failure, and how fast it
+//! stops.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -28,16 +29,33 @@ struct World {
 fn world() -> World {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = KeyPair::generate().unwrap();
-    let certificate: CertificateDer<'static> =
-        CertificateParams::new([CERTIFIED.to_owned()]).unwrap().self_signed(&key).unwrap().der().clone();
+    let certificate: CertificateDer<'static> = CertificateParams::new([CERTIFIED.to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap()
+        .der()
+        .clone();
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let client = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-    let server = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions();
+    let server =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     World {
-        client: Arc::new(client.unwrap().with_root_certificates(roots).with_no_client_auth()),
-        server: Arc::new(server.unwrap().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap()),
+        client: Arc::new(
+            client
+                .unwrap()
+                .with_root_certificates(roots)
+                .with_no_client_auth(),
+        ),
+        server: Arc::new(
+            server
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+                .unwrap(),
+        ),
     }
 }
 
@@ -52,7 +70,8 @@ impl World {
         }
     }
 
-    /// A server that reads a request's head and leaves the rest to `answer`; it ends with the first connection.
+    /// A server that reads a request's head and leaves the rest to `answer`; it ends with the first
+    /// connection.
     fn serve(&self, answer: impl FnOnce(String, &mut ServerStream) + Send + 'static) -> Peer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = self.peer(listener.local_addr().unwrap().port());
@@ -86,10 +105,25 @@ fn get(peer: &Peer, stop: &Stop) -> Result<Response, HttpError> {
     request(peer, Content::None, Duration::from_secs(20), stop)
 }
 
-fn request(peer: &Peer, content: Content<'_>, timeout: Duration, stop: &Stop) -> Result<Response, HttpError> {
+fn request(
+    peer: &Peer,
+    content: Content<'_>,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<Response, HttpError> {
     let query = [("pt", "a+b/c=&%")];
     let headers = [("Authorization", "Token x")];
-    send(peer, &Request { path: "/path", query: &query, headers: &headers, content, timeout }, stop)
+    send(
+        peer,
+        &Request {
+            path: "/path",
+            query: &query,
+            headers: &headers,
+            content,
+            timeout,
+        },
+        stop,
+    )
 }
 
 #[test]
@@ -97,13 +131,28 @@ fn a_request_is_encoded_and_its_answer_read_whatever_its_status() {
     let (sender, heads) = std::sync::mpsc::channel();
     let peer = world().serve(move |head, stream| {
         sender.send(head).unwrap();
-        stream.write_all(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")
+            .unwrap();
     });
     let response = get(&peer, &Stop::new()).unwrap();
-    assert_eq!(response, Response { status: 429, retry_after: Some(Duration::from_secs(7)), body: b"no".to_vec() });
+    assert_eq!(
+        response,
+        Response {
+            status: 429,
+            retry_after: Some(Duration::from_secs(7)),
+            body: b"no".to_vec()
+        }
+    );
     let head = heads.recv().unwrap().to_lowercase();
-    assert!(head.starts_with("get /path?pt=a%2bb%2fc%3d%26%25 http/1.1\r\n"), "{head}");
-    assert!(head.contains(&format!("\r\nhost: localhost:{}\r\n", peer.port)), "{head}");
+    assert!(
+        head.starts_with("get /path?pt=a%2bb%2fc%3d%26%25 http/1.1\r\n"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("\r\nhost: localhost:{}\r\n", peer.port)),
+        "{head}"
+    );
     assert!(head.contains("\r\nauthorization: token x\r\n"), "{head}");
     assert!(head.contains("\r\naccept-encoding: gzip\r\n"), "{head}");
 }
@@ -118,15 +167,36 @@ fn forms_are_percent_encoded() {
             let length = stream.read(&mut buffer).unwrap();
             body.extend_from_slice(&buffer[..length]);
         }
-        sender.send((head, String::from_utf8(body).unwrap())).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        sender
+            .send((head, String::from_utf8(body).unwrap()))
+            .unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
     });
-    let fields = [("username", "p1"), ("password", "a&b+c%d\"e ünd"), ("last", "end")];
-    request(&peer, Content::Form(&fields), Duration::from_secs(20), &Stop::new()).unwrap();
+    let fields = [
+        ("username", "p1"),
+        ("password", "a&b+c%d\"e ünd"),
+        ("last", "end"),
+    ];
+    request(
+        &peer,
+        Content::Form(&fields),
+        Duration::from_secs(20),
+        &Stop::new(),
+    )
+    .unwrap();
     let (head, body) = requests.recv().unwrap();
-    assert!(head.to_lowercase().contains("content-type: application/x-www-form-urlencoded"), "{head}");
+    assert!(
+        head.to_lowercase()
+            .contains("content-type: application/x-www-form-urlencoded"),
+        "{head}"
+    );
     let encoded = body.replace("%20", "+");
-    assert_eq!(encoded, "username=p1&password=a%26b%2Bc%25d%22e+%C3%BCnd&last=end");
+    assert_eq!(
+        encoded,
+        "username=p1&password=a%26b%2Bc%25d%22e+%C3%BCnd&last=end"
+    );
 }
 
 #[test]
@@ -135,7 +205,10 @@ fn a_compressed_answer_is_expanded() {
     encoder.write_all(&[b'x'; 100_000]).unwrap();
     let body = encoder.finish().unwrap();
     let peer = world().serve(move |_, stream| {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&body).unwrap();
     });
@@ -144,7 +217,9 @@ fn a_compressed_answer_is_expanded() {
 
 #[test]
 fn redirects_are_not_followed() {
-    let peer = world().answering("HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+    let peer = world().answering(
+        "HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+    );
     assert_eq!(get(&peer, &Stop::new()).unwrap().status, 302);
 }
 
@@ -172,20 +247,42 @@ fn failures_are_told_apart() {
     let named = failure(&misnamed);
     assert!(matches!(named, HttpFailure::WrongName(_)), "{named}");
 
-    let foreign = Peer { tls: Arc::clone(&self::world().client), ..world.answering("") };
+    let foreign = Peer {
+        tls: Arc::clone(&self::world().client),
+        ..world.answering("")
+    };
     let foreign = failure(&foreign);
-    assert!(matches!(foreign, HttpFailure::ForeignCertificate | HttpFailure::Tls(_)), "{foreign}");
+    assert!(
+        matches!(
+            foreign,
+            HttpFailure::ForeignCertificate | HttpFailure::Tls(_)
+        ),
+        "{foreign}"
+    );
 
     let plain = TcpListener::bind("127.0.0.1:0").unwrap();
     let peer = world.peer(plain.local_addr().unwrap().port());
-    std::thread::spawn(move || plain.accept().unwrap().0.write_all(b"220 smtp ready\r\n").unwrap());
+    std::thread::spawn(move || {
+        plain
+            .accept()
+            .unwrap()
+            .0
+            .write_all(b"220 smtp ready\r\n")
+            .unwrap()
+    });
     let plain = failure(&peer);
     assert!(matches!(plain, HttpFailure::Tls(_)), "{plain}");
 
-    let none = failure(&Peer { addresses: vec![], ..world.peer(1) });
+    let none = failure(&Peer {
+        addresses: vec![],
+        ..world.peer(1)
+    });
     assert!(matches!(none, HttpFailure::NoAddress), "{none}");
     let refused = failure(&world.peer(1));
-    assert_eq!(refused.io_kind(), Some(std::io::ErrorKind::ConnectionRefused));
+    assert_eq!(
+        refused.io_kind(),
+        Some(std::io::ErrorKind::ConnectionRefused)
+    );
     assert!(refused.is_transient());
 }
 
@@ -202,13 +299,22 @@ fn an_answer_without_end_is_too_large() {
 #[test]
 fn the_whole_request_is_limited() {
     let peer = world().serve(|_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")
+            .unwrap();
         while stream.write_all(b"x").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
         }
     });
     let started = Instant::now();
-    let failure = request(&peer, Content::None, Duration::from_millis(300), &Stop::new()).unwrap_err().failure;
+    let failure = request(
+        &peer,
+        Content::None,
+        Duration::from_millis(300),
+        &Stop::new(),
+    )
+    .unwrap_err()
+    .failure;
     assert!(matches!(failure, HttpFailure::TimedOut(_)), "{failure}");
     assert!(started.elapsed() < Duration::from_secs(2));
 }
@@ -218,14 +324,19 @@ fn the_whole_request_is_limited() {
 fn assert_stops(peer: Peer) {
     let stop = Stop::new();
     let requested = stop.clone();
-    let thread = std::thread::spawn(move || (get(&peer, &stop).unwrap_err().failure, Instant::now()));
+    let thread =
+        std::thread::spawn(move || (get(&peer, &stop).unwrap_err().failure, Instant::now()));
     std::thread::sleep(Duration::from_millis(300));
     assert!(!thread.is_finished());
     let asked = Instant::now();
     requested.request();
     let (failure, ended) = thread.join().unwrap();
     assert!(matches!(failure, HttpFailure::Interrupted), "{failure}");
-    assert!(ended.duration_since(asked) < AT_ONCE, "{:?}", ended.duration_since(asked));
+    assert!(
+        ended.duration_since(asked) < AT_ONCE,
+        "{:?}",
+        ended.duration_since(asked)
+    );
 }
 
 fn hang<T>(_kept: &mut T) {
@@ -252,7 +363,9 @@ fn a_stop_ends_the_wait_for_an_answer() {
 #[test]
 fn a_stop_ends_a_body() {
     assert_stops(world().serve(|_, stream| {
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nabc").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nabc")
+            .unwrap();
         hang(stream);
     }));
 }

@@ -53,10 +53,12 @@ pub fn default_routes() -> Result<Vec<DefaultRoute>, InterfacesError> {
 /// # Errors
 /// When the kernel does not list its interfaces.
 pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
-    let attached = getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name)).filter_map(|entry| {
-        let (address, mask) = ipv4_of(&entry)?;
-        attached_network(entry.interface_name, address, mask)
-    });
+    let attached = getifaddrs()?
+        .filter(|entry| is_underlay(&entry.interface_name))
+        .filter_map(|entry| {
+            let (address, mask) = ipv4_of(&entry)?;
+            attached_network(entry.interface_name, address, mask)
+        });
     Ok(attached.collect())
 }
 
@@ -70,14 +72,22 @@ fn ipv4_of(entry: &InterfaceAddress) -> Option<(Ipv4Addr, Ipv4Addr)> {
     Some((address, mask))
 }
 
-fn attached_network(interface: String, address: Ipv4Addr, mask: Ipv4Addr) -> Option<AttachedNetwork> {
+fn attached_network(
+    interface: String,
+    address: Ipv4Addr,
+    mask: Ipv4Addr,
+) -> Option<AttachedNetwork> {
     let prefix = ipnet::ip_mask_to_prefix(IpAddr::V4(mask)).ok()?;
     let network = Ipv4Net::new(address, prefix).ok()?.trunc();
-    Some(AttachedNetwork { interface, address, network })
+    Some(AttachedNetwork {
+        interface,
+        address,
+        network,
+    })
 }
 
-/// Columns of the table: interface, destination, gateway, flags, …, metric (seventh), mask (eighth). Numbers are
-/// hexadecimal, addresses as the machine stores them.
+/// Columns of the table: interface, destination, gateway, flags, …, metric (seventh), mask
+/// (eighth). Numbers are hexadecimal, addresses as the machine stores them.
 fn parse_default_routes(table: &str) -> Vec<DefaultRoute> {
     let mut routes: Vec<DefaultRoute> = table.lines().filter_map(parse_default_route).collect();
     routes.sort_by_key(|route| route.metric);
@@ -88,9 +98,23 @@ fn parse_default_route(line: &str) -> Option<DefaultRoute> {
     const UP: u32 = 0x1;
     const REJECT: u32 = 0x200;
     let columns: Vec<&str> = line.split_whitespace().collect();
-    let [interface, destination, gateway, flags, _, _, metric, mask, ..] = columns.as_slice() else { return None };
+    let [
+        interface,
+        destination,
+        gateway,
+        flags,
+        _,
+        _,
+        metric,
+        mask,
+        ..,
+    ] = columns.as_slice()
+    else {
+        return None;
+    };
     let flags = u32::from_str_radix(flags, 16).ok()?;
-    let is_default = parse_address(destination)?.is_unspecified() && parse_address(mask)?.is_unspecified();
+    let is_default =
+        parse_address(destination)?.is_unspecified() && parse_address(mask)?.is_unspecified();
     if !is_default || flags & UP == 0 || flags & REJECT != 0 || !is_underlay(interface) {
         return None;
     }
@@ -102,7 +126,9 @@ fn parse_default_route(line: &str) -> Option<DefaultRoute> {
 }
 
 fn parse_address(hexadecimal: &str) -> Option<Ipv4Addr> {
-    u32::from_str_radix(hexadecimal, 16).ok().map(|number| Ipv4Addr::from(number.to_ne_bytes()))
+    u32::from_str_radix(hexadecimal, 16)
+        .ok()
+        .map(|number| Ipv4Addr::from(number.to_ne_bytes()))
 }
 
 #[cfg(test)]
@@ -110,7 +136,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HEADER: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    const HEADER: &str =
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     fn hexadecimal(address: [u8; 4]) -> String {
         format!("{:08X}", u32::from_ne_bytes(address))
@@ -130,8 +157,16 @@ mod tests {
         assert_eq!(
             routes,
             [
-                DefaultRoute { interface: "eth0".into(), gateway: Some(Ipv4Addr::new(172, 17, 0, 1)), metric: 0 },
-                DefaultRoute { interface: "eth1".into(), gateway: None, metric: 200 },
+                DefaultRoute {
+                    interface: "eth0".into(),
+                    gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
+                    metric: 0
+                },
+                DefaultRoute {
+                    interface: "eth1".into(),
+                    gateway: None,
+                    metric: 200
+                },
             ]
         );
     }
@@ -150,16 +185,32 @@ mod tests {
 
     #[test]
     fn a_network_is_the_address_without_its_host_part() {
-        let attached =
-            attached_network("eth0".into(), Ipv4Addr::new(172, 18, 3, 4), Ipv4Addr::new(255, 255, 0, 0)).unwrap();
+        let attached = attached_network(
+            "eth0".into(),
+            Ipv4Addr::new(172, 18, 3, 4),
+            Ipv4Addr::new(255, 255, 0, 0),
+        )
+        .unwrap();
         assert_eq!(attached.network.to_string(), "172.18.0.0/16");
-        assert_eq!(attached_network("eth0".into(), Ipv4Addr::LOCALHOST, Ipv4Addr::new(255, 0, 255, 0)), None);
+        assert_eq!(
+            attached_network(
+                "eth0".into(),
+                Ipv4Addr::LOCALHOST,
+                Ipv4Addr::new(255, 0, 255, 0)
+            ),
+            None
+        );
     }
 
     #[test]
     fn the_real_tables_can_be_read() {
         default_routes().unwrap();
-        assert!(attached_networks().unwrap().iter().all(|attached| attached.interface != "lo"));
+        assert!(
+            attached_networks()
+                .unwrap()
+                .iter()
+                .all(|attached| attached.interface != "lo")
+        );
     }
 
     proptest! {

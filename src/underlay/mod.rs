@@ -1,4 +1,5 @@
-//! The network below the tunnel: its interfaces and name servers, and requests that go out untunnelled.
+//! The network below the tunnel: its interfaces and name servers, and requests that go out
+//! untunnelled.
 
 mod dns_message;
 mod hosts_file;

@@ -1,4 +1,5 @@
-//! Which name servers our own resolver must ask, from a resolv.conf in any of the dialects that containers have.
+//! Which name servers our own resolver must ask, from a resolv.conf in any of the dialects that
+//! containers have.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,8 +16,8 @@ pub enum NameServer {
     Direct(Ipv4Addr),
     /// Docker's, which has the host ask for us: needs no rule.
     Embedded,
-    /// Docker's before version 26, which asks from our namespace, as root and without a mark: needs the one rule that
-    /// lets root's UDP port 53 out.
+    /// Docker's before version 26, which asks from our namespace, as root and without a mark: needs
+    /// the one rule that lets root's UDP port 53 out.
     EmbeddedUnmarked,
     /// Another one on a loopback address, asked as it is.
     Loopback(Ipv4Addr),
@@ -48,7 +49,8 @@ impl fmt::Display for NameServer {
 pub struct NameServers {
     /// In the order of the file, each once.
     pub servers: Vec<NameServer>,
-    /// Those that cannot be asked: IPv6 (the kill switch lets none of it out) or unreadable. For messages.
+    /// Those that cannot be asked: IPv6 (the kill switch lets none of it out) or unreadable. For
+    /// messages.
     pub skipped: Vec<String>,
 }
 
@@ -61,7 +63,11 @@ impl NameServers {
 
     fn skip(&mut self, text: &str) {
         // It goes into messages: no control characters, no novels.
-        let text: String = text.chars().filter(|letter| !letter.is_control()).take(60).collect();
+        let text: String = text
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .take(60)
+            .collect();
         if !self.skipped.contains(&text) {
             self.skipped.push(text);
         }
@@ -102,10 +108,14 @@ fn add_plain(address: Ipv4Addr, found: &mut NameServers) {
     }
 }
 
-/// Since version 26 Docker says in a comment whom its resolver asks: `# ExtServers: [host(10.0.0.1) 8.8.8.8]`. Those
-/// in `host(…)` are asked by the host, the others from our namespace, where the kill switch is: those we ask.
+/// Since version 26 Docker says in a comment whom its resolver asks: `# ExtServers: [host(10.0.0.1)
+/// 8.8.8.8]`. Those in `host(…)` are asked by the host, the others from our namespace, where the
+/// kill switch is: those we ask.
 fn add_behind_embedded(text: &str, found: &mut NameServers) {
-    let comments = text.lines().filter_map(|line| line.trim_start().strip_prefix('#')).map(str::trim);
+    let comments = text
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix('#'))
+        .map(str::trim);
     for comment in comments {
         if comment.starts_with("NO EXTERNAL NAMESERVERS DEFINED") {
             // It forwards nothing; perhaps it knows the name itself.
@@ -124,7 +134,9 @@ fn add_external(list: &str, found: &mut NameServers) {
     let list = list.replace("invalid IP", "");
     let mut any_readable = false;
     for entry in list.split_whitespace() {
-        let by_host = entry.strip_prefix("host(").and_then(|rest| rest.strip_suffix(')'));
+        let by_host = entry
+            .strip_prefix("host(")
+            .and_then(|rest| rest.strip_suffix(')'));
         any_readable |= by_host.is_some() || without_scope(entry).parse::<IpAddr>().is_ok();
         match (by_host, entry.parse()) {
             (Some(_), _) => found.add(NameServer::Embedded),
@@ -154,7 +166,8 @@ mod tests {
     #[test]
     fn plain_files() {
         let found = parse(
-            "# made by hand\nsearch lan\n\tnameserver\t192.168.1.1\nnameserver 8.8.8.8 # g\nnameserver 8.8.8.8\n",
+            "# made by hand\nsearch lan\n\tnameserver\t192.168.1.1\nnameserver 8.8.8.8 # \
+             g\nnameserver 8.8.8.8\n",
         );
         assert_eq!(found.servers, [direct("192.168.1.1"), direct("8.8.8.8")]);
         assert_eq!(found.skipped, [""; 0]);
@@ -162,15 +175,18 @@ mod tests {
 
     #[test]
     fn kubernetes() {
-        let found =
-            parse("search default.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n");
+        let found = parse(
+            "search default.svc.cluster.local svc.cluster.local\nnameserver 10.96.0.10\noptions \
+             ndots:5\n",
+        );
         assert_eq!(found.servers, [direct("10.96.0.10")]);
     }
 
     #[test]
     fn docker_26_asked_by_the_host_or_by_us() {
         let found = parse(
-            "nameserver 127.0.0.11\noptions ndots:0\n\n# Based on host file\n# ExtServers: [host(10.0.0.1) 8.8.8.8 host(10.0.0.2)]\n",
+            "nameserver 127.0.0.11\noptions ndots:0\n\n# Based on host file\n# ExtServers: \
+             [host(10.0.0.1) 8.8.8.8 host(10.0.0.2)]\n",
         );
         assert_eq!(found.servers, [NameServer::Embedded, direct("8.8.8.8")]);
     }
@@ -191,7 +207,10 @@ mod tests {
 
     #[test]
     fn docker_before_26() {
-        assert_eq!(parse("nameserver 127.0.0.11\noptions ndots:0\n").servers, [NameServer::EmbeddedUnmarked]);
+        assert_eq!(
+            parse("nameserver 127.0.0.11\noptions ndots:0\n").servers,
+            [NameServer::EmbeddedUnmarked]
+        );
     }
 
     #[test]
@@ -214,7 +233,11 @@ mod tests {
     fn in_our_own_file_the_former_lines_count() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resolv.conf");
-        std::fs::write(&path, "nameserver 127.0.0.11\n# ExtServers: [host(127.0.0.53)]\n").unwrap();
+        std::fs::write(
+            &path,
+            "nameserver 127.0.0.11\n# ExtServers: [host(127.0.0.53)]\n",
+        )
+        .unwrap();
         resolv_conf::take_over(&path, &["10.0.0.243".parse().unwrap()], &[]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(parse(&text).servers, [NameServer::Embedded]);
@@ -222,7 +245,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in "(nameserver |127.0.0.11|# ExtServers: \\[|host\\(|\\)|\\]|\\PC|\n){0,60}") {
+        fn any_text_is_survived(text in "(nameserver |127.0.0.11|# ExtServers: \
+                                         \\[|host\\(|\\)|\\]|\\PC|\n){0,60}") {
             parse(&text);
         }
 
@@ -230,7 +254,8 @@ mod tests {
         fn every_address_is_found(bytes in any::<[u8; 4]>()) {
             let address = Ipv4Addr::from(bytes);
             prop_assume!(address != EMBEDDED && !address.is_unspecified());
-            prop_assert_eq!(parse(&format!("nameserver {address}\r\n")).servers[0].address(), address);
+            let found = parse(&format!("nameserver {address}\r\n"));
+            prop_assert_eq!(found.servers[0].address(), address);
         }
     }
 }

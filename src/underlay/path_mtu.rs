@@ -25,7 +25,8 @@ pub struct PathMtu {
     pub path: u32,
 }
 
-/// Sends packets as large as they may be, which routers must not cut, and reads what the kernel learns from that.
+/// Sends packets as large as they may be, which routers must not cut, and reads what the kernel
+/// learns from that.
 ///
 /// A router that drops them in silence is not found out.
 ///
@@ -34,11 +35,15 @@ pub struct PathMtu {
 pub fn measure(via: &Via, peer: SocketAddrV4, stop: &Stop) -> io::Result<PathMtu> {
     let conversation = socket::converse(via, peer, stop).map_err(io::Error::other)?;
     let socket = &*conversation.socket;
-    let known = || -> io::Result<u32> { Ok(u32::try_from(getsockopt(&socket, sockopt::IpMtu)?).unwrap_or_default()) };
+    let known = || -> io::Result<u32> {
+        Ok(u32::try_from(getsockopt(&socket, sockopt::IpMtu)?).unwrap_or_default())
+    };
     let first = known()?;
     let mut path = first;
     for _ in 0..ROUNDS {
-        let size = usize::try_from(path).unwrap_or_default().saturating_sub(HEADERS);
+        let size = usize::try_from(path)
+            .unwrap_or_default()
+            .saturating_sub(HEADERS);
         match socket.send(&vec![0; size]) {
             // A report from the packet before.
             Err(error) if error.raw_os_error() == Some(nix::libc::EMSGSIZE) => {}

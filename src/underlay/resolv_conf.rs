@@ -1,7 +1,8 @@
 //! Taking `/etc/resolv.conf` over while the tunnel is up, and giving it back.
 //!
-//! In a container it is a bind mount: it can be written but not replaced. The former content stays in it as comments,
-//! so that a later life in the same pod, which finds our file and nothing else, still knows the original name servers.
+//! In a container it is a bind mount: it can be written but not replaced. The former content stays
+//! in it as comments, so that a later life in the same pod, which finds our file and nothing else,
+//! still knows the original name servers.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -9,11 +10,12 @@ use std::path::Path;
 use crate::system::files::{self, FileError};
 
 /// By this first line we know our own file.
-const HEADER: &str = "# Written by wireguard-pia: the VPN's name servers. The former content follows behind \"#| \".";
+const HEADER: &str = "# Written by wireguard-pia: the VPN's name servers. The former content \
+                      follows behind \"#| \".";
 const KEPT: &str = "#| ";
 
-/// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said before. To do it
-/// twice changes nothing.
+/// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said
+/// before. To do it twice changes nothing.
 ///
 /// # Errors
 /// When the file cannot be read or written.
@@ -27,17 +29,22 @@ pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(
 /// # Errors
 /// When the file cannot be read or written.
 pub fn restore(path: &Path) -> Result<bool, FileError> {
-    let Some(text) = files::read_if_present(path)?.filter(|text| is_ours(text)) else { return Ok(false) };
+    let Some(text) = files::read_if_present(path)?.filter(|text| is_ours(text)) else {
+        return Ok(false);
+    };
     files::write_in_place(path, original_of(&text).as_bytes())?;
     Ok(true)
 }
 
-/// What the file at `path` said before we took it over, or says, if we have not. Empty where there is no file.
+/// What the file at `path` said before we took it over, or says, if we have not. Empty where there
+/// is no file.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn original(path: &Path) -> Result<String, FileError> {
-    Ok(original_of(&files::read_if_present(path)?.unwrap_or_default()))
+    Ok(original_of(
+        &files::read_if_present(path)?.unwrap_or_default(),
+    ))
 }
 
 /// The former content kept in our own file; any other file is its own former content.
@@ -45,7 +52,10 @@ pub fn original_of(text: &str) -> String {
     if !is_ours(text) {
         return text.to_owned();
     }
-    let kept: Vec<&str> = text.split('\n').filter_map(|line| line.strip_prefix(KEPT)).collect();
+    let kept: Vec<&str> = text
+        .split('\n')
+        .filter_map(|line| line.strip_prefix(KEPT))
+        .collect();
     kept.join("\n")
 }
 
@@ -59,7 +69,11 @@ fn render(servers: &[IpAddr], search: &[String], former: &str) -> String {
     if !search.is_empty() {
         lines.push(format!("search {}", search.join(" ")));
     }
-    lines.extend(original_of(former).split('\n').map(|line| format!("{KEPT}{line}")));
+    lines.extend(
+        original_of(former)
+            .split('\n')
+            .map(|line| format!("{KEPT}{line}")),
+    );
     lines.join("\n") + "\n"
 }
 
@@ -75,10 +89,24 @@ mod tests {
 
     #[test]
     fn the_vpn_servers_are_named_and_the_former_are_comments() {
-        let text = render(&servers(), &["lan".into()], "nameserver 127.0.0.11\noptions ndots:0\n");
+        let text = render(
+            &servers(),
+            &["lan".into()],
+            "nameserver 127.0.0.11\noptions ndots:0\n",
+        );
         let active: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(active, ["nameserver 10.0.0.243", "nameserver 10.0.0.242", "search lan"]);
-        assert_eq!(original_of(&text), "nameserver 127.0.0.11\noptions ndots:0\n");
+        assert_eq!(
+            active,
+            [
+                "nameserver 10.0.0.243",
+                "nameserver 10.0.0.242",
+                "search lan"
+            ]
+        );
+        assert_eq!(
+            original_of(&text),
+            "nameserver 127.0.0.11\noptions ndots:0\n"
+        );
     }
 
     #[test]

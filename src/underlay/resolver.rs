@@ -1,4 +1,5 @@
-//! Our own resolver: it asks the name servers that the container had before the tunnel, past the tunnel.
+//! Our own resolver: it asks the name servers that the container had before the tunnel, past the
+//! tunnel.
 //!
 //! The C library's would ask whatever resolv.conf says now, unmarked, and cannot be interrupted.
 
@@ -30,23 +31,35 @@ const HOSTS: &str = "/etc/hosts";
 pub enum ResolveError {
     #[error("resolving {host}: this is no host name")]
     BadName { host: String },
-    #[error("resolving {host}: /etc/resolv.conf names no name server that can be asked{}: set one with `dns:` or `--dns`", skipped_in_words(.skipped))]
+    #[error("resolving {host}: /etc/resolv.conf names no name server that can be asked{}: set one \
+             with `dns:` or `--dns`", skipped_in_words(.skipped))]
     NoServers { host: String, skipped: Vec<String> },
-    #[error("resolving {host}: {}{}: check the container's DNS", said_in_words(.said), skipped_in_words(.skipped))]
-    Failed { host: String, said: Vec<(NameServer, Said)>, skipped: Vec<String> },
+    #[error("resolving {host}: {}{}: check the container's \
+             DNS", said_in_words(.said), skipped_in_words(.skipped))]
+    Failed {
+        host: String,
+        said: Vec<(NameServer, Said)>,
+        skipped: Vec<String>,
+    },
     #[error("resolving {host}: interrupted by a request to stop")]
     Interrupted { host: String },
 }
 
 fn said_in_words(said: &[(NameServer, Said)]) -> String {
-    let said: Vec<String> = said.iter().map(|(server, said)| format!("{server} {said}")).collect();
+    let said: Vec<String> = said
+        .iter()
+        .map(|(server, said)| format!("{server} {said}"))
+        .collect();
     said.join(", ")
 }
 
 fn skipped_in_words(skipped: &[String]) -> String {
     match skipped {
         [] => String::new(),
-        _ => format!(" (not asked, for they are not IPv4: {})", skipped.join(", ")),
+        _ => format!(
+            " (not asked, for they are not IPv4: {})",
+            skipped.join(", ")
+        ),
     }
 }
 
@@ -67,7 +80,11 @@ enum NoAnswer {
 impl Resolver {
     /// `via` is the way to servers outside; those on loopback are asked as they are.
     pub fn new(servers: NameServers, via: Via) -> Self {
-        Self { servers, via, port: DNS_PORT }
+        Self {
+            servers,
+            via,
+            port: DNS_PORT,
+        }
     }
 
     /// The IPv4 addresses of `host`: from `/etc/hosts`, else asked for, within about five seconds.
@@ -80,25 +97,44 @@ impl Resolver {
             return Ok(vec![address]);
         }
         if !Name::new(host).is_ok_and(|name| name.is_valid_hostname()) {
-            return Err(ResolveError::BadName { host: host.to_owned() });
+            return Err(ResolveError::BadName {
+                host: host.to_owned(),
+            });
         }
         // An unreadable file is as good as none: the name servers are asked.
-        let by_hand = files::read_if_present(Path::new(HOSTS)).ok().flatten().unwrap_or_default();
+        let by_hand = files::read_if_present(Path::new(HOSTS))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
         let by_hand = hosts_file::addresses_in(&by_hand, host);
         if !by_hand.is_empty() {
             return Ok(by_hand);
         }
         let skipped = self.servers.skipped.clone();
         if self.servers.servers.is_empty() {
-            return Err(ResolveError::NoServers { host: host.to_owned(), skipped });
+            return Err(ResolveError::NoServers {
+                host: host.to_owned(),
+                skipped,
+            });
         }
         let started = Instant::now();
-        let mut said: Vec<(NameServer, Said)> =
-            self.servers.servers.iter().map(|server| (*server, Said::Nothing)).collect();
+        let mut said: Vec<(NameServer, Said)> = self
+            .servers
+            .servers
+            .iter()
+            .map(|server| (*server, Said::Nothing))
+            .collect();
         for round in 0..ROUNDS {
-            let mut unasked = said.iter().filter(|(_, said)| is_worth_asking(said)).count();
+            let mut unasked = said
+                .iter()
+                .filter(|(_, said)| is_worth_asking(said))
+                .count();
             for (server, said) in said.iter_mut().filter(|(_, said)| is_worth_asking(said)) {
-                let wait = wait_for_one(round, WHOLE_LOOKUP.saturating_sub(started.elapsed()), unasked);
+                let wait = wait_for_one(
+                    round,
+                    WHOLE_LOOKUP.saturating_sub(started.elapsed()),
+                    unasked,
+                );
                 unasked -= 1;
                 match self.ask(*server, host, wait, stop) {
                     Ok(addresses) => {
@@ -106,16 +142,34 @@ impl Resolver {
                         return Ok(addresses);
                     }
                     Err(NoAnswer::Said(answer)) => *said = answer,
-                    Err(NoAnswer::Interrupted) => return Err(ResolveError::Interrupted { host: host.to_owned() }),
+                    Err(NoAnswer::Interrupted) => {
+                        return Err(ResolveError::Interrupted {
+                            host: host.to_owned(),
+                        });
+                    }
                 }
                 log::debug!("{server} does not resolve {host}: it {said}");
             }
         }
-        Err(ResolveError::Failed { host: host.to_owned(), said, skipped })
+        Err(ResolveError::Failed {
+            host: host.to_owned(),
+            said,
+            skipped,
+        })
     }
 
-    fn ask(&self, server: NameServer, host: &str, wait: Duration, stop: &Stop) -> Result<Vec<Ipv4Addr>, NoAnswer> {
-        let via = if server.is_direct() { &self.via } else { &Via::Routing };
+    fn ask(
+        &self,
+        server: NameServer,
+        host: &str,
+        wait: Duration,
+        stop: &Stop,
+    ) -> Result<Vec<Ipv4Addr>, NoAnswer> {
+        let via = if server.is_direct() {
+            &self.via
+        } else {
+            &Via::Routing
+        };
         let peer = SocketAddrV4::new(server.address(), self.port);
         let deadline = Instant::now() + wait;
         let asked = ask_by_udp(via, peer, host, deadline, stop).and_then(|answer| match answer {
@@ -126,20 +180,30 @@ impl Resolver {
         if stop.is_requested() {
             return Err(NoAnswer::Interrupted);
         }
-        asked.unwrap_or_else(|failure| Err(said_by(&failure))).map_err(NoAnswer::Said)
+        asked
+            .unwrap_or_else(|failure| Err(said_by(&failure)))
+            .map_err(NoAnswer::Said)
     }
 }
 
 /// A server that gave a definite answer gives the same one in the next round.
 fn is_worth_asking(said: &Said) -> bool {
-    matches!(said, Said::Nothing | Said::Failure(_) | Said::Unreachable(_))
+    matches!(
+        said,
+        Said::Nothing | Said::Failure(_) | Said::Unreachable(_)
+    )
 }
 
-/// How long to wait for one server, with `left` for the rest of the look-up and `unasked` servers in this round.
+/// How long to wait for one server, with `left` for the rest of the look-up and `unasked` servers
+/// in this round.
 fn wait_for_one(round: usize, left: Duration, unasked: usize) -> Duration {
     let rounds_left = ROUNDS.saturating_sub(round).max(1);
     let share = left / u32::try_from(unasked.max(1) * rounds_left).unwrap_or(u32::MAX);
-    if rounds_left > 1 { share.min(FIRST_WAIT) } else { share }
+    if rounds_left > 1 {
+        share.min(FIRST_WAIT)
+    } else {
+        share
+    }
 }
 
 fn said_by(failure: &SocketError) -> Said {
@@ -162,19 +226,30 @@ fn ask_by_udp(
     deadline: Instant,
     stop: &Stop,
 ) -> Result<Answer, SocketError> {
-    let failed = |source| SocketError::NotConnected { address: peer, source };
+    let failed = |source| SocketError::NotConnected {
+        address: peer,
+        source,
+    };
     let id = fastrand::u16(..);
     let conversation = socket::converse(via, peer, stop)?;
-    conversation.socket.send(&question(id, host).map_err(failed)?).map_err(failed)?;
+    conversation
+        .socket
+        .send(&question(id, host).map_err(failed)?)
+        .map_err(failed)?;
     let mut buffer = [0; 4096];
     loop {
-        conversation.socket.set_read_timeout(Some(left(deadline).map_err(failed)?)).map_err(failed)?;
+        conversation
+            .socket
+            .set_read_timeout(Some(left(deadline).map_err(failed)?))
+            .map_err(failed)?;
         match conversation.socket.recv(&mut buffer) {
             // A stop shuts the socket down, which reads as an empty packet.
             Ok(_) if stop.is_requested() => return Err(SocketError::Interrupted),
             Ok(length) => {
                 // Anything else that arrives here is an old answer, or nobody's.
-                if let Some(answer) = read_answer(buffer.get(..length).unwrap_or_default(), id, host) {
+                if let Some(answer) =
+                    read_answer(buffer.get(..length).unwrap_or_default(), id, host)
+                {
                     return Ok(answer);
                 }
             }
@@ -191,7 +266,10 @@ fn ask_by_tcp(
     deadline: Instant,
     stop: &Stop,
 ) -> Result<Outcome, SocketError> {
-    let failed = |source| SocketError::NotConnected { address: peer, source };
+    let failed = |source| SocketError::NotConnected {
+        address: peer,
+        source,
+    };
     let id = fastrand::u16(..);
     let connection = socket::connect(via, peer, left(deadline).map_err(failed)?, stop)?;
     let exchange = || -> io::Result<Vec<u8>> {
@@ -230,7 +308,11 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     /// A name server on 127.0.0.`last` that answers each question by `answer`.
-    fn serve(address: &str, port: u16, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> u16 {
+    fn serve(
+        address: &str,
+        port: u16,
+        answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> u16 {
         let socket = UdpSocket::bind((address, port)).unwrap();
         let port = socket.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -245,15 +327,29 @@ mod tests {
     }
 
     fn resolver(addresses: &[&str], port: u16) -> Resolver {
-        let servers = addresses.iter().map(|address| NameServer::Loopback(address.parse().unwrap())).collect();
-        Resolver { servers: NameServers { servers, skipped: Vec::new() }, via: Via::Routing, port }
+        let servers = addresses
+            .iter()
+            .map(|address| NameServer::Loopback(address.parse().unwrap()))
+            .collect();
+        Resolver {
+            servers: NameServers {
+                servers,
+                skipped: Vec::new(),
+            },
+            via: Via::Routing,
+            port,
+        }
     }
 
     #[test]
     fn answers_with_another_id_or_question_and_garbage_are_ignored() {
         let port = serve("127.0.0.1", 0, |asked| {
             let other_id = [&[asked[0] ^ 1], &asked[1..]].concat();
-            let other_question = question(u16::from_be_bytes([asked[0], asked[1]]), "other.example.com").unwrap();
+            let other_question = question(
+                u16::from_be_bytes([asked[0], asked[1]]),
+                "other.example.com",
+            )
+            .unwrap();
             let evil = vec![a(HOST, Ipv4Addr::new(6, 6, 6, 6))];
             vec![
                 b"garbage".to_vec(),
@@ -262,38 +358,65 @@ mod tests {
                 reply(asked, RCODE::NoError, vec![a(HOST, ADDRESS)], false),
             ]
         });
-        assert_eq!(resolver(&["127.0.0.1"], port).addresses(HOST, &Stop::new()).unwrap(), [ADDRESS]);
+        assert_eq!(
+            resolver(&["127.0.0.1"], port)
+                .addresses(HOST, &Stop::new())
+                .unwrap(),
+            [ADDRESS]
+        );
     }
 
     #[test]
     fn the_next_server_is_asked_when_one_fails_or_is_silent() {
         let port = serve("127.0.0.21", 0, |_| vec![]);
-        serve("127.0.0.22", port, |question| vec![reply(question, RCODE::ServerFailure, vec![], false)]);
-        serve("127.0.0.23", port, |question| vec![reply(question, RCODE::NoError, vec![a(HOST, ADDRESS)], false)]);
+        serve("127.0.0.22", port, |question| {
+            vec![reply(question, RCODE::ServerFailure, vec![], false)]
+        });
+        serve("127.0.0.23", port, |question| {
+            vec![reply(
+                question,
+                RCODE::NoError,
+                vec![a(HOST, ADDRESS)],
+                false,
+            )]
+        });
         let started = Instant::now();
         let servers = ["127.0.0.21", "127.0.0.22", "127.0.0.23"];
-        assert_eq!(resolver(&servers, port).addresses(HOST, &Stop::new()).unwrap(), [ADDRESS]);
+        assert_eq!(
+            resolver(&servers, port)
+                .addresses(HOST, &Stop::new())
+                .unwrap(),
+            [ADDRESS]
+        );
         assert!(started.elapsed() < Duration::from_millis(1500));
     }
 
     #[test]
     fn the_error_says_what_each_server_said() {
-        let port = serve("127.0.0.31", 0, |question| vec![reply(question, RCODE::NameError, vec![], false)]);
-        serve("127.0.0.32", port, |question| vec![reply(question, RCODE::Refused, vec![], false)]);
+        let port = serve("127.0.0.31", 0, |question| {
+            vec![reply(question, RCODE::NameError, vec![], false)]
+        });
+        serve("127.0.0.32", port, |question| {
+            vec![reply(question, RCODE::Refused, vec![], false)]
+        });
         let mut resolver = resolver(&["127.0.0.31", "127.0.0.32", "127.0.0.33"], port);
         resolver.servers.skipped.push("fd00::1".into());
         let error = resolver.addresses(HOST, &Stop::new()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "resolving www.example.com: 127.0.0.31 said that there is no such name, 127.0.0.32 said REFUSED, \
-             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, for they are not IPv4: \
+            "resolving www.example.com: 127.0.0.31 said that there is no such name, 127.0.0.32 \
+             said REFUSED, \
+             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, for \
+             they are not IPv4: \
              fd00::1): check the container's DNS"
         );
     }
 
     #[test]
     fn a_cut_answer_is_fetched_by_tcp() {
-        let port = serve("127.0.0.41", 0, |question| vec![reply(question, RCODE::NoError, vec![], true)]);
+        let port = serve("127.0.0.41", 0, |question| {
+            vec![reply(question, RCODE::NoError, vec![], true)]
+        });
         let listener = TcpListener::bind(("127.0.0.41", port)).unwrap();
         std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
@@ -302,10 +425,17 @@ mod tests {
             let mut question = vec![0; u16::from_be_bytes(length).into()];
             stream.read_exact(&mut question).unwrap();
             let answer = reply(&question, RCODE::NoError, vec![a(HOST, ADDRESS)], false);
-            stream.write_all(&u16::try_from(answer.len()).unwrap().to_be_bytes()).unwrap();
+            stream
+                .write_all(&u16::try_from(answer.len()).unwrap().to_be_bytes())
+                .unwrap();
             stream.write_all(&answer).unwrap();
         });
-        assert_eq!(resolver(&["127.0.0.41"], port).addresses(HOST, &Stop::new()).unwrap(), [ADDRESS]);
+        assert_eq!(
+            resolver(&["127.0.0.41"], port)
+                .addresses(HOST, &Stop::new())
+                .unwrap(),
+            [ADDRESS]
+        );
     }
 
     #[test]
@@ -314,7 +444,9 @@ mod tests {
         let stop = Stop::new();
         let requested = stop.clone();
         let thread = std::thread::spawn(move || {
-            let error = resolver(&["127.0.0.51"], port).addresses(HOST, &stop).unwrap_err();
+            let error = resolver(&["127.0.0.51"], port)
+                .addresses(HOST, &stop)
+                .unwrap_err();
             (error, Instant::now())
         });
         std::thread::sleep(Duration::from_millis(100));
@@ -328,7 +460,10 @@ mod tests {
     #[test]
     fn waits_fit_into_the_whole() {
         assert_eq!(wait_for_one(0, WHOLE_LOOKUP, 1), FIRST_WAIT);
-        assert_eq!(wait_for_one(1, Duration::from_secs(4), 1), Duration::from_secs(4));
+        assert_eq!(
+            wait_for_one(1, Duration::from_secs(4), 1),
+            Duration::from_secs(4)
+        );
         assert!(wait_for_one(0, WHOLE_LOOKUP, 3) * 3 <= WHOLE_LOOKUP / 2);
         assert_eq!(wait_for_one(1, Duration::ZERO, 0), Duration::ZERO);
     }
@@ -336,8 +471,17 @@ mod tests {
     #[test]
     fn addresses_and_bad_names_are_not_asked_for() {
         let resolver = resolver(&[], 1);
-        assert_eq!(resolver.addresses("192.0.2.7", &Stop::new()).unwrap(), [ADDRESS]);
-        assert!(matches!(resolver.addresses("a b", &Stop::new()), Err(ResolveError::BadName { .. })));
-        assert!(matches!(resolver.addresses(HOST, &Stop::new()), Err(ResolveError::NoServers { .. })));
+        assert_eq!(
+            resolver.addresses("192.0.2.7", &Stop::new()).unwrap(),
+            [ADDRESS]
+        );
+        assert!(matches!(
+            resolver.addresses("a b", &Stop::new()),
+            Err(ResolveError::BadName { .. })
+        ));
+        assert!(matches!(
+            resolver.addresses(HOST, &Stop::new()),
+            Err(ResolveError::NoServers { .. })
+        ));
     }
 }

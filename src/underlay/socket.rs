@@ -29,12 +29,18 @@ pub enum SocketError {
     #[error("socket with mark {mark:#x}: {source}: the container needs the capability NET_ADMIN")]
     Mark { mark: u32, source: io::Error },
     #[error("socket bound to the interface {interface}: {source}")]
-    Interface { interface: String, source: io::Error },
+    Interface {
+        interface: String,
+        source: io::Error,
+    },
     #[error("socket: {0}")]
     NotMade(io::Error),
     /// Refused, unreachable, no answer in time.
     #[error("connecting to {address}: {source}")]
-    NotConnected { address: SocketAddrV4, source: io::Error },
+    NotConnected {
+        address: SocketAddrV4,
+        source: io::Error,
+    },
     #[error("interrupted by a request to stop")]
     Interrupted,
 }
@@ -55,7 +61,12 @@ pub struct Conversation {
 ///
 /// # Errors
 /// Also when a stop is asked for meanwhile.
-pub fn connect(via: &Via, address: SocketAddrV4, timeout: Duration, stop: &Stop) -> Result<Connection, SocketError> {
+pub fn connect(
+    via: &Via,
+    address: SocketAddrV4,
+    timeout: Duration,
+    stop: &Stop,
+) -> Result<Connection, SocketError> {
     let failed = |source| SocketError::NotConnected { address, source };
     let stream: Arc<TcpStream> = Arc::new(make(via, Type::STREAM)?.into());
     let registration = {
@@ -83,8 +94,14 @@ pub fn connect(via: &Via, address: SocketAddrV4, timeout: Duration, stop: &Stop)
     if let Some(error) = stream.take_error().map_err(failed)? {
         return Err(failed(error));
     }
-    stream.set_nonblocking(false).and_then(|()| stream.set_nodelay(true)).map_err(failed)?;
-    Ok(Connection { stream, _registration: registration })
+    stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_nodelay(true))
+        .map_err(failed)?;
+    Ok(Connection {
+        stream,
+        _registration: registration,
+    })
 }
 
 /// A UDP socket that talks to `peer` alone.
@@ -93,7 +110,12 @@ pub fn connect(via: &Via, address: SocketAddrV4, timeout: Duration, stop: &Stop)
 /// When it cannot be made, or the peer is unreachable.
 pub fn converse(via: &Via, peer: SocketAddrV4, stop: &Stop) -> Result<Conversation, SocketError> {
     let socket: UdpSocket = make(via, Type::DGRAM)?.into();
-    socket.connect(peer).map_err(|source| SocketError::NotConnected { address: peer, source })?;
+    socket
+        .connect(peer)
+        .map_err(|source| SocketError::NotConnected {
+            address: peer,
+            source,
+        })?;
     let socket = Arc::new(socket);
     let registration = {
         let socket = Arc::clone(&socket);
@@ -102,17 +124,28 @@ pub fn converse(via: &Via, peer: SocketAddrV4, stop: &Stop) -> Result<Conversati
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
         })
     };
-    Ok(Conversation { socket, _registration: registration })
+    Ok(Conversation {
+        socket,
+        _registration: registration,
+    })
 }
 
 fn make(via: &Via, kind: Type) -> Result<Socket, SocketError> {
     let socket = Socket::new(Domain::IPV4, kind, None).map_err(SocketError::NotMade)?;
     match via {
         Via::Routing => (),
-        Via::Mark(mark) => socket.set_mark(*mark).map_err(|source| SocketError::Mark { mark: *mark, source })?,
-        Via::Interface(interface) => socket
-            .bind_device(Some(interface.as_bytes()))
-            .map_err(|source| SocketError::Interface { interface: interface.clone(), source })?,
+        Via::Mark(mark) => socket.set_mark(*mark).map_err(|source| SocketError::Mark {
+            mark: *mark,
+            source,
+        })?,
+        Via::Interface(interface) => {
+            socket
+                .bind_device(Some(interface.as_bytes()))
+                .map_err(|source| SocketError::Interface {
+                    interface: interface.clone(),
+                    source,
+                })?
+        }
     }
     Ok(socket)
 }
@@ -122,7 +155,10 @@ fn wait_until_connected(stream: &TcpStream, timeout: Duration, stop: &Stop) -> i
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let milliseconds = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
-        let ready = poll(&mut [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)], milliseconds);
+        let ready = poll(
+            &mut [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)],
+            milliseconds,
+        );
         match ready {
             Ok(0) if stop.is_requested() => return Ok(()),
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
@@ -141,11 +177,15 @@ pub(crate) mod tests {
     /// A listener on loopback whose queue is full: further connects get no answer.
     pub(crate) fn silent_listener() -> (TcpListener, Vec<TcpStream>, SocketAddrV4) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        socket
+            .bind(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0).into())
+            .unwrap();
         socket.listen(0).unwrap();
         let address = socket.local_addr().unwrap().as_socket_ipv4().unwrap();
         let mut queued = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address.into(), Duration::from_millis(200)) {
+        while let Ok(stream) =
+            TcpStream::connect_timeout(&address.into(), Duration::from_millis(200))
+        {
             queued.push(stream);
         }
         (socket.into(), queued, address)
@@ -154,8 +194,17 @@ pub(crate) mod tests {
     #[test]
     fn a_connect_without_an_answer_ends_at_the_timeout() {
         let (_listener, _queued, address) = silent_listener();
-        let failure = connect(&Via::Routing, address, Duration::from_millis(50), &Stop::new()).err().unwrap();
-        let SocketError::NotConnected { source, .. } = failure else { panic!("{failure}") };
+        let failure = connect(
+            &Via::Routing,
+            address,
+            Duration::from_millis(50),
+            &Stop::new(),
+        )
+        .err()
+        .unwrap();
+        let SocketError::NotConnected { source, .. } = failure else {
+            panic!("{failure}")
+        };
         assert_eq!(source.kind(), io::ErrorKind::TimedOut);
     }
 
@@ -191,16 +240,29 @@ pub(crate) mod tests {
 
     #[test]
     fn a_refusal_names_the_address() {
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .to_string();
         let address = closed.parse().unwrap();
-        let failure = connect(&Via::Routing, address, Duration::from_secs(5), &Stop::new()).err().unwrap();
-        assert!(failure.to_string().starts_with(&format!("connecting to {closed}: Connection refused")), "{failure}");
+        let failure = connect(&Via::Routing, address, Duration::from_secs(5), &Stop::new())
+            .err()
+            .unwrap();
+        assert!(
+            failure
+                .to_string()
+                .starts_with(&format!("connecting to {closed}: Connection refused")),
+            "{failure}"
+        );
     }
 
     #[test]
     fn an_unknown_interface_is_named() {
         let via = Via::Interface("nosuch0".into());
-        let failure = converse(&via, "127.0.0.1:53".parse().unwrap(), &Stop::new()).err().unwrap();
+        let failure = converse(&via, "127.0.0.1:53".parse().unwrap(), &Stop::new())
+            .err()
+            .unwrap();
         assert!(failure.to_string().contains("nosuch0"), "{failure}");
     }
 }

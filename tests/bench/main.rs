@@ -1,9 +1,11 @@
-//! Figures of the program, and of the image that it replaces, in the same world: run by `scripts/bench`.
+//! Figures of the program, and of the image that it replaces, in the same world: run by
+//! `scripts/bench`.
 //!
-//! Every run has a world of its own. What is measured where: the time to ready from the program's exec to its line in
-//! the log; processor time as the kernel counts it for the whole container, an idle container's subtracted, until a
-//! second after ready; processes by strace, in a run of their own; the last leak by probers and a capture, too; a dead
-//! endpoint is one that is silenced, at equal settings, until a page comes through another one.
+//! Every run has a world of its own. What is measured where: the time to ready from the program's
+//! exec to its line in the log; processor time as the kernel counts it for the whole container, an
+//! idle container's subtracted, until a second after ready; processes by strace, in a run of their
+//! own; the last leak by probers and a capture, too; a dead endpoint is one that is silenced, at
+//! equal settings, until a page comes through another one.
 
 #![allow(
     clippy::exit,
@@ -61,8 +63,14 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let program = Path::new(program);
-    let ours = Subject { program, original: None };
-    let theirs = original.as_deref().map(|folder| Subject { program, original: Some(folder) });
+    let ours = Subject {
+        program,
+        original: None,
+    };
+    let theirs = original.as_deref().map(|folder| Subject {
+        program,
+        original: Some(folder),
+    });
     let subjects: Vec<Subject<'_>> = [Some(ours), theirs].into_iter().flatten().collect();
     // In turn, so that a slow minute of the machine is slow for both.
     let mut figures = vec![Figures::default(); subjects.len()];
@@ -77,7 +85,11 @@ fn main() -> ExitCode {
         figures.print();
     }
     if let Ok(metadata) = fs::metadata(program) {
-        println!("wireguard-pia, the binary\n  {:24}{:9.2} MB", "size", megabytes(metadata.size()));
+        println!(
+            "wireguard-pia, the binary\n  {:24}{:9.2} MB",
+            "size",
+            megabytes(metadata.size())
+        );
     }
     ExitCode::SUCCESS
 }
@@ -106,7 +118,11 @@ struct Figures {
 
 impl Subject<'_> {
     fn name(&self) -> &'static str {
-        if self.original.is_some() { "the original" } else { "wireguard-pia" }
+        if self.original.is_some() {
+            "the original"
+        } else {
+            "wireguard-pia"
+        }
     }
 
     fn measure(&self, figures: &mut Figures) {
@@ -120,7 +136,9 @@ impl Subject<'_> {
         figures.memory.push(self.memory());
         let (detected, recovered) = self.recovery();
         figures.detected.push(detected.as_secs_f64());
-        figures.recovered.extend(recovered.map(|recovered| recovered.as_secs_f64()));
+        figures
+            .recovered
+            .extend(recovered.map(|recovered| recovered.as_secs_f64()));
     }
 
     /// From exec to ready, and the processor time of everything in the container.
@@ -130,7 +148,10 @@ impl Subject<'_> {
         idle.wait_for_log(EXECUTED, SOON);
         let idle = cpu_until_killed(&idle);
         let container = self.recipe(&world, &self.words()).start();
-        let ready = container.wait_for_log(READY, SOON).at.saturating_duration_since(executed(&container));
+        let ready = container
+            .wait_for_log(READY, SOON)
+            .at
+            .saturating_duration_since(executed(&container));
         thread::sleep(TO_REST);
         (ready, cpu_until_killed(&container).saturating_sub(idle))
     }
@@ -145,34 +166,56 @@ impl Subject<'_> {
         thread::sleep(TO_REST);
         let leaks = capture.leaks(|packet| Probe::of(packet).is_none());
         let executed = executed(&container);
-        leaks.last().map_or(Duration::ZERO, |last| last.at.saturating_duration_since(executed))
+        leaks.last().map_or(Duration::ZERO, |last| {
+            last.at.saturating_duration_since(executed)
+        })
     }
 
     /// How many processes were forked, and how many programs executed, until the program rests.
     fn processes(&self) -> (usize, usize) {
         let world = World::new();
-        let strace = ["strace", "-D", "-f", "-qq", "-e", "trace=process", "-o", "/pia-shared/trace"];
-        let container = self.recipe(&world, &[&strace[..], &self.words()].concat()).start();
+        let strace = [
+            "strace",
+            "-D",
+            "-f",
+            "-qq",
+            "-e",
+            "trace=process",
+            "-o",
+            "/pia-shared/trace",
+        ];
+        let container = self
+            .recipe(&world, &[&strace[..], &self.words()].concat())
+            .start();
         container.wait_for_log(READY, SOON);
         let trace = at_rest(&container, "/pia-shared/trace");
         let forks = ["clone(", "clone3(", "fork("];
-        let forked = |line: &&str| forks.iter().any(|call| line.contains(call)) && !line.contains("CLONE_THREAD");
+        let forked = |line: &&str| {
+            forks.iter().any(|call| line.contains(call)) && !line.contains("CLONE_THREAD")
+        };
         let executed = |line: &&str| line.contains("execve(") && line.ends_with(" = 0");
-        (trace.lines().filter(forked).count(), trace.lines().filter(executed).count())
+        (
+            trace.lines().filter(forked).count(),
+            trace.lines().filter(executed).count(),
+        )
     }
 
     /// Of all processes but WireGuard's, at rest, with a port forwarded and the tunnel monitored.
     fn memory(&self) -> f64 {
         let world = World::new();
         let recipe = self.recipe(&world, &self.words());
-        let container = recipe.env("PORT_FORWARDING", "1").env("RECONNECT", "1").start();
+        let container = recipe
+            .env("PORT_FORWARDING", "1")
+            .env("RECONNECT", "1")
+            .start();
         container.wait_for_log(READY, SOON);
         thread::sleep(2 * TO_REST);
         resident(container.pid())
     }
 
-    /// From the silence of the endpoint to the start of the reconnect, and to a page through another server. The original
-    /// then needs a curl that chooses its name servers, which Debian's does not, so its recovery is not measured.
+    /// From the silence of the endpoint to the start of the reconnect, and to a page through
+    /// another server. The original then needs a curl that chooses its name servers, which Debian's
+    /// does not, so its recovery is not measured.
     fn recovery(&self) -> (Duration, Option<Duration>) {
         let world = World::new();
         let container = self
@@ -187,25 +230,40 @@ impl Subject<'_> {
         wait_until("a page through the tunnel", SOON, || seen().is_some());
         let address = seen();
         let servers = world.pia.servers();
-        servers.iter().filter(|server| Some(server.address()) == address).for_each(|server| server.silence_endpoint());
+        servers
+            .iter()
+            .filter(|server| Some(server.address()) == address)
+            .for_each(|server| server.silence_endpoint());
         let silenced = Instant::now();
         let reconnecting = container.wait_for_log(RECONNECTING, PATIENCE).at;
         let detected = reconnecting.saturating_duration_since(silenced);
         if self.original.is_some() {
             return (detected, None);
         }
-        wait_until("a page through another server", PATIENCE, || seen().is_some());
+        wait_until("a page through another server", PATIENCE, || {
+            seen().is_some()
+        });
         (detected, Some(silenced.elapsed()))
     }
 
     fn words(&self) -> Vec<&'static str> {
-        if self.original.is_some() { vec!["/scripts/run"] } else { vec!["wireguard-pia", "run"] }
+        if self.original.is_some() {
+            vec!["/scripts/run"]
+        } else {
+            vec!["wireguard-pia", "run"]
+        }
     }
 
     /// A container that says when it executes these words.
     fn recipe(&self, world: &World, words: &[&str]) -> Recipe {
-        let script = format!("echo \"{EXECUTED}$EPOCHREALTIME\"; exec {}", words.join(" "));
-        let recipe = world.container(self.program).credentials().env("LOC", "swiss");
+        let script = format!(
+            "echo \"{EXECUTED}$EPOCHREALTIME\"; exec {}",
+            words.join(" ")
+        );
+        let recipe = world
+            .container(self.program)
+            .credentials()
+            .env("LOC", "swiss");
         let recipe = recipe.command(["bash", "-c", &script]);
         match self.original {
             None => recipe,
@@ -219,7 +277,12 @@ impl Subject<'_> {
 
 impl Figures {
     fn print(&self) {
-        let milliseconds = |values: &[f64]| values.iter().map(|value| value * 1000.0).collect::<Vec<_>>();
+        let milliseconds = |values: &[f64]| {
+            values
+                .iter()
+                .map(|value| value * 1000.0)
+                .collect::<Vec<_>>()
+        };
         print("ready", &milliseconds(&self.ready), "ms");
         print("processor time", &milliseconds(&self.cpu), "ms");
         print("last leak", &milliseconds(&self.last_leak), "ms");
@@ -235,15 +298,23 @@ impl Figures {
 fn print(name: &str, values: &[f64], unit: &str) {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    let (Some(least), Some(greatest)) = (values.first(), values.last()) else { return };
+    let (Some(least), Some(greatest)) = (values.first(), values.last()) else {
+        return;
+    };
     let median = values[values.len() / 2];
-    println!("  {name:24}{median:9.1} {unit:3} ({least:.1} to {greatest:.1}, {} runs)", values.len());
+    println!(
+        "  {name:24}{median:9.1} {unit:3} ({least:.1} to {greatest:.1}, {} runs)",
+        values.len()
+    );
 }
 
 /// When the container's program was executed.
 fn executed(container: &Container) -> Instant {
     let line = container.wait_for_log(EXECUTED, SOON).text;
-    let time: f64 = line.trim_start_matches(EXECUTED).parse().expect("bash says the time in seconds");
+    let time: f64 = line
+        .trim_start_matches(EXECUTED)
+        .parse()
+        .expect("bash says the time in seconds");
     let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs_f64(time));
     Instant::now() - since.expect("time goes on")
 }
@@ -267,7 +338,11 @@ fn cpu_until_killed(container: &Container) -> Duration {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("every process has usage");
         [usage.user_time(), usage.system_time()]
             .iter()
-            .map(|time| Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0)))
+            .map(|time| {
+                Duration::from_micros(
+                    u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec()).unwrap_or(0),
+                )
+            })
             .sum::<Duration>()
     };
     let before = used();
@@ -285,7 +360,9 @@ fn resident(pid: i32) -> f64 {
     let status = members.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
     let ours = status.filter(|status| !status.starts_with("Name:\twireguard-go"));
     let kilobytes = ours.filter_map(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
         line.trim().trim_end_matches(" kB").parse::<u64>().ok()
     });
     megabytes(kilobytes.sum::<u64>() * 1024)

@@ -1,5 +1,5 @@
-//! The ready-made `PORT_SCRIPT`s, with the real clients: started late, restarted without what they knew, and told of
-//! another port.
+//! The ready-made `PORT_SCRIPT`s, with the real clients: started late, restarted without what they
+//! knew, and told of another port.
 
 use std::fs;
 use std::net::TcpStream;
@@ -47,7 +47,11 @@ const QBITTORRENT: Client = Client {
     start: |profile| {
         let folder = profile.join("qBittorrent/config");
         fs::create_dir_all(&folder).expect("writable");
-        fs::write(folder.join("qBittorrent.conf"), "[LegalNotice]\nAccepted=true\n").expect("writable");
+        fs::write(
+            folder.join("qBittorrent.conf"),
+            "[LegalNotice]\nAccepted=true\n",
+        )
+        .expect("writable");
         let mut command = Command::new("qbittorrent-nox");
         command.arg(format!("--profile={}", profile.display()));
         vec![command]
@@ -64,7 +68,9 @@ const TRANSMISSION: Client = Client {
     start: |profile| {
         let settings = serde_json::json!({
             "rpc-authentication-required": true, "rpc-username": "me", "rpc-password": PASSWORD,
-            "peer-port-random-on-start": true, "dht-enabled": false, "port-forwarding-enabled": false,
+            "peer-port-random-on-start": true,
+            "dht-enabled": false,
+            "port-forwarding-enabled": false,
         });
         fs::create_dir_all(profile).expect("writable");
         fs::write(profile.join("settings.json"), settings.to_string()).expect("writable");
@@ -83,15 +89,30 @@ const DELUGE: Client = Client {
     password_file: "DELUGE_PASS_FILE",
     start: |profile| {
         let salt = "0123456789abcdef";
-        let digest = digest(&SHA1_FOR_LEGACY_USE_ONLY, format!("{salt}{PASSWORD}").as_bytes());
-        let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        let settings = serde_json::json!({"pwd_salt": salt, "pwd_sha1": digest, "first_login": false});
+        let digest = digest(
+            &SHA1_FOR_LEGACY_USE_ONLY,
+            format!("{salt}{PASSWORD}").as_bytes(),
+        );
+        let digest: String = digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let settings =
+            serde_json::json!({"pwd_salt": salt, "pwd_sha1": digest, "first_login": false});
         fs::create_dir_all(profile).expect("writable");
-        fs::write(profile.join("web.conf"), format!(r#"{{"file":2,"format":1}}{settings}"#)).expect("writable");
+        fs::write(
+            profile.join("web.conf"),
+            format!(r#"{{"file":2,"format":1}}{settings}"#),
+        )
+        .expect("writable");
         ["deluged", "deluge-web"]
             .map(|program| {
                 let mut command = Command::new(program);
-                command.arg("--do-not-daemonize").arg("--config").arg(profile);
+                command
+                    .arg("--do-not-daemonize")
+                    .arg("--config")
+                    .arg(profile);
                 command
             })
             .into()
@@ -108,12 +129,18 @@ impl Client {
         let profile = world.files().directory.join(profile);
         let processes = (self.start)(&profile).into_iter().map(|mut command| {
             // Python's, with which Debian's programs come.
-            command.env_clear().env("HOME", &profile).env("PATH", "/usr/bin:/bin");
+            command
+                .env_clear()
+                .env("HOME", &profile)
+                .env("PATH", "/usr/bin:/bin");
             let network = Arc::clone(world.client());
-            Process::start(move || network.enter(), command, &Journal::default())
-                .unwrap_or_else(|error| panic!("{}: {error}: scripts/setup installs it", self.program))
+            Process::start(move || network.enter(), command, &Journal::default()).unwrap_or_else(
+                |error| panic!("{}: {error}: scripts/setup installs it", self.program),
+            )
         });
-        Running { processes: processes.collect() }
+        Running {
+            processes: processes.collect(),
+        }
     }
 
     fn container(&self, world: &World, password: &str) -> Container {
@@ -124,18 +151,26 @@ impl Client {
             .env(self.password_file, "/pia/client-password")
             .file("/pia/client-password", password)
             // Shows what curl's arguments are.
-            .script("/usr/local/bin/curl", "#!/bin/bash\necho \"$*\" >>/pia/arguments\nexec /usr/bin/curl \"$@\"\n");
+            .script(
+                "/usr/local/bin/curl",
+                "#!/bin/bash\necho \"$*\" >>/pia/arguments\nexec /usr/bin/curl \"$@\"\n",
+            );
         for script in [self.script, "port-client.bash"] {
             let text = fs::read(scripts.join(script)).expect("the script is there");
             recipe = recipe.script(Path::new("/scripts").join(script), text);
         }
-        self.environment.iter().fold(recipe, |recipe, (name, value)| recipe.env(name, value)).start()
+        self.environment
+            .iter()
+            .fold(recipe, |recipe, (name, value)| recipe.env(name, value))
+            .start()
     }
 }
 
 impl Running {
     fn stop(self) {
-        self.processes.iter().for_each(|process| process.signal(nix::sys::signal::Signal::SIGTERM));
+        self.processes
+            .iter()
+            .for_each(|process| process.signal(nix::sys::signal::Signal::SIGTERM));
         for process in &self.processes {
             process.wait(PATIENCE);
         }
@@ -144,13 +179,20 @@ impl Running {
 
 /// The ports that programs of the container's network listen on, over tcp.
 fn listens(world: &World, port: u16) -> bool {
-    world.look("ss -Hltn").lines().any(|line| line.contains(&format!(":{port} ")))
+    world
+        .look("ss -Hltn")
+        .lines()
+        .any(|line| line.contains(&format!(":{port} ")))
 }
 
 /// The port that the server forwards; the hooks of these tests do not tell.
 fn forwarded_port(container: &Container) -> u16 {
     let announced = container.wait_for_log("Forwarding on port ", SOON).text;
-    announced.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a number")
+    announced
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .expect("a number")
 }
 
 fn is_told(client: &Client) {
@@ -160,27 +202,58 @@ fn is_told(client: &Client) {
     container.wait_for_log("no answer at", SOON);
 
     let running = client.start_in(&world, "profile");
-    wait_until("the client listens on the port", PATIENCE, || listens(&world, port));
-    container.wait_for_log(&format!("{}: listens on port {port}", client.name), PATIENCE);
-    let server = world.address_seen_from(world.client()).expect("the page inside");
-    let reached = world.internet().run(|| TcpStream::connect_timeout(&(server, port).into(), Duration::from_secs(3)));
-    assert!(reached.is_ok(), "the internet does not reach the client: {reached:?}");
+    wait_until("the client listens on the port", PATIENCE, || {
+        listens(&world, port)
+    });
+    container.wait_for_log(
+        &format!("{}: listens on port {port}", client.name),
+        PATIENCE,
+    );
+    let server = world
+        .address_seen_from(world.client())
+        .expect("the page inside");
+    let reached = world
+        .internet()
+        .run(|| TcpStream::connect_timeout(&(server, port).into(), Duration::from_secs(3)));
+    assert!(
+        reached.is_ok(),
+        "the internet does not reach the client: {reached:?}"
+    );
 
     running.stop();
     wait_until("it is gone", PATIENCE, || !listens(&world, port));
     let running = client.start_in(&world, "a-profile-that-knows-nothing");
-    wait_until("the client is told again", PATIENCE, || listens(&world, port));
+    wait_until("the client is told again", PATIENCE, || {
+        listens(&world, port)
+    });
 
     world.pia.port_forwarding().forget_signatures();
-    let changed = || world.pia.bound_ports().last().map(|bound| bound.port).filter(|bound| *bound != port);
+    let changed = || {
+        world
+            .pia
+            .bound_ports()
+            .last()
+            .map(|bound| bound.port)
+            .filter(|bound| *bound != port)
+    };
     wait_until("there is another port", SOON, || changed().is_some());
     let next = changed().expect("it does not change again");
-    wait_until("the client follows", PATIENCE, || listens(&world, next) && !listens(&world, port));
-    let scripts = || container.shell(&format!("pgrep -fc '^bash.*{}|^/bin/bash.*{}'", client.script, client.script));
+    wait_until("the client follows", PATIENCE, || {
+        listens(&world, next) && !listens(&world, port)
+    });
+    let scripts = || {
+        container.shell(&format!(
+            "pgrep -fc '^bash.*{}|^/bin/bash.*{}'",
+            client.script, client.script
+        ))
+    };
     wait_until("one script is left", SOON, || scripts().trim() == "1");
 
     let arguments = container.read("/pia/arguments").expect("curl was called");
-    assert!(!arguments.contains(client.password), "the password is in curl's arguments: {arguments}");
+    assert!(
+        !arguments.contains(client.password),
+        "the password is in curl's arguments: {arguments}"
+    );
     assert!(container.stop().took < Duration::from_secs(1));
     drop(running);
 }
@@ -190,13 +263,19 @@ fn refuses_a_wrong_password(client: &Client) {
     let _running = client.start_in(&world, "profile");
     let container = client.container(&world, "a wrong password");
     let refused = container.wait_for_log("refuses us: set ", PATIENCE);
-    assert!(refused.text.contains(client.password_file), "{}", refused.text);
+    assert!(
+        refused.text.contains(client.password_file),
+        "{}",
+        refused.text
+    );
     assert!(!container.logs().contains("a wrong password"));
 }
 
 #[test]
 fn clients_that_refuse_us_are_said_to() {
-    [&QBITTORRENT, &TRANSMISSION, &DELUGE].into_iter().for_each(refuses_a_wrong_password);
+    [&QBITTORRENT, &TRANSMISSION, &DELUGE]
+        .into_iter()
+        .for_each(refuses_a_wrong_password);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `PORT_FATAL`: what is fatal, and what never is. The ten minutes of grace are the lease machine's own tests.
+//! `PORT_FATAL`: what is fatal, and what never is. The ten minutes of grace are the lease machine's
+//! own tests.
 
 use super::forwarding;
 use super::told::{agreed_port, all_agree_that_there_is_none};
@@ -11,7 +12,10 @@ const FATAL: &str = "Fatal error: PORT_FATAL=1";
 #[test]
 fn a_port_that_is_refused_also_with_a_new_signature_ends_the_container() {
     let world = World::new();
-    let container = forwarding(&world).env("PORT_FATAL", "1").env("EXIT_ON_FATAL", "1").start();
+    let container = forwarding(&world)
+        .env("PORT_FATAL", "1")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     agreed_port(&world, &container);
     world.pia.port_busy();
     let status = container.wait(SOON);
@@ -22,13 +26,21 @@ fn a_port_that_is_refused_also_with_a_new_signature_ends_the_container() {
 #[test]
 fn without_exit_on_fatal_it_stays_unhealthy_until_the_port_is_back() {
     let world = World::new();
-    let container = forwarding(&world).env("PORT_FATAL", "1").env("FATAL_SCRIPT", "echo oh no").start();
+    let container = forwarding(&world)
+        .env("PORT_FATAL", "1")
+        .env("FATAL_SCRIPT", "echo oh no")
+        .start();
     agreed_port(&world, &container);
     world.pia.port_busy();
     container.wait_for_log(FATAL, SOON);
     container.wait_for_log("[fatal-script] oh no", SOON);
     all_agree_that_there_is_none(&world, &container);
-    let is_healthy = || container.exec(&["wireguard-pia", "healthcheck"]).status.success();
+    let is_healthy = || {
+        container
+            .exec(&["wireguard-pia", "healthcheck"])
+            .status
+            .success()
+    };
     assert!(!is_healthy());
     world.pia.forward_ports();
     agreed_port(&world, &container);
@@ -40,7 +52,10 @@ fn without_exit_on_fatal_it_stays_unhealthy_until_the_port_is_back() {
 #[test]
 fn one_refusal_or_failures_that_pass_are_not_fatal_at_once() {
     let world = World::new();
-    let container = forwarding(&world).env("PORT_FATAL", "1").env("EXIT_ON_FATAL", "1").start();
+    let container = forwarding(&world)
+        .env("PORT_FATAL", "1")
+        .env("EXIT_ON_FATAL", "1")
+        .start();
     let port = agreed_port(&world, &container);
     world.pia.port_forwarding().forget_signatures();
     super::told::agreed_port_but(&world, &container, port);
@@ -56,7 +71,12 @@ fn without_port_fatal_nothing_about_the_port_is_fatal() {
     agreed_port(&world, &container);
     world.pia.port_busy();
     let asked = world.pia.records().of(Api::GetSignature).len();
-    assert!(world.pia.records().wait_for(Api::GetSignature, asked + 6, SOON));
+    assert!(
+        world
+            .pia
+            .records()
+            .wait_for(Api::GetSignature, asked + 6, SOON)
+    );
     assert!(container.exit_status().is_none());
     world.pia.forward_ports();
     agreed_port(&world, &container);

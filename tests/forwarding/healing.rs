@@ -18,12 +18,21 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The server that forwards the port.
 fn server(world: &World) -> std::sync::Arc<Server> {
-    world.pia.server(&world.pia.bound_ports().last().expect("a port is bound").server)
+    world.pia.server(
+        &world
+            .pia
+            .bound_ports()
+            .last()
+            .expect("a port is bound")
+            .server,
+    )
 }
 
 /// A gateway, so that its rules are looked at, too.
 fn gateway(world: &World) -> Recipe {
-    forwarding(world).env("FWD_IFACE", "eth1").env("PF_DEST_IP", BEHIND.to_string())
+    forwarding(world)
+        .env("FWD_IFACE", "eth1")
+        .env("PF_DEST_IP", BEHIND.to_string())
 }
 
 #[test]
@@ -35,7 +44,11 @@ fn bind_port_may_fail_for_as_long_as_it_likes() {
     server(&world).forget_ports();
     all_agree_that_there_is_none(&world, &container);
     world.pia.heal(Api::BindPort);
-    assert_eq!(agreed_port(&world, &container), port, "the lease is as good as before");
+    assert_eq!(
+        agreed_port(&world, &container),
+        port,
+        "the lease is as good as before"
+    );
 }
 
 #[test]
@@ -73,7 +86,10 @@ fn a_refused_signature_is_replaced() {
     world.pia.port_forwarding().forget_signatures();
     server(&world).forget_ports();
     agreed_port_but(&world, &container, port);
-    assert!(container.logs().contains("invalid signature"), "the reason is said");
+    assert!(
+        container.logs().contains("invalid signature"),
+        "the reason is said"
+    );
 }
 
 #[test]
@@ -120,7 +136,13 @@ fn a_reconnect_keeps_the_port() {
     container.signal(Signal::SIGHUP);
     container.wait_for_log("Reconnected to", SOON);
     // The old server does not know yet that nobody will refresh it there.
-    let has_moved = || world.pia.bound_ports().iter().any(|bound| bound.server != before.cn());
+    let has_moved = || {
+        world
+            .pia
+            .bound_ports()
+            .iter()
+            .any(|bound| bound.server != before.cn())
+    };
     wait_until("the new server has it", SOON, has_moved);
     before.forget_ports();
     assert_eq!(agreed_port(&world, &container), port);
@@ -139,8 +161,14 @@ fn an_expired_token_is_renewed_while_the_tunnel_is_up() {
     agreed_port_but(&world, &container, port);
     assert_eq!(world.pia.login_attempts(), logins + 1);
     let rules = world.look("iptables-save -t filter");
-    let ways_out = rules.lines().filter(|line| line.contains("PIA_OUTPUT") && line.contains("--mark")).count();
-    assert_eq!(ways_out, 1, "only the endpoint may be reached past the tunnel again:\n{rules}");
+    let ways_out = rules
+        .lines()
+        .filter(|line| line.contains("PIA_OUTPUT") && line.contains("--mark"))
+        .count();
+    assert_eq!(
+        ways_out, 1,
+        "only the endpoint may be reached past the tunnel again:\n{rules}"
+    );
 }
 
 #[test]
@@ -148,12 +176,25 @@ fn we_may_be_taken_for_somebody_else_for_a_while() {
     let world = World::new();
     let container = forwarding(&world).start();
     agreed_port(&world, &container);
-    let (logins, asked) = (world.pia.login_attempts(), world.pia.records().of(Api::GetSignature).len());
+    let (logins, asked) = (
+        world.pia.login_attempts(),
+        world.pia.records().of(Api::GetSignature).len(),
+    );
     world.pia.port_unauthorized();
     server(&world).forget_ports();
     all_agree_that_there_is_none(&world, &container);
-    assert!(world.pia.records().wait_for(Api::GetSignature, asked + 4, SOON), "it goes on asking");
-    assert_eq!(world.pia.login_attempts(), logins + 1, "a new token does not help, so one is enough");
+    assert!(
+        world
+            .pia
+            .records()
+            .wait_for(Api::GetSignature, asked + 4, SOON),
+        "it goes on asking"
+    );
+    assert_eq!(
+        world.pia.login_attempts(),
+        logins + 1,
+        "a new token does not help, so one is enough"
+    );
     world.pia.forward_ports();
     agreed_port(&world, &container);
 }
@@ -166,17 +207,29 @@ fn refused_credentials_are_not_tried_again() {
     world.pia.forget_tokens();
     world.pia.refuse_login();
     world.pia.port_forwarding().forget_signatures();
-    let (logins, asked) = (world.pia.login_attempts(), world.pia.records().of(Api::GetSignature).len());
+    let (logins, asked) = (
+        world.pia.login_attempts(),
+        world.pia.records().of(Api::GetSignature).len(),
+    );
     server(&world).forget_ports();
     all_agree_that_there_is_none(&world, &container);
-    assert!(world.pia.records().wait_for(Api::GetSignature, asked + 4, SOON), "it goes on asking");
+    assert!(
+        world
+            .pia
+            .records()
+            .wait_for(Api::GetSignature, asked + 4, SOON),
+        "it goes on asking"
+    );
     assert_eq!(world.pia.login_attempts(), logins + 1);
 }
 
 #[test]
 fn a_lease_is_renewed_a_week_before_it_ends() {
     let world = World::builder().behind().build();
-    world.pia.port_forwarding().set_lifetime(7 * DAY + Duration::from_secs(5));
+    world
+        .pia
+        .port_forwarding()
+        .set_lifetime(7 * DAY + Duration::from_secs(5));
     let container = gateway(&world).start();
     let port = agreed_port(&world, &container);
     world.pia.port_forwarding().set_lifetime(60 * DAY);
@@ -194,17 +247,34 @@ fn a_program_that_was_halted_refreshes_at_once() {
     // Nothing happens meanwhile that could be waited for.
     std::thread::sleep(Duration::from_millis(2500));
     container.signal(Signal::SIGCONT);
-    assert!(world.pia.records().wait_for(Api::BindPort, bound + 1, Duration::from_secs(1)));
+    assert!(
+        world
+            .pia
+            .records()
+            .wait_for(Api::BindPort, bound + 1, Duration::from_secs(1))
+    );
     assert_eq!(agreed_port(&world, &container), port);
 }
 
 #[test]
 fn a_server_without_port_forwarding_is_warned_of_once_naming_others() {
-    let world = World::builder().servers("us_chicago", Kind::New, 1).servers("swiss", Kind::New, 1).build();
-    world.pia.servers_of("us_chicago").iter().for_each(|server| server.no_port_forwarding());
+    let world = World::builder()
+        .servers("us_chicago", Kind::New, 1)
+        .servers("swiss", Kind::New, 1)
+        .build();
+    world
+        .pia
+        .servers_of("us_chicago")
+        .iter()
+        .for_each(|server| server.no_port_forwarding());
     let container = forwarding(&world).env("LOC", "us_chicago").start();
-    let warning = container.wait_for_log("Port forwarding: this server has none", SOON).text;
-    assert!(warning.contains("swiss") && !warning.contains("us_chicago"), "{warning}");
+    let warning = container
+        .wait_for_log("Port forwarding: this server has none", SOON)
+        .text;
+    assert!(
+        warning.contains("swiss") && !warning.contains("us_chicago"),
+        "{warning}"
+    );
     let server = &world.pia.servers_of("us_chicago")[0];
     server.port_forwarding();
     agreed_port(&world, &container);

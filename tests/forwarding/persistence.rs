@@ -46,10 +46,17 @@ fn without_port_persist_each_life_has_a_port_of_its_own() {
 fn a_lease_that_the_original_left_is_used() {
     let world = World::new();
     let answer = world.pia.port_forwarding().issue(&world.pia.issue_token());
-    let container = forwarding(&world).env("PORT_PERSIST", "1").file(LEASE, format!("{answer}\n")).start();
+    let container = forwarding(&world)
+        .env("PORT_PERSIST", "1")
+        .file(LEASE, format!("{answer}\n"))
+        .start();
     agreed_port(&world, &container);
     assert_eq!(world.pia.records().of(Api::GetSignature).len(), 0);
-    assert_eq!(container.read(LEASE), Some(format!("{answer}\n")), "byte for byte");
+    assert_eq!(
+        container.read(LEASE),
+        Some(format!("{answer}\n")),
+        "byte for byte"
+    );
 }
 
 #[test]
@@ -67,11 +74,17 @@ fn a_stored_lease_that_is_no_good_is_replaced_and_said_once() {
         answer
     };
     for (stored, said) in [
-        ("<html>".to_owned(), "portsig.json: lease of the port: it is not JSON"),
+        (
+            "<html>".to_owned(),
+            "portsig.json: lease of the port: it is not JSON",
+        ),
         (nearly_over, "has expired or soon will"),
         (foreign, "the lease of the port was refused"),
     ] {
-        let container = forwarding(&world).env("PORT_PERSIST", "1").file(LEASE, stored.clone()).start();
+        let container = forwarding(&world)
+            .env("PORT_PERSIST", "1")
+            .file(LEASE, stored.clone())
+            .start();
         agreed_port(&world, &container);
         assert_ne!(container.read(LEASE), Some(stored));
         assert_eq!(container.logs().matches(said).count(), 1, "{said}");

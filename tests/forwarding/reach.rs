@@ -15,23 +15,39 @@ use crate::world::{World, wait_until};
 fn listen(world: &World, place: &Namespace, port: u16, name: &'static str) {
     let (tcp, udp) = place.run(|| {
         let any = (Ipv4Addr::UNSPECIFIED, port);
-        (TcpListener::bind(any).expect("the port is free"), UdpSocket::bind(any).expect("the port is free"))
+        (
+            TcpListener::bind(any).expect("the port is free"),
+            UdpSocket::bind(any).expect("the port is free"),
+        )
     });
     world.pia.hub().tcp(tcp, move |mut stream| {
         let _ = write!(stream, "{name} by tcp");
     });
-    world.pia.hub().udp(udp, move |_, _| Some(format!("{name} by udp").into_bytes()));
+    world
+        .pia
+        .hub()
+        .udp(udp, move |_, _| Some(format!("{name} by udp").into_bytes()));
 }
 
 /// What answers at this port of the server in use, when asked from the internet.
 fn answers(world: &World, port: u16) -> (Option<String>, Option<String>) {
-    let server = world.address_seen_from(world.client()).expect("the page inside");
-    (world.knock_from_internet(IpAddr::V4(server), port), ask_by_udp(world, server, port))
+    let server = world
+        .address_seen_from(world.client())
+        .expect("the page inside");
+    (
+        world.knock_from_internet(IpAddr::V4(server), port),
+        ask_by_udp(world, server, port),
+    )
 }
 
 fn ask_by_udp(world: &World, server: Ipv4Addr, port: u16) -> Option<String> {
-    let socket = world.internet().run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("a free port");
-    socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a good timeout");
+    let socket = world
+        .internet()
+        .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+        .expect("a free port");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a good timeout");
     let mut buffer = [0; 100];
     (0..3).find_map(|_| {
         socket.send_to(b"who is there?", (server, port)).ok()?;
@@ -41,14 +57,20 @@ fn ask_by_udp(world: &World, server: Ipv4Addr, port: u16) -> Option<String> {
 }
 
 fn by_both(name: &str) -> (Option<String>, Option<String>) {
-    (Some(format!("{name} by tcp")), Some(format!("{name} by udp")))
+    (
+        Some(format!("{name} by tcp")),
+        Some(format!("{name} by udp")),
+    )
 }
 
 /// Binds a port at the server that the container was never told of.
 fn forward_another(world: &World, port: u16) -> u16 {
     let bound = world.pia.bound_ports().remove(0);
     let other = if port > 40_000 { port - 1 } else { port + 1 };
-    world.pia.server(&bound.server).forward_port(other, bound.address);
+    world
+        .pia
+        .server(&bound.server)
+        .forward_port(other, bound.address);
     other
 }
 
@@ -63,7 +85,10 @@ fn a_port_is_announced_within_0_4_s_of_ready() {
         assert!(container.stop().took < Duration::from_secs(1));
         announced.at.saturating_duration_since(up.at)
     });
-    let best = took.inspect(|took| println!("announced after {took:?}")).min().expect("five starts");
+    let best = took
+        .inspect(|took| println!("announced after {took:?}"))
+        .min()
+        .expect("five starts");
     assert!(best < Duration::from_millis(400), "{best:?}");
 }
 
@@ -86,21 +111,43 @@ fn port_redirect_leads_to_a_program_that_listens_elsewhere() {
     let world = World::new();
     let container = forwarding(&world).env("PORT_REDIRECT", "6881").start();
     let announced = container.wait_for_log("Forwarding on port ", SOON);
-    let port: u16 = announced.text.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+    let port: u16 = announced
+        .text
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .expect("a number");
     listen(&world, world.client(), 6881, "torrents");
-    wait_until("the server forwards it", SOON, || answers(&world, port) == by_both("torrents"));
-    world.pia.server(&world.pia.bound_ports()[0].server).forward_port(6881, world.pia.bound_ports()[0].address);
-    assert_eq!(answers(&world, 6881), (None, None), "the local port itself is not open");
+    wait_until("the server forwards it", SOON, || {
+        answers(&world, port) == by_both("torrents")
+    });
+    world
+        .pia
+        .server(&world.pia.bound_ports()[0].server)
+        .forward_port(6881, world.pia.bound_ports()[0].address);
+    assert_eq!(
+        answers(&world, 6881),
+        (None, None),
+        "the local port itself is not open"
+    );
 }
 
 #[test]
 fn the_gateway_hands_the_port_on_to_the_host_behind_it() {
-    let world = World::builder().behind().sysctl("net/ipv4/ip_forward", "1").build();
-    let container = forwarding(&world).env("FWD_IFACE", "eth1").env("PF_DEST_IP", BEHIND.to_string()).start();
+    let world = World::builder()
+        .behind()
+        .sysctl("net/ipv4/ip_forward", "1")
+        .build();
+    let container = forwarding(&world)
+        .env("FWD_IFACE", "eth1")
+        .env("PF_DEST_IP", BEHIND.to_string())
+        .start();
     container.wait_for_log("Forwarding on port ", SOON);
     let port = world.pia.bound_ports()[0].port;
     listen(&world, world.behind(), port, "behind");
-    wait_until("the gateway is set up", SOON, || answers(&world, port) == by_both("behind"));
+    wait_until("the gateway is set up", SOON, || {
+        answers(&world, port) == by_both("behind")
+    });
     listen(&world, world.client(), port, "the gateway itself");
     assert_eq!(answers(&world, port), by_both("behind"));
     let other = forward_another(&world, port);
@@ -111,7 +158,11 @@ fn the_gateway_hands_the_port_on_to_the_host_behind_it() {
 #[test]
 fn where_the_inner_address_refuses_the_public_one_is_asked() {
     let world = World::new();
-    world.pia.servers().iter().for_each(|server| server.no_port_forwarding_inside());
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.no_port_forwarding_inside());
     let container = forwarding(&world).start();
     container.wait_for_log(UP, SOON);
     agreed_port(&world, &container);
@@ -121,10 +172,14 @@ fn where_the_inner_address_refuses_the_public_one_is_asked() {
 #[test]
 fn post_up_may_wait_for_the_port_file() {
     let world = World::new();
-    let wait = "until [ -s /pia-shared/port.dat ]; do sleep 0.02; done; echo seen $(cat /pia-shared/port.dat)";
+    let wait = "until [ -s /pia-shared/port.dat ]; do sleep 0.02; done; echo seen $(cat \
+                /pia-shared/port.dat)";
     let container = forwarding(&world).env("POST_UP", wait).start();
     let seen = container.wait_for_log("[post-up] seen", SOON);
-    assert_eq!(seen.text, format!("[post-up] seen {}", agreed_port(&world, &container)));
+    assert_eq!(
+        seen.text,
+        format!("[post-up] seen {}", agreed_port(&world, &container))
+    );
 }
 
 #[test]
@@ -135,7 +190,10 @@ fn hooks_know_the_port_and_the_server() {
     let line = container.wait_for_log("[port-script] ", SOON).text;
     let bound = world.pia.bound_ports().remove(0);
     let (port, server, address) = (bound.port, bound.server, bound.address);
-    assert_eq!(line, format!("[port-script] {port} at {server} in nl_amsterdam as {address} for {port}"));
+    assert_eq!(
+        line,
+        format!("[port-script] {port} at {server} in nl_amsterdam as {address} for {port}")
+    );
 }
 
 #[test]
@@ -144,13 +202,18 @@ fn the_port_file_is_for_all_or_for_whom_the_user_says() {
     let world = World::new();
     let looks = |container: &crate::world::container::Container| {
         container.wait_for_log("Forwarding on port", SOON);
-        let found = std::fs::metadata(container.path("/pia-shared/port.dat")).expect("the port file");
+        let found =
+            std::fs::metadata(container.path("/pia-shared/port.dat")).expect("the port file");
         (found.uid(), found.gid(), found.mode() & 0o777)
     };
     let container = forwarding(&world).start();
     assert_eq!(looks(&container), (0, 0, 0o644));
     container.stop();
-    let container = forwarding(&world).env("PUID", "1000").env("PGID", "1001").env("UMASK", "027").start();
+    let container = forwarding(&world)
+        .env("PUID", "1000")
+        .env("PGID", "1001")
+        .env("UMASK", "027")
+        .start();
     assert_eq!(looks(&container), (1000, 1001, 0o640));
 }
 
@@ -160,7 +223,9 @@ fn a_port_file_that_is_a_mount_is_written_in_place() {
     let file = world.files().directory.join("shared-port");
     std::fs::write(&file, "a former life's longer text").expect("writable");
     let read = || std::fs::read_to_string(&file).expect("readable");
-    let container = forwarding(&world).bind(&file, "/pia-shared/port.dat").start();
+    let container = forwarding(&world)
+        .bind(&file, "/pia-shared/port.dat")
+        .start();
     container.wait_for_log("Forwarding on port", SOON);
     assert_eq!(read(), format!("{}\n", world.pia.bound_ports()[0].port));
     world.pia.port_unauthorized();
@@ -175,7 +240,10 @@ fn the_port_file_is_removed_at_the_end_only_if_the_user_wants_it() {
         container.wait_for_log("Forwarding on port", SOON);
         container.stop();
         assert_eq!(container.read("/pia-shared/port.dat").is_some(), left);
-        assert!(container.logs().contains("[port-down-script] down"), "the port is withdrawn at the end");
+        assert!(
+            container.logs().contains("[port-down-script] down"),
+            "the port is withdrawn at the end"
+        );
     }
 }
 
@@ -191,7 +259,10 @@ fn a_stop_is_heeded_whatever_port_forwarding_does() {
         assert!(world.pia.records().wait_for(api, before + 1, SOON));
         let begun = Instant::now();
         let stopped = container.stop();
-        assert!(stopped.status.success() && begun.elapsed() < Duration::from_secs(1), "{stopped:?}");
+        assert!(
+            stopped.status.success() && begun.elapsed() < Duration::from_secs(1),
+            "{stopped:?}"
+        );
         world.pia.heal(api);
     }
 }
@@ -199,8 +270,18 @@ fn a_stop_is_heeded_whatever_port_forwarding_does() {
 #[test]
 fn without_port_forwarding_nothing_is_asked() {
     let world = World::new();
-    let container = world.container(PROGRAM).credentials().env("LOC", "nl_amsterdam").start();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "nl_amsterdam")
+        .start();
     container.wait_for_log(UP, SOON);
     container.stop();
-    assert!(world.pia.records().of(crate::simulator::faults::Api::GetSignature).is_empty());
+    assert!(
+        world
+            .pia
+            .records()
+            .of(crate::simulator::faults::Api::GetSignature)
+            .is_empty()
+    );
 }

@@ -34,7 +34,9 @@ impl Told {
 
     fn is(&self, port: Option<u16>) -> bool {
         let port: BTreeSet<u16> = port.into_iter().collect();
-        [&self.file, &self.status, &self.firewall, &self.hooks].into_iter().all(|told| *told == port)
+        [&self.file, &self.status, &self.firewall, &self.hooks]
+            .into_iter()
+            .all(|told| *told == port)
     }
 }
 
@@ -44,12 +46,24 @@ fn in_status(container: &Container) -> Option<u16> {
     status["port"]["number"].as_u64()?.try_into().ok()
 }
 
-/// Every port that any rule for incoming connections names; a hole for tcp alone counts as one for port 0.
+/// Every port that any rule for incoming connections names; a hole for tcp alone counts as one for
+/// port 0.
 fn in_firewall(world: &World) -> BTreeSet<u16> {
     let rules = world.look("iptables-save");
     let ports = |protocol: &str| -> BTreeSet<u16> {
-        let lines = rules.lines().filter(|line| line.contains("-i wg0") && line.contains(&format!("-p {protocol}")));
-        lines.filter_map(|line| line.split_once("--dport ")?.1.split(' ').next()?.parse().ok()).collect()
+        let lines = rules
+            .lines()
+            .filter(|line| line.contains("-i wg0") && line.contains(&format!("-p {protocol}")));
+        lines
+            .filter_map(|line| {
+                line.split_once("--dport ")?
+                    .1
+                    .split(' ')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .collect()
     };
     let (tcp, udp) = (ports("tcp"), ports("udp"));
     if tcp == udp { tcp } else { BTreeSet::from([0]) }
@@ -57,12 +71,17 @@ fn in_firewall(world: &World) -> BTreeSet<u16> {
 
 /// The port that the hooks were told last, unless it was withdrawn.
 fn by_hooks(log: &str) -> Option<u16> {
-    let mut told =
-        log.lines().filter(|line| line.starts_with("[port-script] up") || line.starts_with("[port-down-script]"));
-    told.next_back()?.strip_prefix("[port-script] up ")?.parse().ok()
+    let mut told = log.lines().filter(|line| {
+        line.starts_with("[port-script] up") || line.starts_with("[port-down-script]")
+    });
+    told.next_back()?
+        .strip_prefix("[port-script] up ")?
+        .parse()
+        .ok()
 }
 
-/// Blocks until everybody is told the same port, and that is the one that the server forwards to this container.
+/// Blocks until everybody is told the same port, and that is the one that the server forwards to
+/// this container.
 #[track_caller]
 pub fn agreed_port(world: &World, container: &Container) -> u16 {
     agreed_port_but(world, container, 0)
@@ -73,19 +92,29 @@ pub fn agreed_port(world: &World, container: &Container) -> u16 {
 pub fn agreed_port_but(world: &World, container: &Container, before: u16) -> u16 {
     let agreed = || {
         let port = in_status(container).filter(|port| *port != before)?;
-        let bound = world.pia.bound_ports().iter().any(|bound| bound.port == port);
+        let bound = world
+            .pia
+            .bound_ports()
+            .iter()
+            .any(|bound| bound.port == port);
         (bound && Told::by(world, container).is(Some(port))).then_some(port)
     };
     wait_until("all agree about the port", PATIENCE, || agreed().is_some());
     let port = agreed().expect("nothing changes it");
-    assert_eq!(hooks_in_order(&container.logs()), [] as [String; 0], "what hooks were told makes no sense");
+    assert_eq!(
+        hooks_in_order(&container.logs()),
+        [] as [String; 0],
+        "what hooks were told makes no sense"
+    );
     port
 }
 
 /// Blocks until nobody is told of any port.
 #[track_caller]
 pub fn all_agree_that_there_is_none(world: &World, container: &Container) {
-    wait_until("all agree that there is no port", PATIENCE, || Told::by(world, container).is(None));
+    wait_until("all agree that there is no port", PATIENCE, || {
+        Told::by(world, container).is(None)
+    });
 }
 
 /// Lines of hooks that do not fit: a port withdrawn that was not announced, or two at a time.

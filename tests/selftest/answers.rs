@@ -18,15 +18,21 @@ use crate::{
     },
 };
 
-const KEYS: [&str; 2] =
-    ["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=", "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0="];
+const KEYS: [&str; 2] = [
+    "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+    "TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=",
+];
 
 #[test]
 fn a_world_is_up_soon_and_leaves_nothing() {
     World::new();
     let begun = Instant::now();
     let world = World::new();
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     let names = [world.client().path(), world.files().directory.clone()];
     assert!(names.iter().all(|path| path.exists()));
     drop(world);
@@ -39,20 +45,52 @@ fn a_login_needs_the_very_password() {
     let token: Value = serde_json::from_str(&body(&log_in(&world))).unwrap();
     assert_eq!(token["token"].as_str().unwrap().len(), 128);
     let url = format!("https://{API_HOST}/api/client/v2/token");
-    let unencoded = [&url, "-d", "username=p1234567", "-d", r#"password=p&s+w%d"=;$ x"#];
-    assert_eq!(status(&curl(&world, "web-authorities.pem", API_HOST, API, &unencoded)), 401);
-    assert_eq!((world.pia.login_attempts(), world.pia.records().accepted_logins()), (2, 1));
+    let unencoded = [
+        &url,
+        "-d",
+        "username=p1234567",
+        "-d",
+        r#"password=p&s+w%d"=;$ x"#,
+    ];
+    assert_eq!(
+        status(&curl(
+            &world,
+            "web-authorities.pem",
+            API_HOST,
+            API,
+            &unencoded
+        )),
+        401
+    );
+    assert_eq!(
+        (
+            world.pia.login_attempts(),
+            world.pia.records().accepted_logins()
+        ),
+        (2, 1)
+    );
 
     let url = format!("https://{API_HOST}/api/client/v2/expire_token");
     let header = format!("Authorization: Token {}", token["token"].as_str().unwrap());
-    let expire = || status(&curl(&world, "web-authorities.pem", API_HOST, API, &["-X", "POST", &url, "-H", &header]));
+    let expire = || {
+        status(&curl(
+            &world,
+            "web-authorities.pem",
+            API_HOST,
+            API,
+            &["-X", "POST", &url, "-H", &header],
+        ))
+    };
     assert_eq!([expire(), expire()], [200, 401]);
 }
 
 #[test]
 fn openssl_verifies_the_lists() {
     let world = World::new();
-    world.pia.lists().edit("atlantis", |region| region.only_v7 = true);
+    world
+        .pia
+        .lists()
+        .edit("atlantis", |region| region.only_v7 = true);
     for version in ["v6", "v7"] {
         let list = body(&list(&world, version));
         assert!(list.len() > 100_000, "{} bytes", list.len());
@@ -66,7 +104,10 @@ fn openssl_verifies_the_lists() {
             directory.display()
         );
         let verdict = world.beside(&Privileges::docker(), &["sh", "-c", &script]);
-        assert_eq!(String::from_utf8_lossy(&verdict.stdout).trim(), "Verified OK");
+        assert_eq!(
+            String::from_utf8_lossy(&verdict.stdout).trim(),
+            "Verified OK"
+        );
         let list: Value = serde_json::from_str(line).unwrap();
         assert!(list["regions"].as_array().unwrap().len() > 180);
         assert_eq!(line.contains("atlantis"), version == "v7");
@@ -80,20 +121,45 @@ fn a_second_key_ends_the_first() {
     let server = world.pia.server("amsterdam448");
     let token = world.pia.issue_token();
     for key in KEYS {
-        let answer: Value = serde_json::from_str(&body(&add_key(&world, &server, &token, key))).unwrap();
-        assert_eq!((&answer["status"], &answer["peer_pubkey"]), (&"OK".into(), &key.into()));
+        let answer: Value =
+            serde_json::from_str(&body(&add_key(&world, &server, &token, key))).unwrap();
+        assert_eq!(
+            (&answer["status"], &answer["peer_pubkey"]),
+            (&"OK".into(), &key.into())
+        );
         assert_eq!(answer["server_port"], 51001);
-        assert_eq!(answer["dns_servers"], serde_json::json!(["10.0.0.243", "10.0.0.242"]));
-        assert_eq!(server.peers().iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), [key]);
+        assert_eq!(
+            answer["dns_servers"],
+            serde_json::json!(["10.0.0.243", "10.0.0.242"])
+        );
+        assert_eq!(
+            server
+                .peers()
+                .iter()
+                .map(|(key, _)| key.as_str())
+                .collect::<Vec<_>>(),
+            [key]
+        );
     }
     let same = add_key(&world, &server, &token, KEYS[1]);
-    let addresses: Vec<_> = world.pia.records().registrations().iter().map(|made| made.address).collect();
-    assert!(body(&same).contains("OK") && addresses[1] == addresses[2] && addresses[0] != addresses[1]);
+    let addresses: Vec<_> = world
+        .pia
+        .records()
+        .registrations()
+        .iter()
+        .map(|made| made.address)
+        .collect();
+    assert!(
+        body(&same).contains("OK") && addresses[1] == addresses[2] && addresses[0] != addresses[1]
+    );
 }
 
 #[test]
 fn stable_servers_have_a_meta_service_and_new_ones_do_not() {
-    let world = World::builder().servers("uk", Kind::Stable, 1).servers("uk", Kind::New, 1).build();
+    let world = World::builder()
+        .servers("uk", Kind::Stable, 1)
+        .servers("uk", Kind::New, 1)
+        .build();
     for server in world.pia.servers() {
         let name = server.plan().meta_cn.clone();
         let stable = server.cn().starts_with("uk");
@@ -101,9 +167,19 @@ fn stable_servers_have_a_meta_service_and_new_ones_do_not() {
             let url = format!("https://{name}:{port}/vpninfo/servers/v6");
             let answer = curl(&world, "rsa_4096.crt", &name, server.address(), &[&url]);
             assert_eq!(answer.status.success(), stable, "{answer:?}");
-            let careless = curl(&world, "rsa_4096.crt", &name, server.address(), &["-k", &url]);
+            let careless = curl(
+                &world,
+                "rsa_4096.crt",
+                &name,
+                server.address(),
+                &["-k", &url],
+            );
             assert_eq!(status(&careless), if stable { 200 } else { 404 });
         }
     }
-    assert!(!curl(&world, "rsa_4096.crt", "x", LIST, &["https://x/"]).status.success());
+    assert!(
+        !curl(&world, "rsa_4096.crt", "x", LIST, &["https://x/"])
+            .status
+            .success()
+    );
 }

@@ -78,13 +78,23 @@ fn lists_change_from_download_to_download() {
     world.pia.location_missing_from_next_list("swiss");
     assert!(find(&body(&list(&world, "v6")), "swiss").is_none());
     world.pia.location_offline("swiss");
-    assert_eq!(find(&body(&list(&world, "v6")), "swiss").unwrap()["offline"], true);
+    assert_eq!(
+        find(&body(&list(&world, "v6")), "swiss").unwrap()["offline"],
+        true
+    );
     world.pia.lists().servers_per_download(1);
-    let named = || find(&body(&list(&world, "v6")), "nl_amsterdam").unwrap()["servers"]["wg"].clone();
+    let named =
+        || find(&body(&list(&world, "v6")), "nl_amsterdam").unwrap()["servers"]["wg"].clone();
     let first = named();
     assert_eq!(first.as_array().unwrap().len(), 1);
-    assert!((0..50).any(|_| named() != first), "downloads name servers at random");
-    assert!(find(&world.pia.lists().download(false), "jamaica").unwrap()["servers"]["wg"] == Value::Array(vec![]));
+    assert!(
+        (0..50).any(|_| named() != first),
+        "downloads name servers at random"
+    );
+    assert!(
+        find(&world.pia.lists().download(false), "jamaica").unwrap()["servers"]["wg"]
+            == Value::Array(vec![])
+    );
 
     let good = world.pia.lists().download(false);
     world.pia.bad_list_signature();
@@ -98,31 +108,81 @@ fn certificates_are_as_ordered() {
     let world = World::new();
     let server = world.pia.server("amsterdam447");
     let cases = [
-        (Cert::San, "CN = amsterdam447", "DNS:amsterdam447", "return code: 0"),
+        (
+            Cert::San,
+            "CN = amsterdam447",
+            "DNS:amsterdam447",
+            "return code: 0",
+        ),
         (Cert::CnOnly, "CN = amsterdam447", "", "return code: 0"),
-        (Cert::WrongName, "CN = berlin499", "DNS:berlin499", "return code: 0"),
+        (
+            Cert::WrongName,
+            "CN = berlin499",
+            "DNS:berlin499",
+            "return code: 0",
+        ),
         (Cert::WrongCn, "CN = berlin499", "", "return code: 0"),
-        (Cert::SanWrongCnRight, "CN = amsterdam447", "DNS:berlin499", "return code: 0"),
-        (Cert::SanRightCnWrong, "CN = berlin499", "DNS:amsterdam447", "return code: 0"),
-        (Cert::WrongCa, "CN = amsterdam447", "DNS:amsterdam447", "certificate signature failure"),
-        (Cert::Expired, "CN = amsterdam447", "", "certificate has expired"),
+        (
+            Cert::SanWrongCnRight,
+            "CN = amsterdam447",
+            "DNS:berlin499",
+            "return code: 0",
+        ),
+        (
+            Cert::SanRightCnWrong,
+            "CN = berlin499",
+            "DNS:amsterdam447",
+            "return code: 0",
+        ),
+        (
+            Cert::WrongCa,
+            "CN = amsterdam447",
+            "DNS:amsterdam447",
+            "certificate signature failure",
+        ),
+        (
+            Cert::Expired,
+            "CN = amsterdam447",
+            "",
+            "certificate has expired",
+        ),
         (Cert::WildcardCn, "CN = *", "", "return code: 0"),
-        (Cert::TwoCns, "CN = amsterdam447, CN = berlin499", "", "return code: 0"),
-        (Cert::Foreign, "CN = cdn.example.net", "DNS:cdn.example.net", "unable to"),
+        (
+            Cert::TwoCns,
+            "CN = amsterdam447, CN = berlin499",
+            "",
+            "return code: 0",
+        ),
+        (
+            Cert::Foreign,
+            "CN = cdn.example.net",
+            "DNS:cdn.example.net",
+            "unable to",
+        ),
     ];
     let authority = world.files().pia_ca.display();
     let address = server.address();
     for (kind, subject, names, verdict) in cases {
         server.certificate(kind);
         let script = format!(
-            "openssl s_client -connect {address}:1337 -CAfile {authority} </dev/null 2>&1 | tee /dev/stderr |
+            "openssl s_client -connect {address}:1337 -CAfile {authority} </dev/null 2>&1 | tee \
+             /dev/stderr |
              openssl x509 -noout -subject -ext subjectAltName"
         );
         let output = world.beside(&Privileges::docker(), &["sh", "-c", &script]);
-        let (shown, talk) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(shown.lines().next().unwrap().ends_with(subject), "{kind:?}: {shown}");
+        let (shown, talk) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            shown.lines().next().unwrap().ends_with(subject),
+            "{kind:?}: {shown}"
+        );
         assert!(talk.contains(verdict), "{kind:?}: {talk}");
-        assert!(names.is_empty() != shown.contains("DNS:") && shown.contains(names), "{kind:?}: {shown}");
+        assert!(
+            names.is_empty() != shown.contains("DNS:") && shown.contains(names),
+            "{kind:?}: {shown}"
+        );
     }
 }
 
@@ -132,7 +192,8 @@ fn servers_refuse_and_vanish() {
     let server = world.pia.server("amsterdam447");
     let token = world.pia.issue_token();
     let message = |token: &str| -> Value {
-        let answer: Value = serde_json::from_str(&body(&add_key(&world, &server, token, KEY))).unwrap();
+        let answer: Value =
+            serde_json::from_str(&body(&add_key(&world, &server, token, KEY))).unwrap();
         answer["message"].clone()
     };
     assert_eq!(message("stale"), "Login failed!");
@@ -145,13 +206,22 @@ fn servers_refuse_and_vanish() {
     assert_eq!(message(&token), "Login failed!");
 
     server.down();
-    assert_eq!(add_key(&world, &server, "", KEY).status.code(), Some(TIMEOUT));
+    assert_eq!(
+        add_key(&world, &server, "", KEY).status.code(),
+        Some(TIMEOUT)
+    );
     server.up();
     server.close_registration();
-    assert_eq!(add_key(&world, &server, "", KEY).status.code(), Some(REFUSED));
+    assert_eq!(
+        add_key(&world, &server, "", KEY).status.code(),
+        Some(REFUSED)
+    );
     server.open_registration();
     server.slow_down();
-    assert_eq!(add_key(&world, &server, "", KEY).status.code(), Some(TIMEOUT));
+    assert_eq!(
+        add_key(&world, &server, "", KEY).status.code(),
+        Some(TIMEOUT)
+    );
     server.speed_up();
     server.reboot();
     assert!(server.peers().is_empty());
@@ -166,16 +236,34 @@ fn a_dedicated_ip_has_credentials_of_its_own() {
     let (bought, token) = (world.pia.dedicate(&server), world.pia.issue_token());
     let ask = |token: &str| {
         let url = format!("https://{API_HOST}/api/client/v2/dedicated_ip");
-        let (account, tokens) = (format!("Authorization: Token {token}"), format!(r#"{{"tokens":["{bought}"]}}"#));
+        let (account, tokens) = (
+            format!("Authorization: Token {token}"),
+            format!(r#"{{"tokens":["{bought}"]}}"#),
+        );
         let kind = "Content-Type: application/json";
-        body(&curl(&world, "web-authorities.pem", API_HOST, API, &[&url, "-H", &account, "-H", kind, "-d", &tokens]))
+        body(&curl(
+            &world,
+            "web-authorities.pem",
+            API_HOST,
+            API,
+            &[&url, "-H", &account, "-H", kind, "-d", &tokens],
+        ))
     };
     assert!(ask("stale").contains("Access denied"));
     let answer: Value = serde_json::from_str(&ask(&token)).unwrap();
     assert_eq!(answer[0]["cn"], "amsterdam447");
     let register = |user: &str| {
-        let url = format!("https://{}:1337/addKey?pubkey=xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg%3D", server.cn());
-        body(&curl(&world, "rsa_4096.crt", server.cn(), server.address(), &[&url, "-u", user]))
+        let url = format!(
+            "https://{}:1337/addKey?pubkey=xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg%3D",
+            server.cn()
+        );
+        body(&curl(
+            &world,
+            "rsa_4096.crt",
+            server.cn(),
+            server.address(),
+            &[&url, "-u", user],
+        ))
     };
     let right = format!("dedicated_ip_{bought}:{}", server.address());
     assert!(register("dedicated_ip_x:y").contains("Login failed!"));
@@ -191,7 +279,10 @@ fn outages_begin_and_end() {
     let beside = |words: &[&str]| world.beside(&Privileges::docker(), words).status.success();
     let dns = || beside(&["dig", "+time=1", "+tries=1", "@203.0.113.53", API_HOST]);
     let ping = || beside(&["ping", "-c1", "-W1", "1.1.1.1"]);
-    let (api, lists) = (|| log_in(&world).status.code(), || list(&world, "v6").status.code());
+    let (api, lists) = (
+        || log_in(&world).status.code(),
+        || list(&world, "v6").status.code(),
+    );
     assert!(dns() && ping() && api() == Some(0) && lists() == Some(0));
     world.begin(Outage::Api);
     world.begin(Outage::Pings);

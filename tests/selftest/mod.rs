@@ -34,35 +34,69 @@ fn curl(world: &World, authority: &str, host: &str, address: Ipv4Addr, words: &[
     let authority = world.files().directory.join(authority);
     let authority = authority.to_str().unwrap();
     let connect = format!("{host}::{address}:");
-    let fixed = ["curl", "-sS", "-i", "-m", "1", "--cacert", authority, "--connect-to", &connect];
+    let fixed = [
+        "curl",
+        "-sS",
+        "-i",
+        "-m",
+        "1",
+        "--cacert",
+        authority,
+        "--connect-to",
+        &connect,
+    ];
     world.beside(&Privileges::docker(), &[&fixed, words].concat())
 }
 
 fn body(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
-    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    text.split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned())
+        .unwrap_or_default()
 }
 
 fn status(output: &Output) -> u16 {
     let text = String::from_utf8_lossy(&output.stdout);
-    text.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+    text.split_whitespace()
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or_default()
 }
 
 fn log_in(world: &World) -> Output {
     let (name, password) = (format!("username={USER}"), format!("password={PASSWORD}"));
     let url = format!("https://{API_HOST}/api/client/v2/token");
-    let words = [&url, "--data-urlencode", &name, "--data-urlencode", &password];
+    let words = [
+        &url,
+        "--data-urlencode",
+        &name,
+        "--data-urlencode",
+        &password,
+    ];
     curl(world, "web-authorities.pem", API_HOST, API, &words)
 }
 
 fn list(world: &World, version: &str) -> Output {
     let url = format!("https://{LIST_HOST}/vpninfo/servers/{version}");
-    curl(world, "web-authorities.pem", LIST_HOST, LIST, &["--compressed", &url])
+    curl(
+        world,
+        "web-authorities.pem",
+        LIST_HOST,
+        LIST,
+        &["--compressed", &url],
+    )
 }
 
 fn add_key(world: &World, server: &Server, token: &str, key: &str) -> Output {
     let url = format!("https://{}:1337/addKey", server.cn());
     let (pt, key) = (format!("pt={token}"), format!("pubkey={key}"));
-    let words = ["--get", &url, "--data-urlencode", &pt, "--data-urlencode", &key];
+    let words = [
+        "--get",
+        &url,
+        "--data-urlencode",
+        &pt,
+        "--data-urlencode",
+        &key,
+    ];
     curl(world, "rsa_4096.crt", server.cn(), server.address(), &words)
 }

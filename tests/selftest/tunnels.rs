@@ -30,12 +30,18 @@ struct Tunnel<'w> {
 
 impl<'w> Tunnel<'w> {
     fn to(world: &'w World, cn: &str) -> Self {
-        let container = world.container("/bin/true").command(["bash", "-c", "echo up; sleep 600"]).start();
+        let container = world
+            .container("/bin/true")
+            .command(["bash", "-c", "echo up; sleep 600"])
+            .start();
         container.wait_for_log("up", SOON);
         let (server, token) = (world.pia.server(cn), world.pia.issue_token());
-        let key = container.shell("umask 77; mkdir -p /run/wireguard; wg genkey > /pia/key; wg pubkey < /pia/key");
-        let answer: Value = serde_json::from_str(&body(&add_key(world, &server, &token, key.trim()))).unwrap();
-        let [key, address, vip] = ["server_key", "peer_ip", "server_vip"].map(|name| answer[name].as_str().unwrap());
+        let key = container
+            .shell("umask 77; mkdir -p /run/wireguard; wg genkey > /pia/key; wg pubkey < /pia/key");
+        let answer: Value =
+            serde_json::from_str(&body(&add_key(world, &server, &token, key.trim()))).unwrap();
+        let [key, address, vip] =
+            ["server_key", "peer_ip", "server_vip"].map(|name| answer[name].as_str().unwrap());
         let (ip, port, gateway) = (server.address(), &answer["server_port"], network::GATEWAY);
         container.shell(&format!(
             "ip link add wg0 type wireguard || wireguard-go wg0
@@ -45,7 +51,13 @@ impl<'w> Tunnel<'w> {
              ip route add {ip} via {gateway} dev eth0
              ip route replace default dev wg0"
         ));
-        Self { world, vip: vip.to_owned(), server, container, token }
+        Self {
+            world,
+            vip: vip.to_owned(),
+            server,
+            container,
+            token,
+        }
     }
 
     fn exit(&self) -> Option<Ipv4Addr> {
@@ -55,21 +67,42 @@ impl<'w> Tunnel<'w> {
     /// Asks the port forwarding service; the answer, or curl's exit code where there is none.
     fn ask(&self, host: &str, path: &str, fields: &[&str]) -> Result<Value, Option<i32>> {
         let cn = self.server.cn();
-        let (url, connect) = (format!("https://{cn}:19999/{path}"), format!("{cn}::{host}:"));
-        let mut words = vec!["curl", "-s", "-m", "3", "--get", "--cacert", "/rsa_4096.crt"];
+        let (url, connect) = (
+            format!("https://{cn}:19999/{path}"),
+            format!("{cn}::{host}:"),
+        );
+        let mut words = vec![
+            "curl",
+            "-s",
+            "-m",
+            "3",
+            "--get",
+            "--cacert",
+            "/rsa_4096.crt",
+        ];
         words.extend(["--connect-to", &connect, &url]);
-        fields.iter().for_each(|field| words.extend(["--data-urlencode", field]));
+        fields
+            .iter()
+            .for_each(|field| words.extend(["--data-urlencode", field]));
         let output = self.container.exec(&words);
         serde_json::from_slice(&output.stdout).map_err(|_| output.status.code())
     }
 
     fn lease(&self) -> [String; 2] {
-        let lease = self.ask(&self.vip, "getSignature", &[&format!("token={}", self.token)]).unwrap();
+        let lease = self
+            .ask(
+                &self.vip,
+                "getSignature",
+                &[&format!("token={}", self.token)],
+            )
+            .unwrap();
         ["payload", "signature"].map(|name| format!("{name}={}", lease[name].as_str().unwrap()))
     }
 
     fn bind(&self, [payload, signature]: &[String; 2]) -> String {
-        let answer = self.ask(&self.vip, "bindPort", &[payload, signature]).unwrap();
+        let answer = self
+            .ask(&self.vip, "bindPort", &[payload, signature])
+            .unwrap();
         answer["message"].as_str().unwrap().to_owned()
     }
 }
@@ -82,13 +115,19 @@ fn a_tunnel_leads_to_the_page_inside() {
         let tunnel = Tunnel::to(&world, cn);
         assert_eq!(tunnel.exit(), Some(tunnel.server.address()));
         assert!(tunnel.server.had_handshake());
-        let pings = tunnel.container.shell("ping -c1 -W1 1.1.1.1; ping -c1 -W1 www.privateinternetaccess.com");
+        let pings = tunnel
+            .container
+            .shell("ping -c1 -W1 1.1.1.1; ping -c1 -W1 www.privateinternetaccess.com");
         assert_eq!(pings.matches("1 received").count(), 2, "{pings}");
-        let answer = tunnel.container.shell("dig +short +time=1 elsewhere.test @10.0.0.243");
+        let answer = tunnel
+            .container
+            .shell("dig +short +time=1 elsewhere.test @10.0.0.243");
         assert_eq!(answer.trim().parse(), Ok(network::ELSEWHERE));
         let questions = world.pia.records().questions();
         assert_eq!(questions.last().unwrap().through.as_deref(), Some(cn));
-        tunnel.container.shell("rm /run/wireguard/wg0.sock; ip link del wg0; ip route add default via 172.18.0.1");
+        tunnel.container.shell(
+            "rm /run/wireguard/wg0.sock; ip link del wg0; ip route add default via 172.18.0.1",
+        );
     }
 }
 
@@ -119,11 +158,17 @@ fn tunnels_die_and_revive() {
 
 #[test]
 fn new_servers_may_rotate_their_address() {
-    let world = World::builder().servers("uk", Kind::New, 1).rotating().build();
+    let world = World::builder()
+        .servers("uk", Kind::New, 1)
+        .rotating()
+        .build();
     let server = world.pia.servers()[0].clone();
     let tunnel = Tunnel::to(&world, server.cn());
     let exits: BTreeSet<_> = (0..20).filter_map(|_| tunnel.exit()).collect();
-    assert!(exits.len() > 1 && exits.iter().all(|exit| server.exits().contains(exit)), "{exits:?}");
+    assert!(
+        exits.len() > 1 && exits.iter().all(|exit| server.exits().contains(exit)),
+        "{exits:?}"
+    );
 }
 
 #[test]
@@ -134,9 +179,14 @@ fn a_bound_port_leads_back_to_the_client() {
     assert_eq!(tunnel.bind(&lease), "port scheduled for add");
     assert_eq!(tunnel.bind(&lease), "timer refreshed");
 
-    let [bound] = &world.pia.bound_ports()[..] else { panic!("one port is bound") };
+    let [bound] = &world.pia.bound_ports()[..] else {
+        panic!("one port is bound")
+    };
     assert_eq!(bound.refreshed, 1);
-    let listener = world.client().run(|| TcpListener::bind(("0.0.0.0", bound.port))).unwrap();
+    let listener = world
+        .client()
+        .run(|| TcpListener::bind(("0.0.0.0", bound.port)))
+        .unwrap();
     let greeter = thread::spawn(move || listener.accept().unwrap().0.write_all(b"hello\n"));
     let heard = world.knock_from_internet(tunnel.server.address().into(), bound.port);
     assert_eq!(heard.as_deref(), Some("hello\n"));
@@ -160,7 +210,13 @@ fn ports_are_refused_in_every_way() {
         assert!(tunnel.bind(&lease).contains(message), "{message}");
     }
     pia.refuse_signature();
-    let refused = tunnel.ask(&tunnel.vip, "getSignature", &[&format!("token={}", tunnel.token)]).unwrap();
+    let refused = tunnel
+        .ask(
+            &tunnel.vip,
+            "getSignature",
+            &[&format!("token={}", tunnel.token)],
+        )
+        .unwrap();
     assert_eq!(refused["status"], "ERROR");
     pia.forward_ports();
 
@@ -170,12 +226,19 @@ fn ports_are_refused_in_every_way() {
     assert_eq!(tunnel.bind(&lease), "invalid signature");
 
     // The address outside belongs to the route around the tunnel.
-    let outside = tunnel.ask(&server.address().to_string(), "getSignature", &["token=x"]).unwrap();
+    let outside = tunnel
+        .ask(&server.address().to_string(), "getSignature", &["token=x"])
+        .unwrap();
     assert_eq!(outside["message"], "Unauthorized client");
     server.no_port_forwarding();
-    assert_eq!(tunnel.ask(&tunnel.vip, "bindPort", &[]), Err(Some(super::REFUSED)));
+    assert_eq!(
+        tunnel.ask(&tunnel.vip, "bindPort", &[]),
+        Err(Some(super::REFUSED))
+    );
     server.port_forwarding();
-    wait_until("forwarding again", SOON, || tunnel.ask(&tunnel.vip, "bindPort", &[]).is_ok());
+    wait_until("forwarding again", SOON, || {
+        tunnel.ask(&tunnel.vip, "bindPort", &[]).is_ok()
+    });
     server.reboot();
     assert!(pia.bound_ports().is_empty());
 }

@@ -22,7 +22,11 @@ use crate::{
 
 /// A program that waits to be told what to do.
 fn idle(recipe: Recipe) -> Recipe {
-    recipe.command(["bash", "-c", "trap 'exit 7' TERM; echo idle; while :; do sleep 600 & wait $!; done"])
+    recipe.command([
+        "bash",
+        "-c",
+        "trap 'exit 7' TERM; echo idle; while :; do sleep 600 & wait $!; done",
+    ])
 }
 
 /// Who a listener in one place sees when somebody connects from another.
@@ -33,7 +37,9 @@ fn seen_by(listener: &Namespace, address: Ipv4Addr, visitor: &Namespace) -> Stri
         let (mut stream, peer) = socket.accept().unwrap();
         stream.write_all(peer.ip().to_string().as_bytes()).unwrap();
     });
-    let mut stream = visitor.run(|| TcpStream::connect_timeout(&target, SOON)).unwrap();
+    let mut stream = visitor
+        .run(|| TcpStream::connect_timeout(&target, SOON))
+        .unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     answering.join().unwrap();
@@ -46,26 +52,57 @@ fn the_capture_sees_every_probe() {
     let world = World::new();
     let capture = world.capture();
     let prober = world.probe();
-    wait_until("every probe", SOON, || Probe::among(&capture.leaks(|_| false)) == Probe::all());
+    wait_until("every probe", SOON, || {
+        Probe::among(&capture.leaks(|_| false)) == Probe::all()
+    });
     drop(prober);
-    assert!(capture.leaks(|packet| Probe::of(packet).is_some()).is_empty());
+    assert!(
+        capture
+            .leaks(|packet| Probe::of(packet).is_some())
+            .is_empty()
+    );
 }
 
 #[test]
 fn a_container_may_do_what_docker_lets_it() {
     let world = World::new();
-    let container = idle(world.container("/bin/true")).cap_drop("net_admin").start();
+    let container = idle(world.container("/bin/true"))
+        .cap_drop("net_admin")
+        .start();
     container.wait_for_log("idle", SOON);
     let shell = |script: &str| container.shell(script).trim().to_owned();
-    assert_eq!(shell("grep CapEff /proc/self/status"), "CapEff:\t00000000a80425fb");
+    assert_eq!(
+        shell("grep CapEff /proc/self/status"),
+        "CapEff:\t00000000a80425fb"
+    );
     assert_eq!(shell("ip link add x type dummy || echo refused"), "refused");
-    assert_eq!(shell("echo 1 > /proc/sys/net/ipv4/ip_forward || echo refused"), "refused");
-    assert_eq!(shell("mv /pia /x || mv /etc/passwd /etc/resolv.conf || echo refused"), "refused");
-    assert_eq!(shell("pwd; head -1 /etc/resolv.conf"), format!("/scripts\nnameserver {DNS}"));
-    assert_eq!(shell("ls /proc | grep -c '^[0-9]*$' | head -1").parse::<u32>().map(|count| count < 9), Ok(true));
-    assert_eq!(shell("cat < <(echo pipes) && test -c /dev/net/tun && echo devices"), "pipes\ndevices");
+    assert_eq!(
+        shell("echo 1 > /proc/sys/net/ipv4/ip_forward || echo refused"),
+        "refused"
+    );
+    assert_eq!(
+        shell("mv /pia /x || mv /etc/passwd /etc/resolv.conf || echo refused"),
+        "refused"
+    );
+    assert_eq!(
+        shell("pwd; head -1 /etc/resolv.conf"),
+        format!("/scripts\nnameserver {DNS}")
+    );
+    assert_eq!(
+        shell("ls /proc | grep -c '^[0-9]*$' | head -1")
+            .parse::<u32>()
+            .map(|count| count < 9),
+        Ok(true)
+    );
+    assert_eq!(
+        shell("cat < <(echo pipes) && test -c /dev/net/tun && echo devices"),
+        "pipes\ndevices"
+    );
     assert_eq!(shell("command -v nft || echo none"), "none");
-    assert_eq!(shell("env | cut -d= -f1 | sort | tr '\\n' ' '"), "HOME PATH PWD SHLVL SSL_CERT_FILE _");
+    assert_eq!(
+        shell("env | cut -d= -f1 | sort | tr '\\n' ' '"),
+        "HOME PATH PWD SHLVL SSL_CERT_FILE _"
+    );
     let stopped = container.stop();
     assert_eq!(stopped.status.code(), Some(7));
     assert!(stopped.took < SOON);
@@ -77,21 +114,31 @@ fn a_container_keeps_its_files_when_it_starts_again() {
     let recipe = idle(world.container("/bin/true")).script("/pia/scripts/pre-up.sh", "#!/bin/sh\n");
     let mut container = recipe.fresh_run().start();
     container.wait_for_log("idle", SOON);
-    container.shell("for file in /pia/a /pia-shared/a /etc/wireguard/a /run/a; do echo $file > $file; done");
-    container.shell("echo changed > /etc/resolv.conf; test -x /pia/scripts/pre-up.sh && echo hook > /pia/b");
+    container.shell(
+        "for file in /pia/a /pia-shared/a /etc/wireguard/a /run/a; do echo $file > $file; done",
+    );
+    container.shell(
+        "echo changed > /etc/resolv.conf; test -x /pia/scripts/pre-up.sh && echo hook > /pia/b",
+    );
     container.kill();
-    assert_eq!(container.read("/etc/wireguard/a").as_deref(), Some("/etc/wireguard/a\n"));
+    assert_eq!(
+        container.read("/etc/wireguard/a").as_deref(),
+        Some("/etc/wireguard/a\n")
+    );
     container.set_env("COLOUR", "blue");
     container.restart();
     container.wait_for_log("idle", SOON);
-    let seen = container.shell("cat /pia/a /pia/b /etc/wireguard/a /etc/resolv.conf; ls /run; echo $COLOUR");
+    let seen = container
+        .shell("cat /pia/a /pia/b /etc/wireguard/a /etc/resolv.conf; ls /run; echo $COLOUR");
     assert_eq!(seen, "/pia/a\nhook\n/etc/wireguard/a\nchanged\nblue\n");
 }
 
 #[test]
 fn what_shares_its_processes_survives_the_program() {
     let world = World::new();
-    let mut container = idle(world.container("/bin/true")).shared_pid_namespace().start();
+    let mut container = idle(world.container("/bin/true"))
+        .shared_pid_namespace()
+        .start();
     container.wait_for_log("idle", SOON);
     container.shell("sleep 4321 >/dev/null 2>&1 & disown");
     container.kill();
@@ -106,35 +153,66 @@ fn a_read_only_container_has_its_volumes() {
     let world = World::new();
     let container = idle(world.container("/bin/true")).read_only().start();
     container.wait_for_log("idle", SOON);
-    let seen = container.shell("for d in /pia /pia-shared /run /tmp /etc /scripts; do test -w $d && echo -n $d; done");
+    let seen = container.shell(
+        "for d in /pia /pia-shared /run /tmp /etc /scripts; do test -w $d && echo -n $d; done",
+    );
     assert_eq!(seen, "/pia/pia-shared/run/tmp");
 }
 
 #[test]
 fn networks_are_connected() {
     let world = World::builder().second_network(Some(200)).behind().build();
-    assert_eq!(seen_by(world.lan(), LAN, world.client()), CLIENT.to_string());
-    assert_eq!(seen_by(world.client(), CLIENT, world.lan()), LAN.to_string());
-    assert_eq!(seen_by(world.client(), CLIENT_INNER, world.behind()), BEHIND.to_string());
-    assert_eq!(seen_by(world.client(), CLIENT_SECOND, world.router()), "172.19.0.1");
+    assert_eq!(
+        seen_by(world.lan(), LAN, world.client()),
+        CLIENT.to_string()
+    );
+    assert_eq!(
+        seen_by(world.client(), CLIENT, world.lan()),
+        LAN.to_string()
+    );
+    assert_eq!(
+        seen_by(world.client(), CLIENT_INNER, world.behind()),
+        BEHIND.to_string()
+    );
+    assert_eq!(
+        seen_by(world.client(), CLIENT_SECOND, world.router()),
+        "172.19.0.1"
+    );
     let routes = world.beside(&Privileges::docker(), &["ip", "route", "show", "default"]);
     assert_eq!(String::from_utf8_lossy(&routes.stdout).lines().count(), 2);
 }
 
 #[test]
 fn dockers_name_server_asks_from_where_it_says() {
-    for (docker, on_the_wire) in [(Docker::AsksFromHost, false), (Docker::AsksFromContainer, true), (Docker::Old, true)]
-    {
+    for (docker, on_the_wire) in [
+        (Docker::AsksFromHost, false),
+        (Docker::AsksFromContainer, true),
+        (Docker::Old, true),
+    ] {
         let world = World::new();
         let capture = world.capture();
-        let container = idle(world.container("/bin/true")).resolv_conf(world.docker_dns(docker)).start();
+        let container = idle(world.container("/bin/true"))
+            .resolv_conf(world.docker_dns(docker))
+            .start();
         container.wait_for_log("idle", SOON);
         for transport in ["+notcp", "+tcp"] {
             let answer = container.shell(&format!("dig +short +time=2 {transport} elsewhere.test"));
             assert_eq!(answer, "203.0.113.66\n", "{docker:?}");
         }
         let questions = world.pia.records().questions();
-        assert_eq!(questions.iter().map(|question| question.tcp).collect::<Vec<_>>(), [false, true]);
-        assert_eq!(!capture.leaks(|packet| packet.to_port() != Some(53)).is_empty(), on_the_wire, "{docker:?}");
+        assert_eq!(
+            questions
+                .iter()
+                .map(|question| question.tcp)
+                .collect::<Vec<_>>(),
+            [false, true]
+        );
+        assert_eq!(
+            !capture
+                .leaks(|packet| packet.to_port() != Some(53))
+                .is_empty(),
+            on_the_wire,
+            "{docker:?}"
+        );
     }
 }

@@ -108,7 +108,8 @@ impl Account {
         }
         let login = self.lock().login;
         let fields = request.fields();
-        let right = first(&fields, "username") == Some(USER) && first(&fields, "password") == Some(PASSWORD);
+        let right = first(&fields, "username") == Some(USER)
+            && first(&fields, "password") == Some(PASSWORD);
         match login {
             Login::Open if right => {
                 records.login();
@@ -116,15 +117,23 @@ impl Account {
             }
             Login::Open | Login::Refuse => Reply::json(
                 401,
-                &json!({"status": "error", "code": "unauthorized", "message": "authentication failed"}),
+                &json!({"status": "error", "code": "unauthorized",
+                    "message": "authentication failed"}),
             ),
             Login::Forbid => Reply::html(403, "403 Forbidden"),
             Login::Denied => access_denied(),
             Login::Quote => {
                 let body = String::from_utf8_lossy(&request.body);
-                let decoded = fields.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(" ");
+                let decoded = fields
+                    .iter()
+                    .map(|(_, value)| value.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" ");
                 let message = format!("these are not good: {decoded} ({body})");
-                Reply::json(401, &json!({"status": "error", "code": "unauthorized", "message": message}))
+                Reply::json(
+                    401,
+                    &json!({"status": "error", "code": "unauthorized", "message": message}),
+                )
             }
             Login::LockedOut => Reply::json(
                 401,
@@ -133,13 +142,16 @@ impl Account {
             ),
             Login::PaymentRequired => Reply::json(
                 402,
-                &json!({"status": "error", "code": "payment_required", "message": "subscription expired"}),
+                &json!({"status": "error", "code": "payment_required",
+                    "message": "subscription expired"}),
             ),
         }
     }
 
     pub(super) fn expire_token(&self, request: &Request) -> Reply {
-        let Some(token) = self.authorised(request) else { return access_denied() };
+        let Some(token) = self.authorised(request) else {
+            return access_denied();
+        };
         self.lock().tokens.retain(|known| *known != token);
         Reply::json(200, &json!({"status": "success"}))
     }
@@ -155,7 +167,10 @@ impl Account {
         let tokens = asked["tokens"].as_array().cloned().unwrap_or_default();
         let state = self.lock();
         let answers = tokens.iter().map(|token| {
-            let known = state.dedicated.iter().find(|dedicated| *token == dedicated.token);
+            let known = state
+                .dedicated
+                .iter()
+                .find(|dedicated| *token == dedicated.token);
             match known {
                 Some(known) if known.status == "active" => json!({
                     "status": "active", "ip": known.ip, "cn": known.cn, "id": known.id,

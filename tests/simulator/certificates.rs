@@ -3,8 +3,9 @@
 use std::sync::{Arc, OnceLock};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, PKCS_RSA_SHA512, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
+    PKCS_RSA_SHA512, date_time_ymd,
 };
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 
@@ -58,7 +59,9 @@ fn authorities() -> &'static Authorities {
     static AUTHORITIES: OnceLock<Authorities> = OnceLock::new();
     AUTHORITIES.get_or_init(|| {
         let keys = Keys::shared();
-        let rsa = |pem, algorithm| KeyPair::from_pem_and_sign_algo(pem, algorithm).expect("openssl's keys are usable");
+        let rsa = |pem, algorithm| {
+            KeyPair::from_pem_and_sign_algo(pem, algorithm).expect("openssl's keys are usable")
+        };
         let elliptic = || KeyPair::generate().expect("an elliptic key can be made");
         let pia = "Private Internet Access";
         Authorities {
@@ -84,7 +87,10 @@ pub fn web_authority() -> String {
 /// The TLS side of a public web site of these names.
 pub fn web_site(names: &[&str]) -> Arc<ServerConfig> {
     let all = authorities();
-    tls(&all.web.sign(names[0], names, &all.web_leaf, 2026), &all.web_leaf)
+    tls(
+        &all.web.sign(names[0], names, &all.web_leaf, 2026),
+        &all.web_leaf,
+    )
 }
 
 /// The TLS side of one of PIA's own servers.
@@ -114,7 +120,8 @@ pub fn pia_server(cn: &str, kind: Cert) -> Arc<ServerConfig> {
 
 /// `*` for a name without a dot: PIA's server names have none.
 fn wildcard(cn: &str) -> String {
-    cn.split_once('.').map_or_else(|| "*".to_owned(), |(_, rest)| format!("*.{rest}"))
+    cn.split_once('.')
+        .map_or_else(|| "*".to_owned(), |(_, rest)| format!("*.{rest}"))
 }
 
 fn named(cns: &[&str]) -> DistinguishedName {
@@ -139,25 +146,41 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.not_before = date_time_ymd(2014, 4, 17);
         params.not_after = date_time_ymd(2034, 4, 12);
-        let certificate = params.self_signed(&key).expect("an authority can sign itself");
-        Self { certificate, issuer: Issuer::new(params, key) }
+        let certificate = params
+            .self_signed(&key)
+            .expect("an authority can sign itself");
+        Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     fn sign(&self, subject: &str, names: &[&str], key: &KeyPair, year: i32) -> Certificate {
         self.sign_for(named(&[subject]), names, key, year)
     }
 
-    fn sign_for(&self, subject: DistinguishedName, names: &[&str], key: &KeyPair, year: i32) -> Certificate {
+    fn sign_for(
+        &self,
+        subject: DistinguishedName,
+        names: &[&str],
+        key: &KeyPair,
+        year: i32,
+    ) -> Certificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("server names are ASCII");
         params.distinguished_name = subject;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.not_before = date_time_ymd(year - 1, 1, 1);
         // Certificates of the current year stay valid for as long as the authorities do.
         let last = if year < 2026 { year } else { 2034 };
         params.not_after = date_time_ymd(last, 1, 1);
-        params.signed_by(key, &self.issuer).expect("an authority can sign a leaf")
+        params
+            .signed_by(key, &self.issuer)
+            .expect("an authority can sign a leaf")
     }
 }
 

@@ -44,7 +44,11 @@ impl Zone {
 
     /// The address of a name.
     pub fn resolve(&self, name: &str) -> Option<Vec<Ipv4Addr>> {
-        self.names.read().expect("no holder of this lock panics").get(name).cloned()
+        self.names
+            .read()
+            .expect("no holder of this lock panics")
+            .get(name)
+            .cloned()
     }
 
     fn answer(&self, message: &[u8], tcp: bool, note: impl Fn(String)) -> Option<Vec<u8>> {
@@ -65,7 +69,9 @@ impl Zone {
             for address in addresses.unwrap_or_default() {
                 let record = RData::A(A::from(address));
                 let name = question.qname.clone();
-                reply.answers.push(ResourceRecord::new(name, CLASS::IN, 60, record));
+                reply
+                    .answers
+                    .push(ResourceRecord::new(name, CLASS::IN, 60, record));
             }
         }
         reply.questions.push(question);
@@ -74,17 +80,32 @@ impl Zone {
 }
 
 /// Answers questions on these sockets; `through` is the CN of the server whose tunnel they are in.
-pub fn serve(hub: &Hub, shared: &Arc<Shared>, through: Option<&str>, (udp, tcp): (UdpSocket, TcpListener)) {
+pub fn serve(
+    hub: &Hub,
+    shared: &Arc<Shared>,
+    through: Option<&str>,
+    (udp, tcp): (UdpSocket, TcpListener),
+) {
     let note = |shared: &Shared, through: &Option<String>, name, tcp| {
-        shared.records.question(Question { through: through.clone(), name, tcp });
+        shared.records.question(Question {
+            through: through.clone(),
+            name,
+            tcp,
+        });
     };
     let (state, cn) = (Arc::clone(shared), through.map(str::to_owned));
     hub.udp(udp, move |message, _: SocketAddr| {
-        state.zone.answer(message, false, |name| note(&state, &cn, name, false))
+        state
+            .zone
+            .answer(message, false, |name| note(&state, &cn, name, false))
     });
     let (state, cn) = (Arc::clone(shared), through.map(str::to_owned));
     hub.tcp(tcp, move |stream| {
-        let answer = |message: &[u8]| state.zone.answer(message, true, |name| note(&state, &cn, name, true));
+        let answer = |message: &[u8]| {
+            state
+                .zone
+                .answer(message, true, |name| note(&state, &cn, name, true))
+        };
         let _ = by_tcp(stream, answer);
     });
 }
@@ -96,7 +117,9 @@ fn by_tcp(mut stream: TcpStream, answer: impl Fn(&[u8]) -> Option<Vec<u8>>) -> i
         stream.read_exact(&mut length)?;
         let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
         stream.read_exact(&mut message)?;
-        let Some(reply) = answer(&message) else { return Ok(()) };
+        let Some(reply) = answer(&message) else {
+            return Ok(());
+        };
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes()[..], &reply].concat())?;
     }

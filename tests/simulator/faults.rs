@@ -77,7 +77,9 @@ impl Faults {
     pub fn before_handshake(&self, apis: &[Api]) -> Option<Fault> {
         let faults = self.lock();
         let faults = apis.iter().filter_map(|api| faults.get(api).copied());
-        faults.into_iter().find(|fault| matches!(fault, Fault::HangInHandshake | Fault::Close))
+        faults
+            .into_iter()
+            .find(|fault| matches!(fault, Fault::HangInHandshake | Fault::Close))
     }
 
     /// The fault that meets this request; a fault of a certain number of times is used up by it.

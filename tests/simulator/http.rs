@@ -42,10 +42,16 @@ impl Request {
         loop {
             let mut line = String::new();
             reader.read_line(&mut line)?;
-            let Some((name, value)) = line.trim_end().split_once(':') else { break };
-            request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            let Some((name, value)) = line.trim_end().split_once(':') else {
+                break;
+            };
+            request
+                .headers
+                .push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let length = request.header("content-length").and_then(|text| text.parse().ok());
+        let length = request
+            .header("content-length")
+            .and_then(|text| text.parse().ok());
         request.body = vec![0; length.unwrap_or(0)];
         reader.read_exact(&mut request.body)?;
         Ok(Some(request))
@@ -67,7 +73,10 @@ impl Request {
 
 /// The value that goes by this name.
 pub fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    pairs
+        .iter()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value.as_str())
 }
 
 /// Decodes `application/x-www-form-urlencoded` text.
@@ -120,14 +129,20 @@ impl Reply {
     }
 
     pub fn html(status: u16, title: &str) -> Self {
-        let page =
-            format!("<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n");
+        let page = format!(
+            "<!DOCTYPE html>\n<html><head><title>{title}</title></head>\
+             <body><h1>{title}</h1></body></html>\n"
+        );
         Self::new(status, "text/html", page)
     }
 
     fn new(status: u16, kind: &str, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("Content-Type", kind.to_owned())];
-        Self { status, headers, body: body.into() }
+        Self {
+            status,
+            headers,
+            body: body.into(),
+        }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -141,8 +156,15 @@ impl Reply {
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
         }
-        head += &format!("Content-Length: {}\r\nConnection: close\r\n\r\n", self.body.len());
-        let sent = if cut { self.body.len() / 2 } else { self.body.len() };
+        head += &format!(
+            "Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.body.len()
+        );
+        let sent = if cut {
+            self.body.len() / 2
+        } else {
+            self.body.len()
+        };
         stream.write_all(head.as_bytes())?;
         stream.write_all(&self.body[..sent])?;
         stream.flush()

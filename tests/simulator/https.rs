@@ -73,7 +73,9 @@ impl Site {
         let config = Arc::clone(&self.tls.lock().expect("no holder of this lock panics"));
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
         let mut tls = StreamOwned::new(connection, stream);
-        let Some(request) = Request::read(&mut tls, peer)? else { return Ok(()) };
+        let Some(request) = Request::read(&mut tls, peer)? else {
+            return Ok(());
+        };
         let api = Api::of(&request).filter(|api| self.apis.contains(api));
         let mut cut = false;
         let reply = match api {
@@ -101,10 +103,14 @@ impl Site {
 
 fn misbehave(fault: Fault) -> Reply {
     match fault {
-        Fault::Malformed => Reply::text(200, "{\"status\":\"OK\",\"token\":\"abc").with("X-Cache", "MISS"),
+        Fault::Malformed => {
+            Reply::text(200, "{\"status\":\"OK\",\"token\":\"abc").with("X-Cache", "MISS")
+        }
         Fault::Html => Reply::html(200, "Checking your browser"),
         Fault::Status(status, _) => Reply::html(status, &format!("{status} Error")),
-        Fault::RateLimit(seconds) => Reply::text(429, "Too many requests").with("Retry-After", seconds.to_string()),
+        Fault::RateLimit(seconds) => {
+            Reply::text(429, "Too many requests").with("Retry-After", seconds.to_string())
+        }
         Fault::Hang | Fault::HangInHandshake | Fault::Close | Fault::CutBody => {
             unreachable!("handled where the connection is")
         }

@@ -50,14 +50,20 @@ impl Hub {
     }
 
     /// Answers each datagram with what `answer` makes of it.
-    pub fn udp(&self, socket: UdpSocket, answer: impl Fn(&[u8], SocketAddr) -> Option<Vec<u8>> + Send + 'static) {
+    pub fn udp(
+        &self,
+        socket: UdpSocket,
+        answer: impl Fn(&[u8], SocketAddr) -> Option<Vec<u8>> + Send + 'static,
+    ) {
         self.open.remember(&SockRef::from(&socket));
         let open = Arc::clone(&self.open);
         thread::spawn(move || {
             let mut buffer = [0; 65536];
             while !open.closing() {
                 // Errors are those of earlier answers that a client no longer waited for.
-                let Ok((length, peer)) = socket.recv_from(&mut buffer) else { continue };
+                let Ok((length, peer)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
                 if let Some(reply) = answer(&buffer[..length], peer) {
                     let _ = socket.send_to(&reply, peer);
                 }

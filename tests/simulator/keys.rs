@@ -37,12 +37,19 @@ impl Keys {
             let lock = File::create(directory.join("lock")).expect("a lock file can be made");
             lock.lock().expect("a file can be locked");
             thread::scope(|scope| {
-                for (name, bits) in [("authority", 4096), ("list", 2048), ("leaf", 2048), ("stranger", 2048)] {
+                for (name, bits) in [
+                    ("authority", 4096),
+                    ("list", 2048),
+                    ("leaf", 2048),
+                    ("stranger", 2048),
+                ] {
                     let path = directory.join(name).with_extension("pem");
                     scope.spawn(move || generate(&path, bits));
                 }
             });
-            let read = |name: &str| fs::read_to_string(directory.join(name)).expect("openssl wrote the key");
+            let read = |name: &str| {
+                fs::read_to_string(directory.join(name)).expect("openssl wrote the key")
+            };
             Self {
                 authority: read("authority.pem"),
                 list: read("list.pem"),
@@ -59,9 +66,15 @@ fn directory() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     program
         .ancestors()
-        .find(|path| path.file_name().is_some_and(|name| name == "deps" || name == "examples"))
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name == "deps" || name == "examples")
+        })
         .and_then(|deps| deps.ancestors().nth(2))
-        .map_or_else(|| env::temp_dir().join("wireguard-pia-test-keys"), |t| t.join("test-keys"))
+        .map_or_else(
+            || env::temp_dir().join("wireguard-pia-test-keys"),
+            |t| t.join("test-keys"),
+        )
 }
 
 fn generate(path: &Path, bits: u32) {
@@ -71,7 +84,10 @@ fn generate(path: &Path, bits: u32) {
     // A run that is killed here must not leave half a key under the final name.
     let draft = path.with_extension("new");
     let size = format!("rsa_keygen_bits:{bits}");
-    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", &size, "-out"], &draft);
+    openssl(
+        &["genpkey", "-algorithm", "RSA", "-pkeyopt", &size, "-out"],
+        &draft,
+    );
     fs::rename(&draft, path).expect("a file can be renamed in its directory");
 }
 
@@ -81,6 +97,10 @@ fn openssl(arguments: &[&str], path: &Path) -> String {
         .arg(path)
         .output()
         .expect("the simulator needs the openssl command: install openssl");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("openssl writes text")
 }

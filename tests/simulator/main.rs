@@ -1,5 +1,5 @@
-//! `simulator demo`: the program's main job, shown in a world of its own.
-//! `simulator demo-world [LOCATION...]`: brings a world up, says what is in it, and holds it until told to stop.
+//! `simulator demo`: the program's main job, shown in a world of its own. `simulator demo-world
+//! [LOCATION...]`: brings a world up, says what is in it, and holds it until told to stop.
 
 #![allow(
     clippy::exit,
@@ -39,16 +39,31 @@ use world::{World, builder::Kind, prober};
 fn main() -> ExitCode {
     prober::become_one_if_asked_to();
     let words: Vec<String> = env::args().skip(1).collect();
-    let seen = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["demo", program] => demo::run(Path::new(program), io::stdin().is_terminal(), &stop_signals().1),
+    let seen = match words
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["demo", program] => demo::run(
+            Path::new(program),
+            io::stdin().is_terminal(),
+            &stop_signals().1,
+        ),
         ["demo", program, "--once"] => demo::run(Path::new(program), false, &stop_signals().1),
         ["demo-world", locations @ ..] => hold(locations),
         _ => {
-            eprintln!("usage: simulator demo PROGRAM [--once] | simulator demo-world [LOCATION...]");
+            eprintln!(
+                "usage: simulator demo PROGRAM [--once] | simulator demo-world [LOCATION...]"
+            );
             false
         }
     };
-    if seen { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if seen {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Something comes out of this channel when a signal asks to stop, or its other end is told so.
@@ -60,13 +75,17 @@ fn stop_signals() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
     (stop, stopped)
 }
 
-/// Holds a world until standard input ends or a signal comes: the usual one, or one with a server at each of these
-/// locations, so that several clients of one account are not in each other's way.
+/// Holds a world until standard input ends or a signal comes: the usual one, or one with a server
+/// at each of these locations, so that several clients of one account are not in each other's way.
 fn hold(locations: &[&str]) -> bool {
     let (stop, stopped) = stop_signals();
     let kinds = [Kind::New, Kind::Stable].into_iter().cycle();
     let builder = locations.iter().zip(kinds);
-    let world = builder.fold(World::builder(), |world, (location, kind)| world.servers(location, kind, 1)).build();
+    let world = builder
+        .fold(World::builder(), |world, (location, kind)| {
+            world.servers(location, kind, 1)
+        })
+        .build();
     describe(&world);
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
@@ -93,7 +112,10 @@ fn describe(world: &World) {
     println!("PASS={PASSWORD}");
     for server in world.pia.servers() {
         let plan = server.plan();
-        println!("SERVER={} {} {} {}", plan.location, plan.cn, plan.address, plan.port);
+        println!(
+            "SERVER={} {} {} {}",
+            plan.location, plan.cn, plan.address, plan.port
+        );
     }
     println!("READY=1");
 }

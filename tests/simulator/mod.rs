@@ -8,7 +8,10 @@
 //! The simulator listens where it is told to: namespaces, addresses and routes are the business of
 //! `world`.
 
-#![allow(dead_code, reason = "tests and demonstrations are built from this tree, and neither uses all of it")]
+#![allow(
+    dead_code,
+    reason = "tests and demonstrations are built from this tree, and neither uses all of it"
+)]
 
 pub mod account;
 pub mod certificates;
@@ -84,7 +87,11 @@ pub struct Simulator {
 impl Simulator {
     /// Serves the account API, the public one.
     pub fn serve_api(&self, listener: TcpListener) {
-        self.serve_web(API_HOST, &[Api::Token, Api::ExpireToken, Api::DedicatedIp], listener);
+        self.serve_web(
+            API_HOST,
+            &[Api::Token, Api::ExpireToken, Api::DedicatedIp],
+            listener,
+        );
     }
 
     /// Serves the server lists, the public ones.
@@ -106,8 +113,14 @@ impl Simulator {
 
     /// Starts a VPN server; see [`Server::start`]. Servers can be started at the same time.
     pub fn start_server(&self, namespace: &Arc<Namespace>, interface: &str, plan: Plan) {
-        let listed = Listed { ip: plan.address, cn: plan.cn.clone(), meta_cn: plan.meta_cn.clone() };
-        self.shared.lists.edit(&plan.location, |region| region.servers.push(listed));
+        let listed = Listed {
+            ip: plan.address,
+            cn: plan.cn.clone(),
+            meta_cn: plan.meta_cn.clone(),
+        };
+        self.shared
+            .lists
+            .edit(&plan.location, |region| region.servers.push(listed));
         let server = Server::start(&self.shared, &self.hub, namespace, interface, plan);
         self.lock().push(server);
     }
@@ -130,7 +143,9 @@ impl Simulator {
     /// The servers of one location.
     pub fn servers_of(&self, location: &str) -> Vec<Arc<Server>> {
         let servers = self.servers().into_iter();
-        servers.filter(|server| server.plan().location == location).collect()
+        servers
+            .filter(|server| server.plan().location == location)
+            .collect()
     }
 
     /// Services that are not PIA's but live and end with it.
@@ -163,7 +178,10 @@ impl Simulator {
 
     /// The ports forwarded at this moment, by any server.
     pub fn bound_ports(&self) -> Vec<BoundPort> {
-        self.servers().iter().flat_map(|server| server.bound_ports()).collect()
+        self.servers()
+            .iter()
+            .flat_map(|server| server.bound_ports())
+            .collect()
     }
 
     /// How often somebody tried to log in, successfully or not.

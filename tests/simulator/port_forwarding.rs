@@ -52,7 +52,11 @@ pub struct PortForwarding(Mutex<State>);
 impl Default for PortForwarding {
     fn default() -> Self {
         let lifetime = Duration::from_secs(61 * 24 * 3600);
-        Self(Mutex::new(State { mode: Mode::Works, lifetime, leases: Vec::new() }))
+        Self(Mutex::new(State {
+            mode: Mode::Works,
+            lifetime,
+            leases: Vec::new(),
+        }))
     }
 }
 
@@ -73,7 +77,10 @@ impl PortForwarding {
 
     /// Every port given so far is busy from now on: somebody else has it.
     pub fn occupy_ports(&self) {
-        self.lock().leases.iter_mut().for_each(|lease| lease.busy = true);
+        self.lock()
+            .leases
+            .iter_mut()
+            .for_each(|lease| lease.busy = true);
     }
 
     /// Makes a good answer of getSignature, as an earlier run would have stored it.
@@ -100,8 +107,9 @@ impl PortForwarding {
         let payload = request.parameter("payload").unwrap_or_default();
         let signature = request.parameter("signature").unwrap_or_default();
         let lease = state.leases.iter().find(|lease| lease.payload == payload);
-        let lease =
-            lease.filter(|lease| lease.signature == signature).ok_or_else(|| refuse(400, "invalid signature"))?;
+        let lease = lease
+            .filter(|lease| lease.signature == signature)
+            .ok_or_else(|| refuse(400, "invalid signature"))?;
         match state.mode {
             _ if lease.busy => Err(busy(lease.port)),
             Mode::Busy => Err(busy(lease.port)),
@@ -130,13 +138,22 @@ impl State {
         let payload = BASE64_STANDARD.encode(payload.to_string());
         let signature = BASE64_STANDARD.encode(random_token(64));
         let answer = json!({"status": "OK", "payload": payload, "signature": signature});
-        self.leases.push(Lease { payload, signature, port, expires, busy: false });
+        self.leases.push(Lease {
+            payload,
+            signature,
+            port,
+            expires,
+            busy: false,
+        });
         answer.to_string()
     }
 }
 
 pub(super) fn busy(port: u16) -> Reply {
-    refuse(409, &format!("Port {port} is busy. Please use another server"))
+    refuse(
+        409,
+        &format!("Port {port} is busy. Please use another server"),
+    )
 }
 
 pub(super) fn unauthorized() -> Reply {

@@ -63,7 +63,12 @@ pub struct Records {
 impl Records {
     pub(super) fn request(&self, api: Api, host: &str, request: &Request) {
         let host = host.to_owned();
-        let record = Record { at: Instant::now(), api, host, request: request.clone() };
+        let record = Record {
+            at: Instant::now(),
+            api,
+            host,
+            request: request.clone(),
+        };
         self.lock().requests.push(record);
         self.news.notify_all();
     }
@@ -88,7 +93,12 @@ impl Records {
     }
 
     pub fn of(&self, api: Api) -> Vec<Record> {
-        self.lock().requests.iter().filter(|record| record.api == api).cloned().collect()
+        self.lock()
+            .requests
+            .iter()
+            .filter(|record| record.api == api)
+            .cloned()
+            .collect()
     }
 
     pub fn questions(&self) -> Vec<Question> {

@@ -73,15 +73,26 @@ pub struct Lists(Mutex<State>);
 
 impl Default for Lists {
     fn default() -> Self {
-        let regions = include_str!("regions.txt").lines().filter_map(named_only).collect();
-        Self(Mutex::new(State { regions, per_download: 2, bad_signature: false, missing_once: HashSet::new() }))
+        let regions = include_str!("regions.txt")
+            .lines()
+            .filter_map(named_only)
+            .collect();
+        Self(Mutex::new(State {
+            regions,
+            per_download: 2,
+            bad_signature: false,
+            missing_once: HashSet::new(),
+        }))
     }
 }
 
 /// A location that is only a name, from its line `id|name|country|flags`.
 fn named_only(line: &str) -> Option<Region> {
     let mut fields = line.split('|').map(str::to_owned);
-    let (id, name) = (fields.next().filter(|id| !id.starts_with('#'))?, fields.next()?);
+    let (id, name) = (
+        fields.next().filter(|id| !id.starts_with('#'))?,
+        fields.next()?,
+    );
     let (country, flags) = (fields.next()?, fields.next()?);
     let wireguard = match flags.as_str() {
         flags if flags.contains('e') => Wireguard::Empty,
@@ -138,14 +149,24 @@ impl Lists {
     pub(super) fn answer(&self, request: &Request) -> Reply {
         let text = self.download(request.path.ends_with("v7"));
         let reply = Reply::text(200, "").with("X-Cache", "HIT");
-        let gzip = request.header("accept-encoding").is_some_and(|all| all.contains("gzip"));
+        let gzip = request
+            .header("accept-encoding")
+            .is_some_and(|all| all.contains("gzip"));
         if !gzip {
-            return Reply { body: text.into_bytes(), ..reply };
+            return Reply {
+                body: text.into_bytes(),
+                ..reply
+            };
         }
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(text.as_bytes()).expect("memory can be written");
+        encoder
+            .write_all(text.as_bytes())
+            .expect("memory can be written");
         let body = encoder.finish().expect("memory can be written");
-        Reply { body, ..reply.with("Content-Encoding", "gzip") }
+        Reply {
+            body,
+            ..reply.with("Content-Encoding", "gzip")
+        }
     }
 
     /// A list as downloaded: JSON, an empty line, the signature.
@@ -155,13 +176,25 @@ impl Lists {
         let per_download = state.per_download;
         let listed = state.regions.iter_mut().enumerate();
         let listed = listed.filter(|(_, r)| (v7 || !r.only_v7) && !omitted.contains(&r.id));
-        let regions: Vec<String> = listed.map(|(number, region)| region.render(number, v7, per_download)).collect();
+        let regions: Vec<String> = listed
+            .map(|(number, region)| region.render(number, v7, per_download))
+            .collect();
         let regions = regions.join(",");
-        let list = format!(r#"{{"groups":{},"regions":[{regions}],"motd":null}}"#, groups());
-        let signed = if state.bad_signature { list.replacen("true", "false", 1) } else { list.clone() };
+        let list = format!(
+            r#"{{"groups":{},"regions":[{regions}],"motd":null}}"#,
+            groups()
+        );
+        let signed = if state.bad_signature {
+            list.replacen("true", "false", 1)
+        } else {
+            list.clone()
+        };
         let signature = BASE64_STANDARD.encode(sign(signed.as_bytes()));
-        let lines: Vec<&str> =
-            signature.as_bytes().chunks(76).map(|line| str::from_utf8(line).expect("base64 is ASCII")).collect();
+        let lines: Vec<&str> = signature
+            .as_bytes()
+            .chunks(76)
+            .map(|line| str::from_utf8(line).expect("base64 is ASCII"))
+            .collect();
         format!("{list}\n\n{}\n", lines.join("\n"))
     }
 
@@ -185,10 +218,15 @@ impl Region {
     fn describe(&self, number: usize, v7: bool, per_download: usize) -> Value {
         let of = |service: &str, cn: fn(&Listed) -> &str| -> Value {
             if self.servers.is_empty() {
-                return (0..2).map(|server| self.nobody(number, server, service, v7)).collect();
+                return (0..2)
+                    .map(|server| self.nobody(number, server, service, v7))
+                    .collect();
             }
             let chosen = fastrand::choose_multiple(&self.servers, per_download);
-            chosen.into_iter().map(|s| json!({"ip": s.ip, "cn": cn(s)})).collect()
+            chosen
+                .into_iter()
+                .map(|s| json!({"ip": s.ip, "cn": cn(s)}))
+                .collect()
         };
         let mut servers = json!({
             "ikev2": of("ikev2", |s| &s.cn),
@@ -244,6 +282,12 @@ fn sign(message: &[u8]) -> Vec<u8> {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem).expect("openssl writes PKCS #8");
     let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).expect("openssl's keys are usable");
     let mut signature = vec![0; key.public().modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).expect("an RSA-2048 key can sign");
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        message,
+        &mut signature,
+    )
+    .expect("an RSA-2048 key can sign");
     signature
 }

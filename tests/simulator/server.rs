@@ -106,12 +106,15 @@ impl Server {
         let device = self.interface.name();
         let [a, b, ..] = self.plan.vip.octets();
         let addresses = [self.plan.vip, TUNNEL_DNS[0], TUNNEL_DNS[1]];
-        let mut addresses = addresses.map(|address| format!("addr add {address}/32 dev {device}\n")).concat();
+        let mut addresses = addresses
+            .map(|address| format!("addr add {address}/32 dev {device}\n"))
+            .concat();
         for address in &self.plan.rotation {
             addresses += &format!("addr add {address}/24 dev eth0\n");
         }
-        self.namespace
-            .ip(format_args!("{addresses}link set {device} mtu 1420 up\nroute add {a}.{b}.0.0/16 dev {device}\n"));
+        self.namespace.ip(format_args!(
+            "{addresses}link set {device} mtu 1420 up\nroute add {a}.{b}.0.0/16 dev {device}\n"
+        ));
         self.namespace.sysctl("net/ipv4/ip_forward", "1");
         self.apply(&self.lock());
     }
@@ -126,15 +129,26 @@ impl Server {
         };
         let plan = &self.plan;
         let tls = certificates::pia_server(&plan.cn, plan.certificate);
-        let registration = Site::new(&self.shared, &plan.cn, &[Api::AddKey], tls.clone(), handler(Self::add_key));
+        let registration = Site::new(
+            &self.shared,
+            &plan.cn,
+            &[Api::AddKey],
+            tls.clone(),
+            handler(Self::add_key),
+        );
         let ports = &[Api::GetSignature, Api::BindPort];
         let forwarding = Site::new(&self.shared, &plan.cn, ports, tls, handler(Self::forward));
         let meta_tls = certificates::pia_server(&plan.meta_cn, plan.meta_certificate);
         let foreign = plan.meta_certificate == Cert::Foreign;
         let apis = if foreign { &[][..] } else { super::META };
         let shared = Arc::clone(&self.shared);
-        let meta =
-            Site::new(&self.shared, &plan.meta_cn, apis, meta_tls, move |api, request| shared.answer(api, request));
+        let meta = Site::new(
+            &self.shared,
+            &plan.meta_cn,
+            apis,
+            meta_tls,
+            move |api, request| shared.answer(api, request),
+        );
 
         let bind = |address, port| {
             TcpListener::bind((address, port))
@@ -146,9 +160,15 @@ impl Server {
                 let udp = UdpSocket::bind((address, 53)).expect("the tunnel has this address");
                 (udp, bind(address, 53))
             });
-            ([1337, 19999, 443, 8080].map(|port| bind(any, port)), resolvers)
+            (
+                [1337, 19999, 443, 8080].map(|port| bind(any, port)),
+                resolvers,
+            )
         });
-        for (site, listener) in [&registration, &forwarding, &meta, &meta].into_iter().zip(sockets) {
+        for (site, listener) in [&registration, &forwarding, &meta, &meta]
+            .into_iter()
+            .zip(sockets)
+        {
             site.serve(hub, listener);
         }
         for resolver in resolvers {
@@ -186,12 +206,18 @@ impl Server {
 
     /// The keys of this moment's clients, with their tunnel addresses.
     pub fn peers(&self) -> Vec<(String, Ipv4Addr)> {
-        self.lock().peers.iter().map(|peer| (peer.key.clone(), peer.address)).collect()
+        self.lock()
+            .peers
+            .iter()
+            .map(|peer| (peer.key.clone(), peer.address))
+            .collect()
     }
 
     /// Whether any client of this moment has ever completed a handshake.
     pub fn had_handshake(&self) -> bool {
-        self.peers().iter().any(|(key, _)| self.interface.latest_handshake(key).is_some())
+        self.peers()
+            .iter()
+            .any(|(key, _)| self.interface.latest_handshake(key).is_some())
     }
 
     /// Forwards a port to a client, though the client has not asked for it.

@@ -56,7 +56,9 @@ impl Simulator {
     }
 
     pub fn rate_limit(&self, retry_after: Duration) {
-        self.shared.faults.set(Api::Token, Fault::RateLimit(retry_after.as_secs()));
+        self.shared
+            .faults
+            .set(Api::Token, Fault::RateLimit(retry_after.as_secs()));
     }
 
     /// The login answers with a web page.
@@ -145,8 +147,13 @@ impl Simulator {
     pub fn list_dead_server(&self, location: &str, cn: &str) {
         let [a, b] = regions::BLACKHOLE;
         let ip = Ipv4Addr::new(a, b, 255, fastrand::u8(1..));
-        let listed = Listed { ip, cn: cn.to_owned(), meta_cn: cn.to_owned() };
-        self.lists().edit(location, |region| region.servers.push(listed));
+        let listed = Listed {
+            ip,
+            cn: cn.to_owned(),
+            meta_cn: cn.to_owned(),
+        };
+        self.lists()
+            .edit(location, |region| region.servers.push(listed));
     }
 
     // Port forwarding.

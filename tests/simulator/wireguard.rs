@@ -30,7 +30,11 @@ impl Interface {
             start_wireguard_go(namespace, name);
         }
         let key: [u8; 32] = std::array::from_fn(|_| fastrand::u8(..));
-        let mut interface = Self { name: name.to_owned(), namespace: Arc::clone(namespace), public_key: String::new() };
+        let mut interface = Self {
+            name: name.to_owned(),
+            namespace: Arc::clone(namespace),
+            public_key: String::new(),
+        };
         let port = port.to_string();
         let arguments = ["listen-port", &port, "private-key", "/dev/stdin"];
         interface.set(&arguments, &BASE64_STANDARD.encode(key));
@@ -74,7 +78,8 @@ impl Interface {
     }
 
     fn wg(&self, arguments: &[&str], input: &str) -> String {
-        self.namespace.run(|| feed(Command::new("wg").args(arguments), input))
+        self.namespace
+            .run(|| feed(Command::new("wg").args(arguments), input))
     }
 }
 
@@ -113,11 +118,18 @@ fn start_wireguard_go(namespace: &Namespace, name: &str) {
             .status()
     });
     let status = status.unwrap_or_else(|error| {
-        panic!("cannot start wireguard-go: {error}: this kernel has no WireGuard: install wireguard-go")
+        panic!(
+            "cannot start wireguard-go: {error}: this kernel has no WireGuard: install wireguard-go"
+        )
     });
-    assert!(status.success(), "wireguard-go {name}: {status}: is there a /dev/net/tun?");
+    assert!(
+        status.success(),
+        "wireguard-go {name}: {status}: is there a /dev/net/tun?"
+    );
 }
 
 fn control_socket(name: &str) -> PathBuf {
-    PathBuf::from("/var/run/wireguard").join(name).with_extension("sock")
+    PathBuf::from("/var/run/wireguard")
+        .join(name)
+        .with_extension("sock")
 }

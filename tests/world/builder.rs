@@ -74,7 +74,9 @@ impl Builder {
             reap::reap_stale();
         });
         if self.servers.is_empty() {
-            self = self.servers("nl_amsterdam", Kind::Stable, 2).servers("swiss", Kind::New, 2);
+            self = self
+                .servers("nl_amsterdam", Kind::Stable, 2)
+                .servers("swiss", Kind::New, 2);
         }
         self.shape.servers = u8::try_from(self.servers.len()).expect("servers are few");
         World::build(&self)
@@ -106,7 +108,11 @@ fn plan(number: usize, location: &str, cn: &str, kind: Kind) -> Plan {
         cn: cn.to_owned(),
         meta_cn: format!("meta-{cn}"),
         address: network::server_address(number),
-        port: if number % 2 == 0 { 1337 } else { 51_000 + u16::from(number) },
+        port: if number % 2 == 0 {
+            1337
+        } else {
+            51_000 + u16::from(number)
+        },
         vip: Ipv4Addr::new(10, 10 + number, third, last),
         rotation: Vec::new(),
         certificate,

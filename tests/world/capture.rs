@@ -37,10 +37,26 @@ impl World {
     /// Captures on another interface of the router: `wire2`, `lan`.
     #[track_caller]
     pub fn capture_on(&self, interface: &str) -> Capture {
-        let file = self.files().directory.join(self.unique("capture") + ".pcap");
+        let file = self
+            .files()
+            .directory
+            .join(self.unique("capture") + ".pcap");
         let mut command = Command::new("tcpdump");
         command
-            .args(["-i", interface, "-n", "-U", "-B", "16384", "--immediate-mode", "-s", "0", "-Z", "root", "-w"])
+            .args([
+                "-i",
+                interface,
+                "-n",
+                "-U",
+                "-B",
+                "16384",
+                "--immediate-mode",
+                "-s",
+                "0",
+                "-Z",
+                "root",
+                "-w",
+            ])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -63,8 +79,16 @@ impl World {
             "lan" => LAN,
             _ => CLIENT,
         };
-        let bell = self.router().run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("a port is free");
-        Capture { tcpdump, file, bell, neighbour }
+        let bell = self
+            .router()
+            .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+            .expect("a port is free");
+        Capture {
+            tcpdump,
+            file,
+            bell,
+            neighbour,
+        }
     }
 }
 
@@ -77,7 +101,9 @@ impl Capture {
         let mark = format!("capture mark {:x}", fastrand::u64(..));
         let _ = self.bell.send_to(mark.as_bytes(), (self.neighbour, 9));
         let is_mark = |packet: &Packet| packet.payload == mark.as_bytes();
-        wait_until("the capture's end", Duration::from_secs(5), || self.read().iter().any(is_mark));
+        wait_until("the capture's end", Duration::from_secs(5), || {
+            self.read().iter().any(is_mark)
+        });
         let mut packets = self.read();
         packets.truncate(packets.iter().position(is_mark).unwrap_or(packets.len()));
         let ours = self.bell.local_addr().map_or(0, |address| address.port());
@@ -117,7 +143,11 @@ fn is_own(packet: &Packet, neighbour: Ipv4Addr, port: u16) -> bool {
     let sent = packet.destination == neighbour && packet.payload.starts_with(b"capture mark ");
     // There would be an ICMP answer from a client without a firewall.
     let answer = packet.source == neighbour && packet.is_icmp();
-    sent || (answer && packet.payload.windows(2).any(|two| two == port.to_be_bytes()))
+    sent || (answer
+        && packet
+            .payload
+            .windows(2)
+            .any(|two| two == port.to_be_bytes()))
 }
 
 /// Whether a packet left the container, and its networks, for somewhere else. It may do so under

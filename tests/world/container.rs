@@ -49,7 +49,13 @@ pub struct Container {
 
 impl Container {
     pub(super) fn new(recipe: Recipe) -> Self {
-        Self { journal: Journal::default(), program: None, pause: None, recipe, made: Instant::now() }
+        Self {
+            journal: Journal::default(),
+            program: None,
+            pause: None,
+            recipe,
+            made: Instant::now(),
+        }
     }
 }
 
@@ -57,7 +63,11 @@ impl Container {
 fn beside(words: &[OsString]) -> Command {
     let mut command = Command::new("/bin/sh");
     let script = r#"cd "$0" && exec "$@""#;
-    command.args(["-c", script, "/scripts"]).args(words).env_clear().env("PATH", PATH);
+    command
+        .args(["-c", script, "/scripts"])
+        .args(words)
+        .env_clear()
+        .env("PATH", PATH);
     command
 }
 
@@ -72,7 +82,10 @@ impl Container {
     /// Starts the program: the first time, or again after it has ended.
     #[track_caller]
     pub fn start(&mut self) {
-        let over = self.program.as_ref().is_none_or(|program| program.status().is_some());
+        let over = self
+            .program
+            .as_ref()
+            .is_none_or(|program| program.status().is_some());
         assert!(over, "the program still runs");
         self.journal.begin();
         let words = self.recipe.contained(&self.recipe.words);
@@ -107,7 +120,11 @@ impl Container {
     /// Runs words as the first process of new namespaces.
     fn spawn_init(&self, words: &[OsString], journal: &Journal) -> io::Result<Process> {
         let mut command = Command::new("/bin/sh");
-        command.args(["-c", INIT, "/scripts"]).args(words).env_clear().env("PATH", PATH);
+        command
+            .args(["-c", INIT, "/scripts"])
+            .args(words)
+            .env_clear()
+            .env("PATH", PATH);
         let network = Arc::clone(&self.recipe.network);
         let rootfs = self.recipe.rootfs.clone();
         let prepare = move || {
@@ -130,7 +147,9 @@ impl Container {
 
     /// What a thread does to join the container.
     fn joining(&self) -> io::Result<impl FnOnce() -> io::Result<()> + Send + use<>> {
-        let first = self.first().ok_or_else(|| io::Error::other("the container does not run"))?;
+        let first = self
+            .first()
+            .ok_or_else(|| io::Error::other("the container does not run"))?;
         let own = PathBuf::from(format!("/proc/{}/ns", first.pid()));
         let mut files = Vec::new();
         for (name, kind) in [
@@ -172,7 +191,9 @@ impl Container {
         let mut command = beside(&self.recipe.contained(words));
         let result = self.joining().and_then(|join| {
             let inside = thread::spawn(move || join().and_then(|()| command.output()));
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         result.unwrap_or_else(|error| panic!("cannot run anything in the container: {error}"))
     }
@@ -193,7 +214,11 @@ impl Container {
 
     /// What the present life has printed; all of it, if it is over.
     pub fn logs(&self) -> String {
-        if self.program.as_ref().is_some_and(|program| program.status().is_some()) {
+        if self
+            .program
+            .as_ref()
+            .is_some_and(|program| program.status().is_some())
+        {
             self.journal.wait_for_end(Duration::from_secs(2));
         }
         self.journal.text()
@@ -224,10 +249,15 @@ impl Container {
         program.signal(Signal::SIGTERM);
         let status = program.wait(STOP_TIMEOUT).unwrap_or_else(|| {
             program.signal(Signal::SIGKILL);
-            program.wait(STOP_TIMEOUT).expect("nothing survives SIGKILL")
+            program
+                .wait(STOP_TIMEOUT)
+                .expect("nothing survives SIGKILL")
         });
         let ended = program.ended().unwrap_or(begun);
-        Stopped { took: ended.saturating_duration_since(begun), status }
+        Stopped {
+            took: ended.saturating_duration_since(begun),
+            status,
+        }
     }
 
     /// SIGKILL to the program. It is its PID namespace's first process, so everything in there

@@ -1,8 +1,9 @@
 //! Far-away servers: connections to them take a while to be made.
 //!
-//! The kernel's own delay line (tc netem) is a module that many machines lack, so this is one in user space. Each first
-//! packet of a connection (SYN) to port 1337 of a far address is taken off its way on the internet, held for the time of
-//! a round trip, and put back. What follows it is not delayed: a connect takes its time, a transfer does not.
+//! The kernel's own delay line (tc netem) is a module that many machines lack, so this is one in
+//! user space. Each first packet of a connection (SYN) to port 1337 of a far address is taken off
+//! its way on the internet, held for the time of a round trip, and put back. What follows it is not
+//! delayed: a connect takes its time, a transfer does not.
 
 use std::{
     collections::BTreeMap,
@@ -21,8 +22,8 @@ use nix::{
     ifaddrs::getifaddrs,
     sys::{
         socket::{
-            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recv, send,
-            setsockopt, socket, sockopt,
+            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike,
+            bind, recv, send, setsockopt, socket, sockopt,
         },
         time::{TimeVal, TimeValLike},
     },
@@ -43,8 +44,8 @@ pub struct Delay {
 }
 
 impl World {
-    /// From now on a connect to port 1337 of these addresses takes so long; to those that are only in the list it takes
-    /// `others`, and it succeeds, though nothing is said there.
+    /// From now on a connect to port 1337 of these addresses takes so long; to those that are only
+    /// in the list it takes `others`, and it succeeds, though nothing is said there.
     #[track_caller]
     pub fn delay_connects(&self, far: &[(Ipv4Addr, Duration)], others: Duration) -> Delay {
         let internet = self.internet();
@@ -53,16 +54,25 @@ impl World {
              link set slow0 arp off up\nlink set slow1 arp off up\n\
              rule add pref 50 fwmark 77 table 77\nroute add default dev slow0 table 77\n\
              rule add pref 100 table local\nrule del pref 0\n");
-        internet.ip(format_args!("route del blackhole {a}.{b}.0.0/16\nroute add local {a}.{b}.0.0/16 dev lo\n"));
-        let mark =
-            |to: &str| format!("-A PREROUTING -i wan -p tcp --syn -d {to} --dport {PORT} -j MARK --set-mark 77\n");
-        let marks: String = far.iter().map(|(address, _)| mark(&address.to_string())).collect();
+        internet.ip(format_args!(
+            "route del blackhole {a}.{b}.0.0/16\nroute add local {a}.{b}.0.0/16 dev lo\n"
+        ));
+        let mark = |to: &str| {
+            format!(
+                "-A PREROUTING -i wan -p tcp --syn -d {to} --dport {PORT} -j MARK --set-mark 77\n"
+            )
+        };
+        let marks: String = far
+            .iter()
+            .map(|(address, _)| mark(&address.to_string()))
+            .collect();
         internet.firewall(format_args!(
             "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i slow1 -j DROP\n{marks}{}COMMIT\n",
             mark(&format!("{a}.{b}.0.0/16"))
         ));
         answer_silently(self, internet);
-        let line = open(internet).unwrap_or_else(|error| panic!("cannot open the delay line: {error}"));
+        let line =
+            open(internet).unwrap_or_else(|error| panic!("cannot open the delay line: {error}"));
         let over = Arc::new(AtomicBool::new(false));
         let (ended, far) = (Arc::clone(&over), far.iter().copied().collect());
         thread::spawn(move || carry(&Arc::new(line), &far, others, &ended));
@@ -78,29 +88,49 @@ impl Drop for Delay {
 
 /// The servers that are only names accept connections.
 fn answer_silently(world: &World, internet: &Namespace) {
-    let listener = internet.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).expect("the port is free"));
+    let listener = internet
+        .run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).expect("the port is free"));
     world.pia.hub().tcp(listener, drop);
 }
 
 /// A raw socket at the far end of the line.
 fn open(internet: &Namespace) -> io::Result<OwnedFd> {
     internet.run(|| {
-        let line = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+        let line = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::EthAll,
+        )?;
         let is_end = |address: &LinkAddr| address.family() == Some(AddressFamily::Packet);
         let end = getifaddrs()?.filter(|entry| entry.interface_name == "slow1");
-        let end = end.filter_map(|entry| entry.address?.as_link_addr().copied()).find(is_end);
-        bind(line.as_raw_fd(), &end.ok_or_else(|| io::Error::other("slow1 has no address"))?)?;
+        let end = end
+            .filter_map(|entry| entry.address?.as_link_addr().copied())
+            .find(is_end);
+        bind(
+            line.as_raw_fd(),
+            &end.ok_or_else(|| io::Error::other("slow1 has no address"))?,
+        )?;
         setsockopt(&line, sockopt::ReceiveTimeout, &TimeVal::milliseconds(100))?;
         Ok(line)
     })
 }
 
-fn carry(line: &Arc<OwnedFd>, far: &BTreeMap<Ipv4Addr, Duration>, others: Duration, over: &AtomicBool) {
+fn carry(
+    line: &Arc<OwnedFd>,
+    far: &BTreeMap<Ipv4Addr, Duration>,
+    others: Duration,
+    over: &AtomicBool,
+) {
     let mut buffer = [0; 2048];
     while !over.load(Ordering::Relaxed) {
-        let Ok(length) = recv(line.as_raw_fd(), &mut buffer, MsgFlags::empty()) else { continue };
+        let Ok(length) = recv(line.as_raw_fd(), &mut buffer, MsgFlags::empty()) else {
+            continue;
+        };
         let mut frame = buffer[..length].to_vec();
-        let Some(to) = complete(&mut frame) else { continue };
+        let Some(to) = complete(&mut frame) else {
+            continue;
+        };
         let delay = far.get(&to).copied().unwrap_or(others);
         let line = Arc::clone(line);
         thread::spawn(move || {
@@ -110,8 +140,8 @@ fn carry(line: &Arc<OwnedFd>, far: &BTreeMap<Ipv4Addr, Duration>, others: Durati
     }
 }
 
-/// Writes the TCP checksum, which the kernel leaves to a network card that is not there. Returns the destination; `None`
-/// for what is no TCP over IPv4.
+/// Writes the TCP checksum, which the kernel leaves to a network card that is not there. Returns
+/// the destination; `None` for what is no TCP over IPv4.
 fn complete(frame: &mut [u8]) -> Option<Ipv4Addr> {
     const IPV4: [u8; 2] = [0x08, 0x00];
     const TCP: u8 = 6;
@@ -119,13 +149,20 @@ fn complete(frame: &mut [u8]) -> Option<Ipv4Addr> {
         return None;
     }
     let header = usize::from(frame[ETHERNET] & 0x0f) * 4;
-    let whole = usize::from(u16::from_be_bytes([frame[ETHERNET + 2], frame[ETHERNET + 3]]));
-    let (ip, rest) = frame.get_mut(ETHERNET..ETHERNET + whole)?.split_at_mut(header);
+    let whole = usize::from(u16::from_be_bytes([
+        frame[ETHERNET + 2],
+        frame[ETHERNET + 3],
+    ]));
+    let (ip, rest) = frame
+        .get_mut(ETHERNET..ETHERNET + whole)?
+        .split_at_mut(header);
     rest.get_mut(16..18)?.fill(0);
     let length = u16::try_from(rest.len()).ok()?.to_be_bytes();
     let pseudo = [&ip[12..20], &[0, TCP], &length].concat();
     let words = pseudo.chunks(2).chain(rest.chunks(2));
-    let mut sum: u32 = words.map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0))).sum();
+    let mut sum: u32 = words
+        .map(|word| u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0)))
+        .sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

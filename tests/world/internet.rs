@@ -37,7 +37,10 @@ pub struct Weather {
 
 impl Weather {
     pub fn fair(internet: &Arc<Namespace>) -> Self {
-        let weather = Self { internet: Arc::clone(internet), outages: Mutex::default() };
+        let weather = Self {
+            internet: Arc::clone(internet),
+            outages: Mutex::default(),
+        };
         weather.apply(&BTreeSet::new());
         weather
     }
@@ -65,7 +68,9 @@ impl Weather {
                 Outage::DnsRefuses => {
                     for server in [DNS, DNS_SECOND] {
                         refused += &format!("-A INPUT -d {server} -p udp -j REJECT\n");
-                        refused += &format!("-A INPUT -d {server} -p tcp -j REJECT --reject-with tcp-reset\n");
+                        refused += &format!(
+                            "-A INPUT -d {server} -p tcp -j REJECT --reject-with tcp-reset\n"
+                        );
                     }
                 }
                 Outage::Api => dropped += &format!("-A PREROUTING -d {API} -p tcp -j DROP\n"),
@@ -117,8 +122,17 @@ impl Arrivals {
     }
 
     fn note(&self, from: IpAddr, tcp: bool, bytes: &[u8]) {
-        let text = String::from_utf8_lossy(bytes).lines().next().unwrap_or_default().to_owned();
-        self.lock().push(Arrival { at: Instant::now(), from, tcp, text });
+        let text = String::from_utf8_lossy(bytes)
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        self.lock().push(Arrival {
+            at: Instant::now(),
+            from,
+            tcp,
+            text,
+        });
         self.0.1.notify_all();
     }
 
@@ -162,11 +176,15 @@ fn echo(mut stream: TcpStream, arrivals: &Arrivals) {
 fn show_address(mut stream: TcpStream) {
     let Ok(peer) = stream.peer_addr() else { return };
     let mut lines = BufReader::new(&stream).lines();
-    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+    while lines
+        .next()
+        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+    {}
     let page = format!("{}\n", peer.ip());
     let _ = write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{page}",
+        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: \
+         close\r\n\r\n{page}",
         page.len()
     );
 }

@@ -43,10 +43,19 @@ impl Journal {
         thread::spawn(move || {
             let mut reader = BufReader::new(stream);
             let mut bytes = Vec::new();
-            while reader.read_until(b'\n', &mut bytes).is_ok_and(|length| length > 0) {
-                let text = String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
+            while reader
+                .read_until(b'\n', &mut bytes)
+                .is_ok_and(|length| length > 0)
+            {
+                let text = String::from_utf8_lossy(&bytes)
+                    .trim_end_matches('\n')
+                    .to_owned();
                 bytes.clear();
-                journal.lock().lines.push(Line { at: Instant::now(), error, text });
+                journal.lock().lines.push(Line {
+                    at: Instant::now(),
+                    error,
+                    text,
+                });
                 journal.0.1.notify_all();
             }
             journal.lock().open -= 1;
@@ -57,7 +66,12 @@ impl Journal {
     /// Blocks until the present life has such a line; `None` when it took too long or the streams
     /// ended without it.
     pub fn wait_for(&self, timeout: Duration, like: impl Fn(&str) -> bool) -> Option<Line> {
-        let found = |state: &State| state.lines[state.life..].iter().find(|line| like(&line.text)).cloned();
+        let found = |state: &State| {
+            state.lines[state.life..]
+                .iter()
+                .find(|line| like(&line.text))
+                .cloned()
+        };
         let missing = |state: &mut State| state.open > 0 && found(state).is_none();
         let waited = self.0.1.wait_timeout_while(self.lock(), timeout, missing);
         found(&waited.expect("no holder of this lock panics").0)
@@ -65,7 +79,10 @@ impl Journal {
 
     /// Blocks until no more lines can come.
     pub fn wait_for_end(&self, timeout: Duration) {
-        let waited = self.0.1.wait_timeout_while(self.lock(), timeout, |state| state.open > 0);
+        let waited = self
+            .0
+            .1
+            .wait_timeout_while(self.lock(), timeout, |state| state.open > 0);
         drop(waited.expect("no holder of this lock panics"));
     }
 
@@ -77,7 +94,10 @@ impl Journal {
     /// The text of the present life.
     pub fn text(&self) -> String {
         let state = self.lock();
-        state.lines[state.life..].iter().map(|line| line.text.clone() + "\n").collect()
+        state.lines[state.life..]
+            .iter()
+            .map(|line| line.text.clone() + "\n")
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -8,7 +8,10 @@
 //!
 //! Everything in it is gone when the world is dropped, also when a test panics.
 
-#![allow(dead_code, reason = "tests and demonstrations are built from this tree, and neither uses all of it")]
+#![allow(
+    dead_code,
+    reason = "tests and demonstrations are built from this tree, and neither uses all of it"
+)]
 
 pub mod builder;
 pub mod capture;
@@ -111,7 +114,15 @@ impl World {
         let weather = Weather::fair(&network.internet);
         serve_pia(&pia, &network.internet);
         let elsewhere = internet::serve(&network.internet, pia.hub());
-        Self { pia, elsewhere, weather, network, files, prefix, next: AtomicU32::new(0) }
+        Self {
+            pia,
+            elsewhere,
+            weather,
+            network,
+            files,
+            prefix,
+            next: AtomicU32::new(0),
+        }
     }
 
     pub fn files(&self) -> &Files {
@@ -140,7 +151,10 @@ impl World {
     /// The host behind the container.
     #[track_caller]
     pub fn behind(&self) -> &Arc<Namespace> {
-        self.network.behind.as_ref().expect("this world was built without a host behind the client")
+        self.network
+            .behind
+            .as_ref()
+            .expect("this world was built without a host behind the client")
     }
 
     // What can go wrong with the internet.
@@ -168,7 +182,9 @@ impl World {
     #[track_caller]
     pub fn beside(&self, privileges: &Privileges, words: &[&str]) -> Output {
         let mut command = privileges.command(words[0]);
-        let output = self.client().output(command.args(&words[1..]).stdin(Stdio::null()));
+        let output = self
+            .client()
+            .output(command.args(&words[1..]).stdin(Stdio::null()));
         output.unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"))
     }
 
@@ -179,7 +195,11 @@ impl World {
 
     /// A name for something in this world that no other world uses.
     fn unique(&self, kind: &str) -> String {
-        format!("{}-{kind}{}", self.prefix, self.next.fetch_add(1, Ordering::SeqCst))
+        format!(
+            "{}-{kind}{}",
+            self.prefix,
+            self.next.fetch_add(1, Ordering::SeqCst)
+        )
     }
 }
 
@@ -196,8 +216,12 @@ impl Files {
             fs::write(&path, text).expect("the world's directory is writable");
             path
         };
-        fs::create_dir_all(directory)
-            .unwrap_or_else(|error| panic!("cannot make {}: {error}: a tmpfs is needed there", directory.display()));
+        fs::create_dir_all(directory).unwrap_or_else(|error| {
+            panic!(
+                "cannot make {}: {error}: a tmpfs is needed there",
+                directory.display()
+            )
+        });
         Self {
             directory: directory.to_owned(),
             pia_ca: written("rsa_4096.crt", &certificates::pia_authority()),
@@ -219,8 +243,12 @@ fn serve_pia(pia: &Simulator, internet: &Namespace) {
     }
     let tcp = |address, port| TcpListener::bind((address, port)).expect("the address is ours");
     let (api, list, resolvers) = internet.run(|| {
-        let resolvers = [DNS, DNS_SECOND]
-            .map(|address| (UdpSocket::bind((address, 53)).expect("the address is ours"), tcp(address, 53)));
+        let resolvers = [DNS, DNS_SECOND].map(|address| {
+            (
+                UdpSocket::bind((address, 53)).expect("the address is ours"),
+                tcp(address, 53),
+            )
+        });
         (tcp(API, 443), tcp(LIST, 443), resolvers)
     });
     pia.serve_api(api);
@@ -232,7 +260,9 @@ fn serve_pia(pia: &Simulator, internet: &Namespace) {
 
 /// Says something to somebody, and hears the answer to its end.
 fn converse(place: &Namespace, to: SocketAddr, patience: Duration, text: &str) -> Option<String> {
-    let mut stream = place.run(|| TcpStream::connect_timeout(&to, patience)).ok()?;
+    let mut stream = place
+        .run(|| TcpStream::connect_timeout(&to, patience))
+        .ok()?;
     stream.set_read_timeout(Some(patience)).ok()?;
     stream.write_all(text.as_bytes()).ok()?;
     let mut answer = String::new();

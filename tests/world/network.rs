@@ -52,7 +52,9 @@ pub fn server_address(number: u8) -> Ipv4Addr {
 /// Further public addresses of the server with this one.
 pub fn rotation(address: Ipv4Addr) -> Vec<Ipv4Addr> {
     let [a, b, c, last] = address.octets();
-    (1..4).map(|step| Ipv4Addr::new(a, b, c, last + 50 * step)).collect()
+    (1..4)
+        .map(|step| Ipv4Addr::new(a, b, c, last + 50 * step))
+        .collect()
 }
 
 /// What of the network is optional.
@@ -83,7 +85,9 @@ impl Network {
             let server = |number| scope.spawn(move || create(&format!("server{number}")));
             let servers: Vec<_> = (0..shape.servers).map(server).collect();
             let joined = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             };
             Self {
                 client: create("client"),
@@ -102,13 +106,20 @@ impl Network {
     /// The internet is one bridge with every public host on it.
     fn connect_internet(&self) {
         let mut lines = String::from("link add wan type bridge\n");
-        lines += &format!("link add router type veth peer name wan netns {}\n", self.router.name());
+        lines += &format!(
+            "link add router type veth peer name wan netns {}\n",
+            self.router.name()
+        );
         lines += "link set router master wan up\n";
         for (number, server) in self.servers.iter().enumerate() {
-            lines += &format!("link add s{number} type veth peer name eth0 netns {}\n", server.name());
+            lines += &format!(
+                "link add s{number} type veth peer name eth0 netns {}\n",
+                server.name()
+            );
             lines += &format!("link set s{number} master wan up\n");
         }
-        lines += "link set wan up\naddr add 192.0.2.1/24 dev wan\naddr add 198.51.100.1/24 dev wan\n";
+        lines +=
+            "link set wan up\naddr add 192.0.2.1/24 dev wan\naddr add 198.51.100.1/24 dev wan\n";
         for host in [DNS, DNS_SECOND, API, LIST, ELSEWHERE, INSIDE, PINGABLE] {
             lines += &format!("addr add {host}/32 dev wan\n");
         }
@@ -123,7 +134,8 @@ impl Network {
                 let address = server_address(u8::try_from(number).expect("servers are few"));
                 scope.spawn(move || {
                     server.ip(format_args!(
-                        "addr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via 198.51.100.1"
+                        "addr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via \
+                         198.51.100.1"
                     ));
                 });
             }
@@ -177,12 +189,17 @@ impl Network {
         self.router.sysctl("net/ipv4/ip_forward", "1");
         self.router.sysctl("net/ipv6/conf/all/forwarding", "1");
         self.router.ip(router);
-        self.router.firewall("*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n");
+        self.router.firewall(
+            "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -o wan -j MASQUERADE\nCOMMIT\n",
+        );
         self.client.ip(inner);
-        self.lan.ip(format_args!("addr add {LAN}/24 dev eth0\nlink set eth0 up\nroute add default via 192.168.77.1\n"));
+        self.lan.ip(format_args!(
+            "addr add {LAN}/24 dev eth0\nlink set eth0 up\nroute add default via 192.168.77.1\n"
+        ));
         if let Some(behind) = &self.behind {
             behind.ip(format_args!(
-                "addr add {BEHIND}/24 dev eth0\nlink set eth0 up\nroute add default via {CLIENT_INNER}\n"
+                "addr add {BEHIND}/24 dev eth0\nlink set eth0 up\nroute add default via \
+                 {CLIENT_INNER}\n"
             ));
         }
     }

@@ -20,8 +20,18 @@ pub struct Packet {
 impl fmt::Debug for Packet {
     /// One line, for the message of a test that found a leak.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { source, destination, transport, payload, .. } = self;
-        write!(f, "{source} > {destination} {transport:?}, {} bytes", payload.len())
+        let Self {
+            source,
+            destination,
+            transport,
+            payload,
+            ..
+        } = self;
+        write!(
+            f,
+            "{source} > {destination} {transport:?}, {} bytes",
+            payload.len()
+        )
     }
 }
 
@@ -74,13 +84,18 @@ impl Packet {
 /// The IP packets of a capture file; a packet that the file ends in the middle of is left out.
 pub fn parse(file: &[u8]) -> Vec<Packet> {
     // Files count from 1970, everything else here by the monotonic clock.
-    let (now, since_1970) = (Instant::now(), SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default());
+    let (now, since_1970) = (
+        Instant::now(),
+        SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+    );
     let mut packets = Vec::new();
     let mut rest = file.get(24..).unwrap_or_default();
     while let Some((head, tail)) = rest.split_at_checked(16) {
         let number = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let length = number(8) as usize;
-        let Some((frame, next)) = tail.split_at_checked(length) else { break };
+        let Some((frame, next)) = tail.split_at_checked(length) else {
+            break;
+        };
         rest = next;
         let at = Duration::from_secs(number(0).into()) + Duration::from_micros(number(4).into());
         packets.extend(ethernet(now - since_1970.saturating_sub(at), frame));
@@ -128,18 +143,46 @@ fn ipv6(at: Instant, packet: &[u8]) -> Option<Packet> {
     Some(transport(at, address(8), address(24), protocol, body))
 }
 
-fn transport(at: Instant, source: IpAddr, destination: IpAddr, protocol: u8, body: &[u8]) -> Packet {
-    let port = |at: usize| body.get(at..at + 2).map_or(0, |b| u16::from_be_bytes([b[0], b[1]]));
+fn transport(
+    at: Instant,
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    body: &[u8],
+) -> Packet {
+    let port = |at: usize| {
+        body.get(at..at + 2)
+            .map_or(0, |b| u16::from_be_bytes([b[0], b[1]]))
+    };
     let byte = |at: usize| body.get(at).copied().unwrap_or_default();
     let (transport, header) = match protocol {
         6 => {
             let length = usize::from(byte(12) >> 4) * 4;
-            (Transport::Tcp { from: port(0), to: port(2), flags: byte(13) }, length)
+            (
+                Transport::Tcp {
+                    from: port(0),
+                    to: port(2),
+                    flags: byte(13),
+                },
+                length,
+            )
         }
-        17 => (Transport::Udp { from: port(0), to: port(2) }, 8),
+        17 => (
+            Transport::Udp {
+                from: port(0),
+                to: port(2),
+            },
+            8,
+        ),
         1 | 58 => (Transport::Icmp { kind: byte(0) }, 8),
         other => (Transport::Other(other), 0),
     };
     let payload = body.get(header..).unwrap_or_default().to_vec();
-    Packet { at, source, destination, transport, payload }
+    Packet {
+        at,
+        source,
+        destination,
+        transport,
+        payload,
+    }
 }

@@ -27,14 +27,21 @@ const PROGRAMS: [(&str, &str); 15] = [
 pub fn check() {
     assert!(
         Uid::effective().is_root(),
-        "these tests make network namespaces and need root: run them by sudo, or in a privileged container"
+        "these tests make network namespaces and need root: run them by sudo, or in a privileged \
+         container"
     );
     for (program, package) in PROGRAMS {
-        assert!(which::which(program).is_ok(), "these tests need the program {program}: install the package {package}");
+        assert!(
+            which::which(program).is_ok(),
+            "these tests need the program {program}: install the package {package}"
+        );
     }
     assert!(
         Path::new("/dev/net/tun").exists(),
         "these tests need /dev/net/tun: load the module tun, or give the container the device"
     );
-    assert!(Path::new("/dev/shm").is_dir(), "these tests need a tmpfs at /dev/shm: mount one");
+    assert!(
+        Path::new("/dev/shm").is_dir(),
+        "these tests need a tmpfs at /dev/shm: mount one"
+    );
 }

@@ -38,7 +38,11 @@ impl Privileges {
     /// Root with these capabilities and no other.
     pub fn only(capabilities: &[&str]) -> Self {
         let capabilities = capabilities.iter().map(|name| (*name).to_owned()).collect();
-        Self { capabilities, uid: 0, lasting: false }
+        Self {
+            capabilities,
+            uid: 0,
+            lasting: false,
+        }
     }
 
     pub fn add(mut self, capability: &str) -> Self {
@@ -72,7 +76,10 @@ impl Privileges {
         if !self.lasting {
             words.push("--pdeathsig=KILL".to_owned());
         }
-        words.extend(["--inh-caps=-all".to_owned(), "--ambient-caps=-all".to_owned()]);
+        words.extend([
+            "--inh-caps=-all".to_owned(),
+            "--ambient-caps=-all".to_owned(),
+        ]);
         if self.uid != 0 {
             let uid = self.uid;
             words.extend([format!("--reuid={uid}"), format!("--regid={uid}")]);

@@ -122,7 +122,9 @@ impl Probe {
         }
         match packet.transport {
             Transport::Icmp { kind } => kind == 8 && self.kind == Kind::Icmp,
-            Transport::Udp { to, .. } if self.kind == Kind::Dns => to == 53 && packet.payload == self.payload(),
+            Transport::Udp { to, .. } if self.kind == Kind::Dns => {
+                to == 53 && packet.payload == self.payload()
+            }
             Transport::Udp { to, .. } | Transport::Tcp { to, .. } => to == self.port(),
             Transport::Other(_) => false,
         }

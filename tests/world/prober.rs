@@ -43,7 +43,10 @@ impl World {
     #[track_caller]
     pub fn probe(&self) -> Prober {
         let senders = [Sender::Root, Sender::User];
-        let mut children: Vec<Child> = senders.iter().map(|sender| start(self.client(), *sender)).collect();
+        let mut children: Vec<Child> = senders
+            .iter()
+            .map(|sender| start(self.client(), *sender))
+            .collect();
         for child in &mut children {
             let stdout = child.stdout.take().expect("stdout is piped");
             // The test binary says a few lines of its own before it runs a test.
@@ -73,7 +76,9 @@ fn start(network: &Arc<Namespace>, sender: Sender) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit());
-    network.spawn(&mut command).unwrap_or_else(|error| panic!("cannot start setpriv: {error}: install util-linux"))
+    network
+        .spawn(&mut command)
+        .unwrap_or_else(|error| panic!("cannot start setpriv: {error}: install util-linux"))
 }
 
 #[test]
@@ -102,7 +107,9 @@ fn run(sender: Sender) -> io::Result<()> {
         setresgid(group, group, group)?;
         setresuid(user, user, user)?;
     }
-    let probes = Probe::all().into_iter().filter(|probe| probe.sender == sender);
+    let probes = Probe::all()
+        .into_iter()
+        .filter(|probe| probe.sender == sender);
     let flows: Vec<Flow> = probes.map(Flow::open).collect::<io::Result<_>>()?;
     println!("ready");
     io::stdout().flush()?;
@@ -129,7 +136,11 @@ impl Flow {
             _ => socket(probe).map(Some),
         };
         // Where nothing gets out any more, there can be no old flows: the others are still sent.
-        let socket = if probe.kind == Kind::OldTcp { socket.unwrap_or(None) } else { socket? };
+        let socket = if probe.kind == Kind::OldTcp {
+            socket.unwrap_or(None)
+        } else {
+            socket?
+        };
         if let Some(socket) = &socket {
             socket.set_nonblocking(true)?;
         }
@@ -166,7 +177,11 @@ impl Flow {
 }
 
 fn socket(probe: Probe) -> io::Result<Socket> {
-    let domain = if probe.target().is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
+    let domain = if probe.target().is_ipv6() {
+        Domain::IPV6
+    } else {
+        Domain::IPV4
+    };
     let (kind, protocol) = match probe.kind {
         Kind::Tcp | Kind::TcpV6 | Kind::MarkedTcp | Kind::BoundTcp => (Type::STREAM, None),
         Kind::Icmp => (Type::RAW, Some(Protocol::ICMPV4)),
@@ -183,7 +198,9 @@ fn socket(probe: Probe) -> io::Result<Socket> {
 
 /// Fills in the checksum of an ICMP message.
 fn checked(mut message: Vec<u8>) -> Vec<u8> {
-    let words = message.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0)));
+    let words = message
+        .chunks(2)
+        .map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0)));
     let sum: u32 = words.sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     let checksum = !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or_default();

@@ -42,7 +42,11 @@ impl Process {
         let bell = Arc::clone(&end);
         let (tell, told) = mpsc::channel();
         thread::spawn(move || {
-            command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command
+                .process_group(0)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
             let mut child = match prepare().and_then(|()| command.spawn()) {
                 Ok(child) => child,
                 Err(error) => {
@@ -60,7 +64,11 @@ impl Process {
         let (pid, (stdout, stderr)) = told.recv().map_err(io::Error::other)??;
         journal.follow(stdout.expect("stdout is piped"), false);
         journal.follow(stderr.expect("stderr is piped"), true);
-        Ok(Self { pid, started: Instant::now(), end })
+        Ok(Self {
+            pid,
+            started: Instant::now(),
+            end,
+        })
     }
 
     pub fn pid(&self) -> i32 {
@@ -91,8 +99,14 @@ impl Process {
 
     /// Blocks until it ends; `None` when that took too long.
     pub fn wait(&self, timeout: Duration) -> Option<ExitStatus> {
-        let waited = self.end.1.wait_timeout_while(self.lock(), timeout, |end| end.is_none());
-        waited.expect("no holder of this lock panics").0.map(|(status, _)| status)
+        let waited = self
+            .end
+            .1
+            .wait_timeout_while(self.lock(), timeout, |end| end.is_none());
+        waited
+            .expect("no holder of this lock panics")
+            .0
+            .map(|(status, _)| status)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<(ExitStatus, Instant)>> {
@@ -113,7 +127,10 @@ fn pid_of(child: &Child) -> Pid {
 
 /// Waits for the end and notes it, so that nobody signals a process id that is no longer ours.
 fn wait(child: &mut Child, end: &End) -> io::Result<()> {
-    waitid(Id::Pid(pid_of(child)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT)?;
+    waitid(
+        Id::Pid(pid_of(child)),
+        WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
+    )?;
     let at = Instant::now();
     let mut noted = end.0.lock().expect("no holder of this lock panics");
     *noted = Some((child.wait()?, at));

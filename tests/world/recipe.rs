@@ -51,7 +51,13 @@ impl World {
             words: vec!["/usr/local/bin/wireguard-pia".into(), "run".into()],
             environment: Vec::new(),
             privileges: Privileges::docker().add("net_admin"),
-            rootfs: Rootfs { directory, binds, removed, tun: true, ..Rootfs::default() },
+            rootfs: Rootfs {
+                directory,
+                binds,
+                removed,
+                tun: true,
+                ..Rootfs::default()
+            },
             resolv_conf: format!("nameserver {DNS}\noptions ndots:0\n"),
             files: Vec::new(),
             shared_pids: false,
@@ -89,7 +95,12 @@ impl Recipe {
         self.file_mode(path, contents, 0o755)
     }
 
-    pub fn file_mode(mut self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>, mode: u32) -> Self {
+    pub fn file_mode(
+        mut self,
+        path: impl Into<PathBuf>,
+        contents: impl Into<Vec<u8>>,
+        mode: u32,
+    ) -> Self {
         self.files.push((path.into(), contents.into(), mode));
         self
     }
@@ -182,7 +193,14 @@ impl Recipe {
 
     /// The names by which the image's programs are called.
     fn entry_points(&self) -> io::Result<()> {
-        let names = ["run", "healthcheck.sh", "wg-gen.sh", "pia-auth.sh", "pf.sh", "pf_success.sh"];
+        let names = [
+            "run",
+            "healthcheck.sh",
+            "wg-gen.sh",
+            "pia-auth.sh",
+            "pf.sh",
+            "pf_success.sh",
+        ];
         for name in names {
             let link = self.rootfs.layered(&Path::new("/scripts").join(name));
             if fs::symlink_metadata(&link).is_err() {
@@ -194,7 +212,12 @@ impl Recipe {
 
     /// `words` with the container's privileges and environment.
     pub(super) fn contained<S: AsRef<OsStr>>(&self, words: &[S]) -> Vec<OsString> {
-        let mut all: Vec<OsString> = self.privileges.words().into_iter().map(Into::into).collect();
+        let mut all: Vec<OsString> = self
+            .privileges
+            .words()
+            .into_iter()
+            .map(Into::into)
+            .collect();
         all.extend(["env".into(), "-i".into()]);
         for (name, value) in &self.environment {
             let mut assignment = name.clone();

@@ -36,7 +36,14 @@ pub struct Rootfs {
 impl Rootfs {
     /// Makes the layer and the volumes.
     pub fn create(&self) -> io::Result<()> {
-        for name in ["upper", "work", "root", "volumes/pia", "volumes/pia-shared", "volumes/run"] {
+        for name in [
+            "upper",
+            "work",
+            "root",
+            "volumes/pia",
+            "volumes/pia-shared",
+            "volumes/run",
+        ] {
             fs::create_dir_all(self.directory.join(name))?;
         }
         for path in ["/scripts", "/etc/wireguard"] {
@@ -49,7 +56,9 @@ impl Rootfs {
     pub fn layered(&self, path: &Path) -> PathBuf {
         let relative = path.strip_prefix("/").unwrap_or(path);
         let volume = VOLUMES.iter().any(|volume| path.starts_with(volume));
-        self.directory.join(if volume { "volumes" } else { "upper" }).join(relative)
+        self.directory
+            .join(if volume { "volumes" } else { "upper" })
+            .join(relative)
     }
 
     /// Puts a file into the container, before it starts or while it runs from a volume.
@@ -70,8 +79,17 @@ impl Rootfs {
         let root = self.directory.join("root");
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        let layers = format!("lowerdir=/,upperdir={0}/upper,workdir={0}/work", self.directory.display());
-        mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(layers.as_str()))?;
+        let layers = format!(
+            "lowerdir=/,upperdir={0}/upper,workdir={0}/work",
+            self.directory.display()
+        );
+        mount(
+            Some("overlay"),
+            &root,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(layers.as_str()),
+        )?;
         for path in &self.removed {
             let _ = fs::remove_file(inside(&root, path));
         }
@@ -100,7 +118,13 @@ impl Rootfs {
         }
         tmpfs(&inside(&root, "/tmp"), "mode=1777")?;
         self.devices(&inside(&root, "/dev"))?;
-        mount(Some("sysfs"), &inside(&root, "/sys"), Some("sysfs"), MsFlags::MS_RDONLY, none)?;
+        mount(
+            Some("sysfs"),
+            &inside(&root, "/sys"),
+            Some("sysfs"),
+            MsFlags::MS_RDONLY,
+            none,
+        )?;
         if self.read_only {
             let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
             mount(none, &root, none, again, none)?;
@@ -116,7 +140,13 @@ impl Rootfs {
     fn devices(&self, dev: &Path) -> io::Result<()> {
         tmpfs(dev, "mode=755")?;
         let all = Mode::from_bits_truncate(0o666);
-        let mut nodes = vec![("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9)];
+        let mut nodes = vec![
+            ("null", 1, 3),
+            ("zero", 1, 5),
+            ("full", 1, 7),
+            ("random", 1, 8),
+            ("urandom", 1, 9),
+        ];
         nodes.push(("tty", 5, 0));
         fs::create_dir(dev.join("net"))?;
         if self.tun {
@@ -146,11 +176,23 @@ fn inside(root: &Path, path: impl AsRef<Path>) -> PathBuf {
 }
 
 fn bind(source: &Path, target: &Path) -> io::Result<()> {
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )?;
     Ok(())
 }
 
 fn tmpfs(target: &Path, options: &str) -> io::Result<()> {
-    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::empty(), Some(options))?;
+    mount(
+        Some("tmpfs"),
+        target,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options),
+    )?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What others are told about the port: firewall, gateway, port file, hooks, status. All of it or nothing.
+//! What others are told about the port: firewall, gateway, port file, hooks, status. All of it or
+//! nothing.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -30,12 +31,22 @@ pub struct Announcement {
 impl Announcement {
     /// Nobody knows of a port.
     pub fn new() -> Self {
-        Self { port: None, said: None, down_script: None }
+        Self {
+            port: None,
+            said: None,
+            down_script: None,
+        }
     }
 
-    /// The server forwards this port. Another one that was announced is withdrawn in the same step, so that nobody
-    /// ever sees two.
-    pub fn announce(&mut self, port: u16, at: SystemTime, container: &mut Container, kill_switch: &KillSwitch) {
+    /// The server forwards this port. Another one that was announced is withdrawn in the same step,
+    /// so that nobody ever sees two.
+    pub fn announce(
+        &mut self,
+        port: u16,
+        at: SystemTime,
+        container: &mut Container,
+        kill_switch: &KillSwitch,
+    ) {
         if self.port != Some(port) {
             let former = self.port.replace(port);
             open_way(Some(port), container, kill_switch);
@@ -51,7 +62,10 @@ impl Announcement {
         }
         let said = self.said.take();
         container.reporter.update(|status| {
-            status.port = Some(Port { number: port, bound_at: status::seconds(at) });
+            status.port = Some(Port {
+                number: port,
+                bound_at: status::seconds(at),
+            });
             if said.is_some() && status.last_error == said {
                 status.last_error = None;
                 status.next_attempt = None;
@@ -78,7 +92,10 @@ impl Announcement {
         } else if again.is_zero() {
             log::warn!("Port forwarding: {why}; trying anew");
         } else {
-            log::warn!("Port forwarding: {why}; trying again, in {} s at first", again.as_secs().max(1));
+            log::warn!(
+                "Port forwarding: {why}; trying again, in {} s at first",
+                again.as_secs().max(1)
+            );
         }
         container.reporter.update(|status| {
             status.last_error = Some(why.clone());
@@ -87,31 +104,52 @@ impl Announcement {
         self.said = Some(why);
     }
 
-    /// The end of the life. The port file is left to `PORT_FILE_CLEANUP`, as users know it; `PORT_DOWN_SCRIPT` runs to
-    /// its end, as the down hooks do.
+    /// The end of the life. The port file is left to `PORT_FILE_CLEANUP`, as users know it;
+    /// `PORT_DOWN_SCRIPT` runs to its end, as the down hooks do.
     pub fn shut_down(mut self, container: &mut Container, kill_switch: &KillSwitch) {
         let Some(port) = self.port.take() else { return };
         open_way(None, container, kill_switch);
         container.reporter.update(|status| status.port = None);
         if let Some(text) = &container.settings.port_forwarding.down_script {
             let environment = container.environment();
-            let around = Surroundings { environment: &environment, stop: &Stop::new() };
+            let around = Surroundings {
+                environment: &environment,
+                stop: &Stop::new(),
+            };
             hooks::run_text(PORT_DOWN_SCRIPT, &format!("{text} {port}"), &around);
         }
     }
 
     fn run_script(&mut self, port: u16, container: &Container) {
-        let Some(text) = &container.settings.port_forwarding.script else { return };
+        let Some(text) = &container.settings.port_forwarding.script else {
+            return;
+        };
         let after = self.down_script.take();
         let environment = container.environment();
-        hooks::run_in_background(PORT_SCRIPT, text, &port.to_string(), environment, &container.stop, after);
+        hooks::run_in_background(
+            PORT_SCRIPT,
+            text,
+            &port.to_string(),
+            environment,
+            &container.stop,
+            after,
+        );
     }
 
     fn run_down_script(&mut self, port: u16, container: &Container) {
-        let Some(text) = &container.settings.port_forwarding.down_script else { return };
+        let Some(text) = &container.settings.port_forwarding.down_script else {
+            return;
+        };
         let after = self.down_script.take();
         let (environment, port) = (container.environment(), port.to_string());
-        self.down_script = hooks::run_in_background(PORT_DOWN_SCRIPT, text, &port, environment, &container.stop, after);
+        self.down_script = hooks::run_in_background(
+            PORT_DOWN_SCRIPT,
+            text,
+            &port,
+            environment,
+            &container.stop,
+            after,
+        );
     }
 }
 
@@ -130,7 +168,9 @@ fn write_port_file(port: u16, container: &Container) {
         .file
         .parent()
         .map_or(Ok(()), files::make_folder)
-        .and_then(|()| files::replace_for(&settings.file, text.as_bytes(), ownership(settings.owner)));
+        .and_then(|()| {
+            files::replace_for(&settings.file, text.as_bytes(), ownership(settings.owner))
+        });
     if let Err(error) = written {
         log::warn!("PORT_FILE: {error}");
     }
@@ -147,5 +187,9 @@ fn remove_port_file(file: &Path) {
 
 fn ownership(owner: Owner) -> Ownership {
     let mode = owner.mask.map_or(0o644, |mask| 0o666 & !mask);
-    Ownership { mode, user: owner.user, group: owner.group }
+    Ownership {
+        mode,
+        user: owner.user,
+        group: owner.group,
+    }
 }

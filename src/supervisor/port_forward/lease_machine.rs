@@ -1,12 +1,14 @@
-//! What is to be done about the forwarded port, decided without a clock or a socket: time and answers are arguments.
+//! What is to be done about the forwarded port, decided without a clock or a socket: time and
+//! answers are arguments.
 //!
-//! The machine says which [`Step`] is due. Whoever takes it tells the machine how it went, and gets the [`Effect`]s of
-//! that: above all when a port may be announced and when it must be withdrawn.
+//! The machine says which [`Step`] is due. Whoever takes it tells the machine how it went, and gets
+//! the [`Effect`]s of that: above all when a port may be announced and when it must be withdrawn.
 //!
-//! A binding ends at the server when it is not refreshed; PIA does not say after how long. What is known is that a
-//! refresh every 15 minutes keeps it. So a port stays announced while refreshes fail for passing reasons, until two
-//! intervals have gone by since the last good one; a refusal withdraws it at once. At a new server nothing is bound
-//! yet: there the first failure of any kind withdraws it.
+//! A binding ends at the server when it is not refreshed; PIA does not say after how long. What is
+//! known is that a refresh every 15 minutes keeps it. So a port stays announced while refreshes
+//! fail for passing reasons, until two intervals have gone by since the last good one; a refusal
+//! withdraws it at once. At a new server nothing is bound yet: there the first failure of any kind
+//! withdraws it.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +27,8 @@ const LONGEST_PAUSE_WITHOUT: Duration = Duration::from_secs(3600);
 const INTERVALS_HELD: u32 = 2;
 /// With `PORT_FATAL=1`: how long the port may be lost.
 const GRACE: Duration = Duration::from_secs(600);
-/// How many intervals lie between two renewals, should PIA give leases for less than a week: more often helps nobody.
+/// How many intervals lie between two renewals, should PIA give leases for less than a week: more
+/// often helps nobody.
 const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
 /// Between two logins: a token that is refused although it is new is not the cause.
 const BETWEEN_LOGINS: Duration = Duration::from_secs(3600);
@@ -100,8 +103,8 @@ impl LeaseMachine {
         }
     }
 
-    /// From now on everything is asked of another server; `supported` is whether PIA says that it forwards ports. The
-    /// lease is good there too.
+    /// From now on everything is asked of another server; `supported` is whether PIA says that it
+    /// forwards ports. The lease is good there too.
     pub fn move_to_server(&mut self, supported: bool, now: Now) {
         self.time.advance(now);
         if let Some(successor) = self.successor.take() {
@@ -122,13 +125,21 @@ impl LeaseMachine {
     /// What is due now.
     pub fn next(&mut self, now: Now) -> Step {
         self.time.advance(now);
-        let (signing, binding, succeeding) =
-            (self.until_signing(now.wall), self.until_binding(), self.until_succeeding());
+        let (signing, binding, succeeding) = (
+            self.until_signing(now.wall),
+            self.until_binding(),
+            self.until_succeeding(),
+        );
         let is_due = |left: Option<Duration>| left.is_some_and(|left| left.is_zero());
-        // What is bound is kept first of all; what is not yet is bound with the newest lease that can be had.
+        // What is bound is kept first of all; what is not yet is bound with the newest lease that
+        // can be had.
         let refresh_first = self.bound.is_some() && is_due(binding);
         if is_due(signing) && !refresh_first {
-            return if self.wants_token { Step::LogIn } else { Step::Sign };
+            return if self.wants_token {
+                Step::LogIn
+            } else {
+                Step::Sign
+            };
         }
         match (&self.lease, &self.successor) {
             (Some(lease), _) if is_due(binding) => return Step::Bind(lease.clone()),
@@ -139,28 +150,38 @@ impl LeaseMachine {
         if is_due(gone) {
             return Step::Withdraw;
         }
-        let nearest = [signing, binding, succeeding, gone].into_iter().flatten().min();
+        let nearest = [signing, binding, succeeding, gone]
+            .into_iter()
+            .flatten()
+            .min();
         Step::Wait(nearest.unwrap_or(self.terms.interval))
     }
 
     fn until_signing(&self, wall: SystemTime) -> Option<Duration> {
-        self.wants_signature(wall).then(|| self.left(self.signing.not_before))
+        self.wants_signature(wall)
+            .then(|| self.left(self.signing.not_before))
     }
 
     fn until_binding(&self) -> Option<Duration> {
         self.lease.as_ref()?;
-        let due = self.bound.map_or(Duration::ZERO, |bound| bound.saturating_add(self.terms.interval));
+        let due = self.bound.map_or(Duration::ZERO, |bound| {
+            bound.saturating_add(self.terms.interval)
+        });
         Some(self.left(due.max(self.binding.not_before)))
     }
 
     fn until_succeeding(&self) -> Option<Duration> {
-        self.successor.as_ref().map(|_| self.left(self.succession.not_before))
+        self.successor
+            .as_ref()
+            .map(|_| self.left(self.succession.not_before))
     }
 
     /// Until the binding of the announced port must be taken for gone.
     fn until_gone(&self) -> Option<Duration> {
         let refreshed = self.bound.filter(|_| self.announced.is_some())?;
-        Some(self.left(refreshed.saturating_add(self.terms.interval.saturating_mul(INTERVALS_HELD))))
+        Some(
+            self.left(refreshed.saturating_add(self.terms.interval.saturating_mul(INTERVALS_HELD))),
+        )
     }
 
     /// The port was not refreshed in time.
@@ -178,13 +199,22 @@ impl LeaseMachine {
             }
             Err(setback) => setback,
         };
-        if let Setback::Refused { why, reason: LeaseRefusal::Unauthorized } = &setback
+        if let Setback::Refused {
+            why,
+            reason: LeaseRefusal::Unauthorized,
+        } = &setback
             && self.may_log_in()
         {
             self.wants_token = true;
-            return vec![Effect::Failing { why: why.clone(), again: Duration::ZERO }];
+            return vec![Effect::Failing {
+                why: why.clone(),
+                again: Duration::ZERO,
+            }];
         }
-        self.fail(|machine| &mut machine.signing, &self.seen_from_here(setback))
+        self.fail(
+            |machine| &mut machine.signing,
+            &self.seen_from_here(setback),
+        )
     }
 
     /// A new token was asked for.
@@ -201,7 +231,10 @@ impl LeaseMachine {
             Err(LoginSetback::Lasting { why }) => {
                 self.wants_token = false;
                 self.no_login_before = self.time.apparent.saturating_add(AFTER_REFUSED_LOGIN);
-                Setback::Passing { why, not_before: None }
+                Setback::Passing {
+                    why,
+                    not_before: None,
+                }
             }
         };
         self.fail(|machine| &mut machine.signing, &setback)
@@ -212,7 +245,9 @@ impl LeaseMachine {
         self.time.advance(now);
         match answer {
             Ok(()) => self.take_bound(lease),
-            Err(setback) if self.successor.as_ref() == Some(lease) => self.fail_to_succeed(&setback),
+            Err(setback) if self.successor.as_ref() == Some(lease) => {
+                self.fail_to_succeed(&setback)
+            }
             Err(Setback::Refused { why, reason }) => self.lose_lease(why, reason),
             Err(setback) => {
                 let setback = self.seen_from_here(setback);
@@ -225,8 +260,13 @@ impl LeaseMachine {
         match &self.lease {
             None => true,
             Some(lease) => {
-                let apart = self.terms.interval.saturating_mul(INTERVALS_BETWEEN_RENEWALS);
-                let recent = self.signed.is_some_and(|at| !self.left(at.saturating_add(apart)).is_zero());
+                let apart = self
+                    .terms
+                    .interval
+                    .saturating_mul(INTERVALS_BETWEEN_RENEWALS);
+                let recent = self
+                    .signed
+                    .is_some_and(|at| !self.left(at.saturating_add(apart)).is_zero());
                 self.successor.is_none() && !recent && lease.is_due_for_renewal(wall)
             }
         }
@@ -257,7 +297,9 @@ impl LeaseMachine {
         self.lost_since = None;
         self.fatal_said = false;
         let keep = (!std::mem::replace(&mut self.kept, true)).then(|| Effect::Keep(lease.clone()));
-        keep.into_iter().chain([Effect::Bound { port: lease.port }]).collect()
+        keep.into_iter()
+            .chain([Effect::Bound { port: lease.port }])
+            .collect()
     }
 
     /// The lease in use is as good as before; the next try is after a pause, or has a new one.
@@ -268,14 +310,18 @@ impl LeaseMachine {
         self.fail(|machine| &mut machine.succession, setback)
     }
 
-    /// The first refusal leads to a new lease at once. A further one means that the lease was not the cause.
+    /// The first refusal leads to a new lease at once. A further one means that the lease was not
+    /// the cause.
     fn lose_lease(&mut self, why: String, reason: LeaseRefusal) -> Vec<Effect> {
         self.lease = self.successor.take();
         self.kept = false;
         self.bound = None;
         self.refusals += 1;
         let mut effects = self.withdraw(&why);
-        let again_at_once = |why| Effect::Failing { why, again: Duration::ZERO };
+        let again_at_once = |why| Effect::Failing {
+            why,
+            again: Duration::ZERO,
+        };
         if self.refusals == 1 {
             effects.push(again_at_once(why));
             return effects;
@@ -295,33 +341,49 @@ impl LeaseMachine {
         } else if self.terms.fatal && !std::mem::replace(&mut self.fatal_said, true) {
             effects.push(Effect::Fatal { why: what.clone() });
         }
-        let setback = Setback::Passing { why: what, not_before: None };
+        let setback = Setback::Passing {
+            why: what,
+            not_before: None,
+        };
         // Whichever is next, a signature or the binding of a successor.
         self.binding.not_before = self.time.apparent.saturating_add(FIRST_PAUSE);
         effects.extend(self.fail(|machine| &mut machine.signing, &setback));
         effects
     }
 
-    /// Where PIA says that there is no port forwarding, a failure of any kind confirms it. Where there has been some,
-    /// a closed port is that of a server that starts again.
+    /// Where PIA says that there is no port forwarding, a failure of any kind confirms it. Where
+    /// there has been some, a closed port is that of a server that starts again.
     fn seen_from_here(&self, setback: Setback) -> Setback {
         match setback {
-            Setback::Passing { why, .. } | Setback::Refused { why, .. } if !self.supported && self.bound.is_none() => {
+            Setback::Passing { why, .. } | Setback::Refused { why, .. }
+                if !self.supported && self.bound.is_none() =>
+            {
                 Setback::Closed { why }
             }
-            Setback::Closed { why } if self.bound.is_some() => Setback::Passing { why, not_before: None },
+            Setback::Closed { why } if self.bound.is_some() => Setback::Passing {
+                why,
+                not_before: None,
+            },
             setback => setback,
         }
     }
 
-    fn fail(&mut self, which: impl Fn(&mut Self) -> &mut Attempts, setback: &Setback) -> Vec<Effect> {
+    fn fail(
+        &mut self,
+        which: impl Fn(&mut Self) -> &mut Attempts,
+        setback: &Setback,
+    ) -> Vec<Effect> {
         let (why, not_before, longest) = match setback {
-            Setback::Passing { why, not_before } => (why, *not_before, LONGEST_PAUSE.min(self.terms.interval)),
+            Setback::Passing { why, not_before } => {
+                (why, *not_before, LONGEST_PAUSE.min(self.terms.interval))
+            }
             Setback::Closed { why } => (why, None, LONGEST_PAUSE_WITHOUT),
             Setback::Refused { why, .. } => (why, None, LONGEST_PAUSE.min(self.terms.interval)),
         };
         let mut effects = Vec::new();
-        if matches!(setback, Setback::Closed { .. }) && !std::mem::replace(&mut self.not_here_said, true) {
+        if matches!(setback, Setback::Closed { .. })
+            && !std::mem::replace(&mut self.not_here_said, true)
+        {
             effects.push(Effect::NotHere { why: why.clone() });
         }
         if self.until_gone().is_none_or(|left| left.is_zero()) {
@@ -331,10 +393,19 @@ impl LeaseMachine {
         let failed = which(self).failed;
         let jitter = self.chance.u32(80..=120);
         let grown = (FIRST_PAUSE * 2_u32.pow(failed.min(10))).min(longest) * jitter / 100;
-        let pause = self.until_a_decision().map_or(grown, |left| grown.min(left)).max(not_before.unwrap_or_default());
+        let pause = self
+            .until_a_decision()
+            .map_or(grown, |left| grown.min(left))
+            .max(not_before.unwrap_or_default());
         let not_before = self.time.apparent.saturating_add(pause);
-        *which(self) = Attempts { failed: failed.saturating_add(1), not_before };
-        effects.push(Effect::Failing { why: why.clone(), again: pause });
+        *which(self) = Attempts {
+            failed: failed.saturating_add(1),
+            not_before,
+        };
+        effects.push(Effect::Failing {
+            why: why.clone(),
+            again: pause,
+        });
         effects
     }
 
@@ -343,7 +414,9 @@ impl LeaseMachine {
             return Vec::new();
         }
         self.lost_since = Some(self.time.awake);
-        vec![Effect::Withdraw { why: why.to_owned() }]
+        vec![Effect::Withdraw {
+            why: why.to_owned(),
+        }]
     }
 
     fn judge_grace(&mut self, why: &str) -> Option<Effect> {
@@ -351,7 +424,12 @@ impl LeaseMachine {
         if !over || std::mem::replace(&mut self.fatal_said, true) {
             return None;
         }
-        Some(Effect::Fatal { why: format!("no port could be had for {} minutes: {why}", GRACE.as_secs() / 60) })
+        Some(Effect::Fatal {
+            why: format!(
+                "no port could be had for {} minutes: {why}",
+                GRACE.as_secs() / 60
+            ),
+        })
     }
 
     fn grace_left(&self) -> Option<Duration> {
@@ -359,9 +437,14 @@ impl LeaseMachine {
         Some(since.saturating_add(GRACE).saturating_sub(self.time.awake))
     }
 
-    /// Until the binding must be taken for gone, or the grace is over: an attempt is made at that moment.
+    /// Until the binding must be taken for gone, or the grace is over: an attempt is made at that
+    /// moment.
     fn until_a_decision(&self) -> Option<Duration> {
-        self.until_gone().into_iter().chain(self.grace_left()).filter(|left| !left.is_zero()).min()
+        self.until_gone()
+            .into_iter()
+            .chain(self.grace_left())
+            .filter(|left| !left.is_zero())
+            .min()
     }
 
     fn may_log_in(&self) -> bool {

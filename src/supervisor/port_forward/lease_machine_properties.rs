@@ -83,7 +83,10 @@ struct Model {
 
 impl Model {
     fn new(terms: Terms, stored: Option<u64>) -> Self {
-        let now = Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * DAY), steady: Instant::now() };
+        let now = Now {
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * DAY),
+            steady: Instant::now(),
+        };
         let stored = stored.map(|days| lease(30_000, now.wall + Duration::from_secs(days * DAY)));
         let mut machine = LeaseMachine::new(terms, stored, fastrand::Rng::with_seed(1));
         machine.move_to_server(true, now);
@@ -148,7 +151,10 @@ impl Model {
                     let answer = match answer() {
                         Answer::Good | Answer::Short(_) => Ok(()),
                         Answer::Refused(_) => Err(LoginSetback::Lasting { why: "no".into() }),
-                        _ => Err(LoginSetback::Passing { why: "down".into(), not_before: None }),
+                        _ => Err(LoginSetback::Passing {
+                            why: "down".into(),
+                            not_before: None,
+                        }),
                     };
                     self.machine.logged_in(answer, self.now)
                 }
@@ -166,11 +172,16 @@ impl Model {
     }
 
     fn check_truth(&self) -> Result<(), TestCaseError> {
-        let Some(announced) = self.announced else { return Ok(()) };
+        let Some(announced) = self.announced else {
+            return Ok(());
+        };
         if self.rebooted {
             return Ok(());
         }
-        let bound = self.binding.filter(|(_, at)| self.truth - *at < HELD).map(|(port, _)| port);
+        let bound = self
+            .binding
+            .filter(|(_, at)| self.truth - *at < HELD)
+            .map(|(port, _)| port);
         prop_assert_eq!(Some(announced), bound, "announced, but not bound");
         Ok(())
     }
@@ -182,7 +193,10 @@ impl Model {
             other => return Err(setback(other)),
         };
         self.next_port += 1;
-        Ok(lease(self.next_port, self.now.wall + Duration::from_secs(days * DAY)))
+        Ok(lease(
+            self.next_port,
+            self.now.wall + Duration::from_secs(days * DAY),
+        ))
     }
 
     fn bind(&mut self, lease: &Lease, answer: Answer) -> Result<(), Setback> {
@@ -199,24 +213,40 @@ impl Model {
 
 fn setback(answer: Answer) -> Setback {
     match answer {
-        Answer::Closed => Setback::Closed { why: "closed".into() },
-        Answer::Refused(reason) => Setback::Refused { why: "refused".into(), reason },
-        Answer::Patience(seconds) => {
-            Setback::Passing { why: "patience".into(), not_before: Some(Duration::from_secs(seconds)) }
-        }
-        _ => Setback::Passing { why: "down".into(), not_before: None },
+        Answer::Closed => Setback::Closed {
+            why: "closed".into(),
+        },
+        Answer::Refused(reason) => Setback::Refused {
+            why: "refused".into(),
+            reason,
+        },
+        Answer::Patience(seconds) => Setback::Passing {
+            why: "patience".into(),
+            not_before: Some(Duration::from_secs(seconds)),
+        },
+        _ => Setback::Passing {
+            why: "down".into(),
+            not_before: None,
+        },
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn it_never_sticks_nor_announces_what_is_not_bound(
         stored in proptest::option::of(0_u64..60),
         fatal in any::<bool>(),
         other_servers in any::<bool>(),
-        events in proptest::collection::vec((happenings(), proptest::collection::vec(answers(), 12)), 0..40),
+        events in proptest::collection::vec(
+            (happenings(), proptest::collection::vec(answers(), 12)),
+            0..40,
+        ),
     ) {
         let mut model = Model::new(Terms { fatal, other_servers, ..TERMS }, stored);
         for (happening, answers) in events {
@@ -224,7 +254,8 @@ proptest! {
             let mut answers = answers.into_iter();
             model.settle(|| answers.next().unwrap_or(Answer::Down))?;
         }
-        // From now on all is well. What is left is an hour's pause at the most, or the patience that was asked for.
+        // From now on all is well. What is left is an hour's pause at the most, or the patience
+        // that was asked for.
         let begun = model.truth;
         while model.truth - begun < Duration::from_secs(2 * 3600) {
             let pause = model.settle(|| Answer::Good)?;

@@ -15,12 +15,18 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub const TERMS: Terms = Terms { interval: Duration::from_secs(900), fatal: false, other_servers: false };
+pub const TERMS: Terms = Terms {
+    interval: Duration::from_secs(900),
+    fatal: false,
+    other_servers: false,
+};
 
 /// A lease as PIA gives it.
 pub fn lease(port: u16, expires_at: SystemTime) -> Lease {
     let end = humantime::format_rfc3339_nanos(expires_at);
-    let payload = BASE64_STANDARD.encode(format!(r#"{{"token":"t","port":{port},"expires_at":"{end}"}}"#));
+    let payload = BASE64_STANDARD.encode(format!(
+        r#"{{"token":"t","port":{port},"expires_at":"{end}"}}"#
+    ));
     let answer = format!(r#"{{"status":"OK","payload":"{payload}","signature":"s{port}"}}"#);
     Lease::parse(answer.as_bytes()).unwrap()
 }
@@ -34,10 +40,17 @@ struct Timeline {
 
 impl Timeline {
     fn new(terms: Terms, stored: Option<Lease>) -> Self {
-        let now = Now { wall: SystemTime::now(), steady: Instant::now() };
+        let now = Now {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        };
         let mut machine = LeaseMachine::new(terms, stored, fastrand::Rng::with_seed(7));
         machine.move_to_server(true, now);
-        Self { machine, now, next_port: 40_001 }
+        Self {
+            machine,
+            now,
+            next_port: 40_001,
+        }
     }
 
     /// With port 40001 announced.
@@ -94,19 +107,29 @@ impl Timeline {
 }
 
 fn down() -> Setback {
-    Setback::Passing { why: "down".into(), not_before: None }
+    Setback::Passing {
+        why: "down".into(),
+        not_before: None,
+    }
 }
 
 fn refused(reason: LeaseRefusal) -> Setback {
-    Setback::Refused { why: "no".into(), reason }
+    Setback::Refused {
+        why: "no".into(),
+        reason,
+    }
 }
 
 fn withdrawn(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| matches!(effect, Effect::Withdraw { .. }))
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Withdraw { .. }))
 }
 
 fn fatal(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| matches!(effect, Effect::Fatal { .. }))
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::Fatal { .. }))
 }
 
 fn pause(effects: &[Effect]) -> Duration {
@@ -121,7 +144,13 @@ fn a_port_is_signed_bound_kept_and_refreshed_every_quarter_of_an_hour() {
     let mut line = Timeline::new(TERMS, None);
     line.sign();
     let effects = line.bind();
-    assert!(matches!(effects[..], [Effect::Keep(_), Effect::Bound { port: 40_001 }]), "{effects:?}");
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Keep(_), Effect::Bound { port: 40_001 }]
+        ),
+        "{effects:?}"
+    );
     assert_eq!(line.waits(), 15 * MINUTE);
     line.pass(14 * MINUTE);
     assert_eq!(line.waits(), MINUTE);
@@ -145,7 +174,11 @@ fn a_stored_lease_near_its_end_is_replaced_before_it_is_announced() {
 
     let mut line = Timeline::new(TERMS, Some(stored));
     line.fail_to_sign(down());
-    assert_eq!(line.bind(), [Effect::Bound { port: 33_333 }], "better than none");
+    assert_eq!(
+        line.bind(),
+        [Effect::Bound { port: 33_333 }],
+        "better than none"
+    );
 }
 
 #[test]
@@ -164,7 +197,13 @@ fn a_lease_is_renewed_a_week_before_its_end_while_the_old_one_stays_bound() {
     let left = line.waits();
     line.pass(left);
     let effects = line.bind();
-    assert!(matches!(effects[..], [Effect::Keep(_), Effect::Bound { port: 40_002 }]), "{effects:?}");
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Keep(_), Effect::Bound { port: 40_002 }]
+        ),
+        "{effects:?}"
+    );
     line.pass(15 * MINUTE);
     assert_eq!(line.bind(), [Effect::Bound { port: 40_002 }]);
 }
@@ -172,7 +211,13 @@ fn a_lease_is_renewed_a_week_before_its_end_while_the_old_one_stays_bound() {
 #[test]
 fn a_refused_successor_costs_nothing_and_is_tried_again_an_hour_later() {
     let stored = lease(33_333, SystemTime::now() + 6 * DAY);
-    let mut line = Timeline::new(Terms { fatal: true, ..TERMS }, Some(stored));
+    let mut line = Timeline::new(
+        Terms {
+            fatal: true,
+            ..TERMS
+        },
+        Some(stored),
+    );
     line.fail_to_sign(down());
     line.bind();
     line.pass(MINUTE);
@@ -205,17 +250,29 @@ fn failures_that_pass_are_tried_again_with_growing_pauses() {
         pauses.push(pause(&effects).as_secs_f32());
         line.pass(pause(&effects));
     }
-    for (pause, expected) in pauses.iter().zip([5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0]) {
+    for (pause, expected) in pauses
+        .iter()
+        .zip([5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0])
+    {
         assert!((0.8..=1.2).contains(&(pause / expected)), "{pauses:?}");
     }
-    assert!(pauses.iter().any(|pause| pause.fract() != 0.0), "no jitter: {pauses:?}");
+    assert!(
+        pauses.iter().any(|pause| pause.fract() != 0.0),
+        "no jitter: {pauses:?}"
+    );
 }
 
 #[test]
 fn the_other_side_may_ask_for_patience() {
     let mut line = Timeline::new(TERMS, None);
     let patience = Some(10 * MINUTE);
-    assert_eq!(pause(&line.fail_to_sign(Setback::Passing { why: "429".into(), not_before: patience })), 10 * MINUTE);
+    assert_eq!(
+        pause(&line.fail_to_sign(Setback::Passing {
+            why: "429".into(),
+            not_before: patience
+        })),
+        10 * MINUTE
+    );
 }
 
 #[test]
@@ -233,14 +290,20 @@ fn while_refreshes_fail_the_port_stays_announced_for_two_intervals() {
     assert_eq!(line.now.steady - since, 15 * MINUTE);
     let left = line.waits();
     line.pass(left);
-    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }], "the same lease");
+    assert_eq!(
+        line.bind(),
+        [Effect::Bound { port: 40_001 }],
+        "the same lease"
+    );
 }
 
 #[test]
 fn a_refusal_withdraws_at_once_and_leads_to_a_new_lease() {
     let mut line = Timeline::announced(TERMS);
     line.pass(15 * MINUTE);
-    assert!(withdrawn(&line.bind_with(Err(refused(LeaseRefusal::Other)))));
+    assert!(withdrawn(
+        &line.bind_with(Err(refused(LeaseRefusal::Other)))
+    ));
     line.sign();
     assert!(line.bind().contains(&Effect::Bound { port: 40_002 }));
 }
@@ -260,14 +323,29 @@ fn a_refusal_of_the_new_lease_too_is_followed_by_pauses() {
 
 #[test]
 fn a_busy_port_leads_to_another_server_if_the_user_lets_us() {
-    let asked = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::AskAnotherServer { .. }));
+    let asked = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::AskAnotherServer { .. }))
+    };
     for other_servers in [false, true] {
-        let mut line = Timeline::new(Terms { other_servers, fatal: true, ..TERMS }, None);
+        let mut line = Timeline::new(
+            Terms {
+                other_servers,
+                fatal: true,
+                ..TERMS
+            },
+            None,
+        );
         line.sign();
         assert!(!asked(&line.bind_with(Err(refused(LeaseRefusal::Busy)))));
         line.sign();
         let effects = line.bind_with(Err(refused(LeaseRefusal::Busy)));
-        assert_eq!((asked(&effects), fatal(&effects)), (other_servers, !other_servers), "{effects:?}");
+        assert_eq!(
+            (asked(&effects), fatal(&effects)),
+            (other_servers, !other_servers),
+            "{effects:?}"
+        );
         // Not one server after the other.
         line.machine.move_to_server(true, line.now);
         line.sign();
@@ -308,7 +386,12 @@ fn refused_credentials_are_left_alone_for_a_day() {
     let mut line = Timeline::new(TERMS, None);
     line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.step(), Step::LogIn);
-    line.machine.logged_in(Err(LoginSetback::Lasting { why: "wrong password".into() }), line.now);
+    line.machine.logged_in(
+        Err(LoginSetback::Lasting {
+            why: "wrong password".into(),
+        }),
+        line.now,
+    );
     line.pass(23 * HOUR);
     let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.waits(), pause(&effects));
@@ -330,7 +413,10 @@ fn a_machine_that_slept_or_whose_clock_jumped_refreshes_at_once() {
     line.pass(MINUTE);
     assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
     line.now.wall += 8 * HOUR;
-    assert!(withdrawn(&line.bind_with(Err(down()))), "after so long it is gone");
+    assert!(
+        withdrawn(&line.bind_with(Err(down()))),
+        "after so long it is gone"
+    );
 }
 
 #[test]
@@ -347,8 +433,14 @@ fn at_another_server_the_same_port_is_bound_and_the_first_failure_withdraws_it()
 
 #[test]
 fn a_server_without_port_forwarding_is_warned_of_once_and_tried_now_and_then() {
-    let told = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::NotHere { .. }));
-    let closed = || Setback::Closed { why: "refused".into() };
+    let told = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::NotHere { .. }))
+    };
+    let closed = || Setback::Closed {
+        why: "refused".into(),
+    };
     let mut line = Timeline::new(TERMS, None);
     let effects = line.fail_to_sign(closed());
     assert!(told(&effects));
@@ -370,13 +462,21 @@ fn a_server_without_port_forwarding_is_warned_of_once_and_tried_now_and_then() {
 fn a_server_that_starts_again_is_not_one_without_port_forwarding() {
     let mut line = Timeline::announced(TERMS);
     line.pass(15 * MINUTE);
-    let effects = line.bind_with(Err(Setback::Closed { why: "refused".into() }));
-    assert!(matches!(effects[..], [Effect::Failing { .. }]), "{effects:?}");
+    let effects = line.bind_with(Err(Setback::Closed {
+        why: "refused".into(),
+    }));
+    assert!(
+        matches!(effects[..], [Effect::Failing { .. }]),
+        "{effects:?}"
+    );
 }
 
 #[test]
 fn the_loss_is_fatal_after_ten_minutes_and_said_once() {
-    let mut line = Timeline::announced(Terms { fatal: true, ..TERMS });
+    let mut line = Timeline::announced(Terms {
+        fatal: true,
+        ..TERMS
+    });
     line.pass(15 * MINUTE);
     let mut effects = Vec::new();
     while !withdrawn(&effects) {
@@ -396,12 +496,21 @@ fn the_loss_is_fatal_after_ten_minutes_and_said_once() {
     }
     line.bind();
     line.machine.move_to_server(true, line.now);
-    assert!(!fatal(&line.bind_with(Err(down()))), "a new loss has its own grace");
+    assert!(
+        !fatal(&line.bind_with(Err(down()))),
+        "a new loss has its own grace"
+    );
 }
 
 #[test]
 fn a_night_of_sleep_or_a_jump_of_the_clock_is_no_ten_minutes_of_loss() {
-    let mut line = Timeline::new(Terms { fatal: true, ..TERMS }, None);
+    let mut line = Timeline::new(
+        Terms {
+            fatal: true,
+            ..TERMS
+        },
+        None,
+    );
     line.fail_to_sign(down());
     line.now.wall += 9 * HOUR;
     assert!(!fatal(&line.fail_to_sign(down())));

@@ -58,7 +58,8 @@ pub enum Demand {
     Fatal(Failure),
 }
 
-/// The forwarded port of this life. The lease outlives the connection to a server, so that the port stays the same.
+/// The forwarded port of this life. The lease outlives the connection to a server, so that the port
+/// stays the same.
 pub struct PortForward {
     machine: Arc<Mutex<LeaseMachine>>,
     lease_file: Option<PathBuf>,
@@ -70,23 +71,32 @@ impl PortForward {
     /// With the lease of an earlier life, if the user wants that.
     pub fn new(container: &Container) -> Self {
         let settings = &container.settings.port_forwarding;
-        let lease_file = settings.persist.then(|| PathBuf::from(paths::PORT_SIGNATURE));
+        let lease_file = settings
+            .persist
+            .then(|| PathBuf::from(paths::PORT_SIGNATURE));
         let terms = Terms {
             interval: settings.rebind_interval,
             fatal: settings.fatal,
-            other_servers: container.settings.monitor.enabled && has_other_servers(&container.settings.destination),
+            other_servers: container.settings.monitor.enabled
+                && has_other_servers(&container.settings.destination),
         };
-        let stored = lease_file.as_deref().and_then(|file: &Path| worker::stored_lease(file));
+        let stored = lease_file
+            .as_deref()
+            .and_then(|file: &Path| worker::stored_lease(file));
         Self {
-            machine: Arc::new(Mutex::new(LeaseMachine::new(terms, stored, fastrand::Rng::new()))),
+            machine: Arc::new(Mutex::new(LeaseMachine::new(
+                terms,
+                stored,
+                fastrand::Rng::new(),
+            ))),
             lease_file,
             announcement: Announcement::new(),
             task: None,
         }
     }
 
-    /// Has the port forwarded by the server of this link from now on, and no longer asks the former one. The port that
-    /// is announced stays so until the new server's first answer.
+    /// Has the port forwarded by the server of this link from now on, and no longer asks the former
+    /// one. The port that is announced stays so until the new server's first answer.
     pub fn start(
         &mut self,
         link: &Link,
@@ -113,7 +123,9 @@ impl PortForward {
             events: events.clone(),
         };
         let machine = Arc::clone(&self.machine);
-        self.task = Task::start("port-forward", &container.stop, move |stop| worker.run(&machine, stop));
+        self.task = Task::start("port-forward", &container.stop, move |stop| {
+            worker.run(&machine, stop)
+        });
     }
 
     /// Does what a report calls for.
@@ -134,15 +146,20 @@ impl PortForward {
             Report::Lost { why } => self.announcement.withdraw(why, container, kill_switch),
             Report::Failing { why, again } => self.announcement.note_failure(why, again, container),
             Report::NotHere { why } => warn_not_here(&why, connector),
-            Report::AnotherServer { why } => return Demand::AnotherServer(format!("no port here: {why}")),
+            Report::AnotherServer { why } => {
+                return Demand::AnotherServer(format!("no port here: {why}"));
+            }
             Report::Fatal { why } => {
-                return Demand::Fatal(Failure::passing(format!("PORT_FATAL=1 and port forwarding is lost: {why}")));
+                return Demand::Fatal(Failure::passing(format!(
+                    "PORT_FATAL=1 and port forwarding is lost: {why}"
+                )));
             }
         }
         Demand::Nothing
     }
 
-    /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is about.
+    /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
+    /// about.
     pub fn shut_down(mut self, container: &mut Container, kill_switch: &KillSwitch) {
         if let Some(task) = self.task.take() {
             task.end();
@@ -153,16 +170,23 @@ impl PortForward {
 
 /// Whether the user lets us choose among servers.
 fn has_other_servers(destination: &Destination) -> bool {
-    matches!(destination, Destination::Locations(_) | Destination::Nearest)
+    matches!(
+        destination,
+        Destination::Locations(_) | Destination::Nearest
+    )
 }
 
 fn warn_not_here(why: &str, connector: &Mutex<Connector>) {
     // While a reconnect holds the connector, the next server is being looked for anyway.
-    let elsewhere =
-        connector.try_lock().map(|connector| connector.locations_with_port_forwarding()).unwrap_or_default();
+    let elsewhere = connector
+        .try_lock()
+        .map(|connector| connector.locations_with_port_forwarding())
+        .unwrap_or_default();
     let advice = match elsewhere.as_slice() {
         [] => String::new(),
         ids => format!(" These locations have it: {}.", ids.join(", ")),
     };
-    log::warn!("Port forwarding: this server has none ({why}).{advice} It is tried again now and then");
+    log::warn!(
+        "Port forwarding: this server has none ({why}).{advice} It is tried again now and then"
+    );
 }

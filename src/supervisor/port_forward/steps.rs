@@ -25,7 +25,8 @@ pub enum Step {
     Sign,
     /// Bind this lease at the server, or refresh the binding.
     Bind(Lease),
-    /// Withdraw the port: its binding must be taken for gone, and the server wants to be left alone for longer.
+    /// Withdraw the port: its binding must be taken for gone, and the server wants to be left alone
+    /// for longer.
     Withdraw,
     /// Nothing for so long, unless the clock jumps.
     Wait(Duration),
@@ -35,7 +36,10 @@ pub enum Step {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setback {
     /// It may pass; `not_before` if the other side asked for patience.
-    Passing { why: String, not_before: Option<Duration> },
+    Passing {
+        why: String,
+        not_before: Option<Duration>,
+    },
     /// Nobody listens there.
     Closed { why: String },
     /// The server said no.
@@ -50,9 +54,7 @@ pub enum LoginSetback {
         not_before: Option<Duration>,
     },
     /// The credentials are missing or refused.
-    Lasting {
-        why: String,
-    },
+    Lasting { why: String },
 }
 
 /// What follows for the others.

@@ -1,8 +1,10 @@
-//! How much time has passed, when one clock may jump and the other stands still in a machine that sleeps.
+//! How much time has passed, when one clock may jump and the other stands still in a machine that
+//! sleeps.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// The time, by two clocks: the first may jump either way, the second stands still while the machine sleeps.
+/// The time, by two clocks: the first may jump either way, the second stands still while the
+/// machine sleeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     pub wall: SystemTime,
@@ -12,7 +14,10 @@ pub struct Now {
 impl Now {
     /// This moment.
     pub fn read() -> Self {
-        Self { wall: SystemTime::now(), steady: Instant::now() }
+        Self {
+            wall: SystemTime::now(),
+            steady: Instant::now(),
+        }
     }
 }
 
@@ -20,8 +25,8 @@ impl Now {
 #[derive(Debug, Default)]
 pub struct Timekeeper {
     last: Option<Now>,
-    /// By the clock that advanced further since the last look: never less than what really passed, as far as either
-    /// clock can tell.
+    /// By the clock that advanced further since the last look: never less than what really passed,
+    /// as far as either clock can tell.
     pub apparent: Duration,
     /// Without the time that the machine slept.
     pub awake: Duration,

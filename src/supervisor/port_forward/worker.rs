@@ -26,7 +26,8 @@ use crate::underlay::socket::Via;
 
 /// How long one request may take.
 const ONE_REQUEST: Duration = Duration::from_secs(10);
-/// How long a pause may be before the clocks are looked at again: one of them stands still while the machine sleeps.
+/// How long a pause may be before the clocks are looked at again: one of them stands still while
+/// the machine sleeps.
 const LONGEST_SLICE: Duration = Duration::from_secs(5);
 
 /// Asks the server of the tunnel in use, through the tunnel.
@@ -54,7 +55,12 @@ impl Worker {
     pub fn run(self, machine: &Mutex<LeaseMachine>, stop: &Stop) {
         let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
         machine.move_to_server(self.supported, Now::read());
-        let mut session = Session { worker: &self, stop, hosts: Vec::new(), token: None };
+        let mut session = Session {
+            worker: &self,
+            stop,
+            hosts: Vec::new(),
+            token: None,
+        };
         // The only way out is the stop.
         while session.take_step(&mut machine).is_ok() {}
     }
@@ -88,7 +94,9 @@ impl Session<'_> {
                 machine.logged_in(answer, Now::read())
             }
         };
-        effects.into_iter().try_for_each(|effect| self.apply(effect))
+        effects
+            .into_iter()
+            .try_for_each(|effect| self.apply(effect))
     }
 
     fn apply(&self, effect: Effect) -> Result<(), Stopped> {
@@ -97,7 +105,10 @@ impl Session<'_> {
                 self.keep(&lease);
                 return Ok(());
             }
-            Effect::Bound { port } => Report::Bound { port, at: SystemTime::now() },
+            Effect::Bound { port } => Report::Bound {
+                port,
+                at: SystemTime::now(),
+            },
             Effect::Withdraw { why } => Report::Lost { why },
             Effect::Failing { why, again } => Report::Failing { why, again },
             Effect::NotHere { why } => Report::NotHere { why },
@@ -105,13 +116,20 @@ impl Session<'_> {
             Effect::Fatal { why } => Report::Fatal { why },
         };
         // Nobody listens any more once the life is over.
-        self.worker.events.send(Event::PortForward(report)).map_err(|_| Stopped)
+        self.worker
+            .events
+            .send(Event::PortForward(report))
+            .map_err(|_| Stopped)
     }
 
     fn keep(&self, lease: &Lease) {
-        let Some(file) = &self.worker.lease_file else { return };
-        let written =
-            file.parent().map_or(Ok(()), files::make_folder).and_then(|()| files::replace(file, lease.answer(), 0o600));
+        let Some(file) = &self.worker.lease_file else {
+            return;
+        };
+        let written = file
+            .parent()
+            .map_or(Ok(()), files::make_folder)
+            .and_then(|()| files::replace(file, lease.answer(), 0o600));
         if let Err(error) = written {
             log::warn!("PORT_PERSIST: {error}; the next start gets another port");
         }
@@ -122,7 +140,10 @@ impl Session<'_> {
             return Ok(Err(setback));
         }
         let Some(token) = self.token.clone() else {
-            return Ok(Err(Setback::Passing { why: "there is no account token".into(), not_before: None }));
+            return Ok(Err(Setback::Passing {
+                why: "there is no account token".into(),
+                not_before: None,
+            }));
         };
         let stop = self.stop;
         self.ask(|host| forwarding::lease(host, &token, ONE_REQUEST, stop))
@@ -138,18 +159,26 @@ impl Session<'_> {
     }
 
     /// Asks each address of the server until one has somebody listening.
-    fn ask<T>(&mut self, request: impl Fn(&Host) -> Result<T, Error>) -> Result<Result<T, Setback>, Stopped> {
+    fn ask<T>(
+        &mut self,
+        request: impl Fn(&Host) -> Result<T, Error>,
+    ) -> Result<Result<T, Setback>, Stopped> {
         if let Err(setback) = self.find_hosts() {
             return Ok(Err(setback));
         }
-        let mut outcome = Err(Setback::Closed { why: "the server has no address for it".into() });
+        let mut outcome = Err(Setback::Closed {
+            why: "the server has no address for it".into(),
+        });
         for (number, host) in self.hosts.iter().enumerate() {
             outcome = match request(host) {
                 Ok(answer) => {
                     self.hosts.swap(0, number);
                     return Ok(Ok(answer));
                 }
-                Err(Error { failure: ApiFailure::Stopped, .. }) => return Err(Stopped),
+                Err(Error {
+                    failure: ApiFailure::Stopped,
+                    ..
+                }) => return Err(Stopped),
                 Err(error) => Err(setback(&error)),
             };
             if !matches!(outcome, Err(Setback::Closed { .. })) {
@@ -164,22 +193,35 @@ impl Session<'_> {
         if !self.hosts.is_empty() {
             return Ok(());
         }
-        let ForwardingServer { cn, addresses, ca_file } = &self.worker.server;
-        let pia = trust::pia(ca_file).map_err(|error| Setback::Passing { why: error.to_string(), not_before: None })?;
+        let ForwardingServer {
+            cn,
+            addresses,
+            ca_file,
+        } = &self.worker.server;
+        let pia = trust::pia(ca_file).map_err(|error| Setback::Passing {
+            why: error.to_string(),
+            not_before: None,
+        })?;
         let via = Via::Interface(paths::INTERFACE.to_owned());
-        self.hosts = addresses.iter().map(|address| Host::forwarding(cn, *address, &pia, via.clone())).collect();
+        self.hosts = addresses
+            .iter()
+            .map(|address| Host::forwarding(cn, *address, &pia, via.clone()))
+            .collect();
         Ok(())
     }
 
-    /// Takes the account's token as it is now. A reconnect that holds the connector may be busy with it for long: the
-    /// token from before serves meanwhile.
+    /// Takes the account's token as it is now. A reconnect that holds the connector may be busy
+    /// with it for long: the token from before serves meanwhile.
     fn refresh_token(&mut self) -> Result<(), Setback> {
         match self.worker.connector.try_lock() {
             Ok(mut connector) => self.token = connector.token(),
             Err(TryLockError::Poisoned(poisoned)) => self.token = poisoned.into_inner().token(),
             Err(TryLockError::WouldBlock) if self.token.is_some() => (),
             Err(TryLockError::WouldBlock) => {
-                return Err(Setback::Passing { why: "a reconnect is under way".into(), not_before: None });
+                return Err(Setback::Passing {
+                    why: "a reconnect is under way".into(),
+                    not_before: None,
+                });
             }
         }
         Ok(())
@@ -192,7 +234,10 @@ impl Session<'_> {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 let why = "a reconnect is under way".to_owned();
-                return Ok(Err(LoginSetback::Passing { why, not_before: None }));
+                return Ok(Err(LoginSetback::Passing {
+                    why,
+                    not_before: None,
+                }));
             }
         };
         let present = connector.token();
@@ -203,8 +248,13 @@ impl Session<'_> {
         match connector.renew_token(&self.worker.kill_switch, self.stop) {
             Ok(_) => Ok(Ok(())),
             Err(Failure::Stopped) => Err(Stopped),
-            Err(Failure::Passing { what, not_before }) => Ok(Err(LoginSetback::Passing { why: what, not_before })),
-            Err(other) => Ok(Err(LoginSetback::Lasting { why: other.to_string() })),
+            Err(Failure::Passing { what, not_before }) => Ok(Err(LoginSetback::Passing {
+                why: what,
+                not_before,
+            })),
+            Err(other) => Ok(Err(LoginSetback::Lasting {
+                why: other.to_string(),
+            })),
         }
     }
 }
@@ -214,8 +264,14 @@ fn setback(error: &Error) -> Setback {
     let why = error.to_string();
     match &error.failure {
         ApiFailure::NoPortForwarding(_) => Setback::Closed { why },
-        ApiFailure::LeaseRefused { reason, .. } => Setback::Refused { why, reason: *reason },
-        _ => Setback::Passing { why, not_before: error.retry_after() },
+        ApiFailure::LeaseRefused { reason, .. } => Setback::Refused {
+            why,
+            reason: *reason,
+        },
+        _ => Setback::Passing {
+            why,
+            not_before: error.retry_after(),
+        },
     }
 }
 
@@ -225,17 +281,30 @@ pub fn stored_lease(file: &Path) -> Option<Lease> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
-            log::warn!("PORT_PERSIST: {}: {error}; a new port is asked for", file.display());
+            log::warn!(
+                "PORT_PERSIST: {}: {error}; a new port is asked for",
+                file.display()
+            );
             return None;
         }
     };
     match Lease::parse(&text) {
         Ok(lease) => {
-            let left = lease.expires_at.duration_since(SystemTime::now()).unwrap_or_default();
+            let left = lease
+                .expires_at
+                .duration_since(SystemTime::now())
+                .unwrap_or_default();
             if lease.is_due_for_renewal(SystemTime::now()) {
-                log::info!("The stored lease of port {} has expired or soon will; a new one is asked for", lease.port);
+                log::info!(
+                    "The stored lease of port {} has expired or soon will; a new one is asked for",
+                    lease.port
+                );
             } else {
-                log::info!("Using the stored lease of port {}, good for {} days", lease.port, left.as_secs() / 86_400);
+                log::info!(
+                    "Using the stored lease of port {}, good for {} days",
+                    lease.port,
+                    left.as_secs() / 86_400
+                );
             }
             Some(lease)
         }

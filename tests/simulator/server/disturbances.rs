@@ -82,7 +82,8 @@ impl Server {
         self.lock().keeps_addresses = true;
     }
 
-    /// Port 19999 refuses connections at the address inside the tunnel; at the public one it does not.
+    /// Port 19999 refuses connections at the address inside the tunnel; at the public one it does
+    /// not.
     pub fn no_port_forwarding_inside(&self) {
         self.disturb(Disturbance::PortForwardingClosedInside, true);
     }
@@ -106,7 +107,10 @@ impl Server {
     /// Shows another certificate, for registration and for port forwarding.
     pub fn certificate(&self, kind: Cert) {
         let tls = certificates::pia_server(&self.plan.cn, kind);
-        for site in [&self.registration, &self.forwarding].into_iter().filter_map(OnceLock::get) {
+        for site in [&self.registration, &self.forwarding]
+            .into_iter()
+            .filter_map(OnceLock::get)
+        {
             site.present(Arc::clone(&tls));
         }
     }
@@ -142,7 +146,11 @@ impl Server {
 
     fn disturb(&self, disturbance: Disturbance, on: bool) {
         let mut state = self.lock();
-        let changed = if on { state.disturbances.insert(disturbance) } else { state.disturbances.remove(&disturbance) };
+        let changed = if on {
+            state.disturbances.insert(disturbance)
+        } else {
+            state.disturbances.remove(&disturbance)
+        };
         if changed {
             self.apply(&state);
         }
@@ -170,15 +178,20 @@ impl Server {
             rules += &format!("-A PREROUTING -i {device} -j DROP\n");
         }
         rules += "COMMIT\n*filter\n:INPUT ACCEPT [0:0]\n";
-        for (disturbance, port) in [(Disturbance::RegistrationClosed, 1337), (Disturbance::PortForwardingClosed, 19999)]
-        {
+        for (disturbance, port) in [
+            (Disturbance::RegistrationClosed, 1337),
+            (Disturbance::PortForwardingClosed, 19999),
+        ] {
             if has(disturbance) {
-                rules += &format!("-A INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset\n");
+                rules +=
+                    &format!("-A INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset\n");
             }
         }
         if has(Disturbance::PortForwardingClosedInside) {
             let vip = self.plan.vip;
-            rules += &format!("-A INPUT -d {vip} -p tcp --dport 19999 -j REJECT --reject-with tcp-reset\n");
+            rules += &format!(
+                "-A INPUT -d {vip} -p tcp --dport 19999 -j REJECT --reject-with tcp-reset\n"
+            );
         }
         rules += "COMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n";
         for bound in &state.ports {
@@ -195,7 +208,10 @@ impl Server {
             let left = exits.len() - position;
             rules += "-A POSTROUTING -o eth0 -s 10.0.0.0/8 ";
             if left > 1 {
-                rules += &format!("-m statistic --mode random --probability {:.3} ", 1.0 / left as f64);
+                rules += &format!(
+                    "-m statistic --mode random --probability {:.3} ",
+                    1.0 / left as f64
+                );
             }
             rules += &format!("-j SNAT --to-source {exit}\n");
         }

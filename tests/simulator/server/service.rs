@@ -15,7 +15,8 @@ use crate::simulator::{
 
 impl Server {
     pub(super) fn add_key(&self, _: Api, request: &Request) -> Reply {
-        let error = |message: &str| Reply::json(200, &json!({"status": "ERROR", "message": message}));
+        let error =
+            |message: &str| Reply::json(200, &json!({"status": "ERROR", "message": message}));
         let key = request.parameter("pubkey").unwrap_or_default();
         let account = &self.shared.account;
         let owner = match request.parameter("pt") {
@@ -23,8 +24,12 @@ impl Server {
             None if account.owns_dedicated_ip(request, self.plan.address) => "dedicated IP",
             _ => return error("Login failed!"),
         };
-        if BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 32) {
-            self.register(owner, key).unwrap_or_else(|message| error(&message))
+        if BASE64_STANDARD
+            .decode(key)
+            .is_ok_and(|bytes| bytes.len() == 32)
+        {
+            self.register(owner, key)
+                .unwrap_or_else(|message| error(&message))
         } else {
             error("Invalid public key")
         }
@@ -35,22 +40,38 @@ impl Server {
         if let Some(message) = &state.refusal {
             return Err(message.clone());
         }
-        let former = state.peers.iter().position(|peer| peer.owner == owner || peer.key == key);
+        let former = state
+            .peers
+            .iter()
+            .position(|peer| peer.owner == owner || peer.key == key);
         let former = former.map(|position| state.peers.remove(position));
         let address = match &former {
             Some(former) if former.key == key || state.keeps_addresses => former.address,
             _ => self.next_address(&mut state),
         };
-        self.interface.add_peer(key, address, former.as_ref().map(|peer| peer.key.as_str()));
-        state.peers.push(Peer { owner: owner.to_owned(), key: key.to_owned(), address });
+        self.interface
+            .add_peer(key, address, former.as_ref().map(|peer| peer.key.as_str()));
+        state.peers.push(Peer {
+            owner: owner.to_owned(),
+            key: key.to_owned(),
+            address,
+        });
         self.shared.records.registration(Registration {
             server: self.plan.cn.clone(),
             public_key: key.to_owned(),
             address,
         });
         // Servers differ in how they write it.
-        let length = if self.plan.address.octets()[3].is_multiple_of(2) { "/32" } else { "" };
-        let shown_key = if state.wrong_key { self.public_key() } else { key };
+        let length = if self.plan.address.octets()[3].is_multiple_of(2) {
+            "/32"
+        } else {
+            ""
+        };
+        let shown_key = if state.wrong_key {
+            self.public_key()
+        } else {
+            key
+        };
         Ok(Reply::json(
             200,
             &json!({
@@ -75,8 +96,12 @@ impl Server {
     pub(super) fn forward(&self, api: Api, request: &Request) -> Reply {
         let mut state = self.lock();
         let client = state.peers.iter().map(|peer| peer.address);
-        let client = client.into_iter().find(|address| IpAddr::V4(*address) == request.peer.ip());
-        let Some(client) = client else { return port_forwarding::unauthorized() };
+        let client = client
+            .into_iter()
+            .find(|address| IpAddr::V4(*address) == request.peer.ip());
+        let Some(client) = client else {
+            return port_forwarding::unauthorized();
+        };
         let leases = &self.shared.port_forwarding;
         if api == Api::GetSignature {
             let token = request.parameter("token").unwrap_or_default();
@@ -100,7 +125,12 @@ impl Server {
         }
         let server = self.plan.cn.clone();
         state.ports.retain(|bound| bound.port != port);
-        state.ports.push(BoundPort { server, port, address, refreshed: 0 });
+        state.ports.push(BoundPort {
+            server,
+            port,
+            address,
+            refreshed: 0,
+        });
         self.apply(state);
         "port scheduled for add"
     }
