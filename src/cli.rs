@@ -11,12 +11,15 @@ use signal_hook::consts::SIGTERM;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::commands::getopts::{self, Options};
-use crate::commands::{self, auth, locations, pf_success, port_forward, wg_gen};
+use crate::commands::{
+    self, auth, doctor, healthcheck, locations, pf_success, port_forward, status, wg_gen,
+};
+use crate::lifecycle;
 use crate::settings::Environment;
 use crate::settings::variables::{DESCRIPTIONS, NAMES};
+use crate::system::cancellation::Stop;
+use crate::system::log_output;
 use crate::system::signals;
-use crate::system::stop::Stop;
-use crate::{doctor, healthcheck, lifecycle, log_output, status_command};
 
 /// Joins Private Internet Access over WireGuard and lends its network to other containers.
 #[derive(Debug, Parser)]
@@ -145,7 +148,11 @@ fn act(verb: &Verb, environment: Environment) -> ExitCode {
         Verb::Run | Verb::PortForward(_) | Verb::PfSuccess(_) => env_logger::Target::Stdout,
         _ => env_logger::Target::Stderr,
     };
-    log_output::init(&environment, target);
+    log_output::init(
+        environment.text("RUST_LOG"),
+        environment.text("DEBUG").is_some(),
+        target,
+    );
     match verb {
         Verb::Run => {
             let version = version(&environment);
@@ -154,7 +161,7 @@ fn act(verb: &Verb, environment: Environment) -> ExitCode {
         Verb::Healthcheck => healthcheck::run(&environment),
         Verb::Status { json, wait } => {
             let wait = wait.map(Duration::from_secs);
-            status_command::run(status_command::Options { json: *json, wait })
+            status::run(status::Options { json: *json, wait })
         }
         by_hand => act_by_hand(by_hand, &environment),
     }

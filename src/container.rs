@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use crate::hooks::{self, Stage, Surroundings};
 use crate::settings::{Environment, Settings, Warning, variables};
 use crate::status::Reporter;
+use crate::system::cancellation::Stop;
 use crate::system::paths;
-use crate::system::stop::Stop;
 
 /// The container that this program runs in, as far as it concerns all steps.
 pub struct Container {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::firewall::FirewallError;
 use crate::pia::error::{self as pia, Remedy};
 use crate::pia::trust::TrustError;
+use crate::system::cancellation::Stopped;
 use crate::system::command::CommandError;
 use crate::system::files::FileError;
-use crate::system::stop::Stopped;
-use crate::tunnel::TunnelError;
 use crate::underlay::interfaces::InterfacesError;
 use crate::underlay::resolver::ResolveError;
+use crate::wireguard::TunnelError;
 
 /// Why a step failed; the text says what failed, what was tried and what the user can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

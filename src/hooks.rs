@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use crate::system::cancellation::Stop;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths;
-use crate::system::stop::Stop;
 
 /// Moments of the container's life at which users' commands run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@
 //!
 //! - **Decide, then act.** The rule set, the next server, whether a rebind is due: pure functions,
 //!   time included.
-//! - **Every wait takes a [`Stop`](system::stop::Stop)**: a pause ends, a child's process group
+//! - **Every wait takes a [`Stop`](system::cancellation::Stop)**: a pause ends, a child's process group
 //!   gets SIGTERM, a socket is shut down, and the story unwinds. So a stop is obeyed within a
 //!   second, whatever is under way.
 //! - **The main loop alone changes the tunnel.** Long tasks report to it over one channel.
@@ -24,26 +24,18 @@
 //! - **Untunnelled traffic of ours** carries the tunnel's mark, and each rule for it names the
 //!   exact destination too, as others in the same network can set the mark.
 
-mod capabilities;
 pub mod cli;
 mod commands;
 mod connect;
 mod container;
-mod doctor;
 mod failure;
 mod firewall;
-mod healthcheck;
 mod hooks;
-mod kill_switch;
 mod lifecycle;
-mod link;
-mod log_output;
 mod pia;
-mod probe;
 pub mod settings;
 mod status;
-mod status_command;
-mod supervisor;
 mod system;
 mod tunnel;
 mod underlay;
+mod wireguard;

@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::desk::Desk;
+use super::api_client::Desk;
 use super::getopts::Options;
 use super::locations::print;
 use super::{Problem, pia_files};
@@ -13,8 +13,8 @@ use crate::connect::hosts::Service;
 use crate::pia::account;
 use crate::pia::credentials::{Credentials, Token};
 use crate::settings::{CredentialSources, Environment, Meta, Settings};
+use crate::system::cancellation::Stop;
 use crate::system::secret::Secret;
-use crate::system::stop::Stop;
 use crate::system::{files, paths};
 use crate::underlay::socket::Via;
 

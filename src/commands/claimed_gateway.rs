@@ -17,7 +17,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setso
 use super::Problem;
 use crate::pia::host::FORWARDING_PORT;
 use crate::pia::trust;
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 use crate::underlay::http::{self, Content, Peer, Request};
 use crate::underlay::socket::{self, Via};
 

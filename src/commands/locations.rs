@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::desk::Desk;
+use super::api_client::Desk;
 use super::{Problem, pia_files};
-use crate::connect::latency;
+use crate::connect::location_table::{self, Row};
+use crate::connect::server_selection::latency;
+use crate::connect::server_selection::locations;
 use crate::pia::account::ListVersion;
-use crate::pia::choice;
 use crate::pia::regions::{Location, ServerList};
-use crate::pia::table::{self, Row};
 use crate::settings::Environment;
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 use crate::underlay::socket::Via;
 
 /// List the locations that have a WireGuard server.
@@ -89,7 +89,7 @@ fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Pro
     let usable: Vec<&Location> = list
         .locations
         .iter()
-        .filter(|location| choice::is_usable(location))
+        .filter(|location| locations::is_usable(location))
         .collect();
     let is_of = |location: &Location, code: &String| location.country.eq_ignore_ascii_case(code);
     if let Some(none) = arguments
@@ -195,7 +195,7 @@ fn as_table(rows: &[(Location, Option<Duration>)], latency: bool) -> String {
             latency: *latency,
         })
         .collect();
-    table::full(&rows, latency)
+    location_table::full(&rows, latency)
 }
 
 fn as_json(rows: &[(Location, Option<Duration>)], is_measured: bool) -> String {

@@ -3,14 +3,17 @@
 //! Everything here goes out as the routing tables say: on a host by the usual way, in a container
 //! with a tunnel through that tunnel.
 
+pub mod api_client;
 pub mod auth;
 mod claimed_gateway;
-pub mod desk;
+pub mod doctor;
 pub mod getopts;
+pub mod healthcheck;
 pub mod locations;
 pub mod pf_success;
 mod pia_files;
 pub mod port_forward;
+pub mod status;
 pub mod wg_gen;
 
 use std::process::ExitCode;

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use super::Problem;
 use crate::settings::{Environment, Settings};
+use crate::system::cancellation::Stop;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths::INTERFACE;
-use crate::system::stop::Stop;
 
 /// Open the firewall for a forwarded port and run PORT_SCRIPT, as pf_success.sh did.
 ///

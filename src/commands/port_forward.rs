@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::api_client::Desk;
 use super::auth::token_in;
 use super::claimed_gateway;
-use super::desk::Desk;
 use super::getopts::Options;
 use super::{Problem, pia_files};
 use crate::failure::Failure;
@@ -18,8 +18,8 @@ use crate::pia::forwarding;
 use crate::pia::host::Host;
 use crate::pia::lease::Lease;
 use crate::settings::{Environment, Settings};
+use crate::system::cancellation::{Stop, Stopped};
 use crate::system::files;
-use crate::system::stop::{Stop, Stopped};
 use crate::underlay::socket::Via;
 
 /// As `pf.sh` took them.

@@ -4,27 +4,27 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::api_client::Desk;
 use super::auth::token_in;
-use super::desk::Desk;
 use super::getopts::Options;
 use super::locations::print;
 use super::{Problem, pia_files};
-use crate::connect::candidates::{self, Candidate};
 use crate::connect::hosts::Service;
-use crate::connect::latency;
+use crate::connect::location_table;
+use crate::connect::server_selection::candidates::{self, Candidate};
+use crate::connect::server_selection::latency;
+use crate::connect::server_selection::locations;
 use crate::pia::account::{self, ListVersion};
-use crate::pia::choice;
 use crate::pia::credentials::Token;
 use crate::pia::error::{Error, Remedy};
 use crate::pia::host::REGISTRATION_PORT;
 use crate::pia::regions::{Location, Server, ServerList};
 use crate::pia::registration::{self, Proof, Registration};
-use crate::pia::table;
 use crate::settings::{Destination, Environment, Settings, values};
+use crate::system::cancellation::Stop;
 use crate::system::secret::Secret;
-use crate::system::stop::Stop;
-use crate::tunnel::conf::Conf;
-use crate::tunnel::keys::KeyPair;
+use crate::wireguard::conf::Conf;
+use crate::wireguard::keys::KeyPair;
 
 /// As `wg-gen.sh` took them.
 pub const OPTIONS: Options = Options {
@@ -141,7 +141,9 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
 fn list(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
     let mut desk = Desk::of_environment(environment, arguments.ca.as_deref(), stop)?;
-    print(&table::short(&desk.server_list(ListVersion::V6, &key)?))
+    print(&location_table::short(
+        &desk.server_list(ListVersion::V6, &key)?,
+    ))
 }
 
 /// What a configuration is generated with.
@@ -242,7 +244,7 @@ impl Generation<'_> {
         let usable = list
             .locations
             .iter()
-            .filter(|location| choice::is_usable(location))
+            .filter(|location| locations::is_usable(location))
             .cloned()
             .collect();
         let (via, stop) = (self.desk.via(), &self.desk.stop);
@@ -266,7 +268,7 @@ impl Generation<'_> {
         list: ServerList,
         key: &Path,
     ) -> Result<Vec<Location>, Problem> {
-        let is_complete = choice::choose(ids, &[&list]).problems.is_empty();
+        let is_complete = locations::choose(ids, &[&list]).problems.is_empty();
         let mut lists = vec![list];
         if !is_complete {
             match self.desk.server_list(ListVersion::V7, key) {
@@ -274,7 +276,7 @@ impl Generation<'_> {
                 Err(problem) => log::debug!("{problem}"),
             }
         }
-        let choice = choice::choose(ids, &lists.iter().collect::<Vec<_>>());
+        let choice = locations::choose(ids, &lists.iter().collect::<Vec<_>>());
         if choice.locations.is_empty() {
             let what: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
             return Err(Problem::Location(what.join("; ")));

@@ -8,12 +8,12 @@ use rustls::ClientConfig;
 
 use crate::failure::Failure;
 use crate::firewall::Destination;
-use crate::kill_switch::KillSwitch;
+use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::host::{self, Host};
 use crate::pia::regions::Server;
 use crate::pia::trust;
 use crate::settings::Meta;
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 use crate::underlay::resolver::{ResolveError, Resolver};
 use crate::underlay::socket::Via;
 

@@ -4,37 +4,36 @@
 //! remembered, so that a reconnect needs neither DNS nor the host of the server list.
 
 pub mod account;
-pub mod candidates;
-mod directory;
 pub mod hosts;
-pub mod latency;
-mod places;
+pub mod location_table;
 mod register;
+mod server_lists;
+pub mod server_selection;
 
 use std::path::Path;
 
 use self::account::Account;
-use self::candidates::Candidate;
-use self::directory::Directory;
 use self::hosts::{Hosts, Service};
+use self::server_lists::Directory;
+use self::server_selection::candidates::{self, Candidate};
+use crate::connect::server_selection::locations;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::Destination as Opening;
-use crate::kill_switch::KillSwitch;
+use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::account as pia_account;
-use crate::pia::choice;
 use crate::pia::credentials::Token;
 use crate::pia::error::{Error, Remedy};
 use crate::pia::regions::Server;
 use crate::pia::registration::Registration;
 use crate::pia::retry::Retry;
 use crate::settings::{self, Destination};
+use crate::system::cancellation::Stop;
 use crate::system::paths;
-use crate::system::stop::Stop;
-use crate::tunnel::keys::KeyPair;
 use crate::underlay::name_servers::NameServers;
 use crate::underlay::resolver::Resolver;
 use crate::underlay::socket::Via;
+use crate::wireguard::keys::KeyPair;
 
 /// A server that took our key.
 #[derive(Debug, Clone)]
@@ -153,7 +152,7 @@ impl Connector {
         let lists = self.directory.lists();
         let ids = lists
             .first()
-            .map(|list| choice::locations_with_port_forwarding(list))
+            .map(|list| locations::locations_with_port_forwarding(list))
             .unwrap_or_default();
         candidates::nearest_first(ids, &self.nearness)
     }

@@ -2,15 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::candidates::Candidate;
+use super::server_selection::candidates::Candidate;
 use super::{Connector, Joined, Session, is_refusal_of_token};
 use crate::failure::Failure;
-use crate::kill_switch::KillSwitch;
+use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::credentials::Token;
 use crate::pia::error::{Error, Remedy};
 use crate::pia::registration::{self, Proof};
 use crate::settings::Destination;
-use crate::tunnel::keys::KeyPair;
+use crate::wireguard::keys::KeyPair;
 
 /// How long one server may take for a registration: another is better than patience.
 const ONE_SERVER: Duration = Duration::from_secs(6);

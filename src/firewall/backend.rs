@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::modules::Module;
+use super::kernel_modules::Module;
 use super::rules::{Family, TableName};
+use crate::system::cancellation::Stop;
 use crate::system::command::{Command, CommandError};
-use crate::system::stop::Stop;
 
 /// Which of the kernel's two packet filters iptables drives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,15 +5,16 @@
 //! rule, so there is no moment with half of it, and what is loaded is known without asking the
 //! kernel. Chains of ours hold our rules; what others have in the built-in chains stays as it is.
 
+mod apply;
 mod backend;
-mod leftovers;
-mod loading;
-mod modules;
-mod opening;
+mod backend_selection;
+mod cleanup;
+pub mod diagnose;
+mod kernel_modules;
+pub mod kill_switch;
 mod policy;
 mod private_bin;
 mod rules;
-pub mod survey;
 mod wg_quick_rule;
 
 #[cfg(test)]
@@ -28,7 +29,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use self::backend::Programs;
-use self::modules::Module;
+use self::kernel_modules::Module;
 use self::rules::{Family, TableName};
 use crate::system::command::CommandError;
 
@@ -131,7 +132,7 @@ impl Firewall {
     /// warning.
     pub fn apply(&mut self, policy: &Policy) -> Result<(), FirewallError> {
         let mut failures = self.load(policy)?;
-        if let Some(failure) = loading::of_v4(&failures)
+        if let Some(failure) = apply::of_v4(&failures)
             && self.learn_missing(&failure.text.clone())
         {
             failures = self.load(policy)?;

@@ -8,7 +8,7 @@ use std::fmt;
 use askama::Template;
 
 use super::FirewallError;
-use super::modules::Module;
+use super::kernel_modules::Module;
 use super::policy::{Arrival, Policy, Protocol, TunnelPolicy};
 
 /// An address family with its own rule set.

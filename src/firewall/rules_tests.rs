@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
 use super::FirewallError;
-use super::modules::Module;
+use super::kernel_modules::Module;
 use super::policy::{Destination, ForwardedPort, Gateway, Policy, TunnelPolicy};
 use super::rules::{Family, Table, TableName, render};
 

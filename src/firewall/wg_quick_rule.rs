@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use super::backend::Programs;
 use super::rules::Family;
+use crate::system::cancellation::Stop;
 use crate::system::command::{Command, CommandError};
-use crate::system::stop::Stop;
 
 /// Whether wg-quick made this rule for `interface`, going by its comment.
 pub(super) fn is_for(rule: &str, interface: &str) -> bool {

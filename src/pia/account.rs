@@ -9,8 +9,8 @@ use super::messages::{DedicatedIpAnswer, TokenAnswer};
 use super::regions::{ListKey, Server, ServerList};
 use super::request::Ask;
 use super::retry::Retry;
+use crate::system::cancellation::Stop;
 use crate::system::secret::Secret;
-use crate::system::stop::Stop;
 use crate::underlay::http::{Content, Response};
 
 /// Turns the credentials into a token. An answer that refuses them is final: to repeat it would

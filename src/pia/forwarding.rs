@@ -8,8 +8,8 @@ use super::host::Host;
 use super::lease::Lease;
 use super::messages::{BindPortAnswer, SignatureAnswer};
 use super::request::Ask;
+use crate::system::cancellation::Stop;
 use crate::system::secret::Secret;
-use crate::system::stop::Stop;
 use crate::underlay::http::Response;
 use crate::underlay::http_error::HttpFailure;
 

@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use super::error::{Call, Error};
 use super::regions::Server;
 use super::request::Ask;
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 use crate::underlay::http::Peer;
 use crate::underlay::socket::Via;
 

@@ -1,7 +1,6 @@
 //! Private Internet Access: its account API, server list, registration and port forwarding.
 
 pub mod account;
-pub mod choice;
 pub mod credentials;
 pub mod error;
 pub mod forwarding;
@@ -12,6 +11,5 @@ pub mod regions;
 pub mod registration;
 mod request;
 pub mod retry;
-pub mod table;
 pub mod trust;
 mod verifier;

@@ -245,8 +245,8 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::system::cancellation::Stop;
     use crate::system::command::Command;
-    use crate::system::stop::Stop;
     use proptest::prelude::*;
 
     const LINE: &str = r#"{"groups":{"wg":[{"name":"wireguard","ports":[1337]}],

@@ -11,8 +11,8 @@ use super::error::{Call, Error, Failure};
 use super::host::Host;
 use super::messages::AddKeyAnswer;
 use super::request::Ask;
+use crate::system::cancellation::Stop;
 use crate::system::secret::Secret;
-use crate::system::stop::Stop;
 use crate::underlay::http::Response;
 
 const KEY_LENGTH: usize = 32;

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use super::error::{Call, Error, Failure};
 use super::host::Host;
 use super::messages::TokenAnswer;
+use crate::system::cancellation::Stop;
 use crate::system::secret::Secret;
-use crate::system::stop::Stop;
 use crate::underlay::http::{self, Content, Request, Response};
 use crate::underlay::http_error::HttpFailure;
 

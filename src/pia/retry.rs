@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::{Error, Failure};
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 
 /// How long a single try may last when there is time for more.
 const ONE_TRY: Duration = Duration::from_secs(30);

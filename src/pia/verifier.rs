@@ -209,8 +209,8 @@ fn verify_common_name(names: &[Vec<u8>], expected: &ServerName<'_>) -> Result<()
 mod tests {
     use super::*;
     use crate::pia::trust::{provider, roots_in};
+    use crate::system::cancellation::Stop;
     use crate::system::command::Command;
-    use crate::system::stop::Stop;
     use rcgen::{
         BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
         ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,

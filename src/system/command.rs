@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::stop::{Registration, Stop};
+use super::cancellation::{Registration, Stop};
 
 /// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that
 /// a stop may take.

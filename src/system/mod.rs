@@ -1,8 +1,10 @@
 //! The thin layer under everything: commands, files, signals, the request to stop.
 
+pub mod cancellation;
+pub mod capabilities;
 pub mod command;
 pub mod files;
+pub mod log_output;
 pub mod paths;
 pub mod secret;
 pub mod signals;
-pub mod stop;

@@ -5,7 +5,7 @@ use std::io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::stop::Stop;
+use super::cancellation::Stop;
 
 /// From now on a stop signal makes the request `stop` and calls `on_stop`, and a SIGHUP calls
 /// `on_hangup`, on a thread of its own.

@@ -1,33 +1,298 @@
-//! The WireGuard interface: its keys, its configuration, wg-quick, what `wg show` says, and the
-//! routes around it.
+//! The tunnel that stands between a server of PIA and this container: set up, shown, taken down.
 
-pub mod conf;
-pub mod kernel;
-pub mod keys;
-pub mod peer;
-pub mod quick;
-pub mod routes;
-pub mod show;
+mod networks;
+mod replace;
 
-use crate::system::command::CommandError;
-use crate::system::files::FileError;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 
-/// The tunnel could not be set up, changed or taken down.
-#[derive(Debug, thiserror::Error)]
-pub enum TunnelError {
-    /// A file of ours.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// `wg`, `ip` or `tc`.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// The template could not be rendered.
-    #[error("rendering {what}: {source}")]
-    Template {
-        what: &'static str,
-        source: askama::Error,
-    },
-    /// wg-quick itself.
-    #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, quick::advice(.said))]
-    Quick { source: CommandError, said: String },
+use ipnet::Ipv4Net;
+
+use self::networks::Networks;
+use crate::connect::Joined;
+use crate::container::Container;
+use crate::failure::Failure;
+use crate::firewall::kill_switch::KillSwitch;
+use crate::firewall::{Backend, Gateway, TunnelPolicy};
+use crate::settings::VpnDns;
+use crate::status::{self, State};
+use crate::system::cancellation::Stop;
+use crate::system::command::Command;
+use crate::system::paths;
+use crate::underlay::name_servers::{self, NameServer, NameServers};
+use crate::underlay::ping::Prober;
+use crate::underlay::resolv_conf;
+use crate::wireguard::conf::Conf;
+use crate::wireguard::wg_quick::Quick;
+use crate::wireguard::{routing_rules, show, sysctl};
+
+/// A tunnel that is up.
+pub struct Link {
+    /// The server and the registration it rests on.
+    pub joined: Joined,
+    quick: Quick,
+    dns: Vec<Ipv4Addr>,
+}
+
+impl Link {
+    /// Opens the firewall for the endpoint, brings the interface up, and sets DNS and routes.
+    ///
+    /// The endpoint's rule is loaded first, so that the first handshake is not lost.
+    ///
+    /// # Errors
+    /// When wg-quick fails, or the firewall or a file cannot be set; all that was done is then
+    /// undone.
+    pub fn bring_up(
+        container: &Container,
+        kill_switch: &KillSwitch,
+        joined: Joined,
+    ) -> Result<Self, Failure> {
+        let dns = dns_servers(&container.settings.dns, &joined.registration.dns_servers);
+        let link = Self {
+            quick: quick(container, kill_switch),
+            dns,
+            joined,
+        };
+        link.conf(container).write(Path::new(paths::WG_CONF))?;
+        let networks = Networks::find(container)?;
+        kill_switch.connected(link.joined.endpoint(), Self::policy(container, &networks))?;
+        log::info!("Bringing up WireGuard interface {}", paths::INTERFACE);
+        let up = link.start(container, &networks);
+        if up.is_err() {
+            link.take_down();
+        }
+        up.map(|()| link)
+    }
+
+    fn start(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
+        self.quick.up(Path::new(paths::WG_CONF), &container.stop)?;
+        self.set_dns(container);
+        self.set_routes(container, networks)?;
+        if let Some(qdisc) = &container.settings.qdisc {
+            add_qdisc(qdisc, &container.stop);
+        }
+        Ok(())
+    }
+
+    fn conf(&self, container: &Container) -> Conf {
+        let joined = &self.joined;
+        Conf {
+            location: joined.location.clone(),
+            private_key: joined.keys.private.clone(),
+            address: joined.registration.peer_ip,
+            mark: paths::FWMARK,
+            dns: self
+                .dns
+                .iter()
+                .map(Ipv4Addr::to_string)
+                .collect::<Vec<_>>()
+                .join(","),
+            mtu: container.settings.mtu,
+            peer: joined.registration.server_public_key.clone(),
+            endpoint: joined.endpoint(),
+            keepalive: container.settings.keepalive,
+            server_cn: joined.server.cn.clone(),
+            port_forwarding_gateway: joined
+                .registration
+                .server_vip
+                .filter(|_| joined.port_forwarding),
+        }
+    }
+
+    fn policy(container: &Container, networks: &Networks) -> TunnelPolicy {
+        TunnelPolicy {
+            interface: paths::INTERFACE.to_owned(),
+            attached: networks.attached.clone(),
+            local: networks.local.clone(),
+            forwarded: None,
+            gateway: container.settings.gateway.as_ref().map(|gateway| Gateway {
+                interface: gateway.interface.clone(),
+                destination: gateway.destination,
+            }),
+        }
+    }
+
+    /// Names the VPN's DNS servers in `/etc/resolv.conf`, unless the user wants it left alone.
+    pub fn set_dns(&self, container: &Container) {
+        if self.dns.is_empty() {
+            return;
+        }
+        let servers: Vec<IpAddr> = self.dns.iter().copied().map(IpAddr::V4).collect();
+        if let Err(error) = resolv_conf::take_over(Path::new(paths::RESOLV_CONF), &servers, &[]) {
+            log::warn!(
+                "DNS: {error}; until then names are looked up by the former name servers, which \
+                 may be outside the tunnel"
+            );
+        }
+        for range in &container.settings.local_network {
+            for server in self.dns.iter().filter(|server| range.contains(*server)) {
+                log::warn!(
+                    "LOCAL_NETWORK range {range} holds the VPN's DNS server {server}; that \
+                     address is routed into the \
+                     tunnel all the same. If the LAN has a host of that address, set VPNDNS to \
+                     other servers"
+                );
+            }
+        }
+    }
+
+    fn set_routes(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
+        let attached: Vec<Ipv4Net> = networks
+            .attached
+            .iter()
+            .map(|(_, network)| *network)
+            .collect();
+        let mut inside = self.dns.clone();
+        inside.extend(self.joined.registration.server_vip);
+        let rules = routing_rules::rules(&container.settings.local_network, &attached, &inside);
+        for (interface, range) in &networks.local {
+            log::info!("Allowing untunnelled access to {range} via {interface}");
+        }
+        Ok(routing_rules::apply(&rules, &container.stop)?)
+    }
+
+    /// Asks the targets of `HEALTHCHECK_PING_TARGET` through the tunnel.
+    pub fn prober(&self, container: &Container) -> Prober {
+        let servers = if self.dns.is_empty() {
+            name_servers::parse(
+                &resolv_conf::original(Path::new(paths::RESOLV_CONF)).unwrap_or_default(),
+            )
+        } else {
+            NameServers {
+                servers: self.dns.iter().copied().map(NameServer::Direct).collect(),
+                ..NameServers::default()
+            }
+        };
+        Prober::new(
+            paths::INTERFACE,
+            &container.settings.probing.targets,
+            servers,
+        )
+    }
+
+    /// Says that and how the tunnel is up, and what keeps it from working.
+    pub fn announce(&self, container: &mut Container) {
+        match show::for_people(&container.stop) {
+            Ok(text) => text
+                .lines()
+                .filter(|line| !line.is_empty())
+                .for_each(|line| log::info!("{line}")),
+            Err(error) => log::warn!("wg show: {error}"),
+        }
+        log::info!("WireGuard successfully started");
+        if container.settings.firewall {
+            log::info!("Firewall enabled: untunnelled traffic is dropped");
+        } else {
+            log::warn!(
+                "FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever \
+                 it is down"
+            );
+        }
+        let path = sysctl::reverse_path();
+        if path.strict && !path.heeds_mark {
+            log::warn!(
+                "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are \
+                 dropped: add \
+                 `sysctls: [net.ipv4.conf.all.src_valid_mark=1]`"
+            );
+        }
+        if container.settings.gateway.is_some() && !sysctl::forwards() {
+            log::warn!(
+                "FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`"
+            );
+        }
+        self.tell(container);
+        container.reporter.enter(State::Connected, None);
+    }
+
+    /// Tells hooks and the status which server this is.
+    pub fn tell(&self, container: &mut Container) {
+        let joined = &self.joined;
+        let (cn, ip) = (joined.server.cn.clone(), joined.server.ip.to_string());
+        let local_ip = joined.registration.peer_ip.to_string();
+        for (name, value) in [
+            ("VPN_LOCATION", &joined.location),
+            ("VPN_SERVER_CN", &cn),
+            ("VPN_SERVER_IP", &ip),
+            ("VPN_LOCAL_IP", &local_ip),
+        ] {
+            container.tell(name, value);
+        }
+        container.reporter.update(|status| {
+            status.location = Some(joined.location.clone());
+            status.server = Some(status::Server {
+                cn,
+                ip,
+                endpoint: joined.endpoint().to_string(),
+            });
+            status.local_ip = Some(local_ip);
+        });
+    }
+
+    /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be
+    /// interrupted.
+    pub fn take_down(&self) {
+        let uninterrupted = Stop::new();
+        if show::exists()
+            && let Err(error) = self.quick.down(Path::new(paths::WG_CONF), &uninterrupted)
+        {
+            log::warn!("wg-quick down: {error}");
+        }
+        remove_leftovers();
+    }
+}
+
+/// Takes away what an earlier life, or a wg-quick that was interrupted, left of the tunnel: the
+/// interface, routing rules, our resolv.conf.
+pub fn remove_leftovers() {
+    let uninterrupted = Stop::new();
+    if let Err(error) = routing_rules::remove_leftovers(&uninterrupted) {
+        log::warn!("removing the former tunnel: {error}");
+    }
+    if let Err(error) = routing_rules::apply(&[], &uninterrupted) {
+        log::warn!("removing routing rules: {error}");
+    }
+    if let Err(error) = resolv_conf::restore(Path::new(paths::RESOLV_CONF)) {
+        log::warn!("DNS: {error}");
+    }
+}
+
+fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    match wanted {
+        VpnDns::Unchanged => Vec::new(),
+        VpnDns::Custom(servers) => servers.clone(),
+        // resolv.conf takes three; the original took two.
+        VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
+    }
+}
+
+fn quick(container: &Container, kill_switch: &KillSwitch) -> Quick {
+    let (private_bin, legacy) = kill_switch.with(|firewall| {
+        (
+            firewall.private_bin_needed(),
+            firewall.backend() == Backend::Legacy,
+        )
+    });
+    Quick {
+        private_bin: private_bin.then(|| paths::PRIVATE_BIN.to_owned()),
+        legacy,
+        allow_missing_rules: container.settings.allow_missing_iptables_rules,
+    }
+}
+
+fn add_qdisc(qdisc: &str, stop: &Stop) {
+    let words = ["qdisc", "add", "root", "dev", paths::INTERFACE];
+    let command = Command::new("tc", words.into_iter().chain(qdisc.split_whitespace()));
+    match command.run(stop) {
+        Ok(_) => log::info!("Added qdisc to {}: {qdisc}", paths::INTERFACE),
+        Err(error) => log::warn!("QDISC={qdisc}: {error}; going on without"),
+    }
+}
+
+/// The endpoint as `address:port`.
+impl Joined {
+    /// The server's address, and the port that its registration named.
+    pub fn endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.server.ip, self.registration.server_port)
+    }
 }

@@ -20,7 +20,7 @@ use ureq::{Agent, Body, Timeout, http};
 
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::{self, Connection, SocketError, Via};
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 
 /// For all addresses of a host together, TLS included.
 const CONNECT: Duration = Duration::from_secs(15);

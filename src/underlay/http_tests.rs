@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, Stream
 use super::http::{Content, Peer, Request, Response, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 
 type ServerStream = StreamOwned<ServerConnection, TcpStream>;
 

@@ -7,9 +7,11 @@ pub mod http;
 pub mod http_error;
 #[cfg(test)]
 mod http_tests;
+mod icmp_echo;
 pub mod interfaces;
 pub mod name_servers;
 pub mod path_mtu;
+pub mod ping;
 pub mod resolv_conf;
 pub mod resolver;
 pub mod socket;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::socket::{self, Via};
-use crate::system::stop::Stop;
+use crate::system::cancellation::Stop;
 
 /// IPv4 and UDP headers.
 const HEADERS: usize = 28;

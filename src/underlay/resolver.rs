@@ -15,8 +15,8 @@ use super::dns_message::{Answer, Outcome, question, read_answer};
 use super::hosts_file;
 use super::name_servers::{NameServer, NameServers};
 use super::socket::{self, SocketError, Via};
+use crate::system::cancellation::Stop;
 use crate::system::files;
-use crate::system::stop::Stop;
 
 /// For all servers and tries of one look-up together.
 const WHOLE_LOOKUP: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::system::stop::{Registration, Stop};
+use crate::system::cancellation::{Registration, Stop};
 
 /// The way a socket's packets leave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

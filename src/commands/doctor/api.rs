@@ -1,0 +1,373 @@
+//! Can PIA be reached, and is there what the settings ask for?
+
+use std::time::{Duration, Instant};
+
+use super::Patient;
+use super::finding::Finding;
+use crate::commands::api_client::Desk;
+use crate::connect::account::Account;
+use crate::connect::hosts::Service;
+use crate::connect::server_selection::locations::{self, Choice};
+use crate::pia::account::{self, ListVersion};
+use crate::pia::error::Error;
+use crate::pia::regions::{Server, ServerList};
+use crate::pia::retry::Retry;
+use crate::settings::Destination;
+use crate::system::paths;
+use crate::underlay::socket::Via;
+
+const ONE_REQUEST: Duration = Duration::from_secs(10);
+/// Servers of the chosen locations that are tried.
+const MOST_SERVERS: usize = 4;
+const ACCOUNT: &str = "account API";
+const LIST: &str = "server list";
+const LOCATION: &str = "location";
+const SERVERS: &str = "servers";
+const LOGIN: &str = "login";
+
+/// Returns the server list, for those that come after.
+pub(super) fn check(
+    patient: &Patient,
+    login: bool,
+    report: &mut impl FnMut(Finding),
+) -> Option<ServerList> {
+    if patient.is_shut_off {
+        report(Finding::skipped(
+            ACCOUNT,
+            "the kill switch is shut and there is no tunnel, so nothing can be reached from here: \
+             run doctor in a fresh \
+             container with the same options (docker run --rm … doctor)",
+        ));
+        return None;
+    }
+    let settings = &patient.settings;
+    let desk = Desk::new(
+        &patient.environment,
+        settings.meta.as_ref(),
+        settings.pia_ca_file.clone(),
+        Via::Routing,
+        &patient.stop,
+    );
+    let mut desk = match desk {
+        Ok(desk) => desk,
+        Err(problem) => {
+            report(Finding::failure(ACCOUNT, problem.to_string(), "see above"));
+            return None;
+        }
+    };
+    desk.retry = Retry::once(ONE_REQUEST);
+    report(account(&mut desk, patient));
+    let needs_list = !matches!(
+        settings.destination,
+        Destination::Manual { .. } | Destination::DedicatedIp(_)
+    );
+    let list = if needs_list {
+        list(&mut desk, patient, report)
+    } else {
+        None
+    };
+    if let Some(servers) = chosen(patient, list.as_ref(), report) {
+        report(judge_servers(&try_all(&mut desk, &servers)));
+    }
+    if login {
+        report(log_in(&mut desk, patient));
+    }
+    list
+}
+
+fn account(desk: &mut Desk, patient: &Patient) -> Finding {
+    let started = Instant::now();
+    let whom = patient.settings.meta.as_ref().map_or_else(
+        || "PIA".to_owned(),
+        |meta| format!("meta server {}", meta.cn),
+    );
+    let outcome = desk
+        .service(Service::Account)
+        .map_err(|failure| failure.to_string());
+    let stop = desk.stop.clone();
+    let outcome = outcome.and_then(|host| {
+        host.knock(ONE_REQUEST, &stop)
+            .map_err(|error| error.to_string())
+    });
+    match outcome {
+        Ok(()) => Finding::ok(
+            ACCOUNT,
+            format!("{whom} answers ({} ms)", started.elapsed().as_millis()),
+        ),
+        Err(why) => Finding::failure(ACCOUNT, why, advice(patient)),
+    }
+}
+
+fn advice(patient: &Patient) -> &'static str {
+    if patient.settings.meta.is_some() {
+        "name another meta server in META_IP and META_CN, or unset them; see too that the port \
+         (META_PORT) is right"
+    } else {
+        "check the host's own connection and firewall; where PIA's web hosts are blocked, set \
+         META_IP and META_CN"
+    }
+}
+
+fn list(
+    desk: &mut Desk,
+    patient: &Patient,
+    report: &mut impl FnMut(Finding),
+) -> Option<ServerList> {
+    match desk.server_list(ListVersion::V6, &patient.settings.server_list_key_file) {
+        Ok(list) => {
+            let count = list
+                .locations
+                .iter()
+                .filter(|location| locations::is_usable(location))
+                .count();
+            report(Finding::ok(
+                LIST,
+                format!("verified; {count} locations have WireGuard servers"),
+            ));
+            Some(list)
+        }
+        Err(problem) if std::path::Path::new(paths::SERVER_LIST).exists() => {
+            report(Finding::warning(
+                LIST,
+                format!("{problem}; the stored list will be used"),
+                advice(patient),
+            ));
+            None
+        }
+        Err(problem) => {
+            report(Finding::failure(LIST, problem.to_string(), advice(patient)));
+            None
+        }
+    }
+}
+
+/// The servers that the settings lead to, a few of them, with their port.
+fn chosen(
+    patient: &Patient,
+    list: Option<&ServerList>,
+    report: &mut impl FnMut(Finding),
+) -> Option<Vec<(Server, u16)>> {
+    let wants_port = patient.settings.port_forwarding.enabled;
+    match (&patient.settings.destination, list) {
+        (Destination::Manual { ip, cn, port }, _) => Some(vec![(
+            Server {
+                cn: cn.clone(),
+                ip: *ip,
+            },
+            *port,
+        )]),
+        (Destination::Locations(ids), Some(list)) => {
+            let choice = locations::choose(ids, &[list]);
+            report(judge_locations(
+                &choice,
+                wants_port,
+                patient.settings.stable_ip,
+            ));
+            let servers = choice
+                .locations
+                .iter()
+                .flat_map(|location| &location.servers);
+            let servers = servers
+                .filter(|server| !patient.settings.stable_ip || locations::has_stable_ip(server));
+            let found: Vec<_> = servers
+                .take(MOST_SERVERS)
+                .map(|server| (server.clone(), list.ports.registration))
+                .collect();
+            (!found.is_empty()).then_some(found)
+        }
+        _ => None,
+    }
+}
+
+fn judge_locations(choice: &Choice, wants_port: bool, wants_stable_ip: bool) -> Finding {
+    let problems: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
+    let problems = problems.join("; ");
+    let ids: Vec<&str> = choice
+        .locations
+        .iter()
+        .map(|location| location.id.as_str())
+        .collect();
+    let cure = "`wireguard-pia locations` lists what there is";
+    if ids.is_empty() {
+        return Finding::failure(LOCATION, problems, cure);
+    }
+    if !problems.is_empty() {
+        return Finding::warning(
+            LOCATION,
+            format!("{problems}; {} can be used", ids.join(", ")),
+            cure,
+        );
+    }
+    let without: Vec<&str> = choice
+        .locations
+        .iter()
+        .filter(|location| !location.port_forward)
+        .map(|location| location.id.as_str())
+        .collect();
+    if wants_port && !without.is_empty() {
+        return Finding::warning(
+            LOCATION,
+            format!(
+                "PORT_FORWARDING=1, but no ports can be forwarded in {}",
+                without.join(", ")
+            ),
+            "choose from `wireguard-pia locations --port-forward`",
+        );
+    }
+    let has_stable = |servers: &[Server]| servers.iter().any(locations::has_stable_ip);
+    if wants_stable_ip
+        && !choice
+            .locations
+            .iter()
+            .any(|location| has_stable(&location.servers))
+    {
+        return Finding::warning(
+            LOCATION,
+            "STABLE_IP=1, but today's list names no server with a stable address there",
+            "name more locations in LOC, or unset STABLE_IP",
+        );
+    }
+    Finding::ok(LOCATION, format!("{} can be used", ids.join(", ")))
+}
+
+/// Each server's answer, or why there was none; all at the same time.
+fn try_all(desk: &mut Desk, servers: &[(Server, u16)]) -> Vec<(String, Result<(), String>)> {
+    let hosts: Vec<_> = servers
+        .iter()
+        .map(|(server, port)| {
+            (
+                server,
+                desk.server(server, *port)
+                    .map_err(|failure| failure.to_string()),
+            )
+        })
+        .collect();
+    let stop = desk.stop.clone();
+    let knock = |name: String, host: Result<crate::pia::host::Host, String>| {
+        let answer = host.and_then(|host| {
+            host.knock(ONE_REQUEST, &stop)
+                .map_err(|error: Error| error.failure.to_string())
+        });
+        (name, answer)
+    };
+    std::thread::scope(|scope| {
+        let knock = &knock;
+        let tried: Vec<_> = hosts
+            .into_iter()
+            .map(|(server, host)| (format!("{} ({})", server.cn, server.ip), host))
+            .map(|(name, host)| scope.spawn(move || knock(name, host)))
+            .collect();
+        tried
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .collect()
+    })
+}
+
+fn judge_servers(tried: &[(String, Result<(), String>)]) -> Finding {
+    let bad: Vec<String> = tried
+        .iter()
+        .filter_map(|(name, answer)| Some(format!("{name}: {}", answer.as_ref().err()?)))
+        .collect();
+    let good = tried.len() - bad.len();
+    match (good, bad.len()) {
+        (_, 0) => Finding::ok(
+            SERVERS,
+            format!("{good} tried, all answer at their registration port"),
+        ),
+        (0, _) => Finding::failure(
+            SERVERS,
+            format!("none answers: {}", bad.join("; ")),
+            "try again later (each list names others), name more locations in LOC, and see that \
+             the host's firewall lets \
+             TCP port 1337 out",
+        ),
+        (_, _) => Finding::warning(
+            SERVERS,
+            format!("{good} of {} answer; {}", tried.len(), bad.join("; ")),
+            "nothing, as others are tried; if it stays so, name more locations in LOC",
+        ),
+    }
+}
+
+/// Once: too many attempts lock the account.
+fn log_in(desk: &mut Desk, patient: &Patient) -> Finding {
+    let credentials = match Account::credentials_from(&patient.settings.credentials) {
+        Ok(credentials) => credentials,
+        Err(missing) => {
+            return Finding::skipped(LOGIN, format!("{} missing", missing.join(" and ")));
+        }
+    };
+    let host = match desk.service(Service::Account) {
+        Ok(host) => host,
+        Err(failure) => return Finding::failure(LOGIN, failure.to_string(), advice(patient)),
+    };
+    match account::log_in(&host, &credentials, &desk.retry, &desk.stop) {
+        Ok(_) => Finding::ok(LOGIN, "PIA takes user name and password"),
+        Err(error) => Finding::failure(
+            LOGIN,
+            error.to_string(),
+            "try them at PIA's web site; user names are a p and seven digits, and compose needs \
+             `$$` for each `$`",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+    use crate::pia::regions::{Location, Ports};
+
+    fn choice(ids: &[&str]) -> Choice {
+        let location = |id: &str, cn: &str, port_forward| Location {
+            id: id.into(),
+            name: id.into(),
+            country: "XX".into(),
+            port_forward,
+            geo: false,
+            offline: false,
+            servers: vec![Server::new(cn, "192.0.2.1").unwrap()],
+        };
+        let locations = vec![
+            location("swiss", "zurich406", true),
+            location("us_chicago", "Server-1-1a", false),
+        ];
+        locations::choose(
+            ids,
+            &[&ServerList {
+                ports: Ports {
+                    registration: 1337,
+                    meta: vec![],
+                },
+                locations,
+            }],
+        )
+    }
+
+    #[test]
+    fn locations_must_be_there_and_do_what_is_wanted() {
+        let level = |ids: &[&str], port, stable| judge_locations(&choice(ids), port, stable).level;
+        assert_eq!(level(&["swiss"], true, true), Level::Ok);
+        assert_eq!(level(&["swis"], false, false), Level::Failure);
+        assert_eq!(level(&["swiss", "x"], false, false), Level::Warning);
+        assert_eq!(level(&["us_chicago"], true, false), Level::Warning);
+        assert_eq!(level(&["us_chicago"], false, true), Level::Warning);
+        assert!(
+            judge_locations(&choice(&["swis"]), false, false)
+                .what
+                .contains("did you mean swiss")
+        );
+    }
+
+    #[test]
+    fn some_server_must_answer() {
+        let (good, bad) = (
+            ("a".to_owned(), Ok(())),
+            ("b".to_owned(), Err("refused".to_owned())),
+        );
+        assert_eq!(judge_servers(std::slice::from_ref(&good)).level, Level::Ok);
+        assert_eq!(judge_servers(&[good, bad.clone()]).level, Level::Warning);
+        assert_eq!(judge_servers(&[bad]).level, Level::Failure);
+    }
+}

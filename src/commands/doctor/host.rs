@@ -1,0 +1,500 @@
+//! What the kernel and the container offer: capabilities, programs, WireGuard, iptables, kernel
+//! variables.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use super::Patient;
+use super::finding::Finding;
+use crate::firewall::Backend;
+use crate::firewall::diagnose::{self, Survey, Wishes};
+use crate::settings::Settings;
+use crate::system::cancellation::Stop;
+use crate::system::capabilities::{self, Capabilities};
+use crate::system::command::Command;
+use crate::system::paths;
+use crate::underlay::name_servers::NameServer;
+use crate::wireguard::sysctl;
+
+/// The name of the interface that is made for a moment to try the kernel.
+const TRIAL: &str = "wgdoctor";
+const USER_SPACE: &str = "wireguard-go";
+
+pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
+    let capabilities = capabilities::of_process();
+    report(judge_capabilities(capabilities));
+    report(programs(
+        &["ip", "wg", "wg-quick", "bash"].map(|name| (name, which::which(name).is_ok())),
+    ));
+    let privileged = capabilities != Capabilities::WithoutNetAdmin;
+    report(judge_wireguard(&WireGuard::find(patient, privileged)));
+    report(if privileged {
+        let wanted = wanted(&patient.settings);
+        let mut surveys = diagnose::survey(Path::new(paths::PRIVATE_BIN), wanted, wishes(patient));
+        if wanted.is_some() && surveys.iter().all(|survey| survey.unusable.is_some()) {
+            // Would the other one do?
+            surveys.extend(diagnose::survey(
+                Path::new(paths::PRIVATE_BIN),
+                None,
+                wishes(patient),
+            ));
+        }
+        judge_iptables(&surveys, &patient.settings)
+    } else {
+        Finding::skipped("iptables", "cannot be tried without NET_ADMIN")
+    });
+    report(judge_reverse_path(
+        sysctl::reverse_path(),
+        is_writable("/proc/sys/net/ipv4/conf/all/src_valid_mark"),
+    ));
+    if let Some(gateway) = &patient.settings.gateway {
+        let exists = Path::new("/sys/class/net")
+            .join(&gateway.interface)
+            .exists();
+        report(judge_gateway(
+            &gateway.interface,
+            exists,
+            sysctl::forwards(),
+        ));
+    }
+}
+
+fn judge_capabilities(capabilities: Capabilities) -> Finding {
+    const CHECK: &str = "capabilities";
+    match capabilities {
+        Capabilities::WithoutNetAdmin => Finding::failure(
+            CHECK,
+            "NET_ADMIN is missing, without which no tunnel can be set up",
+            "add `cap_add: [NET_ADMIN]` to the service, or `--cap-add NET_ADMIN` to docker run",
+        ),
+        Capabilities::Some => Finding::ok(CHECK, "NET_ADMIN is there"),
+        Capabilities::All => Finding::ok(
+            CHECK,
+            "all of them (privileged?); NET_ADMIN alone is enough",
+        ),
+    }
+}
+
+fn programs(found: &[(&str, bool)]) -> Finding {
+    const CHECK: &str = "programs";
+    let missing: Vec<&str> = found
+        .iter()
+        .filter_map(|(name, is_there)| (!is_there).then_some(*name))
+        .collect();
+    if missing.is_empty() {
+        return Finding::ok(CHECK, "ip, wg, wg-quick and bash are installed");
+    }
+    Finding::failure(
+        CHECK,
+        format!("not in PATH: {}", missing.join(", ")),
+        "install iproute2, wireguard-tools and bash, or use the image, which has them",
+    )
+}
+
+/// What can make a WireGuard interface.
+#[derive(Debug)]
+struct WireGuard {
+    /// Whether the kernel made one; `None` where it could not be tried.
+    kernel: Option<bool>,
+    tun: Result<(), io::ErrorKind>,
+    /// The user-space program, and whether it is installed.
+    program: String,
+    is_installed: bool,
+}
+
+impl WireGuard {
+    fn find(patient: &Patient, privileged: bool) -> Self {
+        let program = patient
+            .environment
+            .text("WG_QUICK_USERSPACE_IMPLEMENTATION")
+            .unwrap_or(USER_SPACE)
+            .to_owned();
+        let tun = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun");
+        Self {
+            kernel: privileged.then(kernel_makes_one),
+            tun: tun.map(drop).map_err(|error| error.kind()),
+            is_installed: which::which(&program).is_ok(),
+            program,
+        }
+    }
+}
+
+fn kernel_makes_one() -> bool {
+    let ip = |verb| {
+        Command::new("ip", ["link", verb, "dev", TRIAL, "type", "wireguard"])
+            .run(&Stop::new())
+            .is_ok()
+    };
+    let made = ip("add");
+    if made {
+        ip("delete");
+    }
+    made
+}
+
+fn judge_wireguard(found: &WireGuard) -> Finding {
+    const CHECK: &str = "wireguard";
+    if found.kernel == Some(true) {
+        return Finding::ok(CHECK, "the kernel has it");
+    }
+    let kernel = if found.kernel.is_some() {
+        "the kernel has none"
+    } else {
+        "the kernel could not be tried"
+    };
+    let on_host = "load the kernel's module on the host (`modprobe wireguard`)";
+    match (found.tun, found.is_installed) {
+        (Ok(()), true) => Finding::ok(
+            CHECK,
+            format!("{kernel}; {} and /dev/net/tun are there", found.program),
+        ),
+        (Ok(()), false) => Finding::failure(
+            CHECK,
+            format!("{kernel}, and {} is not installed", found.program),
+            format!("{on_host}, or install wireguard-go"),
+        ),
+        (Err(why), _) => {
+            let why = if why == io::ErrorKind::NotFound {
+                "missing".to_owned()
+            } else {
+                format!("unusable ({why})")
+            };
+            let cure = format!("{on_host}, or add `devices: [/dev/net/tun:/dev/net/tun]`");
+            match found.kernel {
+                Some(_) => {
+                    Finding::failure(CHECK, format!("{kernel}, and /dev/net/tun is {why}"), cure)
+                }
+                None => Finding::warning(
+                    CHECK,
+                    format!("{kernel}; if it has none: /dev/net/tun is {why}"),
+                    cure,
+                ),
+            }
+        }
+    }
+}
+
+fn wishes(patient: &Patient) -> Wishes {
+    let settings = &patient.settings;
+    let gateway = settings.gateway.as_ref();
+    Wishes {
+        gateway: gateway.is_some(),
+        handed_on: gateway.is_some_and(|gateway| gateway.destination.is_some()),
+        redirect: settings.port_forwarding.redirect.is_some(),
+        strict_rp_filter: sysctl::reverse_path().strict,
+        embedded_dns: patient
+            .underlay_dns
+            .servers
+            .contains(&NameServer::EmbeddedUnmarked),
+    }
+}
+
+fn wanted(settings: &Settings) -> Option<Backend> {
+    settings.nf_tables.map(|nf_tables| {
+        if nf_tables {
+            Backend::NfTables
+        } else {
+            Backend::Legacy
+        }
+    })
+}
+
+fn judge_iptables(surveys: &[Survey], settings: &Settings) -> Finding {
+    const CHECK: &str = "iptables";
+    const LOAD: &str =
+        "on the host load nf_tables and nft_compat, or ip_tables and iptable_filter (modprobe)";
+    if surveys.is_empty() {
+        return Finding::failure(
+            CHECK,
+            "no iptables program is installed",
+            "install iptables, or use the image",
+        );
+    }
+    let wanted = wanted(settings);
+    let candidates = || {
+        surveys
+            .iter()
+            .filter(|survey| wanted.is_none_or(|wanted| wanted == survey.backend))
+    };
+    let usable = candidates()
+        .filter(|survey| survey.unusable.is_none())
+        .min_by_key(|survey| survey.missing.len());
+    let Some(chosen) = usable else {
+        let why: Vec<String> = candidates()
+            .map(|survey| {
+                format!(
+                    "{}: {}",
+                    survey.backend,
+                    survey.unusable.as_deref().unwrap_or_default()
+                )
+            })
+            .collect();
+        let other = surveys.iter().any(|survey| survey.unusable.is_none());
+        let cure = if other {
+            format!("unset NFTABLES, as the other backend works; or {LOAD}")
+        } else {
+            LOAD.to_owned()
+        };
+        let what = if why.is_empty() {
+            "the backend that NFTABLES names is not installed".to_owned()
+        } else {
+            why.join("; ")
+        };
+        return Finding::failure(CHECK, format!("no rules can be loaded: {what}"), cure);
+    };
+    if let Some(why) = chosen
+        .wg_quick_refused
+        .as_ref()
+        .filter(|_| !settings.allow_missing_iptables_rules)
+    {
+        return Finding::failure(
+            CHECK,
+            format!(
+                "{} works for us, but wg-quick's own rules are refused: {why}",
+                chosen.backend
+            ),
+            "load xt_addrtype, xt_comment and xt_connmark on the host (modprobe), or set \
+             ALLOW_MISSING_IPTABLES_RULES=1",
+        );
+    }
+    if let Some((name, _)) = chosen.missing.first() {
+        let lost: Vec<String> = chosen
+            .missing
+            .iter()
+            .map(|(name, consequence)| format!("no {name}, so {consequence}"))
+            .collect();
+        let cure = format!("load it on the host (modprobe {name})");
+        return Finding::warning(
+            CHECK,
+            format!("{}: the kernel has {}", chosen.backend, lost.join("; ")),
+            cure,
+        );
+    }
+    if let Some(why) = &chosen.ipv6_unusable {
+        return Finding::warning(
+            CHECK,
+            format!("IPv6 cannot be blocked: {why}"),
+            "set the sysctls net.ipv6.conf.all.disable_ipv6=1 and \
+             net.ipv6.conf.default.disable_ipv6=1 on the container, \
+             or load ip6_tables and ip6table_filter on the host",
+        );
+    }
+    Finding::ok(
+        CHECK,
+        format!("{} works, with all that is needed", chosen.backend),
+    )
+}
+
+/// wg-quick sets the variable itself where it may.
+fn judge_reverse_path(path: sysctl::ReversePath, settable: bool) -> Finding {
+    const CHECK: &str = "reverse path";
+    match path {
+        sysctl::ReversePath { strict: false, .. } => Finding::ok(CHECK, "rp_filter is not strict"),
+        sysctl::ReversePath {
+            heeds_mark: true, ..
+        } => Finding::ok(CHECK, "rp_filter is strict and heeds the mark"),
+        _ if settable => Finding::ok(
+            CHECK,
+            "rp_filter is strict; wg-quick can set src_valid_mark",
+        ),
+        _ => Finding::failure(
+            CHECK,
+            "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are dropped",
+            "add `sysctls: [net.ipv4.conf.all.src_valid_mark=1]` to the service",
+        ),
+    }
+}
+
+fn is_writable(path: &str) -> bool {
+    OpenOptions::new().write(true).open(path).is_ok()
+}
+
+fn judge_gateway(interface: &str, exists: bool, forwards: bool) -> Finding {
+    const CHECK: &str = "gateway";
+    if !exists {
+        return Finding::warning(
+            CHECK,
+            format!("FWD_IFACE={interface}: there is no such interface"),
+            "name the one that the others' network is on; `ip link` lists them",
+        );
+    }
+    if !forwards {
+        return Finding::warning(
+            CHECK,
+            "FWD_IFACE is set, but the kernel forwards nothing",
+            "add `sysctls: [net.ipv4.ip_forward=1]` to the service",
+        );
+    }
+    Finding::ok(
+        CHECK,
+        format!("{interface} is there, and the kernel forwards"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+    use crate::settings::Environment;
+
+    fn survey(backend: Backend) -> Survey {
+        Survey {
+            backend,
+            unusable: None,
+            missing: vec![],
+            wg_quick_refused: None,
+            ipv6_unusable: None,
+        }
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> Settings {
+        let environment: Environment = pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        Settings::from_environment(&environment).0
+    }
+
+    fn assert_cure(finding: &Finding, level: Level, cure: &str) {
+        assert_eq!(finding.level, level, "{finding:?}");
+        assert!(
+            finding.cure.as_deref().unwrap_or_default().contains(cure),
+            "{finding:?}"
+        );
+    }
+
+    #[test]
+    fn without_kernel_and_tun_there_is_no_tunnel() {
+        let found = |kernel, tun, is_installed| WireGuard {
+            kernel,
+            tun,
+            is_installed,
+            program: USER_SPACE.into(),
+        };
+        let nothing = io::ErrorKind::NotFound;
+        assert_eq!(
+            judge_wireguard(&found(Some(true), Err(nothing), false)).level,
+            Level::Ok
+        );
+        assert_eq!(
+            judge_wireguard(&found(Some(false), Ok(()), true)).level,
+            Level::Ok
+        );
+        assert_cure(
+            &judge_wireguard(&found(Some(false), Err(nothing), true)),
+            Level::Failure,
+            "/dev/net/tun",
+        );
+        assert_cure(
+            &judge_wireguard(&found(Some(false), Ok(()), false)),
+            Level::Failure,
+            "wireguard-go",
+        );
+        assert_cure(
+            &judge_wireguard(&found(None, Err(nothing), true)),
+            Level::Warning,
+            "/dev/net/tun",
+        );
+    }
+
+    #[test]
+    fn a_backend_that_does_not_work_is_no_matter_if_the_other_does() {
+        let broken = Survey {
+            unusable: Some("no chain".into()),
+            ..survey(Backend::NfTables)
+        };
+        let both = [broken, survey(Backend::Legacy)];
+        assert_eq!(judge_iptables(&both, &settings(&[])).level, Level::Ok);
+        assert_cure(
+            &judge_iptables(&both, &settings(&[("NFTABLES", "1")])),
+            Level::Failure,
+            "unset NFTABLES",
+        );
+        assert_cure(
+            &judge_iptables(&both[..1], &settings(&[])),
+            Level::Failure,
+            "modprobe",
+        );
+        assert_cure(
+            &judge_iptables(&both[1..], &settings(&[("NFTABLES", "1")])),
+            Level::Failure,
+            "unset NFTABLES",
+        );
+        assert_cure(
+            &judge_iptables(&[], &settings(&[])),
+            Level::Failure,
+            "install iptables",
+        );
+    }
+
+    #[test]
+    fn missing_modules_are_named() {
+        let lacking = Survey {
+            missing: vec![("xt_mark", "x")],
+            ..survey(Backend::Legacy)
+        };
+        assert_cure(
+            &judge_iptables(&[lacking], &settings(&[])),
+            Level::Warning,
+            "modprobe xt_mark",
+        );
+        let refused = Survey {
+            wg_quick_refused: Some("x".into()),
+            ..survey(Backend::Legacy)
+        };
+        let allowed = settings(&[("ALLOW_MISSING_IPTABLES_RULES", "1")]);
+        assert_eq!(
+            judge_iptables(std::slice::from_ref(&refused), &allowed).level,
+            Level::Ok
+        );
+        assert_cure(
+            &judge_iptables(&[refused], &settings(&[])),
+            Level::Failure,
+            "ALLOW_MISSING_IPTABLES_RULES=1",
+        );
+        let open = Survey {
+            ipv6_unusable: Some("x".into()),
+            ..survey(Backend::Legacy)
+        };
+        assert_cure(
+            &judge_iptables(&[open], &settings(&[])),
+            Level::Warning,
+            "disable_ipv6=1",
+        );
+    }
+
+    #[test]
+    fn strict_filtering_needs_the_mark() {
+        let path = |strict, heeds_mark| sysctl::ReversePath { strict, heeds_mark };
+        assert_eq!(
+            judge_reverse_path(path(false, false), false).level,
+            Level::Ok
+        );
+        assert_eq!(judge_reverse_path(path(true, true), false).level, Level::Ok);
+        assert_eq!(judge_reverse_path(path(true, false), true).level, Level::Ok);
+        assert_cure(
+            &judge_reverse_path(path(true, false), false),
+            Level::Failure,
+            "src_valid_mark=1",
+        );
+    }
+
+    #[test]
+    fn a_gateway_needs_its_interface_and_forwarding() {
+        assert_eq!(judge_gateway("eth1", true, true).level, Level::Ok);
+        assert_cure(
+            &judge_gateway("eth1", false, true),
+            Level::Warning,
+            "ip link",
+        );
+        assert_cure(
+            &judge_gateway("eth1", true, false),
+            Level::Warning,
+            "ip_forward=1",
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Ranges that hide one another: the LAN, attached networks, the VPN's own addresses.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::Patient;
+use super::finding::Finding;
+use crate::settings::VpnDns;
+use crate::underlay::interfaces;
+
+/// PIA's name servers inside the tunnel, as its servers name them.
+const PIA_DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 243), Ipv4Addr::new(10, 0, 0, 242)];
+/// A range so wide is no local network.
+const WIDEST: u8 = 7;
+const CHECK: &str = "LAN";
+
+pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
+    let dns = match &patient.settings.dns {
+        VpnDns::Pia => PIA_DNS.to_vec(),
+        VpnDns::Custom(servers) => servers.clone(),
+        VpnDns::Unchanged => Vec::new(),
+    };
+    let attached: Vec<Ipv4Net> = interfaces::attached_networks()
+        .unwrap_or_default()
+        .into_iter()
+        .map(|attached| attached.network)
+        .collect();
+    report(judge(&patient.settings.local_network, &attached, &dns));
+}
+
+fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
+    if let Some(all) = local.iter().find(|range| range.prefix_len() <= WIDEST) {
+        return Finding::failure(
+            CHECK,
+            format!("LOCAL_NETWORK holds {all}, so almost everything would leave untunnelled"),
+            "name the LAN alone, such as 192.168.1.0/24",
+        );
+    }
+    let hides = |ranges: &[Ipv4Net]| {
+        ranges.iter().find_map(|range| {
+            dns.iter()
+                .find(|server| range.contains(*server))
+                .map(|server| (*range, *server))
+        })
+    };
+    if let Some((range, server)) = hides(local) {
+        return Finding::warning(
+            CHECK,
+            format!(
+                "LOCAL_NETWORK {range} holds the VPN's DNS server {server}, which is routed into \
+                 the tunnel all the \
+                 same: a host of that address on the LAN cannot be reached"
+            ),
+            "name a smaller range, or set VPNDNS to other servers",
+        );
+    }
+    if let Some((range, server)) = hides(attached) {
+        return Finding::warning(
+            CHECK,
+            format!("the attached network {range} holds the VPN's DNS server {server}"),
+            "give that network another range (`ipam` in compose), or set VPNDNS to other servers",
+        );
+    }
+    match local {
+        [] => Finding::ok(
+            CHECK,
+            "LOCAL_NETWORK is empty; attached networks do not hide the VPN's DNS",
+        ),
+        ranges => {
+            let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
+            Finding::ok(
+                CHECK,
+                format!("{} does not hide the VPN's DNS", ranges.join(", ")),
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+
+    fn level(local: &str, attached: &str) -> Level {
+        let ranges = |text: &str| {
+            text.split_whitespace()
+                .map(|range| range.parse().unwrap())
+                .collect::<Vec<_>>()
+        };
+        judge(&ranges(local), &ranges(attached), &PIA_DNS).level
+    }
+
+    #[test]
+    fn ranges_that_hide_the_dns_are_told() {
+        assert_eq!(level("192.168.1.0/24", "172.18.0.0/16"), Level::Ok);
+        assert_eq!(level("10.0.0.0/8", ""), Level::Warning);
+        assert_eq!(level("", "10.0.0.0/24"), Level::Warning);
+        assert_eq!(level("192.168.1.0/24 0.0.0.0/0", ""), Level::Failure);
+        assert_eq!(level("0.0.0.0/1 128.0.0.0/1", ""), Level::Failure);
+    }
+}

@@ -1,0 +1,166 @@
+//! `doctor`: checks everything that a start needs, in the order in which a start needs it, and says
+//! the cure.
+//!
+//! Each check gathers facts and has a pure judgement of them. Nothing is changed that flows: rules
+//! and interfaces are tried where nothing leads to them, and taken away again.
+
+mod api;
+mod files;
+mod finding;
+mod host;
+mod lan;
+mod leaks;
+mod mtu;
+mod network;
+mod report;
+mod tunnel;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use self::finding::Finding;
+use self::report::Report;
+use crate::pia::regions::ServerList;
+use crate::settings::{Destination, Environment, Settings, Warning};
+use crate::system::cancellation::Stop;
+use crate::system::secret::Secret;
+use crate::system::{files as system_files, paths};
+use crate::underlay::name_servers::{self, NameServers};
+use crate::wireguard::show;
+
+/// Check everything that a start needs, and say the cure of what is wrong.
+///
+/// Run it where the container runs: `docker exec NAME wireguard-pia doctor`, or, where that
+/// container is blocked, in a fresh one with the same options. Secrets are masked, so that the
+/// output can be shown to others. Exit status 1 if there is a failure.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Log in to PIA too, once; too many attempts with a wrong password lock an account for
+    /// minutes.
+    #[arg(long)]
+    login: bool,
+}
+
+/// What is examined.
+struct Patient {
+    environment: Environment,
+    settings: Settings,
+    warnings: Vec<Warning>,
+    /// The name servers of the network below the tunnel, and those in force now.
+    underlay_dns: NameServers,
+    dns: NameServers,
+    /// Whether the tunnel's interface is there.
+    is_tunnelled: bool,
+    /// Whether the program runs.
+    is_running: bool,
+    /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from
+    /// here.
+    is_shut_off: bool,
+    stop: Stop,
+}
+
+impl Patient {
+    fn new(environment: &Environment, stop: &Stop) -> Self {
+        let (settings, warnings) = Settings::from_environment(environment);
+        let text = system_files::read_if_present(Path::new(paths::RESOLV_CONF))
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let is_tunnelled = show::exists();
+        Self {
+            environment: environment.clone(),
+            settings,
+            warnings,
+            underlay_dns: name_servers::parse(&text),
+            dns: name_servers::in_force(&text),
+            is_tunnelled,
+            is_running: system_files::is_locked(Path::new(paths::LOCK)),
+            is_shut_off: !is_tunnelled && leaks::is_blocked(),
+            stop: stop.clone(),
+        }
+    }
+
+    /// Everything that must not be shown, wherever it comes from.
+    fn secrets(&self) -> Vec<Secret> {
+        let credentials = &self.settings.credentials;
+        let in_file = |file: &Path| {
+            let text = system_files::read_if_present(file).ok().flatten()?;
+            Some(Secret::new(text.trim_end_matches(['\r', '\n'])))
+        };
+        let dip = match &self.settings.destination {
+            Destination::DedicatedIp(token) => Some(token.clone()),
+            _ => None,
+        };
+        let files = [
+            credentials.user_file.as_deref(),
+            credentials.password_file.as_deref(),
+            Some(Path::new(paths::TOKEN)),
+        ];
+        let given = [credentials.user.clone(), credentials.password.clone(), dip];
+        given
+            .into_iter()
+            .flatten()
+            .chain(files.into_iter().flatten().filter_map(in_file))
+            .collect()
+    }
+}
+
+/// Checks, shows what was found, and ends with 1 if there is a failure.
+pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> ExitCode {
+    let patient = Patient::new(environment, stop);
+    let mut report = Report::new(arguments.json, environment, patient.secrets());
+    let mut add = |finding: Finding| {
+        // What is cut short says nothing about the patient.
+        if !stop.is_requested() {
+            report.add(finding);
+        }
+    };
+    settings(&patient).into_iter().for_each(&mut add);
+    host::check(&patient, &mut add);
+    network::check(&patient, &mut add);
+    files::check_pia(&patient, &mut add);
+    let list: Option<ServerList> = api::check(&patient, arguments.login, &mut add);
+    files::check_account(&patient, &mut add);
+    files::check_volumes(&patient, &mut add);
+    lan::check(&patient, &mut add);
+    mtu::check(&patient, list.as_ref(), &mut add);
+    tunnel::check(&patient, &mut add);
+    if stop.is_requested() {
+        return ExitCode::FAILURE;
+    }
+    if report.finish() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Values that were not taken as they are.
+fn settings(patient: &Patient) -> Vec<Finding> {
+    const CHECK: &str = "settings";
+    let mut findings: Vec<Finding> = patient
+        .warnings
+        .iter()
+        .map(|warning| {
+            Finding::warning(
+                CHECK,
+                warning.to_string(),
+                format!("correct or unset {}", warning.variable),
+            )
+        })
+        .collect();
+    if patient.settings.destination == Destination::Unset {
+        findings.push(Finding::failure(
+            CHECK,
+            "LOC is empty, so the container would print the locations and end",
+            "set LOC to an id that `wireguard-pia locations` lists, or to auto",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(CHECK, "every value makes sense"));
+    }
+    findings
+}

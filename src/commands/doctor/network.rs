@@ -1,0 +1,206 @@
+//! Routes, name servers, the clock: what the first request needs.
+
+use std::time::{Duration, SystemTime};
+
+use super::Patient;
+use super::finding::Finding;
+use crate::pia::host::ACCOUNT_HOST;
+use crate::underlay::interfaces::{self, DefaultRoute};
+use crate::underlay::name_servers::{NameServer, NameServers};
+use crate::underlay::resolver::Resolver;
+use crate::underlay::socket::Via;
+
+/// 2026-01-01: this program is younger.
+const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
+/// 2034-04-12: the end of PIA's certificate authority.
+const LATEST: Duration = Duration::from_secs(2_028_412_800);
+const DNS_CURE: &str = "set one that answers with `dns:` in compose, or `--dns` of docker run";
+
+pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
+    let routes = interfaces::default_routes().unwrap_or_default();
+    report(judge_routes(&routes));
+    report(judge_servers(
+        &patient.dns,
+        &ask_all(patient),
+        patient.is_shut_off,
+    ));
+    report(judge_clock(SystemTime::now()));
+}
+
+fn judge_routes(routes: &[DefaultRoute]) -> Finding {
+    const CHECK: &str = "route";
+    match routes {
+        [] => Finding::failure(
+            CHECK,
+            "there is no default route, so nothing can be reached",
+            "attach the container to a network that is not `internal`",
+        ),
+        [only] => Finding::ok(CHECK, format!("out by {}", only.interface)),
+        [first, ..] => Finding::ok(
+            CHECK,
+            format!("out by {}, the first of {}", first.interface, routes.len()),
+        ),
+    }
+}
+
+/// What became of a question to one server; the reason as it is.
+type Asked = (NameServer, Result<(), String>);
+
+fn ask_all(patient: &Patient) -> Vec<Asked> {
+    if patient.is_shut_off {
+        return Vec::new();
+    }
+    let ask = |server: NameServer| {
+        let alone = NameServers {
+            servers: vec![server],
+            skipped: Vec::new(),
+        };
+        let answer = Resolver::new(alone, Via::Routing).addresses(ACCOUNT_HOST, &patient.stop);
+        (server, answer.map(drop).map_err(|error| error.to_string()))
+    };
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = patient
+            .dns
+            .servers
+            .iter()
+            .map(|server| scope.spawn(|| ask(*server)))
+            .collect();
+        asked
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .collect()
+    })
+}
+
+fn judge_servers(servers: &NameServers, asked: &[Asked], is_shut_off: bool) -> Finding {
+    const CHECK: &str = "name servers";
+    if servers.servers.is_empty() {
+        let skipped = match servers.skipped.as_slice() {
+            [] => String::new(),
+            skipped => format!(
+                " (only {}, and the kill switch lets no IPv6 out)",
+                skipped.join(", ")
+            ),
+        };
+        return Finding::failure(
+            CHECK,
+            format!("/etc/resolv.conf names none that can be asked{skipped}"),
+            DNS_CURE,
+        );
+    }
+    let named: Vec<String> = servers.servers.iter().map(in_words).collect();
+    if is_shut_off {
+        return Finding::skipped(
+            CHECK,
+            format!(
+                "{}: not asked, as the kill switch is shut",
+                named.join(", ")
+            ),
+        );
+    }
+    let silent: Vec<&str> = asked
+        .iter()
+        .filter_map(|(_, answer)| answer.as_ref().err().map(String::as_str))
+        .collect();
+    if silent.len() == asked.len() {
+        return Finding::failure(CHECK, silent.join("; "), DNS_CURE);
+    }
+    if !silent.is_empty() {
+        return Finding::warning(
+            CHECK,
+            silent.join("; "),
+            format!("take it out, or {DNS_CURE}"),
+        );
+    }
+    Finding::ok(
+        CHECK,
+        format!(
+            "{} answer{}",
+            named.join(", "),
+            if named.len() == 1 { "s" } else { "" }
+        ),
+    )
+}
+
+fn in_words(server: &NameServer) -> String {
+    match server {
+        NameServer::Direct(address) => address.to_string(),
+        NameServer::Loopback(address) => format!("{address} (in this container)"),
+        NameServer::Embedded => "Docker's, by way of the host".to_owned(),
+        NameServer::EmbeddedUnmarked => "Docker's (before version 26)".to_owned(),
+    }
+}
+
+fn judge_clock(now: SystemTime) -> Finding {
+    const CHECK: &str = "clock";
+    let since_1970 = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let shown = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970);
+    if since_1970 < EARLIEST || since_1970 > LATEST {
+        return Finding::failure(
+            CHECK,
+            format!("it is {shown} here, which cannot be: no certificate is valid then"),
+            "set the host's clock (timedatectl set-ntp true)",
+        );
+    }
+    Finding::ok(CHECK, shown.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+    use crate::underlay::name_servers;
+
+    #[test]
+    fn a_clock_without_a_battery_is_found_out() {
+        let at = |seconds| judge_clock(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(0).level, Level::Failure);
+        assert_eq!(at(4_000_000_000).level, Level::Failure);
+        assert_eq!(at(1_795_000_000).level, Level::Ok);
+        assert!(at(0).cure.unwrap().contains("timedatectl"));
+    }
+
+    #[test]
+    fn name_servers_are_judged_by_their_answers() {
+        let servers = name_servers::in_force("nameserver 192.0.2.53\nnameserver 192.0.2.54\n");
+        let [one, other] = servers.servers[..] else {
+            panic!()
+        };
+        let silent = || Err("192.0.2.54 was silent".to_owned());
+        assert_eq!(
+            judge_servers(&servers, &[(one, Ok(())), (other, Ok(()))], false).level,
+            Level::Ok
+        );
+        assert_eq!(
+            judge_servers(&servers, &[(one, Ok(())), (other, silent())], false).level,
+            Level::Warning
+        );
+        assert_eq!(
+            judge_servers(&servers, &[(one, silent()), (other, silent())], false).level,
+            Level::Failure
+        );
+        assert_eq!(judge_servers(&servers, &[], true).level, Level::Skipped);
+    }
+
+    #[test]
+    fn only_ipv6_is_none() {
+        let found = judge_servers(&name_servers::in_force("nameserver fd00::1\n"), &[], false);
+        assert!(
+            found.level == Level::Failure && found.what.contains("fd00::1"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_route_nothing_works() {
+        assert_eq!(judge_routes(&[]).level, Level::Failure);
+        let route = DefaultRoute {
+            interface: "eth0".into(),
+            gateway: None,
+            metric: 0,
+        };
+        assert_eq!(judge_routes(&[route]).what, "out by eth0");
+    }
+}

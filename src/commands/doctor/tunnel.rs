@@ -1,0 +1,118 @@
+//! A tunnel that is up: does it carry, is the port there, does anything get out beside it?
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::finding::Finding;
+use super::{Patient, leaks};
+use crate::status::{State, Status};
+use crate::system::paths;
+use crate::wireguard::show::{self, Peer};
+
+/// WireGuard makes a new handshake after two minutes if there is anything to send, and a session
+/// ends after three.
+const SESSION: Duration = Duration::from_secs(180);
+
+pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
+    if !patient.is_tunnelled {
+        return;
+    }
+    report(match show::peers(&patient.stop) {
+        Ok(peers) => judge_handshake(peers.first(), SystemTime::now()),
+        Err(error) => Finding::failure(
+            "handshake",
+            error.to_string(),
+            "wg0 is no WireGuard interface of ours: restart",
+        ),
+    });
+    let status = Status::read(Path::new(paths::STATUS)).ok().flatten();
+    if patient.settings.port_forwarding.enabled {
+        report(judge_port(status.as_ref()));
+    }
+    report(leaks::check(patient));
+}
+
+fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {
+    const CHECK: &str = "handshake";
+    const BLOCKED: &str = "see that the host and its network let UDP to the endpoint out and in; \
+                           try another location; \
+         restart, or SIGHUP, registers anew";
+    let Some(peer) = peer else {
+        return Finding::failure(CHECK, "wg0 has no peer", "restart the container");
+    };
+    let endpoint = peer.endpoint.as_deref().unwrap_or("an unknown endpoint");
+    let Some(last) = peer.last_handshake else {
+        return Finding::failure(
+            CHECK,
+            format!("there was none with {endpoint}: nothing comes back from it"),
+            BLOCKED,
+        );
+    };
+    let age = now.duration_since(last).unwrap_or_default();
+    let told = format!("{} s ago with {endpoint}", age.as_secs());
+    if age > SESSION {
+        // An idle tunnel needs none, but the checks before this one have just sent something.
+        return Finding::failure(
+            CHECK,
+            format!("{told}, although there is traffic: the server is gone"),
+            BLOCKED,
+        );
+    }
+    Finding::ok(CHECK, told)
+}
+
+fn judge_port(status: Option<&Status>) -> Finding {
+    const CHECK: &str = "port";
+    let Some(status) = status else {
+        return Finding::skipped(CHECK, "the program does not run, so nobody keeps one");
+    };
+    if let Some(port) = status.port {
+        return Finding::ok(CHECK, format!("{} is forwarded", port.number));
+    }
+    let why = status
+        .last_error
+        .as_deref()
+        .unwrap_or("no reason is known yet");
+    let state = if status.state == State::Connected {
+        String::new()
+    } else {
+        format!(" ({})", status.state)
+    };
+    Finding::failure(
+        CHECK,
+        format!("none is forwarded{state}: {why}"),
+        "wait a minute; then choose a location from `wireguard-pia locations --port-forward`, and \
+         see the log",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::doctor::finding::Level;
+
+    #[test]
+    fn an_old_handshake_is_no_good_sign() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let peer = |ago: Option<u64>| Peer {
+            public_key: String::new(),
+            endpoint: Some("192.0.2.7:1337".into()),
+            last_handshake: ago.map(|ago| now - Duration::from_secs(ago)),
+            received: 0,
+            sent: 0,
+        };
+        assert_eq!(
+            judge_handshake(Some(&peer(Some(20))), now).what,
+            "20 s ago with 192.0.2.7:1337"
+        );
+        assert_eq!(
+            judge_handshake(Some(&peer(Some(200))), now).level,
+            Level::Failure
+        );
+        assert_eq!(
+            judge_handshake(Some(&peer(None)), now).level,
+            Level::Failure
+        );
+        assert_eq!(judge_handshake(None, now).level, Level::Failure);
+    }
+}

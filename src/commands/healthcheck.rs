@@ -1,0 +1,207 @@
+//! Is all well? Cheap, silent on the network unless asked to be active, and one line that says why.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::settings::{Environment, Settings};
+use crate::status::{State, Status};
+use crate::system::cancellation::Stop;
+use crate::system::{files, paths};
+use crate::underlay::name_servers;
+use crate::underlay::ping::Prober;
+use crate::wireguard::show;
+
+/// The image's health check may take three seconds, with all that is around it.
+const LONGEST_PING: Duration = Duration::from_millis(2300);
+
+/// What is known without sending anything.
+#[derive(Debug, Clone)]
+struct Facts {
+    /// The program holds its lock.
+    running: bool,
+    /// Its status, or why there is none.
+    status: Result<Status, String>,
+    interface: Interface,
+    wants_port: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interface {
+    Missing,
+    WithoutPeer,
+    Complete,
+}
+
+/// Checks, says the result in one line, and returns 0 or 1.
+pub fn run(environment: &Environment) -> ExitCode {
+    let settings = Settings::from_environment(environment).0;
+    let stop = Stop::new();
+    let facts = Facts {
+        running: files::is_locked(Path::new(paths::LOCK)),
+        status: read_status(),
+        interface: interface(&stop),
+        wants_port: settings.port_forwarding.enabled,
+    };
+    let verdict = judge(&facts).and_then(|well| {
+        if settings.probing.active_healthchecks {
+            ping(&settings, &stop)
+        } else {
+            Ok(well)
+        }
+    });
+    match verdict {
+        Ok(well) => {
+            println!("healthy: {well}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("unhealthy: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read_status() -> Result<Status, String> {
+    match Status::read(Path::new(paths::STATUS)) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err("there is no status file".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn interface(stop: &Stop) -> Interface {
+    if !show::exists() {
+        return Interface::Missing;
+    }
+    match show::peers(stop) {
+        Ok(peers) if !peers.is_empty() => Interface::Complete,
+        _ => Interface::WithoutPeer,
+    }
+}
+
+fn judge(facts: &Facts) -> Result<String, String> {
+    if !facts.running {
+        return Err("wireguard-pia is not running".into());
+    }
+    let status = facts.status.as_ref().map_err(Clone::clone)?;
+    let reason = status
+        .reason
+        .as_deref()
+        .map_or(String::new(), |reason| format!(": {reason}"));
+    if status.state != State::Connected {
+        return Err(format!("{}{reason}", status.state));
+    }
+    match facts.interface {
+        Interface::Missing => return Err(format!("the interface {} is gone", paths::INTERFACE)),
+        Interface::WithoutPeer => {
+            return Err(format!("the interface {} has no peer", paths::INTERFACE));
+        }
+        Interface::Complete => {}
+    }
+    if status.endpoint_silent {
+        return Err(
+            "the endpoint is silent: no handshake for three minutes although packets were sent"
+                .into(),
+        );
+    }
+    let to = status
+        .server
+        .as_ref()
+        .map_or(String::new(), |server| format!(" to {}", server.cn));
+    match (facts.wants_port, status.port) {
+        (true, None) => {
+            let why = status
+                .last_error
+                .as_deref()
+                .map_or(String::new(), |error| format!(" ({error})"));
+            Err(format!("connected{to}, but no port is forwarded{why}"))
+        }
+        (true, Some(port)) => Ok(format!("connected{to}, port {} forwarded", port.number)),
+        (false, _) => Ok(format!("connected{to}")),
+    }
+}
+
+fn ping(settings: &Settings, stop: &Stop) -> Result<String, String> {
+    let text = std::fs::read_to_string(paths::RESOLV_CONF).unwrap_or_default();
+    let prober = Prober::new(
+        paths::INTERFACE,
+        &settings.probing.targets,
+        name_servers::in_force(&text),
+    );
+    let timeout = settings.probing.timeout.min(LONGEST_PING);
+    match prober.any_answers(timeout, stop) {
+        Ok(target) => Ok(format!("{target} answers through the tunnel")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Port, Reporter};
+
+    fn well() -> Facts {
+        let folder = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new(&folder.path().join("status.json"));
+        reporter.enter(State::Connected, None);
+        Facts {
+            running: true,
+            status: Ok(reporter.current()),
+            interface: Interface::Complete,
+            wants_port: false,
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Facts, &mut Status)) -> Result<String, String> {
+        let mut facts = well();
+        let mut status = facts.status.clone().unwrap();
+        change(&mut facts, &mut status);
+        facts.status = facts.status.map(|_| status);
+        judge(&facts)
+    }
+
+    #[test]
+    fn the_truth_table() {
+        assert_eq!(with(|_, _| ()), Ok("connected".into()));
+        let port = Some(Port {
+            number: 4711,
+            bound_at: 0,
+        });
+        assert!(
+            with(|facts, status| (facts.wants_port, status.port) = (true, port))
+                .unwrap()
+                .contains("4711")
+        );
+        type Change = fn(&mut Facts, &mut Status);
+        let bad: [(Change, &str); 9] = [
+            (|facts, _| facts.running = false, "not running"),
+            (|facts, _| facts.status = Err("garbage".into()), "garbage"),
+            (|facts, _| facts.interface = Interface::Missing, "gone"),
+            (
+                |facts, _| facts.interface = Interface::WithoutPeer,
+                "no peer",
+            ),
+            (|_, status| status.state = State::Starting, "starting"),
+            (
+                |_, status| {
+                    (status.state, status.reason) = (State::Blocked, Some("no credentials".into()))
+                },
+                "no credentials",
+            ),
+            (
+                |_, status| status.state = State::Reconnecting,
+                "reconnecting",
+            ),
+            (|_, status| status.endpoint_silent = true, "silent"),
+            (|facts, _| facts.wants_port = true, "no port is forwarded"),
+        ];
+        for (change, why) in bad {
+            let verdict = with(change);
+            assert!(
+                verdict.as_ref().is_err_and(|text| text.contains(why)),
+                "{why}: {verdict:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `status`: what the running program says of itself, for people and for programs.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::json;
+
+use crate::status::{State, Status};
+use crate::system::cancellation::Stop;
+use crate::system::{files, paths};
+
+/// How often the file is read while waiting.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How the status is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// As JSON.
+    pub json: bool,
+    /// Wait that long at most for a connection.
+    pub wait: Option<Duration>,
+}
+
+/// Prints the status. 0 if connected, 1 if not, or not in time.
+pub fn run(options: Options) -> ExitCode {
+    let deadline = Instant::now() + options.wait.unwrap_or_default();
+    let status = loop {
+        let status = current();
+        let connected = status
+            .as_ref()
+            .is_ok_and(|status| status.state == State::Connected);
+        if connected || Instant::now() >= deadline || Stop::new().pause(LOOK).is_err() {
+            break status;
+        }
+    };
+    match status {
+        Ok(status) => {
+            print(&status, options.json);
+            if status.state == State::Connected {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(why) => {
+            if options.json {
+                let version = crate::status::VERSION;
+                let stopped = json!({ "version": version, "state": "stopped", "reason": why });
+                println!("{stopped}");
+            } else {
+                println!("{why}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The status of the running program; one that it left behind when it died does not count.
+fn current() -> Result<Status, String> {
+    if !files::is_locked(Path::new(paths::LOCK)) {
+        return Err("wireguard-pia is not running".into());
+    }
+    match Status::read(Path::new(paths::STATUS)) {
+        Ok(Some(status)) => Ok(status),
+        Ok(None) => Err("wireguard-pia is just starting, or cannot write its status".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn print(status: &Status, json: bool) {
+    if json {
+        // A struct of numbers and texts can always be written.
+        println!(
+            "{}",
+            serde_json::to_string_pretty(status).unwrap_or_default()
+        );
+        return;
+    }
+    for (name, value) in lines(status, crate::status::seconds(SystemTime::now())) {
+        println!("{name:<14}{value}");
+    }
+}
+
+fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
+    let ago = |then: u64| {
+        humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string()
+    };
+    let mut lines = vec![(
+        "state",
+        format!("{} for {}", status.state, ago(status.since)),
+    )];
+    let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
+    add("reason", status.reason.clone());
+    add("location", status.location.clone());
+    add(
+        "server",
+        status
+            .server
+            .as_ref()
+            .map(|server| format!("{} ({})", server.cn, server.endpoint)),
+    );
+    add("local ip", status.local_ip.clone());
+    add(
+        "port",
+        status
+            .port
+            .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
+    );
+    add(
+        "endpoint",
+        status
+            .endpoint_silent
+            .then(|| "silent: no handshake for three minutes".to_owned()),
+    );
+    add("last error", status.last_error.clone());
+    let left = |then: u64| {
+        humantime::format_duration(Duration::from_secs(then.saturating_sub(now))).to_string()
+    };
+    add(
+        "next attempt",
+        status.next_attempt.map(|then| format!("in {}", left(then))),
+    );
+    lines
+}

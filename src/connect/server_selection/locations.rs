@@ -1,0 +1,314 @@
+//! Choosing locations and servers from the lists. Pure: lists and chance are arguments.
+
+use std::cmp::Reverse;
+
+use crate::pia::regions::{Location, Server, ServerList};
+
+/// How many ids are proposed for one that is unknown.
+const MOST_PROPOSALS: usize = 4;
+
+/// What became of the wanted location ids.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Choice {
+    /// In the order of preference; each has at least one server and takes connections.
+    pub locations: Vec<Location>,
+    /// Those that cannot be used, with the reason.
+    pub problems: Vec<Problem>,
+}
+
+/// Why a wanted location cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    #[error("location {id}: there is no such location{}", proposals_in_words(.nearest))]
+    Unknown { id: String, nearest: Vec<String> },
+    #[error("location {id}: it has no WireGuard server in this server list")]
+    NoServers { id: String },
+    #[error("location {id}: it is offline")]
+    Offline { id: String },
+}
+
+fn proposals_in_words(nearest: &[String]) -> String {
+    match nearest {
+        [] => ": set LOC to an id of the table that is printed when LOC is empty".to_owned(),
+        ids => format!(": did you mean {}?", ids.join(" or ")),
+    }
+}
+
+/// Looks the wanted ids up in the lists, any case, the first list first; a later one counts where
+/// the earlier has no servers for the id.
+pub fn choose(ids: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
+    let mut choice = Choice::default();
+    for id in ids.iter().map(AsRef::as_ref) {
+        match choose_one(id, lists) {
+            Ok(location)
+                if choice
+                    .locations
+                    .iter()
+                    .any(|chosen| chosen.id == location.id) =>
+            {
+                ()
+            }
+            Ok(location) => choice.locations.push(location.clone()),
+            Err(problem) => choice.problems.push(problem),
+        }
+    }
+    choice
+}
+
+fn choose_one<'a>(id: &str, lists: &[&'a ServerList]) -> Result<&'a Location, Problem> {
+    let found = || {
+        lists
+            .iter()
+            .flat_map(|list| &list.locations)
+            .filter(|location| location.id.eq_ignore_ascii_case(id))
+    };
+    if let Some(usable) = found().find(|location| is_usable(location)) {
+        return Ok(usable);
+    }
+    Err(
+        match found()
+            .find(|location| location.offline)
+            .or_else(|| found().next())
+        {
+            Some(Location {
+                offline: true, id, ..
+            }) => Problem::Offline { id: id.clone() },
+            Some(Location { id, .. }) => Problem::NoServers { id: id.clone() },
+            None => Problem::Unknown {
+                id: id.to_owned(),
+                nearest: nearest(id, lists),
+            },
+        },
+    )
+}
+
+/// Whether a connection can be made there at all.
+pub fn is_usable(location: &Location) -> bool {
+    !location.offline && !location.servers.is_empty()
+}
+
+/// The servers of a location in random order, so that not everybody asks the first.
+pub fn servers_in_random_order(location: &Location, chance: &mut fastrand::Rng) -> Vec<Server> {
+    let mut servers = location.servers.clone();
+    chance.shuffle(&mut servers);
+    servers
+}
+
+/// Whether the server keeps one public address. Those named `Server-…` leave by a different one for
+/// almost every connection, as users of the API found in 2026.
+pub fn has_stable_ip(server: &Server) -> bool {
+    const ROTATING: &str = "Server-";
+    !server
+        .cn
+        .get(..ROTATING.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(ROTATING))
+}
+
+/// The ids of the usable locations where `is_wanted` holds for a server.
+pub fn locations_with(list: &ServerList, is_wanted: impl Fn(&Server) -> bool) -> Vec<&str> {
+    let has_one =
+        |location: &&Location| is_usable(location) && location.servers.iter().any(&is_wanted);
+    list.locations
+        .iter()
+        .filter(has_one)
+        .map(|location| location.id.as_str())
+        .collect()
+}
+
+/// The ids of the usable locations with port forwarding.
+pub fn locations_with_port_forwarding(list: &ServerList) -> Vec<&str> {
+    let forwards = |location: &&Location| is_usable(location) && location.port_forward;
+    list.locations
+        .iter()
+        .filter(forwards)
+        .map(|location| location.id.as_str())
+        .collect()
+}
+
+/// The usable ids that look like `id`, or whose name or country does, best first.
+pub fn nearest(id: &str, lists: &[&ServerList]) -> Vec<String> {
+    let wanted = simplified(id);
+    let locations = lists
+        .iter()
+        .flat_map(|list| &list.locations)
+        .filter(|location| is_usable(location));
+    let mut scored: Vec<(Reverse<u32>, &str)> = locations
+        .filter_map(|location| Some((Reverse(likeness(&wanted, location)?), location.id.as_str())))
+        .collect();
+    scored.sort_unstable();
+    scored.dedup();
+    scored
+        .into_iter()
+        .take(MOST_PROPOSALS)
+        .map(|(_, id)| id.to_owned())
+        .collect()
+}
+
+/// How much a location is like what was typed; `None` if not at all.
+fn likeness(wanted: &str, location: &Location) -> Option<u32> {
+    let (id, name) = (simplified(&location.id), simplified(&location.name));
+    if wanted.is_empty() || id.is_empty() {
+        return None;
+    }
+    if wanted == id || wanted == name {
+        return Some(100);
+    }
+    if simplified(&location.country) == wanted {
+        return Some(90);
+    }
+    // A part of a name is only told from chance when it is of some length.
+    let is_part = |part: &str, whole: &str| part.len() >= 3 && whole.contains(part);
+    if is_part(wanted, &id) || is_part(wanted, &name) {
+        return Some(80);
+    }
+    let distance = strsim::osa_distance(wanted, &id).min(strsim::osa_distance(wanted, &name));
+    let tolerated = (wanted.chars().count() / 3).clamp(1, 3);
+    if distance <= tolerated {
+        return Some(70 - u32::try_from(distance).unwrap_or(70));
+    }
+    is_part(&id, wanted).then_some(50)
+}
+
+/// Lower case, letters and digits only: `DE Frankfurt`, `de-frankfurt` and `de_frankfurt` are one.
+fn simplified(text: &str) -> String {
+    text.chars()
+        .filter(|letter| letter.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pia::regions::Ports;
+
+    fn location(id: &str, name: &str, servers: &[&str]) -> Location {
+        let servers = servers
+            .iter()
+            .map(|cn| Server::new(cn, "192.0.2.1").unwrap())
+            .collect();
+        Location {
+            id: id.into(),
+            name: name.into(),
+            country: id.get(..2).unwrap_or_default().to_uppercase(),
+            port_forward: !id.starts_with("us"),
+            geo: false,
+            offline: false,
+            servers,
+        }
+    }
+
+    fn list(locations: Vec<Location>) -> ServerList {
+        ServerList {
+            ports: Ports {
+                registration: 1337,
+                meta: vec![],
+            },
+            locations,
+        }
+    }
+
+    fn world() -> ServerList {
+        list(vec![
+            location(
+                "swiss",
+                "Switzerland",
+                &["zurich406", "Server-12144-3a", "zurich407"],
+            ),
+            location("de-frankfurt", "DE Frankfurt", &["Server-1-1a"]),
+            location("de_berlin", "DE Berlin", &["berlin401"]),
+            location("us_chicago", "US Chicago", &["chicago401"]),
+            location("nowg", "Nowhere", &[]),
+            Location {
+                offline: true,
+                ..location("dark", "Dark", &["dark1"])
+            },
+        ])
+    }
+
+    fn chosen(choice: &Choice) -> Vec<&str> {
+        choice
+            .locations
+            .iter()
+            .map(|location| location.id.as_str())
+            .collect()
+    }
+
+    #[test]
+    fn ids_are_found_in_any_case_and_order_is_kept() {
+        let choice = choose(&["DE_Berlin", "swiss", "SWISS"], &[&world()]);
+        assert_eq!(chosen(&choice), ["de_berlin", "swiss"]);
+        assert_eq!(choice.problems, []);
+    }
+
+    #[test]
+    fn the_second_list_counts_where_the_first_has_no_server() {
+        let newer = list(vec![
+            location("nowg", "Nowhere", &["Server-2-2a"]),
+            location("fresh", "Fresh", &["Server-3-3a"]),
+        ]);
+        let choice = choose(&["nowg", "fresh"], &[&world(), &newer]);
+        assert_eq!(chosen(&choice), ["nowg", "fresh"]);
+    }
+
+    #[test]
+    fn problems_are_told_apart() {
+        let problems: Vec<String> = choose(&["nowg", "dark", "swis", "x"], &[&world()])
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            problems,
+            [
+                "location nowg: it has no WireGuard server in this server list",
+                "location dark: it is offline",
+                "location swis: there is no such location: did you mean swiss?",
+                "location x: there is no such location: set LOC to an id of the table that is \
+                 printed when LOC is empty",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_meant_is_guessed() {
+        let world = world();
+        let guess = |id: &str| nearest(id, &[&world]);
+        assert_eq!(guess("Switzerland"), ["swiss"]);
+        assert_eq!(guess("frankfurt"), ["de-frankfurt"]);
+        assert_eq!(guess("de_frankfurt"), ["de-frankfurt"]);
+        assert_eq!(guess("de"), ["de-frankfurt", "de_berlin"]);
+        assert_eq!(guess("us_chciago"), ["us_chicago"]);
+        assert_eq!(guess("berlin"), ["de_berlin"]);
+        assert_eq!(guess("nowhere"), [""; 0]);
+        assert_eq!(guess("--"), [""; 0]);
+    }
+
+    #[test]
+    fn only_older_servers_keep_their_address() {
+        let world = world();
+        assert_eq!(
+            locations_with(&world, has_stable_ip),
+            ["swiss", "de_berlin", "us_chicago"]
+        );
+        assert!(!has_stable_ip(
+            &Server::new("server-1-1a", "192.0.2.1").unwrap()
+        ));
+        assert_eq!(
+            locations_with_port_forwarding(&world),
+            ["swiss", "de-frankfurt", "de_berlin"]
+        );
+    }
+
+    #[test]
+    fn the_order_of_servers_is_random_and_complete() {
+        let swiss = &world().locations[0];
+        let mut first = std::collections::BTreeSet::new();
+        for seed in 0..50 {
+            let servers = servers_in_random_order(swiss, &mut fastrand::Rng::with_seed(seed));
+            assert_eq!(servers.len(), 3);
+            first.insert(servers[0].cn.clone());
+        }
+        assert_eq!(first.len(), 3);
+    }
+}

@@ -1,0 +1,253 @@
+//! What an earlier life in the same network namespace left behind, and how to take it away.
+//!
+//! Done after the network is closed: our own load needs no look at what is there. What it cannot do
+//! is to keep its jumps from standing there twice, and to see the other backend, where old rules
+//! would judge all traffic once more.
+
+use std::fs;
+use std::thread;
+
+use super::apply::Failure;
+use super::backend::{Backend, Programs};
+use super::rules::Family;
+use super::{Firewall, wg_quick_rule};
+use crate::system::command::CommandError;
+use crate::system::paths;
+
+const OUR_CHAINS: [&str; 6] = [
+    "PIA_INPUT",
+    "PIA_OUTPUT",
+    "PIA_FORWARD",
+    "PIA_PREROUTING",
+    "PIA_POSTROUTING",
+    "PIA_PROBE",
+];
+
+impl Firewall {
+    /// Takes away what an earlier life left, in the families where our own rules hold now.
+    pub(super) fn clean(&mut self, failures: &[Failure]) {
+        if self.tidy && self.alone {
+            return;
+        }
+        let holds = |family: &&Family| failures.iter().all(|failure| failure.family != **family);
+        let firewall = &*self;
+        thread::scope(|scope| {
+            for family in firewall.families.iter().filter(holds) {
+                scope.spawn(|| firewall.clean_family(*family));
+            }
+            if !firewall.alone {
+                warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
+            }
+        });
+        self.tidy = failures.is_empty();
+        self.alone = true;
+    }
+
+    fn clean_family(&self, family: Family) {
+        let mut in_use = InUse::default();
+        self.loaded
+            .iter()
+            .filter(|((of, _), _)| *of == family)
+            .for_each(|(_, text)| in_use.add(text));
+        // Later in a life they are those of the running tunnel.
+        let wg_quick = (!self.alone).then_some(paths::INTERFACE);
+        warn_if_left(remove(&self.programs, family, &in_use, wg_quick));
+        let other = self.backend().other();
+        if self.alone || !possible(other, family) {
+            return;
+        }
+        let Some(programs) = Programs::find(other, &self.private_bin) else {
+            return;
+        };
+        if let Err(error) = remove(&programs, family, &InUse::default(), wg_quick) {
+            // As a rule the kernel does not have that backend at all.
+            log::debug!("rules of an earlier life: {other}: {error}");
+        }
+    }
+}
+
+/// Removes from one backend what is not in use; with `wg_quick` also the rules that wg-quick made
+/// for that interface.
+fn remove(
+    programs: &Programs,
+    family: Family,
+    in_use: &InUse,
+    wg_quick: Option<&str>,
+) -> Result<(), CommandError> {
+    let removal = removal(&programs.save(family)?, in_use, wg_quick);
+    if removal.is_empty() {
+        return Ok(());
+    }
+    log::debug!(
+        "removing {} rules of an earlier life for {family:?}",
+        programs.backend
+    );
+    programs.load(family, &removal)
+}
+
+fn warn_if_left(result: Result<(), CommandError>) {
+    if let Err(error) = result {
+        log::warn!("firewall: rules of an earlier life could not be removed: {error}");
+    }
+}
+
+/// Chains that are in use, with the table in front: `*filter PIA_INPUT`.
+#[derive(Debug, Default)]
+struct InUse(Vec<String>);
+
+impl InUse {
+    /// Those that a loaded text declares.
+    fn add(&mut self, loaded: &str) {
+        let name = loaded.lines().next().unwrap_or_default();
+        for line in loaded.lines().filter_map(|line| line.strip_prefix(":PIA_")) {
+            let chain = line.split(' ').next().unwrap_or_default();
+            self.0.push(format!("{name} PIA_{chain}"));
+        }
+    }
+
+    fn has(&self, table: &str, chain: &str) -> bool {
+        self.0.contains(&format!("{table} {chain}"))
+    }
+}
+
+/// Whether this backend may hold rules of an earlier life; cheap, unlike listing them.
+fn possible(backend: Backend, family: Family) -> bool {
+    let names = match (backend, family) {
+        (Backend::NfTables, _) => return true,
+        (Backend::Legacy, Family::V4) => "/proc/thread-self/net/ip_tables_names",
+        (Backend::Legacy, Family::V6) => "/proc/thread-self/net/ip6_tables_names",
+    };
+    fs::read_to_string(names).is_ok_and(|names| !names.trim().is_empty())
+}
+
+/// One table of an iptables-save.
+#[derive(Default)]
+struct Saved<'a> {
+    /// Our chains.
+    ours: Vec<&'a str>,
+    /// The rules of built-in chains that jump to ours, by chain and number; chains come one after
+    /// the other.
+    jumps: Vec<(&'a str, usize)>,
+    /// Rules of wg-quick, without the `-A`.
+    wg_quick: Vec<&'a str>,
+}
+
+/// What iptables-restore must be told so that only what is `in_use` remains of ours; empty if that
+/// is so already.
+fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    let mut content = Saved::default();
+    let mut last = ("", 0);
+    for line in saved.lines() {
+        if line.starts_with('*') {
+            (table, content, last) = (line, Saved::default(), ("", 0));
+        } else if let Some(rest) = line.strip_prefix(':') {
+            content.ours.extend(
+                rest.split(' ')
+                    .next()
+                    .filter(|chain| OUR_CHAINS.contains(chain)),
+            );
+        } else if let Some(rule) = line.strip_prefix("-A ") {
+            let (chain, rest) = rule.split_once(' ').unwrap_or((rule, ""));
+            last = (chain, if chain == last.0 { last.1 + 1 } else { 1 });
+            if rest.strip_prefix("-j PIA_") == Some(chain) {
+                content.jumps.push(last);
+            } else if wg_quick.is_some_and(|interface| wg_quick_rule::is_for(rule, interface)) {
+                content.wg_quick.push(rule);
+            }
+        } else if line == "COMMIT" {
+            text += &removal_of(table, &content, in_use);
+        }
+    }
+    text
+}
+
+fn removal_of(table: &str, content: &Saved<'_>, in_use: &InUse) -> String {
+    let mut lines = Vec::new();
+    let was_sealed = content.jumps.iter().any(|(chain, _)| *chain == "INPUT")
+        && content.ours.contains(&"PIA_INPUT");
+    if table == "*filter" && was_sealed && !in_use.has(table, "PIA_INPUT") {
+        lines.extend(["INPUT", "FORWARD", "OUTPUT"].map(|chain| format!(":{chain} ACCEPT [0:0]")));
+    }
+    // The first of a chain stays, so that rules of the user which came after it still do.
+    let is_first = |jump: &(&str, usize)| {
+        content.jumps.iter().find(|(chain, _)| *chain == jump.0) == Some(jump)
+    };
+    let stays =
+        |jump: &(&str, usize)| is_first(jump) && in_use.has(table, &format!("PIA_{}", jump.0));
+    // From the last to the first, as a rule that goes renumbers those after it.
+    let surplus = content.jumps.iter().rev().filter(|jump| !stays(jump));
+    lines.extend(surplus.map(|(chain, number)| format!("-D {chain} {number}")));
+    lines.extend(content.wg_quick.iter().map(|rule| format!("-D {rule}")));
+    let unused = || {
+        content
+            .ours
+            .iter()
+            .filter(|chain| !in_use.has(table, chain))
+    };
+    lines.extend(unused().map(|chain| format!("-F {chain}")));
+    lines.extend(unused().map(|chain| format!("-X {chain}")));
+    if lines.is_empty() {
+        String::new()
+    } else {
+        format!("{table}\n{}\nCOMMIT\n", lines.join("\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAVED: &str = "\
+*filter
+:INPUT DROP [1:2]
+:FORWARD DROP [0:0]
+:OUTPUT DROP [0:0]
+:PIA_FORWARD - [0:0]
+:PIA_INPUT - [0:0]
+:MINE - [0:0]
+-A INPUT -j PIA_INPUT
+-A INPUT -p tcp -j MINE
+-A INPUT -j PIA_INPUT
+-A INPUT -j PIA_INPUT
+-A FORWARD -j PIA_FORWARD
+-A PIA_INPUT -i lo -j ACCEPT
+COMMIT
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -d 10.1.2.3/32 ! -i wg0 -m addrtype ! --src-type LOCAL -m comment --comment \
+\"wg-quick(8) rule for wg0\" -j DROP
+-A PREROUTING -d 10.1.2.4/32 ! -i wg1 -m addrtype ! --src-type LOCAL -m comment --comment \
+\"wg-quick(8) rule for wg1\" -j DROP
+COMMIT
+";
+
+    #[test]
+    fn one_jump_remains() {
+        let mut in_use = InUse::default();
+        in_use.add("*filter\n:INPUT DROP [0:0]\n:PIA_INPUT - [0:0]\n:PIA_FORWARD - [0:0]\n");
+        assert_eq!(
+            removal(SAVED, &in_use, None),
+            "*filter\n-D INPUT 4\n-D INPUT 3\nCOMMIT\n"
+        );
+    }
+
+    #[test]
+    fn all_of_ours_goes_and_the_policies_open() {
+        assert_eq!(
+            removal(SAVED, &InUse::default(), Some("wg0")),
+            "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+             -D FORWARD 1\n-D INPUT 4\n-D INPUT 3\n-D INPUT 1\n\
+             -F PIA_FORWARD\n-F PIA_INPUT\n-X PIA_FORWARD\n-X PIA_INPUT\nCOMMIT\n\
+             *raw\n-D PREROUTING -d 10.1.2.3/32 ! -i wg0 -m addrtype ! --src-type LOCAL \
+             -m comment --comment \"wg-quick(8) rule for wg0\" -j DROP\nCOMMIT\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_is_no_reason_to_do_anything() {
+        let saved = "*filter\n:INPUT DROP [0:0]\n:MINE - [0:0]\n-A INPUT -j MINE\nCOMMIT\n";
+        assert_eq!(removal(saved, &InUse::default(), Some("wg0")), "");
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether the tunnel's handshakes still come: a dead endpoint is seen without any traffic of ours.
+
+use std::time::{Duration, SystemTime};
+
+use crate::status::Reporter;
+use crate::system::cancellation::Stop;
+use crate::wireguard::show::{self, Peer};
+
+/// How often wg is asked.
+const INTERVAL: Duration = Duration::from_secs(20);
+/// WireGuard makes a new handshake for what it sends after 120 s (REKEY_AFTER_TIME), and tries
+/// again every 5 s; what was sent this late should have brought one.
+const OVERDUE: Duration = Duration::from_secs(140);
+/// WireGuard gives keys up after 180 s (REJECT_AFTER_TIME).
+const DEAD: Duration = Duration::from_secs(180);
+
+/// Remembers what had been sent when a handshake became overdue.
+#[derive(Debug)]
+pub(super) struct HandshakeWatch {
+    up_since: SystemTime,
+    sent_when_overdue: Option<u64>,
+}
+
+impl HandshakeWatch {
+    pub(super) fn new(up_since: SystemTime) -> Self {
+        Self {
+            up_since,
+            sent_when_overdue: None,
+        }
+    }
+
+    /// Whether packets were sent since the handshake became overdue, and brought none.
+    pub(super) fn is_silent(&mut self, peer: &Peer, now: SystemTime) -> bool {
+        let last = peer
+            .last_handshake
+            .unwrap_or(self.up_since)
+            .max(self.up_since);
+        // A clock that was set back says nothing.
+        let age = now.duration_since(last).unwrap_or(Duration::ZERO);
+        if age < OVERDUE {
+            self.sent_when_overdue = None;
+            return false;
+        }
+        let before = *self.sent_when_overdue.get_or_insert(peer.sent);
+        age > DEAD && peer.sent > before
+    }
+}
+
+/// Keeps the status true until it is stopped.
+pub(super) fn run(reporter: &Reporter, stop: &Stop) {
+    let mut watch = HandshakeWatch::new(SystemTime::now());
+    let mut silent = false;
+    while stop.pause(INTERVAL).is_ok() {
+        let Ok(peers) = show::peers(stop) else {
+            continue;
+        };
+        let now = peers
+            .first()
+            .is_some_and(|peer| watch.is_silent(peer, SystemTime::now()));
+        if now != silent {
+            silent = now;
+            if silent {
+                log::warn!(
+                    "The endpoint is silent: packets are sent, but no handshake has come for \
+                     three minutes"
+                );
+            }
+            reporter.update(|status| status.endpoint_silent = silent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 1_700_000_000;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(START + seconds)
+    }
+
+    fn peer(handshake: Option<u64>, sent: u64) -> Peer {
+        Peer {
+            public_key: String::new(),
+            endpoint: None,
+            last_handshake: handshake.map(at),
+            received: 0,
+            sent,
+        }
+    }
+
+    #[test]
+    fn an_idle_tunnel_is_not_silent() {
+        let mut watch = HandshakeWatch::new(at(0));
+        for seconds in (20..2000).step_by(20) {
+            assert!(!watch.is_silent(
+                &peer(Some(5), if seconds < 60 { seconds } else { 60 }),
+                at(seconds)
+            ));
+        }
+    }
+
+    #[test]
+    fn packets_that_bring_no_handshake_show_a_dead_endpoint() {
+        let mut watch = HandshakeWatch::new(at(0));
+        let seen: Vec<u64> = (20..300)
+            .step_by(20)
+            .filter(|seconds| watch.is_silent(&peer(Some(5), *seconds), at(*seconds)))
+            .collect();
+        assert_eq!(seen.first(), Some(&200));
+    }
+
+    #[test]
+    fn an_endpoint_that_never_answered_is_silent_too_and_a_handshake_forgives() {
+        let mut watch = HandshakeWatch::new(at(0));
+        assert!(!watch.is_silent(&peer(None, 10), at(150)));
+        assert!(watch.is_silent(&peer(None, 20), at(190)));
+        assert!(!watch.is_silent(&peer(Some(195), 30), at(200)));
+    }
+}

@@ -1,0 +1,195 @@
+//! What others are told about the port: firewall, gateway, port file, hooks, status. All of it or
+//! nothing.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use crate::container::Container;
+use crate::firewall::ForwardedPort;
+use crate::firewall::kill_switch::KillSwitch;
+use crate::hooks::{self, Surroundings};
+use crate::settings::Owner;
+use crate::status::{self, Port};
+use crate::system::cancellation::Stop;
+use crate::system::files::{self, Ownership};
+
+const PORT_SCRIPT: &str = "port-script";
+const PORT_DOWN_SCRIPT: &str = "port-down-script";
+/// For hooks.
+const VARIABLE: &str = "VPN_PORT";
+
+/// The port that others know of.
+pub struct Announcement {
+    port: Option<u16>,
+    /// The last failure that was told, so that each is told once.
+    said: Option<String>,
+    /// The last `PORT_DOWN_SCRIPT`: what is run for a later port waits for it.
+    down_script: Option<JoinHandle<()>>,
+}
+
+impl Announcement {
+    /// Nobody knows of a port.
+    pub fn new() -> Self {
+        Self {
+            port: None,
+            said: None,
+            down_script: None,
+        }
+    }
+
+    /// The server forwards this port. Another one that was announced is withdrawn in the same step,
+    /// so that nobody ever sees two.
+    pub fn announce(
+        &mut self,
+        port: u16,
+        at: SystemTime,
+        container: &mut Container,
+        kill_switch: &KillSwitch,
+    ) {
+        if self.port != Some(port) {
+            let former = self.port.replace(port);
+            open_way(Some(port), container, kill_switch);
+            write_port_file(port, container);
+            log::info!("Forwarding on port {port}");
+            if let Some(former) = former {
+                self.run_down_script(former, container);
+            }
+            container.tell(VARIABLE, port.to_string());
+            self.run_script(port, container);
+        } else if self.said.is_some() {
+            log::info!("Port {port} is bound again");
+        }
+        let said = self.said.take();
+        container.reporter.update(|status| {
+            status.port = Some(Port {
+                number: port,
+                bound_at: status::seconds(at),
+            });
+            if said.is_some() && status.last_error == said {
+                status.last_error = None;
+                status.next_attempt = None;
+            }
+        });
+    }
+
+    /// The port that was announced is no longer ours.
+    pub fn withdraw(&mut self, why: String, container: &mut Container, kill_switch: &KillSwitch) {
+        let Some(port) = self.port.take() else { return };
+        open_way(None, container, kill_switch);
+        remove_port_file(&container.settings.port_forwarding.file);
+        log::warn!("Port {port} is no longer forwarded: {why}");
+        self.said = Some(why);
+        self.run_down_script(port, container);
+        container.forget(VARIABLE);
+        container.reporter.update(|status| status.port = None);
+    }
+
+    /// Says a failure, once; a repetition only to those who want to know.
+    pub fn note_failure(&mut self, why: String, again: Duration, container: &Container) {
+        if self.said.as_ref() == Some(&why) {
+            log::debug!("Port forwarding: {why}; again in {} s", again.as_secs());
+        } else if again.is_zero() {
+            log::warn!("Port forwarding: {why}; trying anew");
+        } else {
+            log::warn!(
+                "Port forwarding: {why}; trying again, in {} s at first",
+                again.as_secs().max(1)
+            );
+        }
+        container.reporter.update(|status| {
+            status.last_error = Some(why.clone());
+            status.next_attempt = Some(status::seconds(SystemTime::now() + again));
+        });
+        self.said = Some(why);
+    }
+
+    /// The end of the life. The port file is left to `PORT_FILE_CLEANUP`, as users know it;
+    /// `PORT_DOWN_SCRIPT` runs to its end, as the down hooks do.
+    pub fn shut_down(mut self, container: &mut Container, kill_switch: &KillSwitch) {
+        let Some(port) = self.port.take() else { return };
+        open_way(None, container, kill_switch);
+        container.reporter.update(|status| status.port = None);
+        if let Some(text) = &container.settings.port_forwarding.down_script {
+            let environment = container.environment();
+            let around = Surroundings {
+                environment: &environment,
+                stop: &Stop::new(),
+            };
+            hooks::run_text(PORT_DOWN_SCRIPT, &format!("{text} {port}"), &around);
+        }
+    }
+
+    fn run_script(&mut self, port: u16, container: &Container) {
+        let Some(text) = &container.settings.port_forwarding.script else {
+            return;
+        };
+        let after = self.down_script.take();
+        let environment = container.environment();
+        hooks::run_in_background(
+            PORT_SCRIPT,
+            text,
+            &port.to_string(),
+            environment,
+            &container.stop,
+            after,
+        );
+    }
+
+    fn run_down_script(&mut self, port: u16, container: &Container) {
+        let Some(text) = &container.settings.port_forwarding.down_script else {
+            return;
+        };
+        let after = self.down_script.take();
+        let (environment, port) = (container.environment(), port.to_string());
+        self.down_script = hooks::run_in_background(
+            PORT_DOWN_SCRIPT,
+            text,
+            &port,
+            environment,
+            &container.stop,
+            after,
+        );
+    }
+}
+
+/// Lets connections to the port in, and to nothing else that was forwarded.
+fn open_way(port: Option<u16>, container: &Container, kill_switch: &KillSwitch) {
+    let redirect = container.settings.port_forwarding.redirect;
+    if let Err(error) = kill_switch.forward(port.map(|port| ForwardedPort { port, redirect })) {
+        log::warn!("Port forwarding: {error}");
+    }
+}
+
+fn write_port_file(port: u16, container: &Container) {
+    let settings = &container.settings.port_forwarding;
+    let text = format!("{port}\n");
+    let written = settings
+        .file
+        .parent()
+        .map_or(Ok(()), files::make_folder)
+        .and_then(|()| {
+            files::replace_for(&settings.file, text.as_bytes(), ownership(settings.owner))
+        });
+    if let Err(error) = written {
+        log::warn!("PORT_FILE: {error}");
+    }
+}
+
+/// A file that is a mount cannot be removed; it is emptied.
+fn remove_port_file(file: &Path) {
+    if files::remove_if_present(file).is_err()
+        && let Err(error) = files::write_in_place(file, b"")
+    {
+        log::warn!("PORT_FILE: {error}");
+    }
+}
+
+fn ownership(owner: Owner) -> Ownership {
+    let mode = owner.mask.map_or(0o644, |mask| 0o666 & !mask);
+    Ownership {
+        mode,
+        user: owner.user,
+        group: owner.group,
+    }
+}

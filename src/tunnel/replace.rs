@@ -1,0 +1,98 @@
+//! A new registration on the live interface.
+
+use std::path::Path;
+
+use super::networks::Networks;
+use super::{Link, dns_servers};
+use crate::connect::Joined;
+use crate::container::Container;
+use crate::failure::Failure;
+use crate::firewall::Destination;
+use crate::firewall::kill_switch::KillSwitch;
+use crate::system::cancellation::Stop;
+use crate::system::paths;
+use crate::wireguard::peer::Peering;
+
+/// How often a change of the interface is tried before it is taken back.
+const TRIES: usize = 3;
+
+impl Link {
+    /// Changes the interface to `joined`. The old tunnel is given up only now that the new
+    /// registration is in hand; should the change fail, it is taken back.
+    ///
+    /// # Errors
+    /// When the change had to be taken back: the tunnel is then as it was before.
+    pub fn replace(
+        &mut self,
+        container: &Container,
+        kill_switch: &KillSwitch,
+        joined: Joined,
+    ) -> Result<(), Failure> {
+        let next = Self {
+            dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
+            quick: self.quick.clone(),
+            joined,
+        };
+        let networks = Networks::find(container)?;
+        let endpoint = next.joined.endpoint();
+        kill_switch.admit([Destination::udp(*endpoint.ip(), endpoint.port())])?;
+        // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of
+        // a second.
+        let uninterrupted = Stop::new();
+        let mut outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
+        for _ in 1..TRIES {
+            let Err(failure) = outcome else { break };
+            log::warn!(
+                "changing {} to the new server: {failure}; trying again",
+                paths::INTERFACE
+            );
+            outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
+        }
+        if let Err(failure) = outcome {
+            log::warn!(
+                "changing {} to the new server: {failure}; going back to the former one",
+                paths::INTERFACE
+            );
+            next.change_to(self, container, kill_switch, &uninterrupted)?;
+            return Err(failure);
+        }
+        *self = next;
+        kill_switch.connected(endpoint, Self::policy(container, &networks))?;
+        if let Err(failure) = self.set_routes(container, &networks) {
+            log::warn!("routes: {failure}");
+        }
+        Ok(())
+    }
+
+    fn change_to(
+        &self,
+        next: &Self,
+        container: &Container,
+        kill_switch: &KillSwitch,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
+        let (old, new) = (self.peering(container), next.peering(container));
+        new.replace(&old, stop)?;
+        if let Err(error) = kill_switch.with(|firewall| {
+            firewall.move_wg_quick_rule(paths::INTERFACE, old.address, new.address)
+        }) {
+            log::warn!("{error}");
+        }
+        new.drop_address_of(&old, stop)?;
+        next.conf(container).write(Path::new(paths::WG_CONF))?;
+        if next.dns != self.dns {
+            next.set_dns(container);
+        }
+        Ok(())
+    }
+
+    fn peering(&self, container: &Container) -> Peering {
+        Peering {
+            private_key: self.joined.keys.private.clone(),
+            address: self.joined.registration.peer_ip,
+            peer: self.joined.registration.server_public_key.clone(),
+            endpoint: self.joined.endpoint(),
+            keepalive: container.settings.keepalive,
+        }
+    }
+}

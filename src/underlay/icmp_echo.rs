@@ -1,0 +1,165 @@
+//! One ICMP echo (RFC 792) over a socket that is bound to an interface.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::system::cancellation::Stop;
+
+const REQUEST: u8 = 8;
+const REPLY: u8 = 0;
+const HEADER: usize = 8;
+/// A lost packet is no verdict: the question is asked again that often.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How soon a stop is noticed: an ICMP socket cannot be shut down from outside.
+const NOTICE: Duration = Duration::from_millis(50);
+
+/// Waits for an answer from `address` until `deadline`.
+///
+/// # Errors
+/// When there is none, or no socket for the question can be had.
+pub fn answered(
+    interface: &str,
+    address: Ipv4Addr,
+    deadline: Instant,
+    stop: &Stop,
+) -> io::Result<()> {
+    let (mut socket, raw) = socket(interface)?;
+    socket.connect(&SocketAddrV4::new(address, 0).into())?;
+    // A ping socket gets another identifier from the kernel, and its own answers only; a raw one
+    // needs ours.
+    let identifier = fastrand::u16(..);
+    let mut sequence = 0_u16;
+    let mut ask_at = Instant::now();
+    loop {
+        let now = Instant::now();
+        if stop.is_requested() {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if now >= deadline {
+            return Err(io::Error::new(ErrorKind::TimedOut, "no answer"));
+        }
+        if now >= ask_at {
+            sequence = sequence.wrapping_add(1);
+            // The interface may be gone for a moment, and full queues empty themselves.
+            if let Err(error) = socket.write_all(&request(identifier, sequence)) {
+                log::debug!("ping {address}: {error}");
+            }
+            ask_at = now + AGAIN;
+        }
+        socket.set_read_timeout(Some(
+            NOTICE.min(deadline - now).max(Duration::from_millis(1)),
+        ))?;
+        let mut buffer = [0; 512];
+        match socket.read(&mut buffer) {
+            Ok(length)
+                if is_reply(
+                    buffer.get(..length).unwrap_or_default(),
+                    raw.then_some(identifier),
+                ) =>
+            {
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            // An ICMP error on the way, such as "unreachable", is no answer; another try may bring
+            // one.
+            Err(error) => log::debug!("ping {address}: {error}"),
+        }
+    }
+}
+
+/// A ping socket, which needs no capability where `net.ipv4.ping_group_range` allows it, else a raw
+/// one (NET_RAW).
+fn socket(interface: &str) -> io::Result<(Socket, bool)> {
+    let made = |kind| Socket::new(Domain::IPV4, kind, Some(Protocol::ICMPV4));
+    let (socket, raw) = match made(Type::DGRAM) {
+        Ok(socket) => (socket, false),
+        Err(_) => {
+            let socket = made(Type::RAW).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!(
+                        "{error}; give the container NET_RAW, or set net.ipv4.ping_group_range"
+                    ),
+                )
+            })?;
+            (socket, true)
+        }
+    };
+    socket.bind_device(Some(interface.as_bytes()))?;
+    Ok((socket, raw))
+}
+
+fn request(identifier: u16, sequence: u16) -> [u8; HEADER] {
+    let mut packet = [REQUEST, 0, 0, 0, 0, 0, 0, 0];
+    packet[4..6].copy_from_slice(&identifier.to_be_bytes());
+    packet[6..8].copy_from_slice(&sequence.to_be_bytes());
+    let checksum = checksum(&packet);
+    packet[2..4].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+/// The one's complement sum of RFC 1071.
+fn checksum(packet: &[u8]) -> u16 {
+    let high = packet.iter().step_by(2).map(|byte| u32::from(*byte) << 8);
+    let low = packet
+        .iter()
+        .skip(1)
+        .step_by(2)
+        .map(|byte| u32::from(*byte));
+    let mut sum: u32 = high.chain(low).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !u16::try_from(sum).unwrap_or(u16::MAX)
+}
+
+/// `identifier` is given for a raw socket, whose datagrams start with the IP header and are
+/// everybody's.
+fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
+    let header = match identifier {
+        Some(_) => datagram
+            .first()
+            .map_or(0, |first| usize::from(first & 0x0f) * 4),
+        None => 0,
+    };
+    let Some(message) = datagram.get(header..) else {
+        return false;
+    };
+    let ours = identifier
+        .is_none_or(|identifier| message.get(4..6) == Some(identifier.to_be_bytes().as_slice()));
+    message.len() >= HEADER && message.first() == Some(&REPLY) && ours
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_answers_and_a_stop_ends_the_wait() {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        answered("lo", Ipv4Addr::LOCALHOST, deadline, &Stop::new()).unwrap();
+        let stop = Stop::new();
+        stop.request();
+        let error = answered("lo", Ipv4Addr::LOCALHOST, deadline, &stop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn a_request_sums_up_to_nothing() {
+        assert_eq!(checksum(&request(0xabcd, 7)), 0);
+    }
+
+    #[test]
+    fn only_our_own_replies_count_on_a_raw_socket() {
+        let mut datagram = vec![0x45; 20];
+        datagram.extend([REPLY, 0, 0, 0, 0xab, 0xcd, 0, 1]);
+        assert!(is_reply(&datagram, Some(0xabcd)));
+        assert!(!is_reply(&datagram, Some(0xabce)));
+        assert!(!is_reply(&[], Some(1)));
+        assert!(!is_reply(&request(1, 1), None));
+    }
+}

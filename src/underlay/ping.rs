@@ -1,0 +1,111 @@
+//! Does anything answer through the tunnel? ICMP echo to several targets at the same time.
+
+use std::net::Ipv4Addr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::icmp_echo;
+use crate::system::cancellation::{Stop, Stopped};
+use crate::underlay::name_servers::NameServers;
+use crate::underlay::resolver::Resolver;
+use crate::underlay::socket::Via;
+
+/// Whom to ask, by which interface.
+#[derive(Debug, Clone)]
+pub struct Prober {
+    interface: String,
+    targets: Vec<String>,
+    resolver: Resolver,
+}
+
+/// Nothing answered.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// What became of each target.
+    #[error("no answer through {interface}: {}", .said.join("; "))]
+    Silent {
+        interface: String,
+        said: Vec<String>,
+    },
+    /// The question could not even be asked.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+impl Prober {
+    /// `servers` resolve the targets that are names; they are asked through the interface too.
+    pub fn new(interface: &str, targets: &[String], servers: NameServers) -> Self {
+        let resolver = Resolver::new(servers, Via::Interface(interface.to_owned()));
+        Self {
+            interface: interface.to_owned(),
+            targets: targets.to_vec(),
+            resolver,
+        }
+    }
+
+    /// The first target that answers; all are asked at the same time, and again every second.
+    ///
+    /// # Errors
+    /// When none answers within `timeout`, names looked up included.
+    pub fn any_answers(&self, timeout: Duration, stop: &Stop) -> Result<String, Unanswered> {
+        let deadline = Instant::now() + timeout;
+        // Ends the questions that are still open when one is answered or time is up.
+        let (enough, _registration) = stop.narrower();
+        let (sender, answers) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for target in &self.targets {
+                let (sender, enough) = (sender.clone(), enough.clone());
+                // Nobody listens any more once one has answered.
+                scope.spawn(move || {
+                    drop(sender.send((target, self.ask(target, deadline, &enough))))
+                });
+            }
+            drop(sender);
+            let mut said = Vec::new();
+            while let Ok((target, answer)) =
+                answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                match answer {
+                    Ok(()) => {
+                        enough.request();
+                        return Ok(target.clone());
+                    }
+                    Err(why) => said.push(format!("{target}: {why}")),
+                }
+            }
+            enough.request();
+            stop.check()?;
+            if said.is_empty() {
+                said.push(format!(
+                    "{}: no answer in {} s",
+                    self.targets.join(", "),
+                    timeout.as_secs_f32()
+                ));
+            }
+            Err(Unanswered::Silent {
+                interface: self.interface.clone(),
+                said,
+            })
+        })
+    }
+
+    fn ask(&self, target: &str, deadline: Instant, stop: &Stop) -> Result<(), String> {
+        let address = self.address_of(target, stop)?;
+        icmp_echo::answered(&self.interface, address, deadline, stop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn address_of(&self, target: &str, stop: &Stop) -> Result<Ipv4Addr, String> {
+        if let Ok(address) = target.parse() {
+            return Ok(address);
+        }
+        let addresses = self
+            .resolver
+            .addresses(target, stop)
+            .map_err(|error| error.to_string())?;
+        addresses
+            .first()
+            .copied()
+            .ok_or_else(|| "no address".to_owned())
+    }
+}

@@ -1,0 +1,33 @@
+//! The WireGuard interface: its keys, its configuration, wg-quick, what `wg show` says, and the
+//! routes around it.
+
+pub mod conf;
+pub mod keys;
+pub mod peer;
+pub mod routing_rules;
+pub mod show;
+pub mod sysctl;
+pub mod wg_quick;
+
+use crate::system::command::CommandError;
+use crate::system::files::FileError;
+
+/// The tunnel could not be set up, changed or taken down.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// A file of ours.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// `wg`, `ip` or `tc`.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The template could not be rendered.
+    #[error("rendering {what}: {source}")]
+    Template {
+        what: &'static str,
+        source: askama::Error,
+    },
+    /// wg-quick itself.
+    #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, wg_quick::advice(.said))]
+    Quick { source: CommandError, said: String },
+}

@@ -1,0 +1,121 @@
+//! Changing the live interface to another registration, so that those who share the network notice
+//! no new interface.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::system::cancellation::Stop;
+use crate::system::command::{Command, CommandError};
+use crate::system::paths::INTERFACE;
+use crate::system::secret::Secret;
+
+/// What of a registration is on the interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peering {
+    pub private_key: Secret,
+    /// The tunnel's own address.
+    pub address: Ipv4Addr,
+    /// The server's public key.
+    pub peer: String,
+    pub endpoint: SocketAddrV4,
+    pub keepalive: Option<u16>,
+}
+
+impl Peering {
+    /// Makes the interface's key, peer and address those of `self`; it had those of `old`. Running
+    /// it again, also after a failure half way, ends in the same state; so does running it the
+    /// other way round.
+    ///
+    /// # Errors
+    /// When `wg` or `ip` fails.
+    pub fn replace(&self, old: &Self, stop: &Stop) -> Result<(), CommandError> {
+        // First, so that there is no moment in which the tunnel has no address.
+        let address = format!("{}/32", self.address);
+        Command::new(
+            "ip",
+            ["-4", "address", "replace", &address, "dev", INTERFACE],
+        )
+        .run(stop)?;
+        Command::new("wg", self.wg_set(old))
+            .input(format!("{}\n", self.private_key.expose()))
+            .run(stop)?;
+        Ok(())
+    }
+
+    /// Takes the address of `old` away, unless it is ours too.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn drop_address_of(&self, old: &Self, stop: &Stop) -> Result<(), CommandError> {
+        if old.address == self.address {
+            return Ok(());
+        }
+        let address = format!("{}/32", old.address);
+        Command::new(
+            "ip",
+            ["-4", "address", "delete", &address, "dev", INTERFACE],
+        )
+        .run(stop)
+        .map(drop)
+    }
+
+    /// One call changes all, the new peer in before the old is out. The key comes from standard
+    /// input.
+    fn wg_set(&self, old: &Self) -> Vec<String> {
+        let keepalive = self
+            .keepalive
+            .map_or_else(|| "off".to_owned(), |seconds| seconds.to_string());
+        let endpoint = self.endpoint.to_string();
+        let mut words = vec![
+            "set",
+            INTERFACE,
+            "private-key",
+            "/dev/stdin",
+            "peer",
+            &self.peer,
+            "endpoint",
+            &endpoint,
+            "persistent-keepalive",
+            &keepalive,
+            "allowed-ips",
+            "0.0.0.0/0",
+        ];
+        if old.peer != self.peer {
+            words.extend(["peer", &old.peer, "remove"]);
+        }
+        words.into_iter().map(str::to_owned).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peering(peer: &str, last: u8) -> Peering {
+        Peering {
+            private_key: Secret::new("PRIVATE"),
+            address: Ipv4Addr::new(10, 0, 0, last),
+            peer: peer.into(),
+            endpoint: SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, last), 1337),
+            keepalive: None,
+        }
+    }
+
+    #[test]
+    fn the_new_peer_is_in_before_the_old_is_out_and_the_key_is_no_argument() {
+        assert_eq!(
+            peering("NEW", 2).wg_set(&peering("OLD", 1)).join(" "),
+            "set wg0 private-key /dev/stdin peer NEW endpoint 192.0.2.2:1337 persistent-keepalive \
+             off \
+             allowed-ips 0.0.0.0/0 peer OLD remove"
+        );
+    }
+
+    #[test]
+    fn the_same_peer_is_not_removed() {
+        assert!(
+            !peering("SAME", 2)
+                .wg_set(&peering("SAME", 1))
+                .contains(&"remove".to_owned())
+        );
+    }
+}

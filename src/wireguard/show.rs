@@ -1,0 +1,99 @@
+//! What `wg show` says of the interface.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use crate::system::cancellation::Stop;
+use crate::system::command::{Command, CommandError};
+use crate::system::paths;
+
+/// Whether the interface is there: read without starting a process.
+pub fn exists() -> bool {
+    Path::new("/sys/class/net").join(paths::INTERFACE).exists()
+}
+
+/// `wg show`, as people read it; wg hides the private key itself.
+///
+/// # Errors
+/// When `wg` fails.
+pub fn for_people(stop: &Stop) -> Result<String, CommandError> {
+    // Without this variable wg would show keys that a user's own environment asks for.
+    Command::new("wg", ["show", paths::INTERFACE])
+        .variable("WG_HIDE_KEYS", "always")
+        .run(stop)
+}
+
+/// The peer, from `wg show wg0 dump`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub public_key: String,
+    /// `address:port`, `None` where it is not known.
+    pub endpoint: Option<String>,
+    /// `None` before the first.
+    pub last_handshake: Option<SystemTime>,
+    /// Bytes received and sent.
+    pub received: u64,
+    pub sent: u64,
+}
+
+/// The peers of the interface.
+///
+/// # Errors
+/// When there is no such interface or `wg` fails.
+pub fn peers(stop: &Stop) -> Result<Vec<Peer>, CommandError> {
+    Ok(parse_dump(
+        &Command::new("wg", ["show", paths::INTERFACE, "dump"]).run(stop)?,
+    ))
+}
+
+/// The first line of a dump is the interface itself, private key included; it is skipped.
+fn parse_dump(text: &str) -> Vec<Peer> {
+    text.lines().skip(1).filter_map(parse_peer).collect()
+}
+
+fn parse_peer(line: &str) -> Option<Peer> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [
+        public_key,
+        _preshared,
+        endpoint,
+        _allowed,
+        handshake,
+        received,
+        sent,
+        ..,
+    ] = fields.as_slice()
+    else {
+        return None;
+    };
+    let handshake: u64 = handshake.parse().ok()?;
+    Some(Peer {
+        public_key: (*public_key).to_owned(),
+        endpoint: (*endpoint != "(none)").then(|| (*endpoint).to_owned()),
+        last_handshake: (handshake > 0)
+            .then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(handshake)),
+        received: received.parse().ok()?,
+        sent: sent.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dump_gives_its_peers_and_never_the_private_key() {
+        let dump = "PRIVATE\tPUBLIC\t51820\t0xca6c\n\
+                    PEER=\t(none)\t192.0.2.7:1337\t0.0.0.0/0\t1700000000\t92\t180\toff\n\
+                    OTHER=\t(none)\t(none)\t0.0.0.0/0\t0\t0\t0\toff\nnonsense\n";
+        let peers = parse_dump(dump);
+        assert_eq!(peers.len(), 2);
+        assert_eq!(peers[0].endpoint.as_deref(), Some("192.0.2.7:1337"));
+        assert_eq!((peers[0].received, peers[0].sent), (92, 180));
+        assert_eq!(
+            (peers[1].last_handshake, peers[1].endpoint.as_deref()),
+            (None, None)
+        );
+        assert!(!format!("{peers:?}").contains("PRIVATE"));
+    }
+}
