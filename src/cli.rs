@@ -17,7 +17,7 @@ use crate::commands::{
 use crate::lifecycle;
 use crate::settings::Environment;
 use crate::settings::variables::{DESCRIPTIONS, NAMES};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::log_output;
 use crate::system::signals;
 
@@ -189,8 +189,8 @@ fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
 
 /// As the first process of a container nothing else ends us; what does not heed the request, such
 /// as a read from the terminal, is ended the usual way.
-fn stop_by_signal() -> std::io::Result<Stop> {
-    let stop = Stop::new();
+fn stop_by_signal() -> std::io::Result<CancellationToken> {
+    let stop = CancellationToken::new();
     let end = || {
         std::thread::sleep(Duration::from_millis(800));
         // Where that is not possible there is nothing else to be done.

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crate::hooks::{self, Stage, Surroundings};
 use crate::settings::{Environment, Settings, Warning, variables};
 use crate::status::Reporter;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 
 /// The container that this program runs in, as far as it concerns all steps.
@@ -18,7 +18,7 @@ pub struct Container {
     /// The settings in force; only `PRE_UP` changes them.
     pub settings: Settings,
     /// Asked for by a stop signal.
-    pub stop: Stop,
+    pub stop: CancellationToken,
     /// The status file.
     pub reporter: Reporter,
     warned: HashSet<Warning>,
@@ -26,7 +26,7 @@ pub struct Container {
 
 impl Container {
     /// Reads the settings and says what is wrong with them.
-    pub fn new(environment: Environment, stop: Stop) -> Self {
+    pub fn new(environment: Environment, stop: CancellationToken) -> Self {
         let (settings, warnings) = Settings::from_environment(&environment);
         let reporter = Reporter::new(Path::new(paths::STATUS));
         let mut container = Self {
@@ -110,10 +110,10 @@ impl Container {
     /// Runs the hooks of a stage of the shutdown: the stop that has been asked for does not end
     /// them.
     pub fn run_down_hooks(&self, stage: Stage) {
-        self.run_hooks_until(stage, &Stop::new());
+        self.run_hooks_until(stage, &CancellationToken::never());
     }
 
-    fn run_hooks_until(&self, stage: Stage, stop: &Stop) {
+    fn run_hooks_until(&self, stage: Stage, stop: &CancellationToken) {
         let environment = self.environment();
         hooks::run(
             stage,
@@ -136,7 +136,7 @@ impl Container {
         let Some(text) = self.settings.hooks.pre_up.clone() else {
             return;
         };
-        if self.stop.is_requested() {
+        if self.stop.is_cancelled() {
             return;
         }
         let ours: Vec<String> = variables::NAMES

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::firewall::FirewallError;
 use crate::pia::error::{self as pia, Remedy};
 use crate::pia::trust::TrustError;
-use crate::system::cancellation::Stopped;
+use crate::system::cancellation::Cancelled;
 use crate::system::command::CommandError;
 use crate::system::files::FileError;
 use crate::underlay::interfaces::InterfacesError;
@@ -48,8 +48,8 @@ impl Failure {
     }
 }
 
-impl From<Stopped> for Failure {
-    fn from(_: Stopped) -> Self {
+impl From<Cancelled> for Failure {
+    fn from(_: Cancelled) -> Self {
         Self::Stopped
     }
 }

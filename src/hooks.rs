@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths;
 
@@ -88,16 +88,16 @@ pub struct Surroundings<'a> {
     /// The program's environment with what `PRE_UP` changed and the `VPN_*` variables.
     pub environment: &'a [(OsString, OsString)],
     /// Ends a running hook.
-    pub stop: &'a Stop,
+    pub stop: &'a CancellationToken,
 }
 
 /// Runs the stage's script, then `text`. What has not begun when a stop is asked for does not
 /// begin.
 pub fn run(stage: Stage, text: Option<&str>, around: &Surroundings<'_>) {
-    if !around.stop.is_requested() {
+    if !around.stop.is_cancelled() {
         run_script(stage, around);
     }
-    if let Some(text) = text.filter(|_| !around.stop.is_requested()) {
+    if let Some(text) = text.filter(|_| !around.stop.is_cancelled()) {
         run_text(stage.name(), text, around);
     }
 }
@@ -238,7 +238,7 @@ pub fn run_in_background(
     text: &str,
     argument: &str,
     environment: Vec<(OsString, OsString)>,
-    stop: &Stop,
+    stop: &CancellationToken,
     after: Option<JoinHandle<()>>,
 ) -> Option<JoinHandle<()>> {
     let text = format!("{text} {argument}");
@@ -264,7 +264,7 @@ mod tests {
     use super::*;
 
     fn after(text: &str) -> Vec<(String, String)> {
-        let stop = Stop::new();
+        let stop = CancellationToken::new();
         let environment = [
             ("PATH".into(), std::env::var_os("PATH").unwrap()),
             ("LOC".into(), "a".into()),

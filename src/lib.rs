@@ -15,7 +15,7 @@
 //!
 //! - **Decide, then act.** The rule set, the next server, whether a rebind is due: pure functions,
 //!   time included.
-//! - **Every wait takes a [`Stop`](system::cancellation::Stop)**: a pause ends, a child's process group
+//! - **Every wait takes a [`CancellationToken`](system::cancellation::CancellationToken)**: a pause ends, a child's process group
 //!   gets SIGTERM, a socket is shut down, and the story unwinds. So a stop is obeyed within a
 //!   second, whatever is under way.
 //! - **The main loop alone changes the tunnel.** Long tasks report to it over one channel.

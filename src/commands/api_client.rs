@@ -15,7 +15,7 @@ use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, Server, ServerList};
 use crate::pia::retry::Retry;
 use crate::settings::{Environment, Meta, Settings};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 use crate::underlay::name_servers;
 use crate::underlay::resolver::Resolver;
@@ -35,7 +35,7 @@ pub struct Desk {
     hosts: Hosts,
     via: Via,
     pub retry: Retry,
-    pub stop: Stop,
+    pub stop: CancellationToken,
 }
 
 impl Desk {
@@ -48,7 +48,7 @@ impl Desk {
         meta: Option<&Meta>,
         ca: PathBuf,
         via: Via,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<Self, Problem> {
         let text = files::read_if_present(Path::new(paths::RESOLV_CONF))
             .map_err(|error| Problem::Other(error.to_string()))?
@@ -70,7 +70,7 @@ impl Desk {
     pub fn of_environment(
         environment: &Environment,
         ca: Option<&Path>,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<Self, Problem> {
         let (settings, warnings) = Settings::from_environment(environment);
         // Those of the container's other settings are none of a command's business.

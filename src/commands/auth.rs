@@ -13,7 +13,7 @@ use crate::connect::hosts::Service;
 use crate::pia::account;
 use crate::pia::credentials::{Credentials, Token};
 use crate::settings::{CredentialSources, Environment, Meta, Settings};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::system::{files, paths};
 use crate::underlay::socket::Via;
@@ -89,7 +89,11 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When the credentials are missing or refused, or PIA cannot be reached.
-pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+pub fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<(), Problem> {
     let mut desk = desk(arguments, environment, stop)?;
     if let Some(file) = &arguments.revoke {
         return revoke(&mut desk, file);
@@ -101,7 +105,11 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
     print(&format!("{}\n", token.expose()))
 }
 
-fn desk(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<Desk, Problem> {
+fn desk(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<Desk, Problem> {
     let (settings, _) = Settings::from_environment(environment);
     let given = arguments.meta_ip.zip(arguments.meta_cn.clone());
     let meta = given

@@ -17,7 +17,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setso
 use super::Problem;
 use crate::pia::host::FORWARDING_PORT;
 use crate::pia::trust;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::underlay::http::{self, Content, Peer, Request};
 use crate::underlay::socket::{self, Via};
 
@@ -34,7 +34,7 @@ const TIME_EXCEEDED: u8 = 11;
 ///
 /// # Errors
 /// When no hop answers, or it is none of PIA's gateways.
-pub fn first_hop(via: &Via, stop: &Stop) -> Result<Ipv4Addr, Problem> {
+pub fn first_hop(via: &Via, stop: &CancellationToken) -> Result<Ipv4Addr, Problem> {
     let how = "give the gateway's address with --gateway (-i), and --interface (-f) if the tunnel \
                is not the default route";
     let found =
@@ -56,7 +56,7 @@ pub fn first_hop(via: &Via, stop: &Stop) -> Result<Ipv4Addr, Problem> {
 }
 
 /// Sends packets that die at the first router, which then says so.
-fn probe(via: &Via, stop: &Stop) -> io::Result<Option<Ipv4Addr>> {
+fn probe(via: &Via, stop: &CancellationToken) -> io::Result<Option<Ipv4Addr>> {
     let conversation = socket::converse(via, FAR_AWAY, stop).map_err(io::Error::other)?;
     let socket = &conversation.socket;
     socket.set_ttl(1)?;
@@ -70,7 +70,7 @@ fn probe(via: &Via, stop: &Stop) -> io::Result<Option<Ipv4Addr>> {
         if let Some(hop) = wait_for_report(socket, Instant::now() + ONE_TRY)? {
             return Ok(Some(hop));
         }
-        if stop.is_requested() {
+        if stop.is_cancelled() {
             break;
         }
     }
@@ -136,7 +136,7 @@ pub fn claimed_name(
     address: Ipv4Addr,
     ca: &Path,
     via: &Via,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<String, Problem> {
     let (tls, claimed) = trust::pia_whoever(ca)?;
     // Never resolved; the server is told no name, as we know none.

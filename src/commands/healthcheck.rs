@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::settings::{Environment, Settings};
 use crate::status::{State, Status};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 use crate::underlay::name_servers;
 use crate::underlay::ping::Prober;
@@ -36,7 +36,7 @@ enum Interface {
 /// Checks, says the result in one line, and returns 0 or 1.
 pub fn run(environment: &Environment) -> ExitCode {
     let settings = Settings::from_environment(environment).0;
-    let stop = Stop::new();
+    let stop = CancellationToken::never();
     let facts = Facts {
         running: files::is_locked(Path::new(paths::LOCK)),
         status: read_status(),
@@ -70,7 +70,7 @@ fn read_status() -> Result<Status, String> {
     }
 }
 
-fn interface(stop: &Stop) -> Interface {
+fn interface(stop: &CancellationToken) -> Interface {
     if !show::exists() {
         return Interface::Missing;
     }
@@ -122,7 +122,7 @@ fn judge(facts: &Facts) -> Result<String, String> {
     }
 }
 
-fn ping(settings: &Settings, stop: &Stop) -> Result<String, String> {
+fn ping(settings: &Settings, stop: &CancellationToken) -> Result<String, String> {
     let text = std::fs::read_to_string(paths::RESOLV_CONF).unwrap_or_default();
     let prober = Prober::new(
         paths::INTERFACE,

@@ -15,7 +15,7 @@ use crate::connect::server_selection::locations;
 use crate::pia::account::ListVersion;
 use crate::pia::regions::{Location, ServerList};
 use crate::settings::Environment;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::underlay::socket::Via;
 
 /// List the locations that have a WireGuard server.
@@ -54,7 +54,11 @@ fn country(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When the list cannot be had, or nothing is left of it.
-pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+pub fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<(), Problem> {
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
     let mut desk = Desk::of_environment(environment, arguments.ca.as_deref(), stop)?;
     let list = desk.server_list(ListVersion::V6, &key)?;
@@ -130,7 +134,7 @@ fn measured(
     locations: Vec<Location>,
     port: u16,
     via: &Via,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Vec<(Location, Option<Duration>)> {
     let progress = Progress::new(locations.len());
     let answered = latency::nearest_first(locations.clone(), port, via, stop, |left| {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::Problem;
 use crate::settings::{Environment, Settings};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths::INTERFACE;
 
@@ -23,7 +23,11 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When a rule or the script fails.
-pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+pub fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<(), Problem> {
     let (settings, _) = Settings::from_environment(environment);
     let port = arguments.port;
     if settings.firewall {
@@ -87,7 +91,7 @@ fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
 }
 
 /// Twice is once.
-fn add(rules: &[Rule], stop: &Stop) -> Result<(), Problem> {
+fn add(rules: &[Rule], stop: &CancellationToken) -> Result<(), Problem> {
     for Rule {
         table,
         chain,

@@ -18,7 +18,7 @@ use crate::pia::forwarding;
 use crate::pia::host::Host;
 use crate::pia::lease::Lease;
 use crate::settings::{Environment, Settings};
-use crate::system::cancellation::{Stop, Stopped};
+use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::files;
 use crate::underlay::socket::Via;
 
@@ -83,11 +83,15 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When there is no gateway, or it refuses at the start.
-pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+pub fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<(), Problem> {
     let mut keeper = Keeper::new(arguments, environment, stop)?;
     match keeper.keep() {
         Err(End::Stopped) => {
-            log::info!("Stopped: the port is no longer refreshed and will soon be closed");
+            log::info!("Cancelled: the port is no longer refreshed and will soon be closed");
             Ok(())
         }
         Err(End::Refused(error)) => Err(Problem::Other(format!("Fatal error: {error}"))),
@@ -102,8 +106,8 @@ enum End {
     Refused(Error),
 }
 
-impl From<Stopped> for End {
-    fn from(_: Stopped) -> Self {
+impl From<Cancelled> for End {
+    fn from(_: Cancelled) -> Self {
         Self::Stopped
     }
 }
@@ -115,7 +119,7 @@ struct Keeper<'a> {
     gateway: Host,
     token: Token,
     interval: Duration,
-    stop: Stop,
+    stop: CancellationToken,
     /// The port that others were told.
     announced: Option<u16>,
 }
@@ -124,7 +128,7 @@ impl<'a> Keeper<'a> {
     fn new(
         arguments: &'a Arguments,
         environment: &'a Environment,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<Self, Problem> {
         let token = token_in(&arguments.token_file)?;
         let ca = pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?;
@@ -259,7 +263,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// By the wall clock.
-    fn wait(&self, duration: Duration) -> Result<(), Stopped> {
+    fn wait(&self, duration: Duration) -> Result<(), Cancelled> {
         let due = SystemTime::now() + duration;
         while let Ok(left) = due.duration_since(SystemTime::now()) {
             // A clock that was set back must not keep the port from being refreshed.

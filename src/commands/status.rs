@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 
 use crate::status::{State, Status};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 
 /// How often the file is read while waiting.
@@ -30,7 +30,10 @@ pub fn run(options: Options) -> ExitCode {
         let connected = status
             .as_ref()
             .is_ok_and(|status| status.state == State::Connected);
-        if connected || Instant::now() >= deadline || Stop::new().pause(LOOK).is_err() {
+        if connected
+            || Instant::now() >= deadline
+            || CancellationToken::never().pause(LOOK).is_err()
+        {
             break status;
         }
     };

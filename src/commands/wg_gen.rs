@@ -21,7 +21,7 @@ use crate::pia::host::REGISTRATION_PORT;
 use crate::pia::regions::{Location, Server, ServerList};
 use crate::pia::registration::{self, Proof, Registration};
 use crate::settings::{Destination, Environment, Settings, values};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::wireguard::conf::Conf;
 use crate::wireguard::keys::KeyPair;
@@ -104,7 +104,11 @@ fn dns(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// The kind of the problem is the exit status.
-pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+pub fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<(), Problem> {
     if arguments.list {
         return list(arguments, environment, stop);
     }
@@ -138,7 +142,11 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Res
     Ok(())
 }
 
-fn list(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Result<(), Problem> {
+fn list(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<(), Problem> {
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
     let mut desk = Desk::of_environment(environment, arguments.ca.as_deref(), stop)?;
     print(&location_table::short(

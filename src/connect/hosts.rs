@@ -13,7 +13,7 @@ use crate::pia::host::{self, Host};
 use crate::pia::regions::Server;
 use crate::pia::trust;
 use crate::settings::Meta;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::underlay::resolver::{ResolveError, Resolver};
 use crate::underlay::socket::Via;
 
@@ -93,7 +93,7 @@ impl Hosts {
         &mut self,
         services: &[Service],
         kill_switch: &KillSwitch,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<(), Failure> {
         if let Some((server, port)) = &self.meta {
             return Ok(kill_switch.admit([Destination::tcp(server.ip, *port)])?);
@@ -112,7 +112,11 @@ impl Hosts {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn look_up(&mut self, services: &[Service], stop: &Stop) -> Result<(), Failure> {
+    pub fn look_up(
+        &mut self,
+        services: &[Service],
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
         if self.meta.is_some() {
             return Ok(());
         }

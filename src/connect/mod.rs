@@ -28,7 +28,7 @@ use crate::pia::regions::Server;
 use crate::pia::registration::Registration;
 use crate::pia::retry::Retry;
 use crate::settings::{self, Destination};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::name_servers::NameServers;
 use crate::underlay::resolver::Resolver;
@@ -62,7 +62,7 @@ pub struct Connector {
     wants_port_forwarding: bool,
     /// The ids of locations, the nearest first, if that was measured.
     nearness: Vec<String>,
-    stop: Stop,
+    stop: CancellationToken,
 }
 
 impl Connector {
@@ -141,7 +141,11 @@ impl Connector {
     ///
     /// # Errors
     /// When the credentials are missing or refused, or PIA cannot be reached.
-    pub fn renew_token(&mut self, kill_switch: &KillSwitch, stop: &Stop) -> Result<Token, Failure> {
+    pub fn renew_token(
+        &mut self,
+        kill_switch: &KillSwitch,
+        stop: &CancellationToken,
+    ) -> Result<Token, Failure> {
         let token = self.log_in(kill_switch, stop);
         kill_switch.settle()?;
         token
@@ -157,7 +161,11 @@ impl Connector {
         candidates::nearest_first(ids, &self.nearness)
     }
 
-    fn log_in(&mut self, kill_switch: &KillSwitch, stop: &Stop) -> Result<Token, Failure> {
+    fn log_in(
+        &mut self,
+        kill_switch: &KillSwitch,
+        stop: &CancellationToken,
+    ) -> Result<Token, Failure> {
         let credentials = self.account.credentials()?;
         log::info!("Logging in to PIA");
         self.hosts.open(&[Service::Account], kill_switch, stop)?;

@@ -8,7 +8,7 @@ use crate::pia::error::Error;
 use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, ServerList};
 use crate::pia::retry::Retry;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
 /// Verified lists, the best first.
@@ -56,7 +56,7 @@ impl Directory {
         host: &Host,
         version: ListVersion,
         retry: &Retry,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<Result<(), Error>, Failure> {
         let key = self.key()?;
         let signed = match account::server_list(host, version, &key, retry, stop) {

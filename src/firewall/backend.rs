@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::kernel_modules::Module;
 use super::rules::{Family, TableName};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 
 /// Which of the kernel's two packet filters iptables drives.
@@ -134,7 +134,7 @@ impl Programs {
         // stop.
         self.command(name, &["--noflush", "--wait", "5"])
             .input(text)
-            .run(&Stop::new())
+            .run(&CancellationToken::never())
             .map(drop)
     }
 
@@ -145,7 +145,7 @@ impl Programs {
         } else {
             "ip6tables-save"
         };
-        self.command(name, &[]).run(&Stop::new())
+        self.command(name, &[]).run(&CancellationToken::never())
     }
 
     /// Finds out whether the backend takes `text`, [`PROBE`] or what is left of it, and leaves
@@ -206,7 +206,9 @@ pub(super) fn plain_backend(private_bin: &Path) -> Option<Backend> {
             return Some(backend);
         }
     }
-    let version = Command::new(path, ["--version"]).run(&Stop::new()).ok()?;
+    let version = Command::new(path, ["--version"])
+        .run(&CancellationToken::never())
+        .ok()?;
     // Before 1.8 there was only legacy, and it did not say so.
     Some(if version.contains("nf_tables") {
         Backend::NfTables

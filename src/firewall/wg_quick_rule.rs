@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::backend::Programs;
 use super::rules::Family;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 
 /// Whether wg-quick made this rule for `interface`, going by its comment.
@@ -71,7 +71,7 @@ fn nft_tables() -> Vec<String> {
 fn nft(arguments: &[&str], input: &str) -> Result<String, CommandError> {
     Command::new("nft", arguments)
         .input(input)
-        .run(&Stop::new())
+        .run(&CancellationToken::never())
 }
 
 fn moved(saved: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Option<String> {

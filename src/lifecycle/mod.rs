@@ -20,7 +20,7 @@ use crate::firewall::{Backend, Firewall};
 use crate::hooks::Stage;
 use crate::settings::Environment;
 use crate::status::{self, State};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
 use crate::system::{files, paths, signals};
 use crate::tunnel::{self, Link};
@@ -70,13 +70,13 @@ struct Life {
 
 impl Life {
     fn begin(environment: Environment) -> Result<Self, String> {
-        let stop = Stop::new();
+        let stop = CancellationToken::new();
         let (events, inbox) = mpsc::channel();
         let (stopped, hung_up) = (events.clone(), events.clone());
         // The other end of the channel is gone only when the life is over.
         signals::watch(
             &stop,
-            move || drop(stopped.send(Event::Stop)),
+            move || drop(stopped.send(Event::StopRequested)),
             move || drop(hung_up.send(Event::Reconnect)),
         )
         .map_err(|error| format!("signals cannot be handled: {error}"))?;
@@ -230,7 +230,7 @@ impl Life {
     fn until_done(&mut self, step: impl Fn(&mut Self) -> Result<(), Failure>) -> Result<(), End> {
         let mut pauses = Pauses::default();
         loop {
-            if self.container.stop.is_requested() {
+            if self.container.stop.is_cancelled() {
                 return Err(End::Stopped);
             }
             let failure = match step(self) {
@@ -267,7 +267,7 @@ impl Life {
         if let Some(script) = &self.container.settings.fatal_script {
             self.container.run_script("fatal-script", script);
         }
-        if self.container.stop.is_requested() {
+        if self.container.stop.is_cancelled() {
             return Err(End::Stopped);
         }
         if self.container.settings.exit_on_fatal {
@@ -301,7 +301,7 @@ impl Life {
             None => self.inbox.recv().ok(),
         };
         match event {
-            Some(Event::Stop) => Err(End::Stopped),
+            Some(Event::StopRequested) => Err(End::Stopped),
             _ => Ok(()),
         }
     }
@@ -312,7 +312,7 @@ impl Life {
         let stopped = matches!(end, End::Stopped);
         self.container.reporter.enter(State::Stopping, None);
         // After a fatal error: the long tasks heed the same request, whoever makes it.
-        self.container.stop.request();
+        self.container.stop.cancel();
         if self
             .post_up_hooks
             .take()

@@ -9,7 +9,7 @@ use super::messages::{DedicatedIpAnswer, TokenAnswer};
 use super::regions::{ListKey, Server, ServerList};
 use super::request::Ask;
 use super::retry::Retry;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::http::{Content, Response};
 
@@ -22,7 +22,7 @@ pub fn log_in(
     host: &Host,
     credentials: &Credentials,
     retry: &Retry,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Token, Error> {
     let fields = [
         ("username", credentials.user.expose()),
@@ -61,7 +61,7 @@ pub fn expire_token(
     host: &Host,
     token: &Token,
     timeout: Duration,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<(), Error> {
     let authorization = format!("Token {}", token.expose());
     let ask = Ask {
@@ -94,7 +94,7 @@ pub fn dedicated_ip(
     token: &Token,
     dip_token: &Secret,
     retry: &Retry,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<DedicatedIp, Error> {
     let authorization = format!("Token {}", token.expose());
     let body = serde_json::json!({ "tokens": [dip_token.expose()] }).to_string();
@@ -166,7 +166,7 @@ pub fn server_list(
     version: ListVersion,
     key: &ListKey,
     retry: &Retry,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<SignedList, Error> {
     let path = match version {
         ListVersion::V6 => "/vpninfo/servers/v6",

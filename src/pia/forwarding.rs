@@ -8,7 +8,7 @@ use super::host::Host;
 use super::lease::Lease;
 use super::messages::{BindPortAnswer, SignatureAnswer};
 use super::request::Ask;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::http::Response;
 use crate::underlay::http_error::HttpFailure;
@@ -17,7 +17,12 @@ use crate::underlay::http_error::HttpFailure;
 ///
 /// # Errors
 /// See [`Failure`].
-pub fn lease(host: &Host, token: &Token, timeout: Duration, stop: &Stop) -> Result<Lease, Error> {
+pub fn lease(
+    host: &Host,
+    token: &Token,
+    timeout: Duration,
+    stop: &CancellationToken,
+) -> Result<Lease, Error> {
     let query = [("token", token.expose())];
     let ask = Ask {
         query: &query,
@@ -48,7 +53,7 @@ pub fn bind_port(
     host: &Host,
     lease: &Lease,
     timeout: Duration,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<String, Error> {
     let query = [
         ("payload", lease.payload.as_str()),
@@ -226,7 +231,13 @@ mod tests {
         );
         host.peer.port = closed.port();
         let token = Token::parse("token").unwrap();
-        let error = lease(&host, &token, Duration::from_secs(5), &Stop::new()).unwrap_err();
+        let error = lease(
+            &host,
+            &token,
+            Duration::from_secs(5),
+            &CancellationToken::new(),
+        )
+        .unwrap_err();
         assert!(
             matches!(error.failure, Failure::NoPortForwarding(_)),
             "{error}"

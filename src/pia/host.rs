@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use super::error::{Call, Error};
 use super::regions::Server;
 use super::request::Ask;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::underlay::http::Peer;
 use crate::underlay::socket::Via;
 
@@ -68,7 +68,7 @@ impl Host {
     ///
     /// # Errors
     /// Why not.
-    pub fn knock(&self, timeout: Duration, stop: &Stop) -> Result<(), Error> {
+    pub fn knock(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), Error> {
         Ask::new(Call::Knock, self, "/").send(timeout, stop, |_, _| Ok(()))
     }
 

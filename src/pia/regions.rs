@@ -245,7 +245,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::system::cancellation::Stop;
+    use crate::system::cancellation::CancellationToken;
     use crate::system::command::Command;
     use proptest::prelude::*;
 
@@ -268,7 +268,7 @@ pub(super) mod tests {
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let openssl = |arguments: &[&str]| {
             Command::new("openssl", arguments)
-                .run(&Stop::new())
+                .run(&CancellationToken::new())
                 .unwrap()
         };
         openssl(&[

@@ -11,7 +11,7 @@ use super::error::{Call, Error, Failure};
 use super::host::Host;
 use super::messages::AddKeyAnswer;
 use super::request::Ask;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::http::Response;
 
@@ -55,10 +55,10 @@ pub fn add_key(
     proof: Proof<'_>,
     public_key: &str,
     timeout: Duration,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Registration, Error> {
     let read = |ask: &Ask<'_>, response: &Response| {
-        read_registration(
+        read_guard(
             ask,
             response,
             public_key,
@@ -92,7 +92,7 @@ pub fn add_key(
     }
 }
 
-fn read_registration(
+fn read_guard(
     ask: &Ask<'_>,
     response: &Response,
     public_key: &str,
@@ -184,7 +184,7 @@ mod tests {
             retry_after: None,
             body: body.into(),
         };
-        read_registration(
+        read_guard(
             &Ask::new(Call::AddKey, &host, "/addKey"),
             &response,
             OURS,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::error::{Call, Error, Failure};
 use super::host::Host;
 use super::messages::TokenAnswer;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::http::{self, Content, Request, Response};
 use crate::underlay::http_error::HttpFailure;
@@ -43,7 +43,7 @@ impl<'a> Ask<'a> {
     pub fn send<T>(
         &self,
         timeout: Duration,
-        stop: &Stop,
+        stop: &CancellationToken,
         read: impl FnOnce(&Self, &Response) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let Self {

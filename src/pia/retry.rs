@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::error::{Error, Failure};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 
 /// How long a single try may last when there is time for more.
 const ONE_TRY: Duration = Duration::from_secs(30);
@@ -53,7 +53,7 @@ impl Retry {
     /// reason.
     pub(super) fn run<T>(
         &self,
-        stop: &Stop,
+        stop: &CancellationToken,
         mut attempt: impl FnMut(Duration) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let started = Instant::now();
@@ -197,9 +197,15 @@ mod tests {
         };
         let failing =
             |_| -> Result<(), Error> { Err(error(Failure::ServerTrouble { status: 500 })) };
-        assert_eq!(quick.run(&Stop::new(), failing).unwrap_err().tries, 3);
-        let stop = Stop::new();
-        stop.request();
+        assert_eq!(
+            quick
+                .run(&CancellationToken::new(), failing)
+                .unwrap_err()
+                .tries,
+            3
+        );
+        let stop = CancellationToken::new();
+        stop.cancel();
         assert!(matches!(
             RETRY.run(&stop, failing).unwrap_err().failure,
             Failure::Stopped

@@ -209,7 +209,7 @@ fn verify_common_name(names: &[Vec<u8>], expected: &ServerName<'_>) -> Result<()
 mod tests {
     use super::*;
     use crate::pia::trust::{provider, roots_in};
-    use crate::system::cancellation::Stop;
+    use crate::system::cancellation::CancellationToken;
     use crate::system::command::Command;
     use rcgen::{
         BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
@@ -496,7 +496,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let openssl = |arguments: &str| {
             let command = Command::new("openssl", arguments.split(' ')).folder(folder.path());
-            command.run(&Stop::new()).unwrap()
+            command.run(&CancellationToken::new()).unwrap()
         };
         let extensions = "basicConstraints=CA:TRUE\n";
         std::fs::write(

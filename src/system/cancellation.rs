@@ -1,144 +1,144 @@
-//! The request to stop, shared by everything that can block.
+//! Cancellation tokens: how a stop reaches everything that can block.
 //!
 //! A stop must be answered within a second at any moment, whatever is under way. So every wait in
-//! this program takes a [`Stop`]: a pause ends early, a child's process group gets SIGTERM, a
-//! socket is shut down. The blocked call then returns [`Stopped`] (or an error) and the story
-//! unwinds with `?`.
+//! this program takes a [`CancellationToken`]: a pause ends early, a child's process group gets
+//! SIGTERM, a socket is shut down. The blocked call then returns [`Cancelled`] (or an error), and its
+//! callers return with `?`. This module knows no signals and nothing of what is cancelled.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The work was given up because a stop was asked for.
+/// The work was given up because its token was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("interrupted by a request to stop")]
-pub struct Stopped;
+pub struct Cancelled;
 
-type Interrupt = Box<dyn FnOnce() + Send>;
+type Callback = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
-struct State {
-    requested: bool,
+struct Inner {
+    is_cancelled: bool,
     next_id: u64,
-    interrupts: Vec<(u64, Interrupt)>,
+    callbacks: Vec<(u64, Callback)>,
 }
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
     changed: Condvar,
 }
 
 impl Shared {
     // A panic elsewhere must not make a stop impossible, so a poisoned lock is used all the same.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request to stop that many threads can wait for; clones are the same request.
+/// Cancelled once, by anybody; any number of threads can wait for that. Clones are the same token.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<Shared>);
+pub struct CancellationToken(Arc<Shared>);
 
-impl std::fmt::Debug for Stop {
+impl std::fmt::Debug for CancellationToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Stop(requested: {})", self.is_requested())
+        write!(f, "CancellationToken({})", self.is_cancelled())
     }
 }
 
-/// Keeps an interrupt registered; dropping it takes the interrupt back.
+/// Keeps a callback registered; dropping it takes the callback back.
 #[must_use]
-pub struct Registration {
-    stop: Stop,
+pub struct Guard {
+    token: CancellationToken,
     id: u64,
 }
 
-impl Drop for Registration {
+impl Drop for Guard {
     fn drop(&mut self) {
-        self.stop
-            .0
-            .lock()
-            .interrupts
-            .retain(|(id, _)| *id != self.id);
+        let mut inner = self.token.0.lock();
+        inner.callbacks.retain(|(id, _)| *id != self.id);
     }
 }
 
-impl Stop {
-    /// A request that nobody has made yet.
+impl CancellationToken {
+    /// A token that nobody has cancelled yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks for the stop: wakes all pauses and runs all interrupts. Further calls do nothing.
-    pub fn request(&self) {
-        let interrupts = {
-            let mut state = self.0.lock();
-            state.requested = true;
-            std::mem::take(&mut state.interrupts)
+    /// A token that nobody else holds, for work that must not be interrupted.
+    pub fn never() -> Self {
+        Self::default()
+    }
+
+    /// Cancels: wakes all pauses and runs all callbacks. Further calls do nothing.
+    pub fn cancel(&self) {
+        let callbacks = {
+            let mut inner = self.0.lock();
+            inner.is_cancelled = true;
+            std::mem::take(&mut inner.callbacks)
         };
         self.0.changed.notify_all();
-        for (_, interrupt) in interrupts {
-            interrupt();
+        for (_, callback) in callbacks {
+            callback();
         }
     }
 
-    /// Whether the stop has been asked for.
-    pub fn is_requested(&self) -> bool {
-        self.0.lock().requested
+    /// Whether it has been cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.lock().is_cancelled
     }
 
-    /// `Err(Stopped)` once the stop has been asked for: for the top of a loop.
-    pub fn check(&self) -> Result<(), Stopped> {
-        if self.is_requested() {
-            Err(Stopped)
+    /// `Err(Cancelled)` once it has been cancelled: for the top of a loop.
+    pub fn check(&self) -> Result<(), Cancelled> {
+        if self.is_cancelled() {
+            Err(Cancelled)
         } else {
             Ok(())
         }
     }
 
-    /// Pauses for `duration`, or until the stop is asked for.
-    pub fn pause(&self, duration: Duration) -> Result<(), Stopped> {
-        let deadline = Instant::now() + duration;
-        let mut state = self.0.lock();
-        loop {
-            if state.requested {
-                return Err(Stopped);
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
+    /// Pauses for `duration`, or until it is cancelled.
+    pub fn pause(&self, duration: Duration) -> Result<(), Cancelled> {
+        // A duration that the clock cannot count to is as good as for ever.
+        let deadline = Instant::now().checked_add(duration);
+        let mut inner = self.0.lock();
+        while !inner.is_cancelled {
+            let left = match deadline {
+                Some(deadline) => deadline.saturating_duration_since(Instant::now()),
+                None => Duration::MAX,
+            };
             if left.is_zero() {
                 return Ok(());
             }
-            state = self
-                .0
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            let woken = self.0.changed.wait_timeout(inner, left);
+            inner = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+        Err(Cancelled)
     }
 
-    /// Runs `interrupt` when the stop is asked for, at once if it has been already.
-    pub fn on_request(&self, interrupt: impl FnOnce() + Send + 'static) -> Registration {
-        let mut state = self.0.lock();
-        let id = state.next_id;
-        state.next_id += 1;
-        if state.requested {
-            drop(state);
-            interrupt();
+    /// Runs `callback` when it is cancelled, at once if it has been already.
+    pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) -> Guard {
+        let mut inner = self.0.lock();
+        let id = inner.next_id;
+        inner.next_id += 1;
+        if inner.is_cancelled {
+            drop(inner);
+            callback();
         } else {
-            state.interrupts.push((id, Box::new(interrupt)));
+            inner.callbacks.push((id, Box::new(callback)));
         }
-        Registration {
-            stop: self.clone(),
+        Guard {
+            token: self.clone(),
             id,
         }
     }
 
-    /// A narrower request: it is made when this one is, or on its own.
-    pub fn narrower(&self) -> (Self, Registration) {
+    /// A child: cancelled with this one, or on its own.
+    pub fn child(&self) -> (Self, Guard) {
         let child = Self::new();
         let of_parent = child.clone();
-        let registration = self.on_request(move || of_parent.request());
-        (child, registration)
+        let guard = self.on_cancel(move || of_parent.cancel());
+        (child, guard)
     }
 }
 
@@ -148,44 +148,53 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn a_pause_ends_when_the_stop_is_asked_for() {
-        let stop = Stop::new();
+    fn a_pause_ends_when_it_is_cancelled() {
+        let stop = CancellationToken::new();
         let waiting = stop.clone();
         let thread = std::thread::spawn(move || waiting.pause(Duration::from_secs(60)));
-        stop.request();
-        assert_eq!(thread.join().unwrap(), Err(Stopped));
+        stop.cancel();
+        assert_eq!(thread.join().unwrap(), Err(Cancelled));
     }
 
     #[test]
-    fn an_interrupt_runs_once_and_late_ones_run_at_once() {
-        let stop = Stop::new();
+    fn a_pause_longer_than_the_clock_can_count_is_one_that_ends_by_a_cancel() {
+        let stop = CancellationToken::new();
+        let waiting = stop.clone();
+        let thread = std::thread::spawn(move || waiting.pause(Duration::MAX));
+        stop.cancel();
+        assert_eq!(thread.join().unwrap(), Err(Cancelled));
+    }
+
+    #[test]
+    fn a_callback_runs_once_and_late_ones_run_at_once() {
+        let stop = CancellationToken::new();
         let (sender, receiver) = mpsc::channel();
         let late = sender.clone();
-        let early = stop.on_request(move || sender.send("early").unwrap());
-        stop.request();
-        stop.request();
-        let _late = stop.on_request(move || late.send("late").unwrap());
+        let early = stop.on_cancel(move || sender.send("early").unwrap());
+        stop.cancel();
+        stop.cancel();
+        let _late = stop.on_cancel(move || late.send("late").unwrap());
         drop(early);
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["early", "late"]);
     }
 
     #[test]
-    fn a_dropped_registration_is_not_run() {
-        let stop = Stop::new();
+    fn a_dropped_guard_takes_its_callback_back() {
+        let stop = CancellationToken::new();
         let (sender, receiver) = mpsc::channel();
-        drop(stop.on_request(move || sender.send(()).unwrap()));
-        stop.request();
+        drop(stop.on_cancel(move || sender.send(()).unwrap()));
+        stop.cancel();
         assert!(receiver.try_recv().is_err());
     }
 
     #[test]
-    fn a_narrower_stop_follows_the_wider_one_and_not_the_reverse() {
-        let stop = Stop::new();
-        let (child, _registration) = stop.narrower();
-        let (other, _registration) = stop.narrower();
-        child.request();
-        assert!(!stop.is_requested());
-        stop.request();
-        assert!(other.is_requested());
+    fn a_child_is_cancelled_with_its_parent_and_not_the_reverse() {
+        let stop = CancellationToken::new();
+        let (child, _guard) = stop.child();
+        let (other, _guard) = stop.child();
+        child.cancel();
+        assert!(!stop.is_cancelled());
+        stop.cancel();
+        assert!(other.is_cancelled());
     }
 }

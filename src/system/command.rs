@@ -16,7 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::cancellation::{Registration, Stop};
+use super::cancellation::{CancellationToken, Guard};
 
 /// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that
 /// a stop may take.
@@ -154,7 +154,7 @@ impl Command {
     ///
     /// # Errors
     /// When it cannot be run, fails, or a stop is asked for meanwhile.
-    pub fn run(&self, stop: &Stop) -> Result<String, CommandError> {
+    pub fn run(&self, stop: &CancellationToken) -> Result<String, CommandError> {
         log::debug!("[#] {self}");
         let handle = self
             .expression()
@@ -179,7 +179,7 @@ impl Command {
     /// As [`Self::run`]; the message has the last lines of the output.
     pub fn stream(
         &self,
-        stop: &Stop,
+        stop: &CancellationToken,
         each_line: impl Fn(&str) + Send + 'static,
     ) -> Result<(), CommandError> {
         log::debug!("[#] {self}");
@@ -240,12 +240,17 @@ impl Command {
         expression
     }
 
-    fn judge(&self, status: ExitStatus, said: &str, stop: &Stop) -> Result<(), CommandError> {
+    fn judge(
+        &self,
+        status: ExitStatus,
+        said: &str,
+        stop: &CancellationToken,
+    ) -> Result<(), CommandError> {
         if status.success() {
             return Ok(());
         }
         let program = self.name();
-        if stop.is_requested() {
+        if stop.is_cancelled() {
             return Err(CommandError::Interrupted { program });
         }
         Err(CommandError::Failed {
@@ -304,21 +309,21 @@ fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
 /// A running child with all its descendants; as long as this lives, a stop ends them.
 struct ProcessGroup {
     leaders: Vec<Pid>,
-    stop: Stop,
-    _registration: Registration,
-    gone: Stop,
+    stop: CancellationToken,
+    _guard: Guard,
+    gone: CancellationToken,
 }
 
 impl ProcessGroup {
-    fn watch(pids: &[u32], stop: &Stop) -> Self {
-        let gone = Stop::new();
+    fn watch(pids: &[u32], stop: &CancellationToken) -> Self {
+        let gone = CancellationToken::new();
         let leaders: Vec<Pid> = pids
             .iter()
             .filter_map(|pid| i32::try_from(*pid).ok())
             .map(Pid::from_raw)
             .collect();
         let (ended, signalled) = (gone.clone(), leaders.clone());
-        let registration = stop.on_request(move || {
+        let registration = stop.on_cancel(move || {
             signal_all(&signalled, Signal::SIGTERM);
             std::thread::spawn(move || {
                 if ended.pause(GRACE).is_ok() {
@@ -329,7 +334,7 @@ impl ProcessGroup {
         Self {
             leaders,
             stop: stop.clone(),
-            _registration: registration,
+            _guard: registration,
             gone,
         }
     }
@@ -337,10 +342,10 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        self.gone.request();
+        self.gone.cancel();
         // A shell's child between fork and exec still has the shell's handlers, and forgets the
         // SIGTERM that they got.
-        if self.stop.is_requested() {
+        if self.stop.is_cancelled() {
             signal_all(&self.leaders, Signal::SIGTERM);
         }
     }
@@ -379,7 +384,7 @@ mod tests {
         assert_eq!(
             Command::new("cat", [""; 0])
                 .input("secret")
-                .run(&Stop::new())
+                .run(&CancellationToken::new())
                 .unwrap(),
             "secret"
         );
@@ -388,7 +393,7 @@ mod tests {
     #[test]
     fn a_failure_names_program_status_and_last_line() {
         let error = bash("echo first >&2; echo why >&2; exit 3")
-            .run(&Stop::new())
+            .run(&CancellationToken::new())
             .unwrap_err();
         assert_eq!(error.to_string(), "bash: exit status 3: why");
     }
@@ -396,7 +401,7 @@ mod tests {
     #[test]
     fn a_missing_program_is_named() {
         let error = Command::new("no-such-program", [""; 0])
-            .run(&Stop::new())
+            .run(&CancellationToken::new())
             .unwrap_err();
         assert!(
             error
@@ -408,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_the_whole_group_even_where_sigterm_is_ignored() {
-        let stop = Stop::new();
+        let stop = CancellationToken::new();
         let requested = stop.clone();
         let started = Instant::now();
         let (line, lines) = mpsc::channel();
@@ -421,7 +426,7 @@ mod tests {
             )
         });
         assert_eq!(lines.recv().unwrap(), "ready");
-        requested.request();
+        requested.cancel();
         assert!(matches!(
             thread.join().unwrap(),
             Err(CommandError::Interrupted { .. })
@@ -431,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_survives_the_first_sigterm_of_a_stop_gets_a_second_one_when_the_leader_has_ended() {
-        let stop = Stop::new();
+        let stop = CancellationToken::new();
         let requested = stop.clone();
         let (line, lines) = mpsc::channel();
         // As a shell's child is between fork and exec: the first SIGTERM only reaches a handler
@@ -444,7 +449,7 @@ mod tests {
             })
         });
         let child = Path::new("/proc").join(lines.recv().unwrap());
-        requested.request();
+        requested.cancel();
         assert!(matches!(
             thread.join().unwrap(),
             Ok(()) | Err(CommandError::Interrupted { .. })
@@ -465,7 +470,7 @@ mod tests {
     fn a_child_left_in_the_background_holds_nothing_up() {
         let started = Instant::now();
         bash("sleep 30 & echo done")
-            .stream(&Stop::new(), |_| ())
+            .stream(&CancellationToken::new(), |_| ())
             .unwrap();
         assert!(started.elapsed() < Duration::from_secs(5));
     }

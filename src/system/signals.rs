@@ -5,7 +5,7 @@ use std::io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::cancellation::Stop;
+use super::cancellation::CancellationToken;
 
 /// From now on a stop signal makes the request `stop` and calls `on_stop`, and a SIGHUP calls
 /// `on_hangup`, on a thread of its own.
@@ -13,7 +13,7 @@ use super::cancellation::Stop;
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn watch(
-    stop: &Stop,
+    stop: &CancellationToken,
     on_stop: impl Fn() + Send + 'static,
     on_hangup: impl Fn() + Send + 'static,
 ) -> io::Result<()> {
@@ -26,7 +26,7 @@ pub fn watch(
                 if signal == SIGHUP {
                     on_hangup();
                 } else {
-                    stop.request();
+                    stop.cancel();
                     on_stop();
                 }
             }

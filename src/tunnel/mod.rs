@@ -16,7 +16,7 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::firewall::{Backend, Gateway, TunnelPolicy};
 use crate::settings::VpnDns;
 use crate::status::{self, State};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
 use crate::system::paths;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
@@ -232,7 +232,7 @@ impl Link {
     /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be
     /// interrupted.
     pub fn take_down(&self) {
-        let uninterrupted = Stop::new();
+        let uninterrupted = CancellationToken::never();
         if show::exists()
             && let Err(error) = self.quick.down(Path::new(paths::WG_CONF), &uninterrupted)
         {
@@ -245,7 +245,7 @@ impl Link {
 /// Takes away what an earlier life, or a wg-quick that was interrupted, left of the tunnel: the
 /// interface, routing rules, our resolv.conf.
 pub fn remove_leftovers() {
-    let uninterrupted = Stop::new();
+    let uninterrupted = CancellationToken::never();
     if let Err(error) = routing_rules::remove_leftovers(&uninterrupted) {
         log::warn!("removing the former tunnel: {error}");
     }
@@ -257,12 +257,12 @@ pub fn remove_leftovers() {
     }
 }
 
-fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+fn dns_servers(wanted: &VpnDns, of_guard: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
     match wanted {
         VpnDns::Unchanged => Vec::new(),
         VpnDns::Custom(servers) => servers.clone(),
         // resolv.conf takes three; the original took two.
-        VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
+        VpnDns::Pia => of_guard.iter().take(2).copied().collect(),
     }
 }
 
@@ -280,7 +280,7 @@ fn quick(container: &Container, kill_switch: &KillSwitch) -> Quick {
     }
 }
 
-fn add_qdisc(qdisc: &str, stop: &Stop) {
+fn add_qdisc(qdisc: &str, stop: &CancellationToken) {
     let words = ["qdisc", "add", "root", "dev", paths::INTERFACE];
     let command = Command::new("tc", words.into_iter().chain(qdisc.split_whitespace()));
     match command.run(stop) {

@@ -9,7 +9,7 @@ use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::Destination;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::wireguard::peer::Peering;
 
@@ -38,7 +38,7 @@ impl Link {
         kill_switch.admit([Destination::udp(*endpoint.ip(), endpoint.port())])?;
         // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of
         // a second.
-        let uninterrupted = Stop::new();
+        let uninterrupted = CancellationToken::never();
         let mut outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
         for _ in 1..TRIES {
             let Err(failure) = outcome else { break };
@@ -69,7 +69,7 @@ impl Link {
         next: &Self,
         container: &Container,
         kill_switch: &KillSwitch,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let (old, new) = (self.peering(container), next.peering(container));
         new.replace(&old, stop)?;

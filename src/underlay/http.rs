@@ -20,7 +20,7 @@ use ureq::{Agent, Body, Timeout, http};
 
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::{self, Connection, SocketError, Via};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 
 /// For all addresses of a host together, TLS included.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -96,7 +96,11 @@ pub struct Response {
 ///
 /// # Errors
 /// When there is no whole answer; see [`HttpFailure`].
-pub fn send(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response, HttpError> {
+pub fn send(
+    peer: &Peer,
+    request: &Request<'_>,
+    stop: &CancellationToken,
+) -> Result<Response, HttpError> {
     let what = format!("{} {}{}", request.content.method(), peer.name, request.path);
     let started = Instant::now();
     let answer = exchange(peer, request, stop);
@@ -111,7 +115,7 @@ pub fn send(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response,
             Ok(response)
         }
         Err(error) => {
-            let failure = if stop.is_requested() {
+            let failure = if stop.is_cancelled() {
                 HttpFailure::Interrupted
             } else {
                 HttpFailure::from(error)
@@ -125,7 +129,11 @@ pub fn send(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response,
     }
 }
 
-fn exchange(peer: &Peer, request: &Request<'_>, stop: &Stop) -> Result<Response, ureq::Error> {
+fn exchange(
+    peer: &Peer,
+    request: &Request<'_>,
+    stop: &CancellationToken,
+) -> Result<Response, ureq::Error> {
     let agent = agent(peer, request.timeout, stop);
     let port = if peer.port == HTTPS_PORT {
         String::new()
@@ -183,7 +191,7 @@ fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
 }
 
 /// An agent for one request: what differs between requests is in its connector.
-fn agent(peer: &Peer, timeout: Duration, stop: &Stop) -> Agent {
+fn agent(peer: &Peer, timeout: Duration, stop: &CancellationToken) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
         .https_only(true)
@@ -222,7 +230,7 @@ impl Resolver for NoResolver {
 #[derive(Debug)]
 struct TlsConnector {
     peer: Peer,
-    stop: Stop,
+    stop: CancellationToken,
 }
 
 impl Connector for TlsConnector {

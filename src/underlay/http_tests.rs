@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, Stream
 use super::http::{Content, Peer, Request, Response, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 
 type ServerStream = StreamOwned<ServerConnection, TcpStream>;
 
@@ -101,7 +101,7 @@ impl World {
     }
 }
 
-fn get(peer: &Peer, stop: &Stop) -> Result<Response, HttpError> {
+fn get(peer: &Peer, stop: &CancellationToken) -> Result<Response, HttpError> {
     request(peer, Content::None, Duration::from_secs(20), stop)
 }
 
@@ -109,7 +109,7 @@ fn request(
     peer: &Peer,
     content: Content<'_>,
     timeout: Duration,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Response, HttpError> {
     let query = [("pt", "a+b/c=&%")];
     let headers = [("Authorization", "Token x")];
@@ -135,7 +135,7 @@ fn a_request_is_encoded_and_its_answer_read_whatever_its_status() {
             .write_all(b"HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\nno")
             .unwrap();
     });
-    let response = get(&peer, &Stop::new()).unwrap();
+    let response = get(&peer, &CancellationToken::new()).unwrap();
     assert_eq!(
         response,
         Response {
@@ -183,7 +183,7 @@ fn forms_are_percent_encoded() {
         &peer,
         Content::Form(&fields),
         Duration::from_secs(20),
-        &Stop::new(),
+        &CancellationToken::new(),
     )
     .unwrap();
     let (head, body) = requests.recv().unwrap();
@@ -212,7 +212,10 @@ fn a_compressed_answer_is_expanded() {
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&body).unwrap();
     });
-    assert_eq!(get(&peer, &Stop::new()).unwrap().body.len(), 100_000);
+    assert_eq!(
+        get(&peer, &CancellationToken::new()).unwrap().body.len(),
+        100_000
+    );
 }
 
 #[test]
@@ -220,20 +223,20 @@ fn redirects_are_not_followed() {
     let peer = world().answering(
         "HTTP/1.1 302 Found\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
     );
-    assert_eq!(get(&peer, &Stop::new()).unwrap().status, 302);
+    assert_eq!(get(&peer, &CancellationToken::new()).unwrap().status, 302);
 }
 
 #[test]
 fn the_second_address_is_tried_when_the_first_refuses() {
     let mut peer = world().answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     peer.addresses.insert(0, Ipv4Addr::new(127, 0, 0, 77));
-    assert_eq!(get(&peer, &Stop::new()).unwrap().status, 200);
+    assert_eq!(get(&peer, &CancellationToken::new()).unwrap().status, 200);
 }
 
 #[test]
 fn failures_are_told_apart() {
     let world = world();
-    let failure = |peer: &Peer| get(peer, &Stop::new()).unwrap_err().failure;
+    let failure = |peer: &Peer| get(peer, &CancellationToken::new()).unwrap_err().failure;
 
     let cut = failure(&world.answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"));
     assert!(matches!(cut, HttpFailure::Cut(_)), "{cut}");
@@ -292,7 +295,7 @@ fn an_answer_without_end_is_too_large() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
         while stream.write_all(&[b'x'; 100_000]).is_ok() {}
     });
-    let failure = get(&peer, &Stop::new()).unwrap_err().failure;
+    let failure = get(&peer, &CancellationToken::new()).unwrap_err().failure;
     assert!(matches!(failure, HttpFailure::TooLarge), "{failure}");
 }
 
@@ -311,7 +314,7 @@ fn the_whole_request_is_limited() {
         &peer,
         Content::None,
         Duration::from_millis(300),
-        &Stop::new(),
+        &CancellationToken::new(),
     )
     .unwrap_err()
     .failure;
@@ -322,14 +325,14 @@ fn the_whole_request_is_limited() {
 /// Stops a request that has hung for a while, and returns how it ended.
 #[track_caller]
 fn assert_stops(peer: Peer) {
-    let stop = Stop::new();
+    let stop = CancellationToken::new();
     let requested = stop.clone();
     let thread =
         std::thread::spawn(move || (get(&peer, &stop).unwrap_err().failure, Instant::now()));
     std::thread::sleep(Duration::from_millis(300));
     assert!(!thread.is_finished());
     let asked = Instant::now();
-    requested.request();
+    requested.cancel();
     let (failure, ended) = thread.join().unwrap();
     assert!(matches!(failure, HttpFailure::Interrupted), "{failure}");
     assert!(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 
 const REQUEST: u8 = 8;
 const REPLY: u8 = 0;
@@ -24,7 +24,7 @@ pub fn answered(
     interface: &str,
     address: Ipv4Addr,
     deadline: Instant,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> io::Result<()> {
     let (mut socket, raw) = socket(interface)?;
     socket.connect(&SocketAddrV4::new(address, 0).into())?;
@@ -35,7 +35,7 @@ pub fn answered(
     let mut ask_at = Instant::now();
     loop {
         let now = Instant::now();
-        if stop.is_requested() {
+        if stop.is_cancelled() {
             return Err(ErrorKind::Interrupted.into());
         }
         if now >= deadline {
@@ -141,9 +141,15 @@ mod tests {
     #[test]
     fn loopback_answers_and_a_stop_ends_the_wait() {
         let deadline = Instant::now() + Duration::from_secs(5);
-        answered("lo", Ipv4Addr::LOCALHOST, deadline, &Stop::new()).unwrap();
-        let stop = Stop::new();
-        stop.request();
+        answered(
+            "lo",
+            Ipv4Addr::LOCALHOST,
+            deadline,
+            &CancellationToken::new(),
+        )
+        .unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
         let error = answered("lo", Ipv4Addr::LOCALHOST, deadline, &stop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Interrupted);
     }

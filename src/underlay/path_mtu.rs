@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt};
 
 use super::socket::{self, Via};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 
 /// IPv4 and UDP headers.
 const HEADERS: usize = 28;
@@ -32,7 +32,7 @@ pub struct PathMtu {
 ///
 /// # Errors
 /// When there is no way to `peer`.
-pub fn measure(via: &Via, peer: SocketAddrV4, stop: &Stop) -> io::Result<PathMtu> {
+pub fn measure(via: &Via, peer: SocketAddrV4, stop: &CancellationToken) -> io::Result<PathMtu> {
     let conversation = socket::converse(via, peer, stop).map_err(io::Error::other)?;
     let socket = &*conversation.socket;
     let known = || -> io::Result<u32> {

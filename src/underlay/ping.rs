@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::icmp_echo;
-use crate::system::cancellation::{Stop, Stopped};
+use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::underlay::name_servers::NameServers;
 use crate::underlay::resolver::Resolver;
 use crate::underlay::socket::Via;
@@ -29,7 +29,7 @@ pub enum Unanswered {
     },
     /// The question could not even be asked.
     #[error(transparent)]
-    Stopped(#[from] Stopped),
+    Cancelled(#[from] Cancelled),
 }
 
 impl Prober {
@@ -47,10 +47,14 @@ impl Prober {
     ///
     /// # Errors
     /// When none answers within `timeout`, names looked up included.
-    pub fn any_answers(&self, timeout: Duration, stop: &Stop) -> Result<String, Unanswered> {
+    pub fn any_answers(
+        &self,
+        timeout: Duration,
+        stop: &CancellationToken,
+    ) -> Result<String, Unanswered> {
         let deadline = Instant::now() + timeout;
         // Ends the questions that are still open when one is answered or time is up.
-        let (enough, _registration) = stop.narrower();
+        let (enough, _guard) = stop.child();
         let (sender, answers) = mpsc::channel();
         std::thread::scope(|scope| {
             for target in &self.targets {
@@ -67,13 +71,13 @@ impl Prober {
             {
                 match answer {
                     Ok(()) => {
-                        enough.request();
+                        enough.cancel();
                         return Ok(target.clone());
                     }
                     Err(why) => said.push(format!("{target}: {why}")),
                 }
             }
-            enough.request();
+            enough.cancel();
             stop.check()?;
             if said.is_empty() {
                 said.push(format!(
@@ -89,13 +93,13 @@ impl Prober {
         })
     }
 
-    fn ask(&self, target: &str, deadline: Instant, stop: &Stop) -> Result<(), String> {
+    fn ask(&self, target: &str, deadline: Instant, stop: &CancellationToken) -> Result<(), String> {
         let address = self.address_of(target, stop)?;
         icmp_echo::answered(&self.interface, address, deadline, stop)
             .map_err(|error| error.to_string())
     }
 
-    fn address_of(&self, target: &str, stop: &Stop) -> Result<Ipv4Addr, String> {
+    fn address_of(&self, target: &str, stop: &CancellationToken) -> Result<Ipv4Addr, String> {
         if let Ok(address) = target.parse() {
             return Ok(address);
         }

@@ -15,7 +15,7 @@ use super::dns_message::{Answer, Outcome, question, read_answer};
 use super::hosts_file;
 use super::name_servers::{NameServer, NameServers};
 use super::socket::{self, SocketError, Via};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
 /// For all servers and tries of one look-up together.
@@ -91,7 +91,11 @@ impl Resolver {
     ///
     /// # Errors
     /// Says which servers were asked and what each said.
-    pub fn addresses(&self, host: &str, stop: &Stop) -> Result<Vec<Ipv4Addr>, ResolveError> {
+    pub fn addresses(
+        &self,
+        host: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Ipv4Addr>, ResolveError> {
         let host = host.trim_end_matches('.');
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
@@ -163,7 +167,7 @@ impl Resolver {
         server: NameServer,
         host: &str,
         wait: Duration,
-        stop: &Stop,
+        stop: &CancellationToken,
     ) -> Result<Vec<Ipv4Addr>, NoAnswer> {
         let via = if server.is_direct() {
             &self.via
@@ -177,7 +181,7 @@ impl Resolver {
             // What a cut answer holds is good enough where TCP does not get through.
             Answer::Cut(outcome) => ask_by_tcp(via, peer, host, deadline, stop).or(Ok(outcome)),
         });
-        if stop.is_requested() {
+        if stop.is_cancelled() {
             return Err(NoAnswer::Interrupted);
         }
         asked
@@ -224,7 +228,7 @@ fn ask_by_udp(
     peer: SocketAddrV4,
     host: &str,
     deadline: Instant,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Answer, SocketError> {
     let failed = |source| SocketError::NotConnected {
         address: peer,
@@ -244,7 +248,7 @@ fn ask_by_udp(
             .map_err(failed)?;
         match conversation.socket.recv(&mut buffer) {
             // A stop shuts the socket down, which reads as an empty packet.
-            Ok(_) if stop.is_requested() => return Err(SocketError::Interrupted),
+            Ok(_) if stop.is_cancelled() => return Err(SocketError::Interrupted),
             Ok(length) => {
                 // Anything else that arrives here is an old answer, or nobody's.
                 if let Some(answer) =
@@ -264,7 +268,7 @@ fn ask_by_tcp(
     peer: SocketAddrV4,
     host: &str,
     deadline: Instant,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Outcome, SocketError> {
     let failed = |source| SocketError::NotConnected {
         address: peer,
@@ -360,7 +364,7 @@ mod tests {
         });
         assert_eq!(
             resolver(&["127.0.0.1"], port)
-                .addresses(HOST, &Stop::new())
+                .addresses(HOST, &CancellationToken::new())
                 .unwrap(),
             [ADDRESS]
         );
@@ -384,7 +388,7 @@ mod tests {
         let servers = ["127.0.0.21", "127.0.0.22", "127.0.0.23"];
         assert_eq!(
             resolver(&servers, port)
-                .addresses(HOST, &Stop::new())
+                .addresses(HOST, &CancellationToken::new())
                 .unwrap(),
             [ADDRESS]
         );
@@ -401,7 +405,9 @@ mod tests {
         });
         let mut resolver = resolver(&["127.0.0.31", "127.0.0.32", "127.0.0.33"], port);
         resolver.servers.skipped.push("fd00::1".into());
-        let error = resolver.addresses(HOST, &Stop::new()).unwrap_err();
+        let error = resolver
+            .addresses(HOST, &CancellationToken::new())
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "resolving www.example.com: 127.0.0.31 said that there is no such name, 127.0.0.32 \
@@ -432,7 +438,7 @@ mod tests {
         });
         assert_eq!(
             resolver(&["127.0.0.41"], port)
-                .addresses(HOST, &Stop::new())
+                .addresses(HOST, &CancellationToken::new())
                 .unwrap(),
             [ADDRESS]
         );
@@ -441,7 +447,7 @@ mod tests {
     #[test]
     fn a_stop_ends_it_at_once() {
         let port = serve("127.0.0.51", 0, |_| vec![]);
-        let stop = Stop::new();
+        let stop = CancellationToken::new();
         let requested = stop.clone();
         let thread = std::thread::spawn(move || {
             let error = resolver(&["127.0.0.51"], port)
@@ -451,7 +457,7 @@ mod tests {
         });
         std::thread::sleep(Duration::from_millis(100));
         let asked = Instant::now();
-        requested.request();
+        requested.cancel();
         let (error, ended) = thread.join().unwrap();
         assert!(matches!(error, ResolveError::Interrupted { .. }), "{error}");
         assert!(ended.duration_since(asked) < Duration::from_millis(50));
@@ -472,15 +478,17 @@ mod tests {
     fn addresses_and_bad_names_are_not_asked_for() {
         let resolver = resolver(&[], 1);
         assert_eq!(
-            resolver.addresses("192.0.2.7", &Stop::new()).unwrap(),
+            resolver
+                .addresses("192.0.2.7", &CancellationToken::new())
+                .unwrap(),
             [ADDRESS]
         );
         assert!(matches!(
-            resolver.addresses("a b", &Stop::new()),
+            resolver.addresses("a b", &CancellationToken::new()),
             Err(ResolveError::BadName { .. })
         ));
         assert!(matches!(
-            resolver.addresses(HOST, &Stop::new()),
+            resolver.addresses(HOST, &CancellationToken::new()),
             Err(ResolveError::NoServers { .. })
         ));
     }

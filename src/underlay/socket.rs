@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::system::cancellation::{Registration, Stop};
+use crate::system::cancellation::{CancellationToken, Guard};
 
 /// The way a socket's packets leave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,13 +48,13 @@ pub enum SocketError {
 /// A connected TCP socket that a stop shuts down: whatever is blocked on it then returns at once.
 pub struct Connection {
     pub stream: Arc<TcpStream>,
-    _registration: Registration,
+    _guard: Guard,
 }
 
 /// A UDP socket connected to one peer, which a stop shuts down likewise.
 pub struct Conversation {
     pub socket: Arc<UdpSocket>,
-    _registration: Registration,
+    _guard: Guard,
 }
 
 /// Connects to `address` within `timeout`.
@@ -65,13 +65,13 @@ pub fn connect(
     via: &Via,
     address: SocketAddrV4,
     timeout: Duration,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) -> Result<Connection, SocketError> {
     let failed = |source| SocketError::NotConnected { address, source };
     let stream: Arc<TcpStream> = Arc::new(make(via, Type::STREAM)?.into());
     let registration = {
         let stream = Arc::clone(&stream);
-        stop.on_request(move || {
+        stop.on_cancel(move || {
             // A socket that was not connected yet says so; it is looked after below.
             let _ = stream.shutdown(Shutdown::Both);
         })
@@ -81,14 +81,14 @@ pub fn connect(
         Ok(()) => (),
         Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {
             // A stop before this point found nothing to shut down, a later one wakes the wait.
-            if stop.is_requested() {
+            if stop.is_cancelled() {
                 return Err(SocketError::Interrupted);
             }
             wait_until_connected(&stream, timeout, stop).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),
     }
-    if stop.is_requested() {
+    if stop.is_cancelled() {
         return Err(SocketError::Interrupted);
     }
     if let Some(error) = stream.take_error().map_err(failed)? {
@@ -100,7 +100,7 @@ pub fn connect(
         .map_err(failed)?;
     Ok(Connection {
         stream,
-        _registration: registration,
+        _guard: registration,
     })
 }
 
@@ -108,7 +108,11 @@ pub fn connect(
 ///
 /// # Errors
 /// When it cannot be made, or the peer is unreachable.
-pub fn converse(via: &Via, peer: SocketAddrV4, stop: &Stop) -> Result<Conversation, SocketError> {
+pub fn converse(
+    via: &Via,
+    peer: SocketAddrV4,
+    stop: &CancellationToken,
+) -> Result<Conversation, SocketError> {
     let socket: UdpSocket = make(via, Type::DGRAM)?.into();
     socket
         .connect(peer)
@@ -119,14 +123,14 @@ pub fn converse(via: &Via, peer: SocketAddrV4, stop: &Stop) -> Result<Conversati
     let socket = Arc::new(socket);
     let registration = {
         let socket = Arc::clone(&socket);
-        stop.on_request(move || {
+        stop.on_cancel(move || {
             // Nothing more can be done about a failure.
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
         })
     };
     Ok(Conversation {
         socket,
-        _registration: registration,
+        _guard: registration,
     })
 }
 
@@ -150,7 +154,11 @@ fn make(via: &Via, kind: Type) -> Result<Socket, SocketError> {
     Ok(socket)
 }
 
-fn wait_until_connected(stream: &TcpStream, timeout: Duration, stop: &Stop) -> io::Result<()> {
+fn wait_until_connected(
+    stream: &TcpStream,
+    timeout: Duration,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     let deadline = Instant::now() + timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -160,7 +168,7 @@ fn wait_until_connected(stream: &TcpStream, timeout: Duration, stop: &Stop) -> i
             milliseconds,
         );
         match ready {
-            Ok(0) if stop.is_requested() => return Ok(()),
+            Ok(0) if stop.is_cancelled() => return Ok(()),
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => return Ok(()),
             Err(nix::errno::Errno::EINTR) => (),
@@ -198,7 +206,7 @@ pub(crate) mod tests {
             &Via::Routing,
             address,
             Duration::from_millis(50),
-            &Stop::new(),
+            &CancellationToken::new(),
         )
         .err()
         .unwrap();
@@ -211,7 +219,7 @@ pub(crate) mod tests {
     #[test]
     fn a_stop_ends_a_connect_at_once() {
         let (_listener, _queued, address) = silent_listener();
-        let stop = Stop::new();
+        let stop = CancellationToken::new();
         let requested = stop.clone();
         let thread = std::thread::spawn(move || {
             let failure = connect(&Via::Routing, address, Duration::from_secs(60), &stop).err();
@@ -219,7 +227,7 @@ pub(crate) mod tests {
         });
         std::thread::sleep(Duration::from_millis(100));
         let asked = Instant::now();
-        requested.request();
+        requested.cancel();
         let (failure, ended) = thread.join().unwrap();
         assert!(matches!(failure, Some(SocketError::Interrupted)));
         assert!(ended.duration_since(asked) < Duration::from_millis(50));
@@ -228,8 +236,8 @@ pub(crate) mod tests {
     #[test]
     fn an_earlier_stop_ends_it_too() {
         let (_listener, _queued, address) = silent_listener();
-        let stop = Stop::new();
-        stop.request();
+        let stop = CancellationToken::new();
+        stop.cancel();
         let started = Instant::now();
         assert!(matches!(
             connect(&Via::Routing, address, Duration::from_secs(60), &stop),
@@ -246,9 +254,14 @@ pub(crate) mod tests {
             .unwrap()
             .to_string();
         let address = closed.parse().unwrap();
-        let failure = connect(&Via::Routing, address, Duration::from_secs(5), &Stop::new())
-            .err()
-            .unwrap();
+        let failure = connect(
+            &Via::Routing,
+            address,
+            Duration::from_secs(5),
+            &CancellationToken::new(),
+        )
+        .err()
+        .unwrap();
         assert!(
             failure
                 .to_string()
@@ -260,9 +273,13 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_interface_is_named() {
         let via = Via::Interface("nosuch0".into());
-        let failure = converse(&via, "127.0.0.1:53".parse().unwrap(), &Stop::new())
-            .err()
-            .unwrap();
+        let failure = converse(
+            &via,
+            "127.0.0.1:53".parse().unwrap(),
+            &CancellationToken::new(),
+        )
+        .err()
+        .unwrap();
         assert!(failure.to_string().contains("nosuch0"), "{failure}");
     }
 }

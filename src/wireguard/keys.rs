@@ -1,6 +1,6 @@
 //! Fresh key pairs.
 
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::secret::Secret;
 
@@ -18,7 +18,7 @@ impl KeyPair {
     ///
     /// # Errors
     /// When `wg` is missing or fails.
-    pub fn generate(stop: &Stop) -> Result<Self, CommandError> {
+    pub fn generate(stop: &CancellationToken) -> Result<Self, CommandError> {
         let private = Command::new("wg", ["genkey"]).run(stop)?.trim().to_owned();
         let public = Command::new("wg", ["pubkey"])
             .input(private.clone())
@@ -39,8 +39,8 @@ mod tests {
     #[test]
     fn keys_are_fresh_and_of_the_right_length() {
         let (one, two) = (
-            KeyPair::generate(&Stop::new()).unwrap(),
-            KeyPair::generate(&Stop::new()).unwrap(),
+            KeyPair::generate(&CancellationToken::new()).unwrap(),
+            KeyPair::generate(&CancellationToken::new()).unwrap(),
         );
         assert_eq!((one.public.len(), one.private.expose().len()), (44, 44));
         assert_ne!(one.public, two.public);

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths::INTERFACE;
 use crate::system::secret::Secret;
@@ -27,7 +27,7 @@ impl Peering {
     ///
     /// # Errors
     /// When `wg` or `ip` fails.
-    pub fn replace(&self, old: &Self, stop: &Stop) -> Result<(), CommandError> {
+    pub fn replace(&self, old: &Self, stop: &CancellationToken) -> Result<(), CommandError> {
         // First, so that there is no moment in which the tunnel has no address.
         let address = format!("{}/32", self.address);
         Command::new(
@@ -45,7 +45,11 @@ impl Peering {
     ///
     /// # Errors
     /// When `ip` fails.
-    pub fn drop_address_of(&self, old: &Self, stop: &Stop) -> Result<(), CommandError> {
+    pub fn drop_address_of(
+        &self,
+        old: &Self,
+        stop: &CancellationToken,
+    ) -> Result<(), CommandError> {
         if old.address == self.address {
             return Ok(());
         }

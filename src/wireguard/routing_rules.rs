@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths;
 
@@ -67,7 +67,7 @@ pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Ve
 ///
 /// # Errors
 /// When `ip` fails.
-pub fn apply(wanted: &[Rule], stop: &Stop) -> Result<(), CommandError> {
+pub fn apply(wanted: &[Rule], stop: &CancellationToken) -> Result<(), CommandError> {
     let present = present(stop)?;
     let mut batch = String::new();
     // First in, then out: a range that stays never has a moment without its rule.
@@ -86,7 +86,7 @@ pub fn apply(wanted: &[Rule], stop: &Stop) -> Result<(), CommandError> {
         .map(drop)
 }
 
-fn present(stop: &Stop) -> Result<Vec<Rule>, CommandError> {
+fn present(stop: &CancellationToken) -> Result<Vec<Rule>, CommandError> {
     Ok(parse(
         &Command::new("ip", ["-4", "rule", "show"]).run(stop)?,
     ))
@@ -123,7 +123,7 @@ fn parse_rule(line: &str) -> Option<Rule> {
 ///
 /// # Errors
 /// When `ip` fails.
-pub fn remove_leftovers(stop: &Stop) -> Result<(), CommandError> {
+pub fn remove_leftovers(stop: &CancellationToken) -> Result<(), CommandError> {
     if super::show::exists() {
         log::info!("Removing {} of an earlier life", paths::INTERFACE);
         Command::new("ip", ["link", "delete", "dev", paths::INTERFACE]).run(stop)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths;
 
@@ -16,7 +16,7 @@ pub fn exists() -> bool {
 ///
 /// # Errors
 /// When `wg` fails.
-pub fn for_people(stop: &Stop) -> Result<String, CommandError> {
+pub fn for_people(stop: &CancellationToken) -> Result<String, CommandError> {
     // Without this variable wg would show keys that a user's own environment asks for.
     Command::new("wg", ["show", paths::INTERFACE])
         .variable("WG_HIDE_KEYS", "always")
@@ -40,7 +40,7 @@ pub struct Peer {
 ///
 /// # Errors
 /// When there is no such interface or `wg` fails.
-pub fn peers(stop: &Stop) -> Result<Vec<Peer>, CommandError> {
+pub fn peers(stop: &CancellationToken) -> Result<Vec<Peer>, CommandError> {
     Ok(parse_dump(
         &Command::new("wg", ["show", paths::INTERFACE, "dump"]).run(stop)?,
     ))

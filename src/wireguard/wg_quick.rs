@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::TunnelError;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::{files, paths};
 
@@ -25,7 +25,7 @@ impl Quick {
     ///
     /// # Errors
     /// When it fails; it has then undone what it did.
-    pub fn up(&self, conf: &Path, stop: &Stop) -> Result<(), TunnelError> {
+    pub fn up(&self, conf: &Path, stop: &CancellationToken) -> Result<(), TunnelError> {
         self.run("up", conf, stop)
     }
 
@@ -33,11 +33,11 @@ impl Quick {
     ///
     /// # Errors
     /// When it fails, for example because the interface is not there.
-    pub fn down(&self, conf: &Path, stop: &Stop) -> Result<(), TunnelError> {
+    pub fn down(&self, conf: &Path, stop: &CancellationToken) -> Result<(), TunnelError> {
         self.run("down", conf, stop)
     }
 
-    fn run(&self, verb: &str, conf: &Path, stop: &Stop) -> Result<(), TunnelError> {
+    fn run(&self, verb: &str, conf: &Path, stop: &CancellationToken) -> Result<(), TunnelError> {
         files::replace(
             Path::new(paths::WG_QUICK_ENV),
             include_bytes!("../../scripts/wg-quick.bash"),

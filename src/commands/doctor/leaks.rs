@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::Patient;
 use super::finding::Finding;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::interfaces;
 use crate::underlay::socket::{self, SocketError, Via};
@@ -37,7 +37,7 @@ pub(super) fn check(patient: &Patient) -> Finding {
 }
 
 /// The ways by which something got out.
-fn escapes(stop: &Stop) -> Vec<String> {
+fn escapes(stop: &CancellationToken) -> Vec<String> {
     let mut escapes = Vec::new();
     let mut names: Vec<String> = interfaces::default_routes()
         .unwrap_or_default()
@@ -67,15 +67,19 @@ fn escapes(stop: &Stop) -> Vec<String> {
 }
 
 fn send(via: &Via, port: u16) -> io::Result<()> {
-    let conversation = socket::converse(via, SocketAddrV4::new(NOBODY, port), &Stop::new())
-        .map_err(io::Error::other)?;
+    let conversation = socket::converse(
+        via,
+        SocketAddrV4::new(NOBODY, port),
+        &CancellationToken::never(),
+    )
+    .map_err(io::Error::other)?;
     conversation
         .socket
         .send(b"wireguard-pia leak test")
         .map(drop)
 }
 
-fn reaches(via: &Via, stop: &Stop) -> bool {
+fn reaches(via: &Via, stop: &CancellationToken) -> bool {
     match socket::connect(via, SOMEBODY, CONNECT, stop) {
         Ok(_) => true,
         Err(SocketError::NotConnected { source, .. }) => {

@@ -22,7 +22,7 @@ use self::finding::Finding;
 use self::report::Report;
 use crate::pia::regions::ServerList;
 use crate::settings::{Destination, Environment, Settings, Warning};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::system::{files as system_files, paths};
 use crate::underlay::name_servers::{self, NameServers};
@@ -59,11 +59,11 @@ struct Patient {
     /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from
     /// here.
     is_shut_off: bool,
-    stop: Stop,
+    stop: CancellationToken,
 }
 
 impl Patient {
-    fn new(environment: &Environment, stop: &Stop) -> Self {
+    fn new(environment: &Environment, stop: &CancellationToken) -> Self {
         let (settings, warnings) = Settings::from_environment(environment);
         let text = system_files::read_if_present(Path::new(paths::RESOLV_CONF))
             .ok()
@@ -109,12 +109,12 @@ impl Patient {
 }
 
 /// Checks, shows what was found, and ends with 1 if there is a failure.
-pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> ExitCode {
+pub fn run(arguments: &Arguments, environment: &Environment, stop: &CancellationToken) -> ExitCode {
     let patient = Patient::new(environment, stop);
     let mut report = Report::new(arguments.json, environment, patient.secrets());
     let mut add = |finding: Finding| {
         // What is cut short says nothing about the patient.
-        if !stop.is_requested() {
+        if !stop.is_cancelled() {
             report.add(finding);
         }
     };
@@ -128,7 +128,7 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Stop) -> Exi
     lan::check(&patient, &mut add);
     mtu::check(&patient, list.as_ref(), &mut add);
     tunnel::check(&patient, &mut add);
-    if stop.is_requested() {
+    if stop.is_cancelled() {
         return ExitCode::FAILURE;
     }
     if report.finish() {

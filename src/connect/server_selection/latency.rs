@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::pia::regions::Location;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::underlay::socket::{self, Via};
 
 /// A location that takes longer is not near.
@@ -23,7 +23,7 @@ pub fn nearest_first(
     locations: Vec<Location>,
     port: u16,
     via: &Via,
-    stop: &Stop,
+    stop: &CancellationToken,
     progress: impl Fn(usize) + Sync,
 ) -> Vec<(Location, Duration)> {
     let unmeasured = AtomicUsize::new(locations.len());
@@ -63,7 +63,12 @@ fn by_latency(measured: &mut [(Location, Duration)]) {
     measured.sort_by_key(|(_, latency)| *latency);
 }
 
-fn measure(location: &Location, port: u16, via: &Via, stop: &Stop) -> Option<Duration> {
+fn measure(
+    location: &Location,
+    port: u16,
+    via: &Via,
+    stop: &CancellationToken,
+) -> Option<Duration> {
     let server = location.servers.first()?;
     let started = Instant::now();
     socket::connect(via, SocketAddrV4::new(server.ip, port), FAR, stop).ok()?;

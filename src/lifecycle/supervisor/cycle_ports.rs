@@ -5,12 +5,17 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::Event;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
 use crate::system::paths;
 
 /// Asks for the next of `ports` every `interval`, round and round.
-pub(super) fn run(ports: &[u16], interval: Duration, events: &Sender<Event>, stop: &Stop) {
+pub(super) fn run(
+    ports: &[u16],
+    interval: Duration,
+    events: &Sender<Event>,
+    stop: &CancellationToken,
+) {
     log::info!(
         "Changing the port that {} listens on every {} s",
         paths::INTERFACE,
@@ -24,7 +29,7 @@ pub(super) fn run(ports: &[u16], interval: Duration, events: &Sender<Event>, sto
 }
 
 /// Changes wg0's port.
-pub(super) fn listen_on(port: u16, stop: &Stop) {
+pub(super) fn listen_on(port: u16, stop: &CancellationToken) {
     if let Err(error) = Command::new(
         "wg",
         ["set", paths::INTERFACE, "listen-port", &port.to_string()],

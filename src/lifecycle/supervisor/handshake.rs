@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::status::Reporter;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::wireguard::show::{self, Peer};
 
 /// How often wg is asked.
@@ -47,7 +47,7 @@ impl HandshakeWatch {
 }
 
 /// Keeps the status true until it is stopped.
-pub(super) fn run(reporter: &Reporter, stop: &Stop) {
+pub(super) fn run(reporter: &Reporter, stop: &CancellationToken) {
     let mut watch = HandshakeWatch::new(SystemTime::now());
     let mut silent = false;
     while stop.pause(INTERVAL).is_ok() {

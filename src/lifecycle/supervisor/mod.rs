@@ -30,7 +30,7 @@ use crate::tunnel::Link;
 #[derive(Debug)]
 pub enum Event {
     /// A stop signal came.
-    Stop,
+    StopRequested,
     /// SIGHUP came: reconnect now.
     Reconnect,
     /// The monitor got no answer any more, for this reason.
@@ -158,11 +158,11 @@ impl Supervisor {
     pub fn run(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Outcome {
         while let Ok(event) = inbox.recv() {
             // What came in before the stop is of no interest any more.
-            if container.stop.is_requested() {
+            if container.stop.is_cancelled() {
                 break;
             }
             match event {
-                Event::Stop => break,
+                Event::StopRequested => break,
                 Event::Reconnect => self.begin_reconnect(container, "asked for by SIGHUP"),
                 Event::Unresponsive(why) => {
                     self.begin_reconnect(container, &format!("unresponsive endpoint: {why}"))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Event;
 use super::vigilance::{Counters, Evidence, Probed, Verdict, Vigilance};
 use crate::settings::Monitor;
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
 use crate::underlay::ping::{Prober, Unanswered};
 use crate::wireguard::show;
@@ -17,7 +17,7 @@ pub(super) fn run(
     monitor: &Monitor,
     timeout: Duration,
     events: &Sender<Event>,
-    stop: &Stop,
+    stop: &CancellationToken,
 ) {
     let mut vigilance = Vigilance::new(monitor);
     loop {
@@ -27,7 +27,7 @@ pub(super) fn run(
                 log::debug!("{target} answers through the tunnel");
                 (Probed::Answered, String::new())
             }
-            Err(Unanswered::Stopped(_)) => return,
+            Err(Unanswered::Cancelled(_)) => return,
             Err(silent) => (
                 Probed::Silent(evidence(before, counters(stop))),
                 silent.to_string(),
@@ -53,7 +53,7 @@ pub(super) fn run(
     }
 }
 
-fn counters(stop: &Stop) -> Result<Counters, CommandError> {
+fn counters(stop: &CancellationToken) -> Result<Counters, CommandError> {
     let peers = show::peers(stop)?;
     Ok(Counters {
         received: peers.iter().map(|peer| peer.received).sum(),

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::regions::Server;
 use crate::status::{self, Reporter};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::underlay::ping::Prober;
 
 /// What a search needs.
@@ -27,9 +27,9 @@ pub(super) struct Search {
 
 impl Search {
     /// Tries until a server takes a new key, or the old tunnel turns out to carry again.
-    pub(super) fn run(&self, stop: &Stop) {
+    pub(super) fn run(&self, stop: &CancellationToken) {
         let mut attempt = 0;
-        while !stop.is_requested() {
+        while !stop.is_cancelled() {
             let failure = match self.join() {
                 Ok(joined) => return self.report(Event::Found(Box::new(joined))),
                 Err(Failure::Stopped) => return,

@@ -2,23 +2,23 @@
 
 use std::thread::JoinHandle;
 
-use crate::system::cancellation::{Registration, Stop};
+use crate::system::cancellation::{CancellationToken, Guard};
 
 /// A running long task.
 pub(super) struct Task {
-    stop: Stop,
-    _registration: Registration,
+    stop: CancellationToken,
+    _guard: Guard,
     thread: JoinHandle<()>,
 }
 
 impl Task {
-    /// Starts `work`, which has to heed its [`Stop`]; a stop of `parent` is one of the task.
+    /// Starts `work`, which has to heed its [`CancellationToken`]; a stop of `parent` is one of the task.
     pub(super) fn start(
         name: &str,
-        parent: &Stop,
-        work: impl FnOnce(&Stop) + Send + 'static,
+        parent: &CancellationToken,
+        work: impl FnOnce(&CancellationToken) + Send + 'static,
     ) -> Option<Self> {
-        let (stop, registration) = parent.narrower();
+        let (stop, registration) = parent.child();
         let its_stop = stop.clone();
         match std::thread::Builder::new()
             .name(name.to_owned())
@@ -26,7 +26,7 @@ impl Task {
         {
             Ok(thread) => Some(Self {
                 stop,
-                _registration: registration,
+                _guard: registration,
                 thread,
             }),
             Err(error) => {
@@ -38,7 +38,7 @@ impl Task {
 
     /// Tells it to end, and waits until it has.
     pub(super) fn end(self) {
-        self.stop.request();
+        self.stop.cancel();
         if self.thread.join().is_err() {
             log::warn!("a long task ended badly");
         }

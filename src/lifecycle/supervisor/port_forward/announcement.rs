@@ -11,7 +11,7 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::{self, Surroundings};
 use crate::settings::Owner;
 use crate::status::{self, Port};
-use crate::system::cancellation::Stop;
+use crate::system::cancellation::CancellationToken;
 use crate::system::files::{self, Ownership};
 
 const PORT_SCRIPT: &str = "port-script";
@@ -114,7 +114,7 @@ impl Announcement {
             let environment = container.environment();
             let around = Surroundings {
                 environment: &environment,
-                stop: &Stop::new(),
+                stop: &CancellationToken::never(),
             };
             hooks::run_text(PORT_DOWN_SCRIPT, &format!("{text} {port}"), &around);
         }

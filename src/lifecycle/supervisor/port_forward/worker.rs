@@ -20,7 +20,7 @@ use crate::pia::forwarding;
 use crate::pia::host::Host;
 use crate::pia::lease::Lease;
 use crate::pia::trust;
-use crate::system::cancellation::{Stop, Stopped};
+use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::{files, paths};
 use crate::underlay::socket::Via;
 
@@ -52,7 +52,7 @@ pub struct ForwardingServer {
 
 impl Worker {
     /// Takes one step after the other until the stop.
-    pub fn run(self, machine: &Mutex<LeaseMachine>, stop: &Stop) {
+    pub fn run(self, machine: &Mutex<LeaseMachine>, stop: &CancellationToken) {
         let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
         machine.move_to_server(self.supported, Now::read());
         let mut session = Session {
@@ -69,7 +69,7 @@ impl Worker {
 /// One run of the worker.
 struct Session<'a> {
     worker: &'a Worker,
-    stop: &'a Stop,
+    stop: &'a CancellationToken,
     /// The server by each of its addresses, the one that worked last first.
     hosts: Vec<Host>,
     /// The token that the last signature was asked with.
@@ -77,7 +77,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn take_step(&mut self, machine: &mut LeaseMachine) -> Result<(), Stopped> {
+    fn take_step(&mut self, machine: &mut LeaseMachine) -> Result<(), Cancelled> {
         let effects = match machine.next(Now::read()) {
             Step::Wait(pause) => return self.stop.pause(pause.min(LONGEST_SLICE)),
             Step::Withdraw => machine.given_up(),
@@ -99,7 +99,7 @@ impl Session<'_> {
             .try_for_each(|effect| self.apply(effect))
     }
 
-    fn apply(&self, effect: Effect) -> Result<(), Stopped> {
+    fn apply(&self, effect: Effect) -> Result<(), Cancelled> {
         let report = match effect {
             Effect::Keep(lease) => {
                 self.keep(&lease);
@@ -119,7 +119,7 @@ impl Session<'_> {
         self.worker
             .events
             .send(Event::PortForward(report))
-            .map_err(|_| Stopped)
+            .map_err(|_| Cancelled)
     }
 
     fn keep(&self, lease: &Lease) {
@@ -135,7 +135,7 @@ impl Session<'_> {
         }
     }
 
-    fn sign(&mut self) -> Result<Result<Lease, Setback>, Stopped> {
+    fn sign(&mut self) -> Result<Result<Lease, Setback>, Cancelled> {
         if let Err(setback) = self.refresh_token() {
             return Ok(Err(setback));
         }
@@ -149,7 +149,7 @@ impl Session<'_> {
         self.ask(|host| forwarding::lease(host, &token, ONE_REQUEST, stop))
     }
 
-    fn bind(&mut self, lease: &Lease) -> Result<Result<(), Setback>, Stopped> {
+    fn bind(&mut self, lease: &Lease) -> Result<Result<(), Setback>, Cancelled> {
         let stop = self.stop;
         self.ask(|host| {
             let said = forwarding::bind_port(host, lease, ONE_REQUEST, stop)?;
@@ -162,7 +162,7 @@ impl Session<'_> {
     fn ask<T>(
         &mut self,
         request: impl Fn(&Host) -> Result<T, Error>,
-    ) -> Result<Result<T, Setback>, Stopped> {
+    ) -> Result<Result<T, Setback>, Cancelled> {
         if let Err(setback) = self.find_hosts() {
             return Ok(Err(setback));
         }
@@ -178,7 +178,7 @@ impl Session<'_> {
                 Err(Error {
                     failure: ApiFailure::Stopped,
                     ..
-                }) => return Err(Stopped),
+                }) => return Err(Cancelled),
                 Err(error) => Err(setback(&error)),
             };
             if !matches!(outcome, Err(Setback::Closed { .. })) {
@@ -228,7 +228,7 @@ impl Session<'_> {
     }
 
     /// Gets a new token, unless somebody else has got one since ours was refused.
-    fn log_in(&mut self) -> Result<Result<(), LoginSetback>, Stopped> {
+    fn log_in(&mut self) -> Result<Result<(), LoginSetback>, Cancelled> {
         let mut connector = match self.worker.connector.try_lock() {
             Ok(connector) => connector,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -247,7 +247,7 @@ impl Session<'_> {
         log::info!("Port forwarding: the account token is refused; logging in again");
         match connector.renew_token(&self.worker.kill_switch, self.stop) {
             Ok(_) => Ok(Ok(())),
-            Err(Failure::Stopped) => Err(Stopped),
+            Err(Failure::Stopped) => Err(Cancelled),
             Err(Failure::Passing { what, not_before }) => Ok(Err(LoginSetback::Passing {
                 why: what,
                 not_before,
