@@ -129,7 +129,7 @@ pub fn command() -> clap::Command {
 
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
-    let environment = Environment::of_process();
+    let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
     let parsed = command()
         .version(leaked(version(&environment)))
@@ -187,7 +187,7 @@ fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
     commands::exit_code(outcome)
 }
 
-/// As the first process of a container nothing else ends us; what does not heed the request, such
+/// As the first process of a container nothing else ends us; what does not obey the request, such
 /// as a read from the terminal, is ended the usual way.
 fn stop_by_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();

@@ -46,12 +46,12 @@ impl Container {
     }
 
     /// Tells children, hooks above all, something in a variable.
-    pub fn tell(&mut self, name: &str, value: impl Into<OsString>) {
+    pub fn set_env(&mut self, name: &str, value: impl Into<OsString>) {
         self.environment.set(name, value);
     }
 
     /// Takes back what children were told.
-    pub fn forget(&mut self, name: &str) {
+    pub fn unset_env(&mut self, name: &str) {
         self.environment.remove(name);
     }
 

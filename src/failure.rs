@@ -10,7 +10,7 @@ use crate::system::command::CommandError;
 use crate::system::files::FileError;
 use crate::underlay::interfaces::InterfacesError;
 use crate::underlay::resolver::ResolveError;
-use crate::wireguard::TunnelError;
+use crate::wireguard::WireGuardError;
 
 /// Why a step failed; the text says what failed, what was tried and what the user can do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,8 +110,8 @@ impl From<CommandError> for Failure {
     }
 }
 
-impl From<TunnelError> for Failure {
-    fn from(error: TunnelError) -> Self {
+impl From<WireGuardError> for Failure {
+    fn from(error: WireGuardError) -> Self {
         if error.is_interrupted() {
             Self::Stopped
         } else {

@@ -31,14 +31,14 @@ const PATIENCE: Retry = Retry {
 };
 
 /// Access to PIA's API.
-pub struct Desk {
+pub struct ApiClient {
     hosts: Hosts,
     via: Via,
     pub retry: Retry,
     pub stop: CancellationToken,
 }
 
-impl Desk {
+impl ApiClient {
     /// `ca` is PIA's authority; it is read only where it is needed.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Desk {
     ///
     /// # Errors
     /// As [`Self::new`], and when a meta server is set and PIA's authority is nowhere.
-    pub fn of_environment(
+    pub fn from_environment(
         environment: &Environment,
         ca: Option<&Path>,
         stop: &CancellationToken,
@@ -132,7 +132,7 @@ impl Desk {
             account::server_list(&host, version, &key, &self.retry, &self.stop);
         signed
             .map(|signed| signed.list)
-            .map_err(|error| Problem::of_server_list(&error))
+            .map_err(|error| Problem::from_server_list(&error))
     }
 }
 

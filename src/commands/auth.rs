@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::api_client::Desk;
+use super::api_client::ApiClient;
 use super::getopts::Options;
 use super::locations::print;
 use super::{Problem, pia_files};
@@ -94,22 +94,22 @@ pub fn run(
     environment: &Environment,
     stop: &CancellationToken,
 ) -> Result<(), Problem> {
-    let mut desk = desk(arguments, environment, stop)?;
+    let mut client = client(arguments, environment, stop)?;
     if let Some(file) = &arguments.revoke {
-        return revoke(&mut desk, file);
+        return revoke(&mut client, file);
     }
     let credentials = credentials(arguments, environment)?;
-    let host = desk.service(Service::Account)?;
-    let token = account::log_in(&host, &credentials, &desk.retry, &desk.stop)
+    let host = client.service(Service::Account)?;
+    let token = account::log_in(&host, &credentials, &client.retry, &client.stop)
         .map_err(|error| Problem::Other(error.to_string()))?;
     print(&format!("{}\n", token.expose()))
 }
 
-fn desk(
+fn client(
     arguments: &Arguments,
     environment: &Environment,
     stop: &CancellationToken,
-) -> Result<Desk, Problem> {
+) -> Result<ApiClient, Problem> {
     let (settings, _) = Settings::from_environment(environment);
     let given = arguments.meta_ip.zip(arguments.meta_cn.clone());
     let meta = given
@@ -123,25 +123,26 @@ fn desk(
         Some(_) => pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?,
         None => PathBuf::new(),
     };
-    Desk::new(environment, meta.as_ref(), ca, Via::Routing, stop)
+    ApiClient::new(environment, meta.as_ref(), ca, Via::Routing, stop)
 }
 
 fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Credentials, Problem> {
     let (settings, _) = Settings::from_environment(environment);
-    let of_environment = settings.credentials;
+    let from_environment = settings.credentials;
     // On any Linux, USER is the name of who is logged in there; only along with a password is it
     // PIA's.
-    let has_password = of_environment.password.is_some() || of_environment.password_file.is_some();
+    let has_password =
+        from_environment.password.is_some() || from_environment.password_file.is_some();
     let mut sources = CredentialSources {
         user: arguments
             .user
             .clone()
-            .or(of_environment.user.filter(|_| has_password)),
-        user_file: arguments.user_file.clone().or(of_environment
+            .or(from_environment.user.filter(|_| has_password)),
+        user_file: arguments.user_file.clone().or(from_environment
             .user_file
             .filter(|_| arguments.user.is_none())),
-        password: arguments.password.clone().or(of_environment.password),
-        password_file: arguments.password_file.clone().or(of_environment
+        password: arguments.password.clone().or(from_environment.password),
+        password_file: arguments.password_file.clone().or(from_environment
             .password_file
             .filter(|_| arguments.password.is_none())),
     };
@@ -168,10 +169,10 @@ fn first_line_of_input() -> Result<Secret, Problem> {
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
 }
 
-fn revoke(desk: &mut Desk, file: &std::path::Path) -> Result<(), Problem> {
+fn revoke(client: &mut ApiClient, file: &std::path::Path) -> Result<(), Problem> {
     let token = token_in(file)?;
-    let host = desk.service(Service::Account)?;
-    account::expire_token(&host, &token, desk.retry.max_time, &desk.stop)
+    let host = client.service(Service::Account)?;
+    account::expire_token(&host, &token, client.retry.max_time, &client.stop)
         .map_err(|error| Problem::Other(error.to_string()))?;
     log::info!("The token in {} is no good any more", file.display());
     Ok(())

@@ -57,8 +57,8 @@ pub fn first_hop(via: &Via, stop: &CancellationToken) -> Result<Ipv4Addr, Proble
 
 /// Sends packets that die at the first router, which then says so.
 fn probe(via: &Via, stop: &CancellationToken) -> io::Result<Option<Ipv4Addr>> {
-    let conversation = socket::converse(via, FAR_AWAY, stop).map_err(io::Error::other)?;
-    let socket = &conversation.socket;
+    let connection = socket::udp(via, FAR_AWAY, stop).map_err(io::Error::other)?;
+    let socket = &connection.socket;
     socket.set_ttl(1)?;
     socket.set_nonblocking(true)?;
     setsockopt(&**socket, sockopt::Ipv4RecvErr, &true)?;
@@ -138,7 +138,7 @@ pub fn claimed_name(
     via: &Via,
     stop: &CancellationToken,
 ) -> Result<String, Problem> {
-    let (tls, claimed) = trust::pia_whoever(ca)?;
+    let (tls, claimed) = trust::pia_any_server(ca)?;
     // Never resolved; the server is told no name, as we know none.
     let name = address.to_string();
     let peer = Peer {

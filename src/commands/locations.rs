@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::api_client::Desk;
+use super::api_client::ApiClient;
 use super::{Problem, pia_files};
 use crate::connect::location_table::{self, Row};
 use crate::connect::server_selection::latency;
@@ -60,11 +60,16 @@ pub fn run(
     stop: &CancellationToken,
 ) -> Result<(), Problem> {
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
-    let mut desk = Desk::of_environment(environment, arguments.ca.as_deref(), stop)?;
-    let list = desk.server_list(ListVersion::V6, &key)?;
+    let mut client = ApiClient::from_environment(environment, arguments.ca.as_deref(), stop)?;
+    let list = client.server_list(ListVersion::V6, &key)?;
     let locations = wanted(arguments, &list)?;
     let rows = if arguments.ping {
-        measured(locations, list.ports.registration, desk.via(), &desk.stop)
+        measured(
+            locations,
+            list.ports.registration,
+            client.via(),
+            &client.stop,
+        )
     } else {
         locations
             .into_iter()

@@ -55,7 +55,7 @@ impl Problem {
 
     /// The server list or the server of a dedicated IP could not be had; a refused token is another
     /// matter.
-    fn of_server_list(error: &Error) -> Self {
+    fn from_server_list(error: &Error) -> Self {
         match error.remedy() {
             Remedy::LogInAgain => {
                 Self::Login(format!("{error}: get a new one with `wireguard-pia auth`"))

@@ -11,7 +11,7 @@ use crate::system::paths::INTERFACE;
 
 /// Open the firewall for a forwarded port and run PORT_SCRIPT, as pf_success.sh did.
 ///
-/// FIREWALL, FWD_IFACE, PF_DEST_IP and PORT_SCRIPT are heeded as in the container.
+/// FIREWALL, FWD_IFACE, PF_DEST_IP and PORT_SCRIPT are obeyed as in the container.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// The forwarded port.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::api_client::Desk;
+use super::api_client::ApiClient;
 use super::auth::token_in;
 use super::claimed_gateway;
 use super::getopts::Options;
@@ -141,7 +141,7 @@ impl<'a> Keeper<'a> {
             Some(name) => Via::Interface(name.clone()),
             None => Via::Routing,
         };
-        let mut desk = Desk::new(environment, None, ca.clone(), via.clone(), stop)?;
+        let mut client = ApiClient::new(environment, None, ca.clone(), via.clone(), stop)?;
         let address = match arguments.gateway {
             Some(address) => address,
             None => claimed_gateway::first_hop(&via, stop)?,
@@ -150,7 +150,7 @@ impl<'a> Keeper<'a> {
             Some(name) => name.clone(),
             None => claimed_gateway::claimed_name(address, &ca, &via, stop)?,
         };
-        let gateway = Host::forwarding(&name, address, &desk.pia()?, via);
+        let gateway = Host::forwarding(&name, address, &client.pia()?, via);
         let (settings, _) = Settings::from_environment(environment);
         let interval = settings.port_forwarding.rebind_interval;
         Ok(Self {

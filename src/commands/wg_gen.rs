@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::api_client::Desk;
+use super::api_client::ApiClient;
 use super::auth::token_in;
 use super::getopts::Options;
 use super::locations::print;
@@ -120,7 +120,7 @@ pub fn run(
     let token = token_in(token_file)?;
     let ca = pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?;
     let mut generation = Generation {
-        desk: Desk::of_environment(environment, Some(&ca), stop)?,
+        client: ApiClient::from_environment(environment, Some(&ca), stop)?,
         token,
         arguments,
         environment,
@@ -148,15 +148,15 @@ fn list(
     stop: &CancellationToken,
 ) -> Result<(), Problem> {
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
-    let mut desk = Desk::of_environment(environment, arguments.ca.as_deref(), stop)?;
+    let mut client = ApiClient::from_environment(environment, arguments.ca.as_deref(), stop)?;
     print(&location_table::short(
-        &desk.server_list(ListVersion::V6, &key)?,
+        &client.server_list(ListVersion::V6, &key)?,
     ))
 }
 
 /// What a configuration is generated with.
 struct Generation<'a> {
-    desk: Desk,
+    client: ApiClient,
     token: Token,
     arguments: &'a Arguments,
     environment: &'a Environment,
@@ -198,12 +198,17 @@ impl Generation<'_> {
     fn dedicated_ip(&mut self, dip: &Secret) -> Result<Candidate, Problem> {
         log::info!("Asking for the server of the dedicated IP");
         let host = self
-            .desk
+            .client
             .service(Service::Account)
             .map_err(|failure| Problem::ServerList(failure.to_string()))?;
-        let found =
-            account::dedicated_ip(&host, &self.token, dip, &self.desk.retry, &self.desk.stop)
-                .map_err(|error| Problem::of_server_list(&error))?;
+        let found = account::dedicated_ip(
+            &host,
+            &self.token,
+            dip,
+            &self.client.retry,
+            &self.client.stop,
+        )
+        .map_err(|error| Problem::from_server_list(&error))?;
         let account::DedicatedIp {
             id,
             server,
@@ -234,7 +239,7 @@ impl Generation<'_> {
         // of its own too.
         let key = pia_files::LIST_KEY.find(self.arguments.list_key.as_deref(), self.environment)?;
         log::info!("Fetching the server list");
-        let list = self.desk.server_list(ListVersion::V6, &key)?;
+        let list = self.client.server_list(ListVersion::V6, &key)?;
         log::info!("Verified server list ({} locations)", list.locations.len());
         let port = list.ports.registration;
         let locations = match ids.as_slice() {
@@ -255,7 +260,7 @@ impl Generation<'_> {
             .filter(|location| locations::is_usable(location))
             .cloned()
             .collect();
-        let (via, stop) = (self.desk.via(), &self.desk.stop);
+        let (via, stop) = (self.client.via(), &self.client.stop);
         let measured = latency::nearest_first(usable, list.ports.registration, via, stop, |_| ());
         let near: Vec<Location> = measured
             .into_iter()
@@ -279,7 +284,7 @@ impl Generation<'_> {
         let is_complete = locations::choose(ids, &[&list]).problems.is_empty();
         let mut lists = vec![list];
         if !is_complete {
-            match self.desk.server_list(ListVersion::V7, key) {
+            match self.client.server_list(ListVersion::V7, key) {
                 Ok(newer) => lists.push(newer),
                 Err(problem) => log::debug!("{problem}"),
             }
@@ -311,10 +316,10 @@ impl Generation<'_> {
                 ..
             } = &candidate;
             log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
-            let keys = KeyPair::generate(&self.desk.stop).map_err(|error| {
+            let keys = KeyPair::generate(&self.client.stop).map_err(|error| {
                 Problem::Other(format!("{error}; is wireguard-tools installed?"))
             })?;
-            let host = self.desk.server(server, *port)?;
+            let host = self.client.server(server, *port)?;
             let proof = match dip {
                 Some(token) => Proof::DedicatedIp {
                     token,
@@ -322,7 +327,7 @@ impl Generation<'_> {
                 },
                 None => Proof::Token(&self.token),
             };
-            match registration::add_key(&host, proof, &keys.public, ONE_SERVER, &self.desk.stop) {
+            match registration::add_key(&host, proof, &keys.public, ONE_SERVER, &self.client.stop) {
                 Ok(registration) => {
                     return Ok(Made {
                         candidate,

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use super::backend::{Backend, Programs};
-use super::kernel_modules::Module;
+use super::kernel_modules::KernelModule;
 use super::policy::Policy;
 use super::rules::{self, Family, Table};
 use super::{Firewall, FirewallError};
@@ -134,7 +134,7 @@ pub(super) fn of_v4(failures: &[Failure]) -> Option<&Failure> {
 }
 
 /// Says what will not work, and what to do about it.
-pub(super) fn warn_of(module: Module) {
+pub(super) fn warn_of(module: KernelModule) {
     let name = module.kernel_name();
     log::warn!(
         "firewall: the kernel has no {name}: {}: load it on the host (modprobe {name})",

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::kernel_modules::Module;
+use super::kernel_modules::KernelModule;
 use super::rules::{Family, TableName};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
@@ -158,7 +158,7 @@ impl Programs {
     /// Which of the modules that `text` needs are missing. `/proc` and `--test` do not tell: a rule
     /// has to be tried. A rule that is refused while a plain one is taken lacks its module; where
     /// both are, the reason is another.
-    pub fn missing(&self, text: &str) -> Vec<Module> {
+    pub fn missing(&self, text: &str) -> Vec<KernelModule> {
         let takes = |table: TableName, rule: &str| {
             let text = format!("{table}\n:PIA_PROBE - [0:0]\n-A PIA_PROBE {rule}\nCOMMIT\n");
             let tried = self
@@ -168,11 +168,11 @@ impl Programs {
                 .inspect_err(|error| log::debug!("trying {rule}: {error}"))
                 .is_ok()
         };
-        let is_missing = |module: &Module| {
+        let is_missing = |module: &KernelModule| {
             let (table, rule) = module.probe();
             !takes(table, rule) && takes(TableName::Filter, "-j RETURN")
         };
-        Module::used_in(text).filter(is_missing).collect()
+        KernelModule::used_in(text).filter(is_missing).collect()
     }
 
     fn scrap(&self, table: TableName) -> Result<(), CommandError> {

@@ -2,7 +2,7 @@
 //! would take time in which the network is open.
 
 use super::apply::{Failure, of_v4, warn_of};
-use super::kernel_modules::Module;
+use super::kernel_modules::KernelModule;
 use super::policy::Policy;
 use super::rules::Family;
 use super::{Firewall, FirewallError, backend, private_bin};
@@ -39,7 +39,7 @@ impl Firewall {
                 firewall.missing = firewall.programs.missing(&failure.text);
             }
         }
-        refused.sort_by_key(|(firewall, _)| Module::weight(&firewall.missing));
+        refused.sort_by_key(|(firewall, _)| KernelModule::weight(&firewall.missing));
         let mut tried = Vec::new();
         for (mut firewall, _) in refused {
             let mut failures = firewall.start(first)?;
@@ -66,7 +66,7 @@ impl Firewall {
             failures = self.load(policy)?;
         }
         if failures.is_empty() && self.loaded.is_empty() {
-            let text = Module::strip(&self.missing, backend::PROBE);
+            let text = KernelModule::strip(&self.missing, backend::PROBE);
             let probe = self.programs.probe(&text);
             failures.extend(probe.err().map(|error| Failure {
                 family: Family::V4,

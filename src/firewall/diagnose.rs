@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::backend::{Backend, PROBE, Programs};
-use super::kernel_modules::Module;
+use super::kernel_modules::KernelModule;
 use super::rules::Family;
 
 /// What wg-quick loads for itself, in a chain that nothing jumps to.
@@ -30,7 +30,7 @@ COMMIT
 
 /// One backend, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Survey {
+pub struct Diagnosis {
     pub backend: Backend,
     /// Why no policy can be loaded with it; `None` if it works.
     pub unusable: Option<String>,
@@ -42,15 +42,15 @@ pub struct Survey {
     pub ipv6_unusable: Option<String>,
 }
 
-impl Survey {
+impl Diagnosis {
     fn is_whole(&self) -> bool {
         self.unusable.is_none() && self.missing.is_empty() && self.wg_quick_refused.is_none()
     }
 }
 
-/// What the rules need that come with these wishes, besides what all need.
+/// What the rules need that come with these features, besides what all need.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wishes {
+pub struct Features {
     pub gateway: bool,
     pub handed_on: bool,
     pub redirect: bool,
@@ -60,27 +60,27 @@ pub struct Wishes {
 
 /// The installed backends, the `wanted` one or all; those that need not be tried are not, for even
 /// to look at legacy tables makes them.
-pub fn survey(private_bin: &Path, wanted: Option<Backend>, wishes: Wishes) -> Vec<Survey> {
+pub fn diagnose(private_bin: &Path, wanted: Option<Backend>, features: Features) -> Vec<Diagnosis> {
     let backends = wanted.map_or(vec![Backend::NfTables, Backend::Legacy], |backend| {
         vec![backend]
     });
-    let mut surveys = Vec::new();
+    let mut diagnoses = Vec::new();
     for programs in backends
         .into_iter()
         .filter_map(|backend| Programs::find(backend, private_bin))
     {
-        surveys.push(of(&programs, wishes));
-        if surveys.last().is_some_and(Survey::is_whole) {
+        diagnoses.push(of(&programs, features));
+        if diagnoses.last().is_some_and(Diagnosis::is_whole) {
             break;
         }
     }
-    surveys
+    diagnoses
 }
 
-fn of(programs: &Programs, wishes: Wishes) -> Survey {
-    let missing = programs.missing(&wishes.text());
+fn of(programs: &Programs, features: Features) -> Diagnosis {
+    let missing = programs.missing(&features.text());
     let unusable = programs
-        .probe(&Module::strip(&missing, PROBE))
+        .probe(&KernelModule::strip(&missing, PROBE))
         .err()
         .map(|error| error.to_string());
     let refused = |family, text: &str, removed: &str| {
@@ -94,7 +94,7 @@ fn of(programs: &Programs, wishes: Wishes) -> Survey {
     let has_ipv6 = Path::new("/proc/thread-self/net/if_inet6").exists();
     let scrap = "*filter\n:PIA_PROBE - [0:0]\n-X PIA_PROBE\nCOMMIT\n";
     let plain = "*filter\n:PIA_PROBE - [0:0]\n-A PIA_PROBE -o lo -j ACCEPT\nCOMMIT\n";
-    Survey {
+    Diagnosis {
         backend: programs.backend,
         missing: missing
             .iter()
@@ -111,10 +111,10 @@ fn of(programs: &Programs, wishes: Wishes) -> Survey {
     }
 }
 
-impl Wishes {
-    /// Rules that need what these wishes need.
+impl Features {
+    /// Rules that need what these features need.
     fn text(self) -> String {
-        let of = |wanted: bool, module: Module| {
+        let of = |wanted: bool, module: KernelModule| {
             let (_, rule) = module.probe();
             if wanted {
                 format!("-A PIA_PROBE {rule} \n")
@@ -124,11 +124,11 @@ impl Wishes {
         };
         [
             PROBE.to_owned(),
-            of(self.gateway, Module::Masquerade),
-            of(self.handed_on, Module::Dnat),
-            of(self.redirect, Module::Redirect),
-            of(self.strict_rp_filter, Module::Connmark),
-            of(self.embedded_dns, Module::Owner),
+            of(self.gateway, KernelModule::Masquerade),
+            of(self.handed_on, KernelModule::Dnat),
+            of(self.redirect, KernelModule::Redirect),
+            of(self.strict_rp_filter, KernelModule::Connmark),
+            of(self.embedded_dns, KernelModule::Owner),
         ]
         .concat()
     }
@@ -140,14 +140,17 @@ mod tests {
 
     #[test]
     fn wishes_name_the_modules_that_they_need() {
-        let all = Wishes {
+        let all = Features {
             gateway: true,
             handed_on: true,
             redirect: true,
             strict_rp_filter: true,
             embedded_dns: true,
         };
-        assert_eq!(Module::used_in(&all.text()).count(), 8);
-        assert_eq!(Module::used_in(&Wishes::default().text()).count(), 3);
+        assert_eq!(KernelModule::used_in(&all.text()).count(), 8);
+        assert_eq!(
+            KernelModule::used_in(&Features::default().text()).count(),
+            3
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::rules::TableName;
 
 /// A match or target that needs a kernel module of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Module {
+pub(super) enum KernelModule {
     Ports,
     Conntrack,
     Mark,
@@ -15,7 +15,7 @@ pub(super) enum Module {
     Dnat,
 }
 
-impl Module {
+impl KernelModule {
     const ALL: [Self; 8] = [
         Self::Ports,
         Self::Conntrack,

@@ -29,7 +29,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use self::backend::Programs;
-use self::kernel_modules::Module;
+use self::kernel_modules::KernelModule;
 use self::rules::{Family, TableName};
 use crate::system::command::CommandError;
 
@@ -83,7 +83,7 @@ pub struct Firewall {
     private_bin: PathBuf,
     families: Vec<Family>,
     strict_rp_filter: bool,
-    missing: Vec<Module>,
+    missing: Vec<KernelModule>,
     /// What each table of ours holds.
     loaded: BTreeMap<(Family, TableName), String>,
     /// No jump stands twice.

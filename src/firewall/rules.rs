@@ -8,7 +8,7 @@ use std::fmt;
 use askama::Template;
 
 use super::FirewallError;
-use super::kernel_modules::Module;
+use super::kernel_modules::KernelModule;
 use super::policy::{Arrival, Policy, Protocol, TunnelPolicy};
 
 /// An address family with its own rule set.
@@ -54,8 +54,8 @@ impl Table {
     }
 
     /// Without what the kernel has no module for.
-    pub fn without(&self, missing: &[Module]) -> Self {
-        let strip = |text: &str| Module::strip(missing, text);
+    pub fn without(&self, missing: &[KernelModule]) -> Self {
+        let strip = |text: &str| KernelModule::strip(missing, text);
         Self {
             name: self.name,
             text: strip(&self.text),

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
 use super::FirewallError;
-use super::kernel_modules::Module;
+use super::kernel_modules::KernelModule;
 use super::policy::{Destination, ForwardedPort, Gateway, Policy, TunnelPolicy};
 use super::rules::{Family, Table, TableName, render};
 
@@ -250,7 +250,11 @@ fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
         false,
     );
     let text = table
-        .without(&[Module::Mark, Module::Owner, Module::Conntrack])
+        .without(&[
+            KernelModule::Mark,
+            KernelModule::Owner,
+            KernelModule::Conntrack,
+        ])
         .text;
     let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A")).collect();
     assert_eq!(
@@ -262,7 +266,7 @@ fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
         ]
     );
     let mangle = find(&connected(tunnel()), TableName::Mangle, true);
-    assert!(!mangle.without(&[Module::Connmark]).matters());
+    assert!(!mangle.without(&[KernelModule::Connmark]).matters());
 }
 
 fn destination() -> impl Strategy<Value = Destination> {
@@ -313,7 +317,7 @@ proptest! {
         sealed: bool,
         strict: bool,
         lacking in proptest::sample::subsequence(
-            vec![Module::Conntrack, Module::Mark, Module::Owner],
+            vec![KernelModule::Conntrack, KernelModule::Mark, KernelModule::Owner],
             0..3,
         ),
     ) {
@@ -326,7 +330,7 @@ proptest! {
         };
         let mut allowed = vec!["-A PIA_OUTPUT -o lo -j ACCEPT".to_owned()];
         for Destination { protocol, address, port } in to {
-            let mark = if lacking.contains(&Module::Mark) { "" } else { " -m mark --mark 0xca6c" };
+            let mark = if lacking.contains(&KernelModule::Mark) { "" } else { " -m mark --mark 0xca6c" };
             allowed.push(format!("-A PIA_OUTPUT -d {address}/32 -p {protocol}{mark} --dport \
                                   {port} -j ACCEPT"));
         }

@@ -23,7 +23,7 @@ use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
 use crate::system::{files, paths, signals};
-use crate::tunnel::{self, Link};
+use crate::tunnel::{self, Tunnel};
 use crate::underlay::{name_servers, resolv_conf};
 use crate::wireguard::sysctl;
 
@@ -107,7 +107,7 @@ impl Life {
 
     #[allow(clippy::unused_self, reason = "it is a step like the others")]
     fn check_capabilities(&mut self) -> Result<(), Failure> {
-        match capabilities::of_process() {
+        match capabilities::from_process() {
             Capabilities::WithoutNetAdmin => Err(Failure::lasting(
                 "the capability NET_ADMIN is missing, without which no tunnel can be set up: add \
                  `cap_add: [NET_ADMIN]` \
@@ -191,7 +191,7 @@ impl Life {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .join(&[], kill_switch)?;
-        let tunnel = Link::bring_up(&self.container, kill_switch, joined)?;
+        let tunnel = Tunnel::bring_up(&self.container, kill_switch, joined)?;
         tunnel.announce(&mut self.container);
         self.supervisor = Some(Supervisor::new(
             tunnel,
@@ -311,7 +311,7 @@ impl Life {
     fn shut_down(&mut self, end: &End) {
         let stopped = matches!(end, End::Stopped);
         self.container.reporter.enter(State::Stopping, None);
-        // After a fatal error: the long tasks heed the same request, whoever makes it.
+        // After a fatal error: the long tasks obey the same request, whoever makes it.
         self.container.stop.cancel();
         if self
             .post_up_hooks

@@ -17,7 +17,7 @@ pub enum Call {
     Signature,
     BindPort,
     /// Whether it is there.
-    Knock,
+    Ping,
 }
 
 impl std::fmt::Display for Call {
@@ -30,7 +30,7 @@ impl std::fmt::Display for Call {
             Self::AddKey => "registering",
             Self::Signature => "asking for a forwarded port",
             Self::BindPort => "binding the forwarded port",
-            Self::Knock => "connecting",
+            Self::Ping => "connecting",
         })
     }
 }

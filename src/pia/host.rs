@@ -68,8 +68,8 @@ impl Host {
     ///
     /// # Errors
     /// Why not.
-    pub fn knock(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), Error> {
-        Ask::new(Call::Knock, self, "/").send(timeout, stop, |_, _| Ok(()))
+    pub fn ping(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), Error> {
+        Ask::new(Call::Ping, self, "/").send(timeout, stop, |_, _| Ok(()))
     }
 
     fn new(

@@ -74,10 +74,10 @@ pub fn pia(path: &Path) -> Result<Arc<ClientConfig>, TrustError> {
 ///
 /// # Errors
 /// As [`pia`].
-pub fn pia_whoever(path: &Path) -> Result<(Arc<ClientConfig>, Claim), TrustError> {
+pub fn pia_any_server(path: &Path) -> Result<(Arc<ClientConfig>, Claim), TrustError> {
     let claim = Claim::default();
     let tls = with_verifier(path, |roots, provider| {
-        PiaVerifier::of_whoever(roots, provider, &claim)
+        PiaVerifier::for_any_server(roots, provider, &claim)
     })?;
     Ok((tls, claim))
 }

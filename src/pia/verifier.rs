@@ -73,7 +73,11 @@ impl PiaVerifier {
     }
 
     /// Takes any server of PIA's, and notes its name in `claim`.
-    pub fn of_whoever(roots: RootCertStore, provider: Arc<CryptoProvider>, claim: &Claim) -> Self {
+    pub fn for_any_server(
+        roots: RootCertStore,
+        provider: Arc<CryptoProvider>,
+        claim: &Claim,
+    ) -> Self {
         Self {
             claim: Some(claim.clone()),
             ..Self::new(roots, provider)
@@ -340,8 +344,11 @@ mod tests {
         let (pia, other) = (authority("Private Internet Access"), authority("Somebody"));
         let claimed = |signer: &Authority, params: &CertificateParams| {
             let claim = Claim::default();
-            let verifier =
-                PiaVerifier::of_whoever(roots_in(pia.pem.as_bytes()).unwrap(), provider(), &claim);
+            let verifier = PiaVerifier::for_any_server(
+                roots_in(pia.pem.as_bytes()).unwrap(),
+                provider(),
+                &claim,
+            );
             let certificate = params
                 .signed_by(&KeyPair::generate().unwrap(), &signer.issuer)
                 .unwrap();

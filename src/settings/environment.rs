@@ -22,7 +22,7 @@ impl FromIterator<(OsString, OsString)> for Environment {
 
 impl Environment {
     /// That of this process.
-    pub fn of_process() -> Self {
+    pub fn from_process() -> Self {
         std::env::vars_os().collect()
     }
 

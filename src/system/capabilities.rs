@@ -13,7 +13,7 @@ pub enum Capabilities {
 }
 
 /// Those in force for this process.
-pub fn of_process() -> Capabilities {
+pub fn from_process() -> Capabilities {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     judge(
         &read("/proc/self/status"),

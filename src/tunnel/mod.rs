@@ -23,18 +23,18 @@ use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::ping::Prober;
 use crate::underlay::resolv_conf;
 use crate::wireguard::conf::Conf;
-use crate::wireguard::wg_quick::Quick;
+use crate::wireguard::wg_quick::WgQuick;
 use crate::wireguard::{routing_rules, show, sysctl};
 
 /// A tunnel that is up.
-pub struct Link {
+pub struct Tunnel {
     /// The server and the registration it rests on.
     pub joined: Joined,
-    quick: Quick,
+    quick: WgQuick,
     dns: Vec<Ipv4Addr>,
 }
 
-impl Link {
+impl Tunnel {
     /// Opens the firewall for the endpoint, brings the interface up, and sets DNS and routes.
     ///
     /// The endpoint's rule is loaded first, so that the first handshake is not lost.
@@ -48,20 +48,20 @@ impl Link {
         joined: Joined,
     ) -> Result<Self, Failure> {
         let dns = dns_servers(&container.settings.dns, &joined.registration.dns_servers);
-        let link = Self {
+        let tunnel = Self {
             quick: quick(container, kill_switch),
             dns,
             joined,
         };
-        link.conf(container).write(Path::new(paths::WG_CONF))?;
+        tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
-        kill_switch.connected(link.joined.endpoint(), Self::policy(container, &networks))?;
+        kill_switch.connected(tunnel.joined.endpoint(), Self::policy(container, &networks))?;
         log::info!("Bringing up WireGuard interface {}", paths::INTERFACE);
-        let up = link.start(container, &networks);
+        let up = tunnel.start(container, &networks);
         if up.is_err() {
-            link.take_down();
+            tunnel.take_down();
         }
-        up.map(|()| link)
+        up.map(|()| tunnel)
     }
 
     fn start(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
@@ -189,7 +189,7 @@ impl Link {
             );
         }
         let path = sysctl::reverse_path();
-        if path.strict && !path.heeds_mark {
+        if path.strict && !path.obeys_mark {
             log::warn!(
                 "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are \
                  dropped: add \
@@ -201,12 +201,12 @@ impl Link {
                 "FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`"
             );
         }
-        self.tell(container);
+        self.publish(container);
         container.reporter.enter(State::Connected, None);
     }
 
     /// Tells hooks and the status which server this is.
-    pub fn tell(&self, container: &mut Container) {
+    pub fn publish(&self, container: &mut Container) {
         let joined = &self.joined;
         let (cn, ip) = (joined.server.cn.clone(), joined.server.ip.to_string());
         let local_ip = joined.registration.peer_ip.to_string();
@@ -216,7 +216,7 @@ impl Link {
             ("VPN_SERVER_IP", &ip),
             ("VPN_LOCAL_IP", &local_ip),
         ] {
-            container.tell(name, value);
+            container.set_env(name, value);
         }
         container.reporter.update(|status| {
             status.location = Some(joined.location.clone());
@@ -266,14 +266,14 @@ fn dns_servers(wanted: &VpnDns, of_guard: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
     }
 }
 
-fn quick(container: &Container, kill_switch: &KillSwitch) -> Quick {
+fn quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {
     let (private_bin, legacy) = kill_switch.with(|firewall| {
         (
             firewall.private_bin_needed(),
             firewall.backend() == Backend::Legacy,
         )
     });
-    Quick {
+    WgQuick {
         private_bin: private_bin.then(|| paths::PRIVATE_BIN.to_owned()),
         legacy,
         allow_missing_rules: container.settings.allow_missing_iptables_rules,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::networks::Networks;
-use super::{Link, dns_servers};
+use super::{Tunnel, dns_servers};
 use crate::connect::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::wireguard::peer::Peering;
 /// How often a change of the interface is tried before it is taken back.
 const TRIES: usize = 3;
 
-impl Link {
+impl Tunnel {
     /// Changes the interface to `joined`. The old tunnel is given up only now that the new
     /// registration is in hand; should the change fail, it is taken back.
     ///

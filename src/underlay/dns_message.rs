@@ -12,7 +12,7 @@ const MAX_ALIASES: usize = 16;
 
 /// What a name server said instead of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum DnsFailure {
     Nothing,
     NoSuchName,
     /// The name exists and has no IPv4 address.
@@ -23,7 +23,7 @@ pub enum Said {
     Unreachable(String),
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for DnsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => write!(f, "was silent"),
@@ -36,7 +36,7 @@ impl fmt::Display for Said {
 }
 
 /// The addresses, or what was said instead.
-pub(super) type Outcome = Result<Vec<Ipv4Addr>, Said>;
+pub(super) type Outcome = Result<Vec<Ipv4Addr>, DnsFailure>;
 
 /// An answer to our question.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,13 +77,13 @@ pub(super) fn read_answer(bytes: &[u8], id: u16, host: &str) -> Option<Answer> {
     }
     let outcome = match packet.rcode() {
         RCODE::NoError => match addresses_in(&packet, name) {
-            addresses if addresses.is_empty() => Err(Said::NoAddress),
+            addresses if addresses.is_empty() => Err(DnsFailure::NoAddress),
             addresses => Ok(addresses),
         },
-        RCODE::NameError => Err(Said::NoSuchName),
-        RCODE::ServerFailure => Err(Said::Failure("SERVFAIL".to_owned())),
-        RCODE::Refused => Err(Said::Failure("REFUSED".to_owned())),
-        code => Err(Said::Failure(format!("{code:?}"))),
+        RCODE::NameError => Err(DnsFailure::NoSuchName),
+        RCODE::ServerFailure => Err(DnsFailure::Failure("SERVFAIL".to_owned())),
+        RCODE::Refused => Err(DnsFailure::Failure("REFUSED".to_owned())),
+        code => Err(DnsFailure::Failure(format!("{code:?}"))),
     };
     Some(if packet.has_flags(PacketFlag::TRUNCATION) {
         Answer::Cut(outcome)
@@ -186,21 +186,24 @@ pub(super) mod tests {
         let records = vec![cname(HOST, "b.example.com"), cname("b.example.com", HOST)];
         assert_eq!(
             answer(RCODE::NoError, records),
-            Some(Answer::Whole(Err(Said::NoAddress)))
+            Some(Answer::Whole(Err(DnsFailure::NoAddress)))
         );
     }
 
     #[test]
     fn refusals_are_told_apart() {
         let said = |code| answer(code, vec![]).unwrap();
-        assert_eq!(said(RCODE::NameError), Answer::Whole(Err(Said::NoSuchName)));
+        assert_eq!(
+            said(RCODE::NameError),
+            Answer::Whole(Err(DnsFailure::NoSuchName))
+        );
         assert_eq!(
             said(RCODE::ServerFailure),
-            Answer::Whole(Err(Said::Failure("SERVFAIL".into())))
+            Answer::Whole(Err(DnsFailure::Failure("SERVFAIL".into())))
         );
         assert_eq!(
             said(RCODE::NotImplemented),
-            Answer::Whole(Err(Said::Failure("NotImplemented".into())))
+            Answer::Whole(Err(DnsFailure::Failure("NotImplemented".into())))
         );
     }
 

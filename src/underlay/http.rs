@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Body, Timeout, http};
 
 use super::http_error::{HttpError, HttpFailure};
-use super::socket::{self, Connection, SocketError, Via};
+use super::socket::{self, SocketError, TcpConnection, Via};
 use crate::system::cancellation::CancellationToken;
 
 /// For all addresses of a host together, TLS included.
@@ -267,7 +267,7 @@ impl Connector for TlsConnector {
 impl TlsConnector {
     /// Each address gets its share of the time that is left, so that a silent one does not use it
     /// up.
-    fn connect_to_any(&self, deadline: Instant) -> Result<Connection, ureq::Error> {
+    fn connect_to_any(&self, deadline: Instant) -> Result<TcpConnection, ureq::Error> {
         let addresses = &self.peer.addresses;
         let mut failure = HttpFailure::NoAddress;
         for (index, address) in addresses.iter().enumerate() {
@@ -294,7 +294,7 @@ fn budget(timeout: NextTimeout, most: Duration) -> Duration {
 
 /// A socket whose reads and writes end at a deadline. A stop shuts it down.
 struct TimedStream {
-    connection: Connection,
+    connection: TcpConnection,
     deadline: Option<Instant>,
 }
 

@@ -33,8 +33,8 @@ pub struct PathMtu {
 /// # Errors
 /// When there is no way to `peer`.
 pub fn measure(via: &Via, peer: SocketAddrV4, stop: &CancellationToken) -> io::Result<PathMtu> {
-    let conversation = socket::converse(via, peer, stop).map_err(io::Error::other)?;
-    let socket = &*conversation.socket;
+    let connection = socket::udp(via, peer, stop).map_err(io::Error::other)?;
+    let socket = &*connection.socket;
     let known = || -> io::Result<u32> {
         Ok(u32::try_from(getsockopt(&socket, sockopt::IpMtu)?).unwrap_or_default())
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use simple_dns::Name;
 
-pub use super::dns_message::Said;
+pub use super::dns_message::DnsFailure;
 use super::dns_message::{Answer, Outcome, question, read_answer};
 use super::hosts_file;
 use super::name_servers::{NameServer, NameServers};
@@ -38,14 +38,14 @@ pub enum ResolveError {
              DNS", said_in_words(.said), skipped_in_words(.skipped))]
     Failed {
         host: String,
-        said: Vec<(NameServer, Said)>,
+        said: Vec<(NameServer, DnsFailure)>,
         skipped: Vec<String>,
     },
     #[error("resolving {host}: interrupted by a request to stop")]
     Interrupted { host: String },
 }
 
-fn said_in_words(said: &[(NameServer, Said)]) -> String {
+fn said_in_words(said: &[(NameServer, DnsFailure)]) -> String {
     let said: Vec<String> = said
         .iter()
         .map(|(server, said)| format!("{server} {said}"))
@@ -73,7 +73,7 @@ pub struct Resolver {
 
 /// Why one question brought no address.
 enum NoAnswer {
-    Said(Said),
+    DnsFailure(DnsFailure),
     Interrupted,
 }
 
@@ -122,11 +122,11 @@ impl Resolver {
             });
         }
         let started = Instant::now();
-        let mut said: Vec<(NameServer, Said)> = self
+        let mut said: Vec<(NameServer, DnsFailure)> = self
             .servers
             .servers
             .iter()
-            .map(|server| (*server, Said::Nothing))
+            .map(|server| (*server, DnsFailure::Nothing))
             .collect();
         for round in 0..ROUNDS {
             let mut unasked = said
@@ -145,7 +145,7 @@ impl Resolver {
                         log::debug!("{server} resolves {host}: {addresses:?}");
                         return Ok(addresses);
                     }
-                    Err(NoAnswer::Said(answer)) => *said = answer,
+                    Err(NoAnswer::DnsFailure(answer)) => *said = answer,
                     Err(NoAnswer::Interrupted) => {
                         return Err(ResolveError::Interrupted {
                             host: host.to_owned(),
@@ -186,15 +186,15 @@ impl Resolver {
         }
         asked
             .unwrap_or_else(|failure| Err(said_by(&failure)))
-            .map_err(NoAnswer::Said)
+            .map_err(NoAnswer::DnsFailure)
     }
 }
 
 /// A server that gave a definite answer gives the same one in the next round.
-fn is_worth_asking(said: &Said) -> bool {
+fn is_worth_asking(said: &DnsFailure) -> bool {
     matches!(
         said,
-        Said::Nothing | Said::Failure(_) | Said::Unreachable(_)
+        DnsFailure::Nothing | DnsFailure::Failure(_) | DnsFailure::Unreachable(_)
     )
 }
 
@@ -210,16 +210,18 @@ fn wait_for_one(round: usize, left: Duration, unasked: usize) -> Duration {
     }
 }
 
-fn said_by(failure: &SocketError) -> Said {
+fn said_by(failure: &SocketError) -> DnsFailure {
     let source = match failure {
         SocketError::NotConnected { source, .. } => source,
-        other => return Said::Unreachable(other.to_string()),
+        other => return DnsFailure::Unreachable(other.to_string()),
     };
     match source.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Said::Nothing,
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DnsFailure::Nothing,
         // What the kill switch answers to a packet that no rule names.
-        io::ErrorKind::PermissionDenied => Said::Unreachable("blocked by the firewall".to_owned()),
-        _ => Said::Unreachable(source.to_string()),
+        io::ErrorKind::PermissionDenied => {
+            DnsFailure::Unreachable("blocked by the firewall".to_owned())
+        }
+        _ => DnsFailure::Unreachable(source.to_string()),
     }
 }
 
@@ -235,18 +237,18 @@ fn ask_by_udp(
         source,
     };
     let id = fastrand::u16(..);
-    let conversation = socket::converse(via, peer, stop)?;
-    conversation
+    let connection = socket::udp(via, peer, stop)?;
+    connection
         .socket
         .send(&question(id, host).map_err(failed)?)
         .map_err(failed)?;
     let mut buffer = [0; 4096];
     loop {
-        conversation
+        connection
             .socket
             .set_read_timeout(Some(left(deadline).map_err(failed)?))
             .map_err(failed)?;
-        match conversation.socket.recv(&mut buffer) {
+        match connection.socket.recv(&mut buffer) {
             // A stop shuts the socket down, which reads as an empty packet.
             Ok(_) if stop.is_cancelled() => return Err(SocketError::Interrupted),
             Ok(length) => {
@@ -412,7 +414,7 @@ mod tests {
             error.to_string(),
             "resolving www.example.com: 127.0.0.31 said that there is no such name, 127.0.0.32 \
              said REFUSED, \
-             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, for \
+             127.0.0.33 could not be asked (TcpConnection refused (os error 111)) (not asked, for \
              they are not IPv4: \
              fd00::1): check the container's DNS"
         );

@@ -46,13 +46,13 @@ pub enum SocketError {
 }
 
 /// A connected TCP socket that a stop shuts down: whatever is blocked on it then returns at once.
-pub struct Connection {
+pub struct TcpConnection {
     pub stream: Arc<TcpStream>,
     _guard: Guard,
 }
 
 /// A UDP socket connected to one peer, which a stop shuts down likewise.
-pub struct Conversation {
+pub struct UdpConnection {
     pub socket: Arc<UdpSocket>,
     _guard: Guard,
 }
@@ -66,7 +66,7 @@ pub fn connect(
     address: SocketAddrV4,
     timeout: Duration,
     stop: &CancellationToken,
-) -> Result<Connection, SocketError> {
+) -> Result<TcpConnection, SocketError> {
     let failed = |source| SocketError::NotConnected { address, source };
     let stream: Arc<TcpStream> = Arc::new(make(via, Type::STREAM)?.into());
     let registration = {
@@ -98,7 +98,7 @@ pub fn connect(
         .set_nonblocking(false)
         .and_then(|()| stream.set_nodelay(true))
         .map_err(failed)?;
-    Ok(Connection {
+    Ok(TcpConnection {
         stream,
         _guard: registration,
     })
@@ -108,11 +108,11 @@ pub fn connect(
 ///
 /// # Errors
 /// When it cannot be made, or the peer is unreachable.
-pub fn converse(
+pub fn udp(
     via: &Via,
     peer: SocketAddrV4,
     stop: &CancellationToken,
-) -> Result<Conversation, SocketError> {
+) -> Result<UdpConnection, SocketError> {
     let socket: UdpSocket = make(via, Type::DGRAM)?.into();
     socket
         .connect(peer)
@@ -128,7 +128,7 @@ pub fn converse(
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
         })
     };
-    Ok(Conversation {
+    Ok(UdpConnection {
         socket,
         _guard: registration,
     })
@@ -265,7 +265,7 @@ pub(crate) mod tests {
         assert!(
             failure
                 .to_string()
-                .starts_with(&format!("connecting to {closed}: Connection refused")),
+                .starts_with(&format!("connecting to {closed}: TcpConnection refused")),
             "{failure}"
         );
     }
@@ -273,7 +273,7 @@ pub(crate) mod tests {
     #[test]
     fn an_unknown_interface_is_named() {
         let via = Via::Interface("nosuch0".into());
-        let failure = converse(
+        let failure = udp(
             &via,
             "127.0.0.1:53".parse().unwrap(),
             &CancellationToken::new(),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use askama::Template;
 
-use super::TunnelError;
+use super::WireGuardError;
 use crate::system::files::{self, FileError};
 use crate::system::paths;
 use crate::system::secret::Secret;
@@ -41,7 +41,7 @@ impl Conf {
     ///
     /// # Errors
     /// When the folder cannot be made or written.
-    pub fn write(&self, path: &Path) -> Result<(), TunnelError> {
+    pub fn write(&self, path: &Path) -> Result<(), WireGuardError> {
         let text = self.text()?;
         if let Some(folder) = path.parent() {
             files::make_folder(folder)?;
@@ -54,7 +54,7 @@ impl Conf {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_into(&self, path: &Path) -> Result<(), TunnelError> {
+    pub fn write_into(&self, path: &Path) -> Result<(), WireGuardError> {
         let text = self.text()?;
         let write = || {
             OpenOptions::new()
@@ -65,8 +65,8 @@ impl Conf {
         Ok(write().map_err(|source| FileError::new("writing", path, source))?)
     }
 
-    fn text(&self) -> Result<String, TunnelError> {
-        let text = self.render().map_err(|source| TunnelError::Template {
+    fn text(&self) -> Result<String, WireGuardError> {
+        let text = self.render().map_err(|source| WireGuardError::Template {
             what: "wg0.conf",
             source,
         })?;

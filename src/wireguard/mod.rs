@@ -14,7 +14,7 @@ use crate::system::files::FileError;
 
 /// The tunnel could not be set up, changed or taken down.
 #[derive(Debug, thiserror::Error)]
-pub enum TunnelError {
+pub enum WireGuardError {
     /// A file of ours.
     #[error(transparent)]
     File(#[from] FileError),

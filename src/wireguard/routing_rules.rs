@@ -15,14 +15,14 @@ const PINNED: u32 = 9;
 
 /// One `ip rule` of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rule {
+pub struct RoutingRule {
     preference: u32,
     to: Ipv4Net,
     /// `main`, or the tunnel's table by number.
     table: String,
 }
 
-impl std::fmt::Display for Rule {
+impl std::fmt::Display for RoutingRule {
     /// As `ip rule add` and `del` take it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -36,7 +36,7 @@ impl std::fmt::Display for Rule {
 /// The rules for these ranges. An address among `inside` (DNS servers of the VPN, the port
 /// forwarding gateway) that a range or an attached network covers is routed into the tunnel all the
 /// same.
-pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Vec<Rule> {
+pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Vec<RoutingRule> {
     let covered = |address: &Ipv4Addr| {
         local
             .iter()
@@ -46,17 +46,17 @@ pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Ve
     let pinned = inside
         .iter()
         .filter(|address| covered(address))
-        .map(|address| Rule {
+        .map(|address| RoutingRule {
             preference: PINNED,
             to: Ipv4Net::from(*address),
             table: paths::FWMARK.to_string(),
         });
-    let ranges = local.iter().map(|range| Rule {
+    let ranges = local.iter().map(|range| RoutingRule {
         preference: LOCAL,
         to: *range,
         table: "main".into(),
     });
-    let mut rules: Vec<Rule> = pinned.chain(ranges).collect();
+    let mut rules: Vec<RoutingRule> = pinned.chain(ranges).collect();
     rules.sort_unstable();
     rules.dedup();
     rules
@@ -67,7 +67,7 @@ pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Ve
 ///
 /// # Errors
 /// When `ip` fails.
-pub fn apply(wanted: &[Rule], stop: &CancellationToken) -> Result<(), CommandError> {
+pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), CommandError> {
     let present = present(stop)?;
     let mut batch = String::new();
     // First in, then out: a range that stays never has a moment without its rule.
@@ -86,18 +86,18 @@ pub fn apply(wanted: &[Rule], stop: &CancellationToken) -> Result<(), CommandErr
         .map(drop)
 }
 
-fn present(stop: &CancellationToken) -> Result<Vec<Rule>, CommandError> {
+fn present(stop: &CancellationToken) -> Result<Vec<RoutingRule>, CommandError> {
     Ok(parse(
         &Command::new("ip", ["-4", "rule", "show"]).run(stop)?,
     ))
 }
 
 /// Ours among the rules that `ip -4 rule show` lists: of our preferences and our shape.
-fn parse(text: &str) -> Vec<Rule> {
+fn parse(text: &str) -> Vec<RoutingRule> {
     text.lines().filter_map(parse_rule).collect()
 }
 
-fn parse_rule(line: &str) -> Option<Rule> {
+fn parse_rule(line: &str) -> Option<RoutingRule> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [preference, "from", "all", "to", to, "lookup", table] = words.as_slice() else {
         return None;
@@ -112,7 +112,7 @@ fn parse_rule(line: &str) -> Option<Rule> {
         PINNED => *table == paths::FWMARK.to_string(),
         _ => false,
     };
-    ours.then(|| Rule {
+    ours.then(|| RoutingRule {
         preference,
         to,
         table: (*table).to_owned(),
@@ -212,7 +212,8 @@ mod tests {
     fn an_address_of_the_vpn_is_pinned_where_a_range_covers_it() {
         let range: Ipv4Net = "10.0.0.0/8".parse().unwrap();
         let dns = Ipv4Addr::new(10, 0, 0, 243);
-        let shown = |rules: Vec<Rule>| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let shown =
+            |rules: Vec<RoutingRule>| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             shown(rules(&[range], &[], &[dns])),
             [

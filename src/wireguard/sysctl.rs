@@ -10,15 +10,15 @@ pub struct ReversePath {
     /// Strict reverse path filtering (`rp_filter` = 1) is in force on some interface: it drops
     /// them.
     pub strict: bool,
-    /// `src_valid_mark` makes strict filtering heed the mark.
-    pub heeds_mark: bool,
+    /// `src_valid_mark` makes strict filtering obey the mark.
+    pub obeys_mark: bool,
 }
 
 /// What is in force on the interfaces that there are, and will be on wg0.
 pub fn reverse_path() -> ReversePath {
     ReversePath {
         strict: strict_in(Path::new("/proc/sys/net/ipv4/conf")),
-        heeds_mark: is_on("conf/all/src_valid_mark"),
+        obeys_mark: is_on("conf/all/src_valid_mark"),
     }
 }
 

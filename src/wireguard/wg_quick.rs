@@ -4,14 +4,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::TunnelError;
+use super::WireGuardError;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::{files, paths};
 
 /// How wg-quick is to be run.
 #[derive(Debug, Clone)]
-pub struct Quick {
+pub struct WgQuick {
     /// The folder with links to the chosen iptables, where they are needed.
     pub private_bin: Option<String>,
     /// The legacy backend was chosen, so nft must not be used either.
@@ -20,12 +20,12 @@ pub struct Quick {
     pub allow_missing_rules: bool,
 }
 
-impl Quick {
+impl WgQuick {
     /// `wg-quick up`; its `[#]` lines are passed on.
     ///
     /// # Errors
     /// When it fails; it has then undone what it did.
-    pub fn up(&self, conf: &Path, stop: &CancellationToken) -> Result<(), TunnelError> {
+    pub fn up(&self, conf: &Path, stop: &CancellationToken) -> Result<(), WireGuardError> {
         self.run("up", conf, stop)
     }
 
@@ -33,11 +33,11 @@ impl Quick {
     ///
     /// # Errors
     /// When it fails, for example because the interface is not there.
-    pub fn down(&self, conf: &Path, stop: &CancellationToken) -> Result<(), TunnelError> {
+    pub fn down(&self, conf: &Path, stop: &CancellationToken) -> Result<(), WireGuardError> {
         self.run("down", conf, stop)
     }
 
-    fn run(&self, verb: &str, conf: &Path, stop: &CancellationToken) -> Result<(), TunnelError> {
+    fn run(&self, verb: &str, conf: &Path, stop: &CancellationToken) -> Result<(), WireGuardError> {
         files::replace(
             Path::new(paths::WG_QUICK_ENV),
             include_bytes!("../../scripts/wg-quick.bash"),
@@ -77,7 +77,7 @@ impl Quick {
                     .get(said.len().saturating_sub(TELLING)..)
                     .unwrap_or_default()
                     .join(" / ");
-                TunnelError::Quick {
+                WireGuardError::Quick {
                     source: source.saying(last),
                     said: said.join("\n"),
                 }
@@ -93,7 +93,7 @@ fn is_progress(line: &str) -> bool {
     line.starts_with("[#]") || line.starts_with(['┌', '│', '└'])
 }
 
-impl TunnelError {
+impl WireGuardError {
     /// Whether a stop ended the work, rather than a failure.
     pub fn is_interrupted(&self) -> bool {
         matches!(

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
-use crate::commands::api_client::Desk;
+use crate::commands::api_client::ApiClient;
 use crate::connect::account::Account;
 use crate::connect::hosts::Service;
 use crate::connect::server_selection::locations::{self, Choice};
@@ -27,11 +27,11 @@ const LOGIN: &str = "login";
 
 /// Returns the server list, for those that come after.
 pub(super) fn check(
-    patient: &Patient,
+    subject: &Subject,
     login: bool,
     report: &mut impl FnMut(Finding),
 ) -> Option<ServerList> {
-    if patient.is_shut_off {
+    if subject.is_shut_off {
         report(Finding::skipped(
             ACCOUNT,
             "the kill switch is shut and there is no tunnel, so nothing can be reached from here: \
@@ -40,53 +40,53 @@ pub(super) fn check(
         ));
         return None;
     }
-    let settings = &patient.settings;
-    let desk = Desk::new(
-        &patient.environment,
+    let settings = &subject.settings;
+    let client = ApiClient::new(
+        &subject.environment,
         settings.meta.as_ref(),
         settings.pia_ca_file.clone(),
         Via::Routing,
-        &patient.stop,
+        &subject.stop,
     );
-    let mut desk = match desk {
-        Ok(desk) => desk,
+    let mut client = match client {
+        Ok(client) => client,
         Err(problem) => {
             report(Finding::failure(ACCOUNT, problem.to_string(), "see above"));
             return None;
         }
     };
-    desk.retry = Retry::once(ONE_REQUEST);
-    report(account(&mut desk, patient));
+    client.retry = Retry::once(ONE_REQUEST);
+    report(account(&mut client, subject));
     let needs_list = !matches!(
         settings.destination,
         Destination::Manual { .. } | Destination::DedicatedIp(_)
     );
     let list = if needs_list {
-        list(&mut desk, patient, report)
+        list(&mut client, subject, report)
     } else {
         None
     };
-    if let Some(servers) = chosen(patient, list.as_ref(), report) {
-        report(judge_servers(&try_all(&mut desk, &servers)));
+    if let Some(servers) = chosen(subject, list.as_ref(), report) {
+        report(judge_servers(&try_all(&mut client, &servers)));
     }
     if login {
-        report(log_in(&mut desk, patient));
+        report(log_in(&mut client, subject));
     }
     list
 }
 
-fn account(desk: &mut Desk, patient: &Patient) -> Finding {
+fn account(client: &mut ApiClient, subject: &Subject) -> Finding {
     let started = Instant::now();
-    let whom = patient.settings.meta.as_ref().map_or_else(
+    let whom = subject.settings.meta.as_ref().map_or_else(
         || "PIA".to_owned(),
         |meta| format!("meta server {}", meta.cn),
     );
-    let outcome = desk
+    let outcome = client
         .service(Service::Account)
         .map_err(|failure| failure.to_string());
-    let stop = desk.stop.clone();
+    let stop = client.stop.clone();
     let outcome = outcome.and_then(|host| {
-        host.knock(ONE_REQUEST, &stop)
+        host.ping(ONE_REQUEST, &stop)
             .map_err(|error| error.to_string())
     });
     match outcome {
@@ -94,12 +94,12 @@ fn account(desk: &mut Desk, patient: &Patient) -> Finding {
             ACCOUNT,
             format!("{whom} answers ({} ms)", started.elapsed().as_millis()),
         ),
-        Err(why) => Finding::failure(ACCOUNT, why, advice(patient)),
+        Err(why) => Finding::failure(ACCOUNT, why, advice(subject)),
     }
 }
 
-fn advice(patient: &Patient) -> &'static str {
-    if patient.settings.meta.is_some() {
+fn advice(subject: &Subject) -> &'static str {
+    if subject.settings.meta.is_some() {
         "name another meta server in META_IP and META_CN, or unset them; see too that the port \
          (META_PORT) is right"
     } else {
@@ -109,11 +109,11 @@ fn advice(patient: &Patient) -> &'static str {
 }
 
 fn list(
-    desk: &mut Desk,
-    patient: &Patient,
+    client: &mut ApiClient,
+    subject: &Subject,
     report: &mut impl FnMut(Finding),
 ) -> Option<ServerList> {
-    match desk.server_list(ListVersion::V6, &patient.settings.server_list_key_file) {
+    match client.server_list(ListVersion::V6, &subject.settings.server_list_key_file) {
         Ok(list) => {
             let count = list
                 .locations
@@ -130,12 +130,12 @@ fn list(
             report(Finding::warning(
                 LIST,
                 format!("{problem}; the stored list will be used"),
-                advice(patient),
+                advice(subject),
             ));
             None
         }
         Err(problem) => {
-            report(Finding::failure(LIST, problem.to_string(), advice(patient)));
+            report(Finding::failure(LIST, problem.to_string(), advice(subject)));
             None
         }
     }
@@ -143,12 +143,12 @@ fn list(
 
 /// The servers that the settings lead to, a few of them, with their port.
 fn chosen(
-    patient: &Patient,
+    subject: &Subject,
     list: Option<&ServerList>,
     report: &mut impl FnMut(Finding),
 ) -> Option<Vec<(Server, u16)>> {
-    let wants_port = patient.settings.port_forwarding.enabled;
-    match (&patient.settings.destination, list) {
+    let wants_port = subject.settings.port_forwarding.enabled;
+    match (&subject.settings.destination, list) {
         (Destination::Manual { ip, cn, port }, _) => Some(vec![(
             Server {
                 cn: cn.clone(),
@@ -161,14 +161,14 @@ fn chosen(
             report(judge_locations(
                 &choice,
                 wants_port,
-                patient.settings.stable_ip,
+                subject.settings.stable_ip,
             ));
             let servers = choice
                 .locations
                 .iter()
                 .flat_map(|location| &location.servers);
             let servers = servers
-                .filter(|server| !patient.settings.stable_ip || locations::has_stable_ip(server));
+                .filter(|server| !subject.settings.stable_ip || locations::has_stable_ip(server));
             let found: Vec<_> = servers
                 .take(MOST_SERVERS)
                 .map(|server| (server.clone(), list.ports.registration))
@@ -231,31 +231,32 @@ fn judge_locations(choice: &Choice, wants_port: bool, wants_stable_ip: bool) -> 
 }
 
 /// Each server's answer, or why there was none; all at the same time.
-fn try_all(desk: &mut Desk, servers: &[(Server, u16)]) -> Vec<(String, Result<(), String>)> {
+fn try_all(client: &mut ApiClient, servers: &[(Server, u16)]) -> Vec<(String, Result<(), String>)> {
     let hosts: Vec<_> = servers
         .iter()
         .map(|(server, port)| {
             (
                 server,
-                desk.server(server, *port)
+                client
+                    .server(server, *port)
                     .map_err(|failure| failure.to_string()),
             )
         })
         .collect();
-    let stop = desk.stop.clone();
-    let knock = |name: String, host: Result<crate::pia::host::Host, String>| {
+    let stop = client.stop.clone();
+    let ping = |name: String, host: Result<crate::pia::host::Host, String>| {
         let answer = host.and_then(|host| {
-            host.knock(ONE_REQUEST, &stop)
+            host.ping(ONE_REQUEST, &stop)
                 .map_err(|error: Error| error.failure.to_string())
         });
         (name, answer)
     };
     std::thread::scope(|scope| {
-        let knock = &knock;
+        let ping = &ping;
         let tried: Vec<_> = hosts
             .into_iter()
             .map(|(server, host)| (format!("{} ({})", server.cn, server.ip), host))
-            .map(|(name, host)| scope.spawn(move || knock(name, host)))
+            .map(|(name, host)| scope.spawn(move || ping(name, host)))
             .collect();
         tried
             .into_iter()
@@ -291,18 +292,18 @@ fn judge_servers(tried: &[(String, Result<(), String>)]) -> Finding {
 }
 
 /// Once: too many attempts lock the account.
-fn log_in(desk: &mut Desk, patient: &Patient) -> Finding {
-    let credentials = match Account::credentials_from(&patient.settings.credentials) {
+fn log_in(client: &mut ApiClient, subject: &Subject) -> Finding {
+    let credentials = match Account::credentials_from(&subject.settings.credentials) {
         Ok(credentials) => credentials,
         Err(missing) => {
             return Finding::skipped(LOGIN, format!("{} missing", missing.join(" and ")));
         }
     };
-    let host = match desk.service(Service::Account) {
+    let host = match client.service(Service::Account) {
         Ok(host) => host,
-        Err(failure) => return Finding::failure(LOGIN, failure.to_string(), advice(patient)),
+        Err(failure) => return Finding::failure(LOGIN, failure.to_string(), advice(subject)),
     };
-    match account::log_in(&host, &credentials, &desk.retry, &desk.stop) {
+    match account::log_in(&host, &credentials, &client.retry, &client.stop) {
         Ok(_) => Finding::ok(LOGIN, "PIA takes user name and password"),
         Err(error) => Finding::failure(
             LOGIN,

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
 use crate::pia::credentials::Token;
 use crate::pia::regions::ListKey;
@@ -13,12 +13,12 @@ use crate::pia::trust;
 use crate::system::{files, paths};
 use crate::underlay::resolv_conf;
 
-pub(super) fn check_pia(patient: &Patient, report: &mut impl FnMut(Finding)) {
+pub(super) fn check_pia(subject: &Subject, report: &mut impl FnMut(Finding)) {
     const CHECK: &str = "certificates";
-    let ca = trust::pia(&patient.settings.pia_ca_file)
+    let ca = trust::pia(&subject.settings.pia_ca_file)
         .map(drop)
         .map_err(|error| error.to_string());
-    let key = ListKey::read(&patient.settings.server_list_key_file)
+    let key = ListKey::read(&subject.settings.server_list_key_file)
         .map(drop)
         .map_err(|error| error.to_string());
     let web = trust::web().map(drop).map_err(|error| error.to_string());
@@ -49,8 +49,8 @@ struct Proof {
     unreadable: bool,
 }
 
-pub(super) fn check_account(patient: &Patient, report: &mut impl FnMut(Finding)) {
-    let sources = &patient.settings.credentials;
+pub(super) fn check_account(subject: &Subject, report: &mut impl FnMut(Finding)) {
+    let sources = &subject.settings.credentials;
     let stored = files::read_if_present(Path::new(paths::TOKEN))
         .ok()
         .flatten();
@@ -110,14 +110,14 @@ fn judge_account(proof: Proof) -> Finding {
     }
 }
 
-pub(super) fn check_volumes(patient: &Patient, report: &mut impl FnMut(Finding)) {
+pub(super) fn check_volumes(subject: &Subject, report: &mut impl FnMut(Finding)) {
     let folder_of = |file: &str| {
         Path::new(file)
             .parent()
             .map(Path::to_owned)
             .unwrap_or_default()
     };
-    let port_file = &patient.settings.port_forwarding.file;
+    let port_file = &subject.settings.port_forwarding.file;
     let wanted = [
         (
             PathBuf::from(paths::RUN),
@@ -138,7 +138,7 @@ pub(super) fn check_volumes(patient: &Patient, report: &mut impl FnMut(Finding))
     let port_folder = port_file
         .parent()
         .map(Path::to_owned)
-        .filter(|_| patient.settings.port_forwarding.enabled);
+        .filter(|_| subject.settings.port_forwarding.enabled);
     // A single mounted file is written in place.
     let port_folder =
         port_folder.filter(|_| fs::OpenOptions::new().write(true).open(port_file).is_err());
@@ -162,8 +162,8 @@ pub(super) fn check_volumes(patient: &Patient, report: &mut impl FnMut(Finding))
         report(finding);
     }
     report(judge_state(
-        patient.is_running,
-        patient.is_tunnelled,
+        subject.is_running,
+        subject.is_tunnelled,
         &leftovers(),
     ));
 }

@@ -5,10 +5,10 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
 use crate::firewall::Backend;
-use crate::firewall::diagnose::{self, Survey, Wishes};
+use crate::firewall::diagnose::{self, Diagnosis, Features};
 use crate::settings::Settings;
 use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
@@ -21,26 +21,31 @@ use crate::wireguard::sysctl;
 const TRIAL: &str = "wgdoctor";
 const USER_SPACE: &str = "wireguard-go";
 
-pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
-    let capabilities = capabilities::of_process();
+pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
+    let capabilities = capabilities::from_process();
     report(judge_capabilities(capabilities));
     report(programs(
         &["ip", "wg", "wg-quick", "bash"].map(|name| (name, which::which(name).is_ok())),
     ));
     let privileged = capabilities != Capabilities::WithoutNetAdmin;
-    report(judge_wireguard(&WireGuard::find(patient, privileged)));
+    report(judge_wireguard(&WireGuard::find(subject, privileged)));
     report(if privileged {
-        let wanted = wanted(&patient.settings);
-        let mut surveys = diagnose::survey(Path::new(paths::PRIVATE_BIN), wanted, wishes(patient));
-        if wanted.is_some() && surveys.iter().all(|survey| survey.unusable.is_some()) {
+        let wanted = wanted(&subject.settings);
+        let mut diagnoses =
+            diagnose::diagnose(Path::new(paths::PRIVATE_BIN), wanted, features(subject));
+        if wanted.is_some()
+            && diagnoses
+                .iter()
+                .all(|diagnosis| diagnosis.unusable.is_some())
+        {
             // Would the other one do?
-            surveys.extend(diagnose::survey(
+            diagnoses.extend(diagnose::diagnose(
                 Path::new(paths::PRIVATE_BIN),
                 None,
-                wishes(patient),
+                features(subject),
             ));
         }
-        judge_iptables(&surveys, &patient.settings)
+        judge_iptables(&diagnoses, &subject.settings)
     } else {
         Finding::skipped("iptables", "cannot be tried without NET_ADMIN")
     });
@@ -48,7 +53,7 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
         sysctl::reverse_path(),
         is_writable("/proc/sys/net/ipv4/conf/all/src_valid_mark"),
     ));
-    if let Some(gateway) = &patient.settings.gateway {
+    if let Some(gateway) = &subject.settings.gateway {
         let exists = Path::new("/sys/class/net")
             .join(&gateway.interface)
             .exists();
@@ -104,8 +109,8 @@ struct WireGuard {
 }
 
 impl WireGuard {
-    fn find(patient: &Patient, privileged: bool) -> Self {
-        let program = patient
+    fn find(subject: &Subject, privileged: bool) -> Self {
+        let program = subject
             .environment
             .text("WG_QUICK_USERSPACE_IMPLEMENTATION")
             .unwrap_or(USER_SPACE)
@@ -178,15 +183,15 @@ fn judge_wireguard(found: &WireGuard) -> Finding {
     }
 }
 
-fn wishes(patient: &Patient) -> Wishes {
-    let settings = &patient.settings;
+fn features(subject: &Subject) -> Features {
+    let settings = &subject.settings;
     let gateway = settings.gateway.as_ref();
-    Wishes {
+    Features {
         gateway: gateway.is_some(),
         handed_on: gateway.is_some_and(|gateway| gateway.destination.is_some()),
         redirect: settings.port_forwarding.redirect.is_some(),
         strict_rp_filter: sysctl::reverse_path().strict,
-        embedded_dns: patient
+        embedded_dns: subject
             .underlay_dns
             .servers
             .contains(&NameServer::EmbeddedUnmarked),
@@ -203,11 +208,11 @@ fn wanted(settings: &Settings) -> Option<Backend> {
     })
 }
 
-fn judge_iptables(surveys: &[Survey], settings: &Settings) -> Finding {
+fn judge_iptables(diagnoses: &[Diagnosis], settings: &Settings) -> Finding {
     const CHECK: &str = "iptables";
     const LOAD: &str =
         "on the host load nf_tables and nft_compat, or ip_tables and iptable_filter (modprobe)";
-    if surveys.is_empty() {
+    if diagnoses.is_empty() {
         return Finding::failure(
             CHECK,
             "no iptables program is installed",
@@ -216,24 +221,26 @@ fn judge_iptables(surveys: &[Survey], settings: &Settings) -> Finding {
     }
     let wanted = wanted(settings);
     let candidates = || {
-        surveys
+        diagnoses
             .iter()
-            .filter(|survey| wanted.is_none_or(|wanted| wanted == survey.backend))
+            .filter(|diagnosis| wanted.is_none_or(|wanted| wanted == diagnosis.backend))
     };
     let usable = candidates()
-        .filter(|survey| survey.unusable.is_none())
-        .min_by_key(|survey| survey.missing.len());
+        .filter(|diagnosis| diagnosis.unusable.is_none())
+        .min_by_key(|diagnosis| diagnosis.missing.len());
     let Some(chosen) = usable else {
         let why: Vec<String> = candidates()
-            .map(|survey| {
+            .map(|diagnosis| {
                 format!(
                     "{}: {}",
-                    survey.backend,
-                    survey.unusable.as_deref().unwrap_or_default()
+                    diagnosis.backend,
+                    diagnosis.unusable.as_deref().unwrap_or_default()
                 )
             })
             .collect();
-        let other = surveys.iter().any(|survey| survey.unusable.is_none());
+        let other = diagnoses
+            .iter()
+            .any(|diagnosis| diagnosis.unusable.is_none());
         let cure = if other {
             format!("unset NFTABLES, as the other backend works; or {LOAD}")
         } else {
@@ -295,8 +302,8 @@ fn judge_reverse_path(path: sysctl::ReversePath, settable: bool) -> Finding {
     match path {
         sysctl::ReversePath { strict: false, .. } => Finding::ok(CHECK, "rp_filter is not strict"),
         sysctl::ReversePath {
-            heeds_mark: true, ..
-        } => Finding::ok(CHECK, "rp_filter is strict and heeds the mark"),
+            obeys_mark: true, ..
+        } => Finding::ok(CHECK, "rp_filter is strict and obeys the mark"),
         _ if settable => Finding::ok(
             CHECK,
             "rp_filter is strict; wg-quick can set src_valid_mark",
@@ -341,8 +348,8 @@ mod tests {
     use crate::commands::doctor::finding::Level;
     use crate::settings::Environment;
 
-    fn survey(backend: Backend) -> Survey {
-        Survey {
+    fn diagnosis(backend: Backend) -> Diagnosis {
+        Diagnosis {
             backend,
             unusable: None,
             missing: vec![],
@@ -403,11 +410,11 @@ mod tests {
 
     #[test]
     fn a_backend_that_does_not_work_is_no_matter_if_the_other_does() {
-        let broken = Survey {
+        let broken = Diagnosis {
             unusable: Some("no chain".into()),
-            ..survey(Backend::NfTables)
+            ..diagnosis(Backend::NfTables)
         };
-        let both = [broken, survey(Backend::Legacy)];
+        let both = [broken, diagnosis(Backend::Legacy)];
         assert_eq!(judge_iptables(&both, &settings(&[])).level, Level::Ok);
         assert_cure(
             &judge_iptables(&both, &settings(&[("NFTABLES", "1")])),
@@ -433,18 +440,18 @@ mod tests {
 
     #[test]
     fn missing_modules_are_named() {
-        let lacking = Survey {
+        let lacking = Diagnosis {
             missing: vec![("xt_mark", "x")],
-            ..survey(Backend::Legacy)
+            ..diagnosis(Backend::Legacy)
         };
         assert_cure(
             &judge_iptables(&[lacking], &settings(&[])),
             Level::Warning,
             "modprobe xt_mark",
         );
-        let refused = Survey {
+        let refused = Diagnosis {
             wg_quick_refused: Some("x".into()),
-            ..survey(Backend::Legacy)
+            ..diagnosis(Backend::Legacy)
         };
         let allowed = settings(&[("ALLOW_MISSING_IPTABLES_RULES", "1")]);
         assert_eq!(
@@ -456,9 +463,9 @@ mod tests {
             Level::Failure,
             "ALLOW_MISSING_IPTABLES_RULES=1",
         );
-        let open = Survey {
+        let open = Diagnosis {
             ipv6_unusable: Some("x".into()),
-            ..survey(Backend::Legacy)
+            ..diagnosis(Backend::Legacy)
         };
         assert_cure(
             &judge_iptables(&[open], &settings(&[])),
@@ -469,7 +476,7 @@ mod tests {
 
     #[test]
     fn strict_filtering_needs_the_mark() {
-        let path = |strict, heeds_mark| sysctl::ReversePath { strict, heeds_mark };
+        let path = |strict, obeys_mark| sysctl::ReversePath { strict, obeys_mark };
         assert_eq!(
             judge_reverse_path(path(false, false), false).level,
             Level::Ok

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
 use crate::settings::VpnDns;
 use crate::underlay::interfaces;
@@ -15,8 +15,8 @@ const PIA_DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 243), Ipv4Addr::new(10, 
 const WIDEST: u8 = 7;
 const CHECK: &str = "LAN";
 
-pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
-    let dns = match &patient.settings.dns {
+pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
+    let dns = match &subject.settings.dns {
         VpnDns::Pia => PIA_DNS.to_vec(),
         VpnDns::Custom(servers) => servers.clone(),
         VpnDns::Unchanged => Vec::new(),
@@ -26,7 +26,7 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
         .into_iter()
         .map(|attached| attached.network)
         .collect();
-    report(judge(&patient.settings.local_network, &attached, &dns));
+    report(judge(&subject.settings.local_network, &attached, &dns));
 }
 
 fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {

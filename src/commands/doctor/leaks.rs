@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
@@ -32,8 +32,8 @@ pub(super) fn is_blocked() -> bool {
     send(&Via::Routing, DISCARD).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-pub(super) fn check(patient: &Patient) -> Finding {
-    judge(&escapes(&patient.stop), patient.settings.firewall)
+pub(super) fn check(subject: &Subject) -> Finding {
+    judge(&escapes(&subject.stop), subject.settings.firewall)
 }
 
 /// The ways by which something got out.
@@ -67,16 +67,13 @@ fn escapes(stop: &CancellationToken) -> Vec<String> {
 }
 
 fn send(via: &Via, port: u16) -> io::Result<()> {
-    let conversation = socket::converse(
+    let connection = socket::udp(
         via,
         SocketAddrV4::new(NOBODY, port),
         &CancellationToken::never(),
     )
     .map_err(io::Error::other)?;
-    conversation
-        .socket
-        .send(b"wireguard-pia leak test")
-        .map(drop)
+    connection.socket.send(b"wireguard-pia leak test").map(drop)
 }
 
 fn reaches(via: &Via, stop: &CancellationToken) -> bool {

@@ -45,7 +45,7 @@ pub struct Arguments {
 }
 
 /// What is examined.
-struct Patient {
+struct Subject {
     environment: Environment,
     settings: Settings,
     warnings: Vec<Warning>,
@@ -62,7 +62,7 @@ struct Patient {
     stop: CancellationToken,
 }
 
-impl Patient {
+impl Subject {
     fn new(environment: &Environment, stop: &CancellationToken) -> Self {
         let (settings, warnings) = Settings::from_environment(environment);
         let text = system_files::read_if_present(Path::new(paths::RESOLV_CONF))
@@ -110,24 +110,24 @@ impl Patient {
 
 /// Checks, shows what was found, and ends with 1 if there is a failure.
 pub fn run(arguments: &Arguments, environment: &Environment, stop: &CancellationToken) -> ExitCode {
-    let patient = Patient::new(environment, stop);
-    let mut report = Report::new(arguments.json, environment, patient.secrets());
+    let subject = Subject::new(environment, stop);
+    let mut report = Report::new(arguments.json, environment, subject.secrets());
     let mut add = |finding: Finding| {
-        // What is cut short says nothing about the patient.
+        // What is cut short says nothing about the subject.
         if !stop.is_cancelled() {
             report.add(finding);
         }
     };
-    settings(&patient).into_iter().for_each(&mut add);
-    host::check(&patient, &mut add);
-    network::check(&patient, &mut add);
-    files::check_pia(&patient, &mut add);
-    let list: Option<ServerList> = api::check(&patient, arguments.login, &mut add);
-    files::check_account(&patient, &mut add);
-    files::check_volumes(&patient, &mut add);
-    lan::check(&patient, &mut add);
-    mtu::check(&patient, list.as_ref(), &mut add);
-    tunnel::check(&patient, &mut add);
+    settings(&subject).into_iter().for_each(&mut add);
+    host::check(&subject, &mut add);
+    network::check(&subject, &mut add);
+    files::check_pia(&subject, &mut add);
+    let list: Option<ServerList> = api::check(&subject, arguments.login, &mut add);
+    files::check_account(&subject, &mut add);
+    files::check_volumes(&subject, &mut add);
+    lan::check(&subject, &mut add);
+    mtu::check(&subject, list.as_ref(), &mut add);
+    tunnel::check(&subject, &mut add);
     if stop.is_cancelled() {
         return ExitCode::FAILURE;
     }
@@ -139,9 +139,9 @@ pub fn run(arguments: &Arguments, environment: &Environment, stop: &Cancellation
 }
 
 /// Values that were not taken as they are.
-fn settings(patient: &Patient) -> Vec<Finding> {
+fn settings(subject: &Subject) -> Vec<Finding> {
     const CHECK: &str = "settings";
-    let mut findings: Vec<Finding> = patient
+    let mut findings: Vec<Finding> = subject
         .warnings
         .iter()
         .map(|warning| {
@@ -152,7 +152,7 @@ fn settings(patient: &Patient) -> Vec<Finding> {
             )
         })
         .collect();
-    if patient.settings.destination == Destination::Unset {
+    if subject.settings.destination == Destination::Unset {
         findings.push(Finding::failure(
             CHECK,
             "LOC is empty, so the container would print the locations and end",

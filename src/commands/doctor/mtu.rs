@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
 use crate::connect::server_selection::locations;
 use crate::pia::regions::ServerList;
@@ -20,33 +20,33 @@ const MARGIN: u32 = 80;
 const WIREGUARD_PORT: u16 = 1337;
 
 pub(super) fn check(
-    patient: &Patient,
+    subject: &Subject,
     list: Option<&ServerList>,
     report: &mut impl FnMut(Finding),
 ) {
-    report(match endpoint(patient, list) {
+    report(match endpoint(subject, list) {
         None => Finding::skipped(CHECK, "no endpoint is known"),
-        Some(_) if patient.is_shut_off => {
+        Some(_) if subject.is_shut_off => {
             Finding::skipped(CHECK, "not measured, as the kill switch is shut")
         }
         Some(endpoint) => {
             // Past a tunnel that is up; its rule for the endpoint lets this through.
-            let via = if patient.is_tunnelled {
+            let via = if subject.is_tunnelled {
                 Via::Mark(paths::FWMARK)
             } else {
                 Via::Routing
             };
-            match path_mtu::measure(&via, endpoint, &patient.stop) {
-                Ok(found) => judge(found, patient.settings.mtu),
+            match path_mtu::measure(&via, endpoint, &subject.stop) {
+                Ok(found) => judge(found, subject.settings.mtu),
                 Err(error) => Finding::skipped(CHECK, format!("cannot be measured: {error}")),
             }
         }
     });
 }
 
-fn endpoint(patient: &Patient, list: Option<&ServerList>) -> Option<SocketAddrV4> {
-    if patient.is_tunnelled {
-        return show::peers(&patient.stop)
+fn endpoint(subject: &Subject, list: Option<&ServerList>) -> Option<SocketAddrV4> {
+    if subject.is_tunnelled {
+        return show::peers(&subject.stop)
             .ok()?
             .first()?
             .endpoint
@@ -54,12 +54,12 @@ fn endpoint(patient: &Patient, list: Option<&ServerList>) -> Option<SocketAddrV4
             .parse()
             .ok();
     }
-    Some(SocketAddrV4::new(chosen(patient, list)?, WIREGUARD_PORT))
+    Some(SocketAddrV4::new(chosen(subject, list)?, WIREGUARD_PORT))
 }
 
-fn chosen(patient: &Patient, list: Option<&ServerList>) -> Option<Ipv4Addr> {
+fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
     let list = list.into_iter().collect::<Vec<_>>();
-    match &patient.settings.destination {
+    match &subject.settings.destination {
         Destination::Manual { ip, .. } => Some(*ip),
         Destination::Locations(ids) => Some(
             locations::choose(ids, &list)

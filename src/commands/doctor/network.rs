@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Patient;
+use super::Subject;
 use super::finding::Finding;
 use crate::pia::host::ACCOUNT_HOST;
 use crate::underlay::interfaces::{self, DefaultRoute};
@@ -16,13 +16,13 @@ const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 const LATEST: Duration = Duration::from_secs(2_028_412_800);
 const DNS_CURE: &str = "set one that answers with `dns:` in compose, or `--dns` of docker run";
 
-pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
+pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     let routes = interfaces::default_routes().unwrap_or_default();
     report(judge_routes(&routes));
     report(judge_servers(
-        &patient.dns,
-        &ask_all(patient),
-        patient.is_shut_off,
+        &subject.dns,
+        &ask_all(subject),
+        subject.is_shut_off,
     ));
     report(judge_clock(SystemTime::now()));
 }
@@ -46,8 +46,8 @@ fn judge_routes(routes: &[DefaultRoute]) -> Finding {
 /// What became of a question to one server; the reason as it is.
 type Asked = (NameServer, Result<(), String>);
 
-fn ask_all(patient: &Patient) -> Vec<Asked> {
-    if patient.is_shut_off {
+fn ask_all(subject: &Subject) -> Vec<Asked> {
+    if subject.is_shut_off {
         return Vec::new();
     }
     let ask = |server: NameServer| {
@@ -55,11 +55,11 @@ fn ask_all(patient: &Patient) -> Vec<Asked> {
             servers: vec![server],
             skipped: Vec::new(),
         };
-        let answer = Resolver::new(alone, Via::Routing).addresses(ACCOUNT_HOST, &patient.stop);
+        let answer = Resolver::new(alone, Via::Routing).addresses(ACCOUNT_HOST, &subject.stop);
         (server, answer.map(drop).map_err(|error| error.to_string()))
     };
     std::thread::scope(|scope| {
-        let asked: Vec<_> = patient
+        let asked: Vec<_> = subject
             .dns
             .servers
             .iter()

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Finding;
-use super::{Patient, leaks};
+use super::{Subject, leaks};
 use crate::status::{State, Status};
 use crate::system::paths;
 use crate::wireguard::show::{self, Peer};
@@ -13,11 +13,11 @@ use crate::wireguard::show::{self, Peer};
 /// ends after three.
 const SESSION: Duration = Duration::from_secs(180);
 
-pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
-    if !patient.is_tunnelled {
+pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
+    if !subject.is_tunnelled {
         return;
     }
-    report(match show::peers(&patient.stop) {
+    report(match show::peers(&subject.stop) {
         Ok(peers) => judge_handshake(peers.first(), SystemTime::now()),
         Err(error) => Finding::failure(
             "handshake",
@@ -26,10 +26,10 @@ pub(super) fn check(patient: &Patient, report: &mut impl FnMut(Finding)) {
         ),
     });
     let status = Status::read(Path::new(paths::STATUS)).ok().flatten();
-    if patient.settings.port_forwarding.enabled {
+    if subject.settings.port_forwarding.enabled {
         report(judge_port(status.as_ref()));
     }
-    report(leaks::check(patient));
+    report(leaks::check(subject));
 }
 
 fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {

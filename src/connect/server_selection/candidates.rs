@@ -15,13 +15,9 @@ pub struct Candidate {
 }
 
 /// The servers of these locations, location by location, each in random order.
-pub fn of_locations(
-    locations: &[Location],
-    port: u16,
-    chance: &mut fastrand::Rng,
-) -> Vec<Candidate> {
+pub fn of_locations(locations: &[Location], port: u16, rng: &mut fastrand::Rng) -> Vec<Candidate> {
     let of_location = |location: &Location| {
-        let servers = locations::servers_in_random_order(location, chance);
+        let servers = locations::servers_in_random_order(location, rng);
         let candidate = |server| Candidate {
             location: location.id.clone(),
             server,

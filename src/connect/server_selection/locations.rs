@@ -88,9 +88,9 @@ pub fn is_usable(location: &Location) -> bool {
 }
 
 /// The servers of a location in random order, so that not everybody asks the first.
-pub fn servers_in_random_order(location: &Location, chance: &mut fastrand::Rng) -> Vec<Server> {
+pub fn servers_in_random_order(location: &Location, rng: &mut fastrand::Rng) -> Vec<Server> {
     let mut servers = location.servers.clone();
-    chance.shuffle(&mut servers);
+    rng.shuffle(&mut servers);
     servers
 }
 

@@ -24,7 +24,7 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
 use crate::pia::regions::Server;
 use crate::status::State;
-use crate::tunnel::Link;
+use crate::tunnel::Tunnel;
 
 /// What the loop is told.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub enum Outcome {
 
 /// A running tunnel with its long tasks.
 pub struct Supervisor {
-    link: Link,
+    tunnel: Tunnel,
     kill_switch: KillSwitch,
     connector: Arc<Mutex<Connector>>,
     events: Sender<Event>,
@@ -77,13 +77,13 @@ pub struct Supervisor {
 impl Supervisor {
     /// Takes over a tunnel that is up.
     pub fn new(
-        link: Link,
+        tunnel: Tunnel,
         kill_switch: KillSwitch,
         connector: Arc<Mutex<Connector>>,
         events: Sender<Event>,
     ) -> Self {
         Self {
-            link,
+            tunnel,
             kill_switch,
             connector,
             events,
@@ -121,7 +121,7 @@ impl Supervisor {
                 .port_forward
                 .get_or_insert_with(|| PortForward::new(container));
             port_forward.start(
-                &self.link,
+                &self.tunnel,
                 container,
                 &self.connector,
                 &self.kill_switch,
@@ -141,7 +141,7 @@ impl Supervisor {
                 container.settings.monitor,
                 container.settings.probing.timeout,
             );
-            let (prober, events) = (self.link.prober(container), self.events.clone());
+            let (prober, events) = (self.tunnel.prober(container), self.events.clone());
             log::debug!("monitoring the endpoint");
             self.watches
                 .extend(Task::start("monitor", &container.stop, move |stop| {
@@ -170,7 +170,7 @@ impl Supervisor {
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
-                Event::PortForward(report) => match self.heed_port_forward(report, container) {
+                Event::PortForward(report) => match self.handle_port_forward(report, container) {
                     Demand::Nothing => {}
                     Demand::AnotherServer(why) => self.begin_reconnect(container, &why),
                     Demand::Fatal(failure) => return Outcome::Fatal(failure),
@@ -180,14 +180,14 @@ impl Supervisor {
         Outcome::Stopped
     }
 
-    fn heed_port_forward(
+    fn handle_port_forward(
         &mut self,
         report: port_forward::Report,
         container: &mut Container,
     ) -> Demand {
         match &mut self.port_forward {
             Some(port_forward) => {
-                port_forward.heed(report, container, &self.kill_switch, &self.connector)
+                port_forward.handle(report, container, &self.kill_switch, &self.connector)
             }
             None => Demand::Nothing,
         }
@@ -211,7 +211,7 @@ impl Supervisor {
 
     /// Remembers the server in use as one that others are better than, for a while.
     fn leave(&mut self) {
-        let server = self.link.joined.server.clone();
+        let server = self.tunnel.joined.server.clone();
         self.left
             .retain(|(left, since)| *left != server && since.elapsed() < BETTER_NOT);
         self.left.push((server, Instant::now()));
@@ -222,7 +222,7 @@ impl Supervisor {
             connector: Arc::clone(&self.connector),
             kill_switch: self.kill_switch.clone(),
             left: self.left.iter().map(|(server, _)| server.clone()).collect(),
-            prober: self.link.prober(container),
+            prober: self.tunnel.prober(container),
             probe_timeout: container.settings.probing.timeout,
             reporter: container.reporter.clone(),
             events: self.events.clone(),
@@ -232,19 +232,19 @@ impl Supervisor {
 
     fn reconnect_with(&mut self, container: &mut Container, joined: Joined) {
         self.end_search();
-        if let Err(failure) = self.link.replace(container, &self.kill_switch, joined) {
+        if let Err(failure) = self.tunnel.replace(container, &self.kill_switch, joined) {
             log::warn!("{failure}; the former tunnel is kept, and the search goes on");
             self.start_search(container);
             return;
         }
-        let joined = &self.link.joined;
+        let joined = &self.tunnel.joined;
         log::info!(
             "Reconnected to {}: {} ({})",
             joined.location,
             joined.server.cn,
             joined.endpoint()
         );
-        self.link.tell(container);
+        self.tunnel.publish(container);
         self.connected_again(container);
     }
 
@@ -288,6 +288,6 @@ impl Supervisor {
         if let Some(port_forward) = self.port_forward {
             port_forward.shut_down(container, &self.kill_switch);
         }
-        self.link.take_down();
+        self.tunnel.take_down();
     }
 }

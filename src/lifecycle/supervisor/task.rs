@@ -12,7 +12,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Starts `work`, which has to heed its [`CancellationToken`]; a stop of `parent` is one of the task.
+    /// Starts `work`, which has to obey its [`CancellationToken`]; a stop of `parent` is one of the task.
     pub(super) fn start(
         name: &str,
         parent: &CancellationToken,

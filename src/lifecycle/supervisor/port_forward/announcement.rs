@@ -55,7 +55,7 @@ impl Announcement {
             if let Some(former) = former {
                 self.run_down_script(former, container);
             }
-            container.tell(VARIABLE, port.to_string());
+            container.set_env(VARIABLE, port.to_string());
             self.run_script(port, container);
         } else if self.said.is_some() {
             log::info!("Port {port} is bound again");
@@ -81,7 +81,7 @@ impl Announcement {
         log::warn!("Port {port} is no longer forwarded: {why}");
         self.said = Some(why);
         self.run_down_script(port, container);
-        container.forget(VARIABLE);
+        container.unset_env(VARIABLE);
         container.reporter.update(|status| status.port = None);
     }
 

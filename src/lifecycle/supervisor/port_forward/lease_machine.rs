@@ -12,7 +12,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::steps::{Effect, LoginSetback, Setback, Step, Terms};
+use super::steps::{Effect, LeaseOptions, LoginSetback, Setback, Step};
 use super::timekeeper::{Now, Timekeeper};
 use crate::pia::error::LeaseRefusal;
 use crate::pia::lease::Lease;
@@ -47,8 +47,8 @@ struct Attempts {
 /// See the module.
 #[derive(Debug)]
 pub struct LeaseMachine {
-    terms: Terms,
-    chance: fastrand::Rng,
+    options: LeaseOptions,
+    rng: fastrand::Rng,
     time: Timekeeper,
     /// In use, or about to be.
     lease: Option<Lease>,
@@ -78,10 +78,10 @@ pub struct LeaseMachine {
 
 impl LeaseMachine {
     /// Starts with the lease of an earlier life, if there is one.
-    pub fn new(terms: Terms, stored: Option<Lease>, chance: fastrand::Rng) -> Self {
+    pub fn new(options: LeaseOptions, stored: Option<Lease>, rng: fastrand::Rng) -> Self {
         Self {
-            terms,
-            chance,
+            options,
+            rng,
             time: Timekeeper::default(),
             kept: stored.is_some(),
             lease: stored,
@@ -154,7 +154,7 @@ impl LeaseMachine {
             .into_iter()
             .flatten()
             .min();
-        Step::Wait(nearest.unwrap_or(self.terms.interval))
+        Step::Wait(nearest.unwrap_or(self.options.interval))
     }
 
     fn until_signing(&self, wall: SystemTime) -> Option<Duration> {
@@ -165,7 +165,7 @@ impl LeaseMachine {
     fn until_binding(&self) -> Option<Duration> {
         self.lease.as_ref()?;
         let due = self.bound.map_or(Duration::ZERO, |bound| {
-            bound.saturating_add(self.terms.interval)
+            bound.saturating_add(self.options.interval)
         });
         Some(self.left(due.max(self.binding.not_before)))
     }
@@ -180,7 +180,9 @@ impl LeaseMachine {
     fn until_gone(&self) -> Option<Duration> {
         let refreshed = self.bound.filter(|_| self.announced.is_some())?;
         Some(
-            self.left(refreshed.saturating_add(self.terms.interval.saturating_mul(INTERVALS_HELD))),
+            self.left(
+                refreshed.saturating_add(self.options.interval.saturating_mul(INTERVALS_HELD)),
+            ),
         )
     }
 
@@ -261,7 +263,7 @@ impl LeaseMachine {
             None => true,
             Some(lease) => {
                 let apart = self
-                    .terms
+                    .options
                     .interval
                     .saturating_mul(INTERVALS_BETWEEN_RENEWALS);
                 let recent = self
@@ -332,13 +334,13 @@ impl LeaseMachine {
             return effects;
         }
         let elsewhere = reason == LeaseRefusal::Busy
-            && self.terms.other_servers
+            && self.options.other_servers
             && self.left(self.no_other_server_before).is_zero();
         let what = format!("{why}, also with a new lease");
         if elsewhere {
             self.no_other_server_before = self.time.apparent.saturating_add(BETWEEN_SERVERS);
             effects.push(Effect::AskAnotherServer { why: what.clone() });
-        } else if self.terms.fatal && !std::mem::replace(&mut self.fatal_said, true) {
+        } else if self.options.fatal && !std::mem::replace(&mut self.fatal_said, true) {
             effects.push(Effect::Fatal { why: what.clone() });
         }
         let setback = Setback::Passing {
@@ -375,10 +377,10 @@ impl LeaseMachine {
     ) -> Vec<Effect> {
         let (why, not_before, longest) = match setback {
             Setback::Passing { why, not_before } => {
-                (why, *not_before, LONGEST_PAUSE.min(self.terms.interval))
+                (why, *not_before, LONGEST_PAUSE.min(self.options.interval))
             }
             Setback::Closed { why } => (why, None, LONGEST_PAUSE_WITHOUT),
-            Setback::Refused { why, .. } => (why, None, LONGEST_PAUSE.min(self.terms.interval)),
+            Setback::Refused { why, .. } => (why, None, LONGEST_PAUSE.min(self.options.interval)),
         };
         let mut effects = Vec::new();
         if matches!(setback, Setback::Closed { .. })
@@ -391,7 +393,7 @@ impl LeaseMachine {
         }
         effects.extend(self.judge_grace(why));
         let failed = which(self).failed;
-        let jitter = self.chance.u32(80..=120);
+        let jitter = self.rng.u32(80..=120);
         let grown = (FIRST_PAUSE * 2_u32.pow(failed.min(10))).min(longest) * jitter / 100;
         let pause = self
             .until_a_decision()
@@ -433,7 +435,7 @@ impl LeaseMachine {
     }
 
     fn grace_left(&self) -> Option<Duration> {
-        let since = self.lost_since.filter(|_| self.terms.fatal)?;
+        let since = self.lost_since.filter(|_| self.options.fatal)?;
         Some(since.saturating_add(GRACE).saturating_sub(self.time.awake))
     }
 

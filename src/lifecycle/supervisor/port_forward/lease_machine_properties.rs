@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::lease_machine::LeaseMachine;
 use super::lease_machine_tests::{TERMS, lease};
-use super::steps::{Effect, LoginSetback, Setback, Step, Terms};
+use super::steps::{Effect, LeaseOptions, LoginSetback, Setback, Step};
 use super::timekeeper::Now;
 use crate::pia::error::LeaseRefusal;
 use crate::pia::lease::Lease;
@@ -82,13 +82,13 @@ struct Model {
 }
 
 impl Model {
-    fn new(terms: Terms, stored: Option<u64>) -> Self {
+    fn new(options: LeaseOptions, stored: Option<u64>) -> Self {
         let now = Now {
             wall: SystemTime::UNIX_EPOCH + Duration::from_secs(20_000 * DAY),
             steady: Instant::now(),
         };
         let stored = stored.map(|days| lease(30_000, now.wall + Duration::from_secs(days * DAY)));
-        let mut machine = LeaseMachine::new(terms, stored, fastrand::Rng::with_seed(1));
+        let mut machine = LeaseMachine::new(options, stored, fastrand::Rng::with_seed(1));
         machine.move_to_server(true, now);
         Self {
             machine,
@@ -248,7 +248,7 @@ proptest! {
             0..40,
         ),
     ) {
-        let mut model = Model::new(Terms { fatal, other_servers, ..TERMS }, stored);
+        let mut model = Model::new(LeaseOptions { fatal, other_servers, ..TERMS }, stored);
         for (happening, answers) in events {
             model.happen(happening);
             let mut answers = answers.into_iter();

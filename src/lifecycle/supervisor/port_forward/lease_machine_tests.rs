@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::lease_machine::LeaseMachine;
-use super::steps::{Effect, LoginSetback, Setback, Step, Terms};
+use super::steps::{Effect, LeaseOptions, LoginSetback, Setback, Step};
 use super::timekeeper::Now;
 use crate::pia::error::LeaseRefusal;
 use crate::pia::lease::Lease;
@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub const TERMS: Terms = Terms {
+pub const TERMS: LeaseOptions = LeaseOptions {
     interval: Duration::from_secs(900),
     fatal: false,
     other_servers: false,
@@ -39,12 +39,12 @@ struct Timeline {
 }
 
 impl Timeline {
-    fn new(terms: Terms, stored: Option<Lease>) -> Self {
+    fn new(options: LeaseOptions, stored: Option<Lease>) -> Self {
         let now = Now {
             wall: SystemTime::now(),
             steady: Instant::now(),
         };
-        let mut machine = LeaseMachine::new(terms, stored, fastrand::Rng::with_seed(7));
+        let mut machine = LeaseMachine::new(options, stored, fastrand::Rng::with_seed(7));
         machine.move_to_server(true, now);
         Self {
             machine,
@@ -54,8 +54,8 @@ impl Timeline {
     }
 
     /// With port 40001 announced.
-    fn announced(terms: Terms) -> Self {
-        let mut line = Self::new(terms, None);
+    fn announced(options: LeaseOptions) -> Self {
+        let mut line = Self::new(options, None);
         line.sign();
         assert_eq!(line.bind().last(), Some(&Effect::Bound { port: 40_001 }));
         line
@@ -212,7 +212,7 @@ fn a_lease_is_renewed_a_week_before_its_end_while_the_old_one_stays_bound() {
 fn a_refused_successor_costs_nothing_and_is_tried_again_an_hour_later() {
     let stored = lease(33_333, SystemTime::now() + 6 * DAY);
     let mut line = Timeline::new(
-        Terms {
+        LeaseOptions {
             fatal: true,
             ..TERMS
         },
@@ -330,7 +330,7 @@ fn a_busy_port_leads_to_another_server_if_the_user_lets_us() {
     };
     for other_servers in [false, true] {
         let mut line = Timeline::new(
-            Terms {
+            LeaseOptions {
                 other_servers,
                 fatal: true,
                 ..TERMS
@@ -473,7 +473,7 @@ fn a_server_that_starts_again_is_not_one_without_port_forwarding() {
 
 #[test]
 fn the_loss_is_fatal_after_ten_minutes_and_said_once() {
-    let mut line = Timeline::announced(Terms {
+    let mut line = Timeline::announced(LeaseOptions {
         fatal: true,
         ..TERMS
     });
@@ -505,7 +505,7 @@ fn the_loss_is_fatal_after_ten_minutes_and_said_once() {
 #[test]
 fn a_night_of_sleep_or_a_jump_of_the_clock_is_no_ten_minutes_of_loss() {
     let mut line = Timeline::new(
-        Terms {
+        LeaseOptions {
             fatal: true,
             ..TERMS
         },

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use self::announcement::Announcement;
 use self::lease_machine::LeaseMachine;
-use self::steps::Terms;
+use self::steps::LeaseOptions;
 use self::worker::{ForwardingServer, Worker};
 use super::Event;
 use super::task::Task;
@@ -30,7 +30,7 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::settings::Destination;
 use crate::status::State;
 use crate::system::paths;
-use crate::tunnel::Link;
+use crate::tunnel::Tunnel;
 
 /// What the worker tells the main loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +74,7 @@ impl PortForward {
         let lease_file = settings
             .persist
             .then(|| PathBuf::from(paths::PORT_SIGNATURE));
-        let terms = Terms {
+        let options = LeaseOptions {
             interval: settings.rebind_interval,
             fatal: settings.fatal,
             other_servers: container.settings.monitor.enabled
@@ -85,7 +85,7 @@ impl PortForward {
             .and_then(|file: &Path| worker::stored_lease(file));
         Self {
             machine: Arc::new(Mutex::new(LeaseMachine::new(
-                terms,
+                options,
                 stored,
                 fastrand::Rng::new(),
             ))),
@@ -95,11 +95,11 @@ impl PortForward {
         }
     }
 
-    /// Has the port forwarded by the server of this link from now on, and no longer asks the former
+    /// Has the port forwarded by the server of this tunnel from now on, and no longer asks the former
     /// one. The port that is announced stays so until the new server's first answer.
     pub fn start(
         &mut self,
-        link: &Link,
+        tunnel: &Tunnel,
         container: &Container,
         connector: &Arc<Mutex<Connector>>,
         kill_switch: &KillSwitch,
@@ -108,7 +108,7 @@ impl PortForward {
         if let Some(task) = self.task.take() {
             task.end();
         }
-        let joined = &link.joined;
+        let joined = &tunnel.joined;
         let inside = joined.registration.server_vip.into_iter();
         let worker = Worker {
             server: ForwardingServer {
@@ -129,7 +129,7 @@ impl PortForward {
     }
 
     /// Does what a report calls for.
-    pub fn heed(
+    pub fn handle(
         &mut self,
         report: Report,
         container: &mut Container,

@@ -7,7 +7,7 @@ use crate::pia::lease::Lease;
 
 /// The user's wishes.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct LeaseOptions {
     /// `PORT_REBIND_INTERVAL`
     pub interval: Duration,
     /// `PORT_FATAL`
