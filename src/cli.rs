@@ -10,7 +10,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use signal_hook::consts::SIGTERM;
 use signal_hook::low_level::emulate_default_handler;
 
-use crate::commands::getopts::{self, Options};
+use crate::commands::getopts::{self, ScriptOptions};
 use crate::commands::{
     self, auth, doctor, healthcheck, locations, pf_success, port_forward, status, wg_gen,
 };
@@ -35,15 +35,7 @@ enum Verb {
     Run,
     /// Say in one line whether all is well; exit status 0 or 1.
     Healthcheck,
-    /// Say what the running program is doing; exit status 0 if connected.
-    Status {
-        /// As JSON, for programs.
-        #[arg(long)]
-        json: bool,
-        /// Wait that many seconds at most for a connection.
-        #[arg(long, value_name = "SECONDS")]
-        wait: Option<u64>,
-    },
+    Status(status::Arguments),
     Doctor(doctor::Arguments),
     Locations(locations::Arguments),
     Auth(auth::Arguments),
@@ -88,7 +80,7 @@ fn verb_of(name: &OsString) -> Option<&'static str> {
 }
 
 /// The options that a verb took when it was a script.
-fn script_options(verb: &OsStr) -> Option<&'static Options> {
+fn script_options(verb: &OsStr) -> Option<&'static ScriptOptions> {
     match verb.to_str()? {
         "auth" => Some(&auth::OPTIONS),
         "wg-gen" => Some(&wg_gen::OPTIONS),
@@ -159,10 +151,7 @@ fn act(verb: &Verb, environment: Environment) -> ExitCode {
             lifecycle::run(environment, &version)
         }
         Verb::Healthcheck => healthcheck::run(&environment),
-        Verb::Status { json, wait } => {
-            let wait = wait.map(Duration::from_secs);
-            status::run(status::Options { json: *json, wait })
-        }
+        Verb::Status(arguments) => status::run(arguments),
         by_hand => act_by_hand(by_hand, &environment),
     }
 }
@@ -182,7 +171,7 @@ fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
         Verb::WgGen(arguments) => wg_gen::run(arguments, environment, &stop),
         Verb::PortForward(arguments) => port_forward::run(arguments, environment, &stop),
         Verb::PfSuccess(arguments) => pf_success::run(arguments, environment, &stop),
-        Verb::Run | Verb::Healthcheck | Verb::Status { .. } => Ok(()),
+        Verb::Run | Verb::Healthcheck | Verb::Status(_) => Ok(()),
     };
     commands::exit_code(outcome)
 }

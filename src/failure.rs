@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::firewall::FirewallError;
-use crate::pia::error::{self as pia, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 use crate::pia::trust::TrustError;
 use crate::system::cancellation::Cancelled;
 use crate::system::command::CommandError;
@@ -54,8 +54,8 @@ impl From<Cancelled> for Failure {
     }
 }
 
-impl From<pia::Error> for Failure {
-    fn from(error: pia::Error) -> Self {
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
         match error.remedy() {
             Remedy::Stopped => Self::Stopped,
             Remedy::Later => Self::Passing {

@@ -42,7 +42,7 @@ impl std::fmt::Display for State {
 
 /// The server of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
+pub struct ConnectedServer {
     /// Its common name.
     pub cn: String,
     /// The address of its API.
@@ -73,7 +73,7 @@ pub struct Status {
     /// Why, in words.
     pub reason: Option<String>,
     pub location: Option<String>,
-    pub server: Option<Server>,
+    pub server: Option<ConnectedServer>,
     /// The tunnel's own address.
     pub local_ip: Option<String>,
     pub port: Option<Port>,

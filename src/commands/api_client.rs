@@ -10,10 +10,10 @@ use rustls::ClientConfig;
 use crate::connect::hosts::{Hosts, Service};
 use crate::failure::Failure;
 use crate::pia::account::{self, ListVersion};
-use crate::pia::error::Error;
+use crate::pia::error::ApiError;
 use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, Server, ServerList};
-use crate::pia::retry::Retry;
+use crate::pia::retry::RetryPolicy;
 use crate::settings::{Environment, Meta, Settings};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
@@ -24,7 +24,7 @@ use crate::underlay::socket::Via;
 use super::{Problem, pia_files};
 
 /// Somebody waits before the screen, so the patience is not that of a container.
-const PATIENCE: Retry = Retry {
+const PATIENCE: RetryPolicy = RetryPolicy {
     retries: 2,
     delay: Duration::from_secs(2),
     max_time: Duration::from_secs(30),
@@ -34,7 +34,7 @@ const PATIENCE: Retry = Retry {
 pub struct ApiClient {
     hosts: Hosts,
     via: Via,
-    pub retry: Retry,
+    pub retry: RetryPolicy,
     pub stop: CancellationToken,
 }
 
@@ -128,7 +128,7 @@ impl ApiClient {
         let host = self
             .service(Service::ServerList)
             .map_err(|failure| Problem::ServerList(failure.to_string()))?;
-        let signed: Result<_, Error> =
+        let signed: Result<_, ApiError> =
             account::server_list(&host, version, &key, &self.retry, &self.stop);
         signed
             .map(|signed| signed.list)
@@ -137,10 +137,10 @@ impl ApiClient {
 }
 
 /// As `CURL_RETRY` and its siblings say, where they say anything.
-fn patience(environment: &Environment) -> Retry {
+fn patience(environment: &Environment) -> RetryPolicy {
     let (settings, _) = Settings::from_environment(environment);
     let set = |name| environment.text(name).is_some();
-    Retry {
+    RetryPolicy {
         retries: if set("CURL_RETRY") {
             settings.retry.retries
         } else {

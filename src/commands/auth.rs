@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::api_client::ApiClient;
-use super::getopts::Options;
+use super::getopts::ScriptOptions;
 use super::locations::print;
 use super::{Problem, pia_files};
 use crate::connect::account::Account;
@@ -19,7 +19,7 @@ use crate::system::{files, paths};
 use crate::underlay::socket::Via;
 
 /// As `pia-auth.sh` took them.
-pub const OPTIONS: Options = Options {
+pub const OPTIONS: ScriptOptions = ScriptOptions {
     with_value: &[
         (b'u', "user"),
         (b'p', "password"),

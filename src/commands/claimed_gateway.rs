@@ -18,7 +18,7 @@ use super::Problem;
 use crate::pia::host::FORWARDING_PORT;
 use crate::pia::trust;
 use crate::system::cancellation::CancellationToken;
-use crate::underlay::http::{self, Content, Peer, Request};
+use crate::underlay::http::{self, Content, Remote, Request};
 use crate::underlay::socket::{self, Via};
 
 /// Any address that is reached through the tunnel; no packet comes that far. The port is
@@ -141,7 +141,7 @@ pub fn claimed_name(
     let (tls, claimed) = trust::pia_any_server(ca)?;
     // Never resolved; the server is told no name, as we know none.
     let name = address.to_string();
-    let peer = Peer {
+    let remote = Remote {
         name,
         port: FORWARDING_PORT,
         addresses: vec![address],
@@ -155,7 +155,7 @@ pub fn claimed_name(
         content: Content::None,
         timeout: CERTIFICATE,
     };
-    let outcome = http::send(&peer, &request, stop);
+    let outcome = http::send(&remote, &request, stop);
     match (claimed.name(), outcome) {
         (Some(name), _) => {
             log::warn!(

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// A script's options: the letter, and our long name. A value follows unless the name is a switch.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct ScriptOptions {
     pub with_value: &'static [(u8, &'static str)],
     pub switches: &'static [(u8, &'static str)],
 }
@@ -19,7 +19,7 @@ pub struct Options {
 /// `None` where they are not what the scripts took: then they are ours already, or wrong.
 pub fn rewritten<'a>(
     words: &'a [OsString],
-    options: &Options,
+    options: &ScriptOptions,
 ) -> Option<(Vec<OsString>, &'a [OsString])> {
     let mut rewritten = Vec::new();
     let mut words = words.iter();
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OPTIONS: Options = Options {
+    const OPTIONS: ScriptOptions = ScriptOptions {
         with_value: &[(b't', "token-file"), (b'l', "location"), (b'p', "password")],
         switches: &[(b'a', "list")],
     };

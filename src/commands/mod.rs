@@ -19,7 +19,7 @@ pub mod wg_gen;
 use std::process::ExitCode;
 
 use crate::failure::Failure;
-use crate::pia::error::{Error, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 
 /// A command failed; the kind is its exit status, as users' scripts know it from the original's
 /// `wg-gen.sh`.
@@ -55,7 +55,7 @@ impl Problem {
 
     /// The server list or the server of a dedicated IP could not be had; a refused token is another
     /// matter.
-    fn from_server_list(error: &Error) -> Self {
+    fn from_server_list(error: &ApiError) -> Self {
         match error.remedy() {
             Remedy::LogInAgain => {
                 Self::Login(format!("{error}: get a new one with `wireguard-pia auth`"))

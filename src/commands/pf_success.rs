@@ -50,16 +50,16 @@ pub fn run(
 }
 
 /// A rule of a table and chain, in words of iptables.
-struct Rule {
+struct IptablesRule {
     table: &'static str,
     chain: &'static str,
     words: String,
 }
 
-fn incoming(port: u16) -> Vec<Rule> {
+fn incoming(port: u16) -> Vec<IptablesRule> {
     let words = |protocol| format!("-p {protocol} -i {INTERFACE} --dport {port} -j ACCEPT");
     ["tcp", "udp"]
-        .map(|protocol| Rule {
+        .map(|protocol| IptablesRule {
             table: "filter",
             chain: "INPUT",
             words: words(protocol),
@@ -67,7 +67,7 @@ fn incoming(port: u16) -> Vec<Rule> {
         .into()
 }
 
-fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
+fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<IptablesRule> {
     let of = |protocol| {
         let forward =
             format!("-i {INTERFACE} -o {interface} -p {protocol} -d {to} --dport {port} -j ACCEPT");
@@ -75,12 +75,12 @@ fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
             "-i {INTERFACE} -p {protocol} --dport {port} -j DNAT --to-destination {to}:{port}"
         );
         [
-            Rule {
+            IptablesRule {
                 table: "filter",
                 chain: "FORWARD",
                 words: forward,
             },
-            Rule {
+            IptablesRule {
                 table: "nat",
                 chain: "PREROUTING",
                 words: hand_on,
@@ -91,8 +91,8 @@ fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<Rule> {
 }
 
 /// Twice is once.
-fn add(rules: &[Rule], stop: &CancellationToken) -> Result<(), Problem> {
-    for Rule {
+fn add(rules: &[IptablesRule], stop: &CancellationToken) -> Result<(), Problem> {
+    for IptablesRule {
         table,
         chain,
         words,

@@ -8,12 +8,12 @@ use std::time::{Duration, SystemTime};
 use super::api_client::ApiClient;
 use super::auth::token_in;
 use super::claimed_gateway;
-use super::getopts::Options;
+use super::getopts::ScriptOptions;
 use super::{Problem, pia_files};
 use crate::failure::Failure;
 use crate::hooks::{self, Surroundings};
 use crate::pia::credentials::Token;
-use crate::pia::error::{Error, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 use crate::pia::forwarding;
 use crate::pia::host::Host;
 use crate::pia::lease::Lease;
@@ -23,7 +23,7 @@ use crate::system::files;
 use crate::underlay::socket::Via;
 
 /// As `pf.sh` took them.
-pub const OPTIONS: Options = Options {
+pub const OPTIONS: ScriptOptions = ScriptOptions {
     with_value: &[
         (b't', "token-file"),
         (b'i', "gateway"),
@@ -103,7 +103,7 @@ pub fn run(
 enum End {
     Stopped,
     /// There is no port to be had, and waiting does not help.
-    Refused(Error),
+    Refused(ApiError),
 }
 
 impl From<Cancelled> for End {
@@ -196,7 +196,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Binds the lease, or refreshes the binding; without a lease that lasts, a new one.
-    fn bind(&self, lease: &mut Option<Lease>) -> Result<u16, Error> {
+    fn bind(&self, lease: &mut Option<Lease>) -> Result<u16, ApiError> {
         let lasting = lease
             .take()
             .filter(|lease| !lease.is_due_for_renewal(SystemTime::now()));
@@ -318,7 +318,7 @@ enum Verdict {
 
 /// A port that was held once is fought for; where there never was one, a clear no is an answer. A
 /// lease that is refused although it is fresh says more about the server than about the lease.
-fn judge(error: &Error, is_first: bool, is_fresh: bool) -> Verdict {
+fn judge(error: &ApiError, is_first: bool, is_fresh: bool) -> Verdict {
     match error.remedy() {
         Remedy::Stopped => Verdict::Stopped,
         Remedy::NewLease if !is_fresh => Verdict::NewLease,
@@ -336,20 +336,20 @@ impl From<crate::pia::trust::TrustError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pia::error::{Call, Failure as Cause, LeaseRefusal};
+    use crate::pia::error::{ApiErrorKind, Call, LeaseRefusal};
 
-    fn error(failure: Cause) -> Error {
-        Error {
+    fn error(failure: ApiErrorKind) -> ApiError {
+        ApiError {
             call: Call::BindPort,
             host: "zurich406".into(),
-            failure,
+            kind: failure,
             tries: 1,
         }
     }
 
     #[test]
     fn an_old_lease_that_is_refused_is_replaced_at_once() {
-        let refused = error(Cause::LeaseRefused {
+        let refused = error(ApiErrorKind::LeaseRefused {
             message: String::new(),
             reason: LeaseRefusal::Other,
         });
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_fresh_one_that_is_refused_ends_it_at_the_start_only() {
-        let refused = error(Cause::LeaseRefused {
+        let refused = error(ApiErrorKind::LeaseRefused {
             message: String::new(),
             reason: LeaseRefusal::Other,
         });
@@ -369,10 +369,10 @@ mod tests {
 
     #[test]
     fn trouble_that_may_pass_is_waited_out() {
-        let trouble = error(Cause::ServerTrouble { status: 503 });
+        let trouble = error(ApiErrorKind::ServerTrouble { status: 503 });
         assert_eq!(judge(&trouble, true, true), Verdict::Again);
         assert_eq!(
-            judge(&error(Cause::Stopped), false, false),
+            judge(&error(ApiErrorKind::Stopped), false, false),
             Verdict::Stopped
         );
     }

@@ -13,25 +13,27 @@ use crate::system::{files, paths};
 /// How often the file is read while waiting.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How the status is wanted.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// As JSON.
-    pub json: bool,
-    /// Wait that long at most for a connection.
-    pub wait: Option<Duration>,
+/// Say what the running program is doing; exit status 0 if connected.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// As JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// Wait that many seconds at most for a connection.
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
 }
 
 /// Prints the status. 0 if connected, 1 if not, or not in time.
-pub fn run(options: Options) -> ExitCode {
-    let deadline = Instant::now() + options.wait.unwrap_or_default();
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let deadline = Instant::now().checked_add(Duration::from_secs(arguments.wait.unwrap_or(0)));
     let status = loop {
         let status = current();
         let connected = status
             .as_ref()
             .is_ok_and(|status| status.state == State::Connected);
         if connected
-            || Instant::now() >= deadline
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || CancellationToken::never().pause(LOOK).is_err()
         {
             break status;
@@ -39,7 +41,7 @@ pub fn run(options: Options) -> ExitCode {
     };
     match status {
         Ok(status) => {
-            print(&status, options.json);
+            print(&status, arguments.json);
             if status.state == State::Connected {
                 ExitCode::SUCCESS
             } else {
@@ -47,7 +49,7 @@ pub fn run(options: Options) -> ExitCode {
             }
         }
         Err(why) => {
-            if options.json {
+            if arguments.json {
                 let version = crate::status::VERSION;
                 let stopped = json!({ "version": version, "state": "stopped", "reason": why });
                 println!("{stopped}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::api_client::ApiClient;
 use super::auth::token_in;
-use super::getopts::Options;
+use super::getopts::ScriptOptions;
 use super::locations::print;
 use super::{Problem, pia_files};
 use crate::connect::hosts::Service;
@@ -16,18 +16,18 @@ use crate::connect::server_selection::latency;
 use crate::connect::server_selection::locations;
 use crate::pia::account::{self, ListVersion};
 use crate::pia::credentials::Token;
-use crate::pia::error::{Error, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 use crate::pia::host::REGISTRATION_PORT;
 use crate::pia::regions::{Location, Server, ServerList};
 use crate::pia::registration::{self, Proof, Registration};
-use crate::settings::{Destination, Environment, Settings, values};
+use crate::settings::{Environment, ServerChoice, Settings, values};
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::wireguard::conf::Conf;
 use crate::wireguard::keys::KeyPair;
 
 /// As `wg-gen.sh` took them.
-pub const OPTIONS: Options = Options {
+pub const OPTIONS: ScriptOptions = ScriptOptions {
     with_value: &[
         (b't', "token-file"),
         (b'l', "location"),
@@ -174,8 +174,8 @@ impl Generation<'_> {
     fn candidates(&mut self) -> Result<(Vec<Candidate>, Option<Secret>), Problem> {
         let (settings, _) = Settings::from_environment(self.environment);
         match settings.destination {
-            Destination::DedicatedIp(dip) => Ok((vec![self.dedicated_ip(&dip)?], Some(dip))),
-            Destination::Manual { ip, cn, port } => {
+            ServerChoice::DedicatedIp(dip) => Ok((vec![self.dedicated_ip(&dip)?], Some(dip))),
+            ServerChoice::Manual { ip, cn, port } => {
                 let server = Server { cn, ip };
                 Ok((
                     vec![Candidate {
@@ -187,11 +187,11 @@ impl Generation<'_> {
                     None,
                 ))
             }
-            Destination::Locations(ids) => self.of_locations(&ids).map(|found| (found, None)),
-            Destination::Nearest => self
+            ServerChoice::Locations(ids) => self.of_locations(&ids).map(|found| (found, None)),
+            ServerChoice::Nearest => self
                 .of_locations(&["auto".to_owned()])
                 .map(|found| (found, None)),
-            Destination::Unset => self.of_locations(&[]).map(|found| (found, None)),
+            ServerChoice::Unset => self.of_locations(&[]).map(|found| (found, None)),
         }
     }
 
@@ -338,7 +338,7 @@ impl Generation<'_> {
                 Err(error) if error.remedy() == Remedy::LogInAgain => return Err(refused(&error)),
                 Err(error) => {
                     log::warn!("{error}");
-                    tried.push(format!("{} ({}): {}", server.cn, server.ip, error.failure));
+                    tried.push(format!("{} ({}): {}", server.cn, server.ip, error.kind));
                 }
             }
         }
@@ -349,7 +349,7 @@ impl Generation<'_> {
     }
 }
 
-fn refused(error: &Error) -> Problem {
+fn refused(error: &ApiError) -> Problem {
     Problem::Login(format!(
         "{error}: get a new token with `wireguard-pia auth`"
     ))

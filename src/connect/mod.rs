@@ -19,15 +19,15 @@ use self::server_selection::candidates::{self, Candidate};
 use crate::connect::server_selection::locations;
 use crate::container::Container;
 use crate::failure::Failure;
-use crate::firewall::Destination as Opening;
+use crate::firewall::Destination;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::account as pia_account;
 use crate::pia::credentials::Token;
-use crate::pia::error::{Error, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 use crate::pia::regions::Server;
 use crate::pia::registration::Registration;
-use crate::pia::retry::Retry;
-use crate::settings::{self, Destination};
+use crate::pia::retry::RetryPolicy;
+use crate::settings::ServerChoice;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::name_servers::NameServers;
@@ -49,9 +49,9 @@ pub struct Joined {
 
 /// Finds a server and registers there.
 pub struct Connector {
-    destination: Destination,
+    destination: ServerChoice,
     stable_ip: bool,
-    retry: Retry,
+    retry: RetryPolicy,
     account: Account,
     hosts: Hosts,
     directory: Directory,
@@ -74,7 +74,7 @@ impl Connector {
         Self {
             destination: settings.destination.clone(),
             stable_ip: settings.stable_ip,
-            retry: retry(settings.retry),
+            retry: settings.retry,
             account: Account::new(settings.credentials.clone(), Path::new(paths::TOKEN)),
             hosts: Hosts::new(
                 settings.meta.as_ref(),
@@ -100,20 +100,20 @@ impl Connector {
     /// # Errors
     /// When no server could be registered at, with what was tried.
     pub fn join(&mut self, left: &[Server], kill_switch: &KillSwitch) -> Result<Joined, Failure> {
-        if self.destination == Destination::Unset {
+        if self.destination == ServerChoice::Unset {
             return Err(self.print_locations(kill_switch));
         }
-        let mut session = match self.account.stored_token() {
-            Some(token) => Session {
+        let mut search_token = match self.account.stored_token() {
+            Some(token) => SearchToken {
                 token,
                 is_new: false,
             },
-            None => Session {
+            None => SearchToken {
                 token: self.log_in(kill_switch, &self.stop.clone())?,
                 is_new: true,
             },
         };
-        let mut candidates = self.candidates(&mut session, kill_switch)?;
+        let mut candidates = self.candidates(&mut search_token, kill_switch)?;
         if !left.is_empty()
             && candidates
                 .iter()
@@ -121,14 +121,14 @@ impl Connector {
         {
             // Another download names other servers; should it fail, these will do.
             self.in_doubt = true;
-            candidates = self.candidates(&mut session, kill_switch)?;
+            candidates = self.candidates(&mut search_token, kill_switch)?;
         }
         let candidates = candidates::left_ones_last(candidates, left);
         let openings = candidates
             .iter()
-            .map(|candidate| Opening::tcp(candidate.server.ip, candidate.port));
+            .map(|candidate| Destination::tcp(candidate.server.ip, candidate.port));
         kill_switch.admit(openings)?;
-        self.register(candidates, session, kill_switch)
+        self.register(candidates, search_token, kill_switch)
     }
 
     /// The account token in use, if there is one.
@@ -179,12 +179,16 @@ impl Connector {
 
     /// Gets a new token in place of a refused one, if this search has not got one already: an
     /// account whose tokens are refused would be locked by more logins. Says whether it did.
-    fn renew(&mut self, session: &mut Session, kill_switch: &KillSwitch) -> Result<bool, Failure> {
-        if session.is_new {
+    fn renew(
+        &mut self,
+        search_token: &mut SearchToken,
+        kill_switch: &KillSwitch,
+    ) -> Result<bool, Failure> {
+        if search_token.is_new {
             return Ok(false);
         }
         log::info!("The token is refused; logging in again");
-        *session = Session {
+        *search_token = SearchToken {
             token: self.log_in(kill_switch, &self.stop.clone())?,
             is_new: true,
         };
@@ -193,42 +197,34 @@ impl Connector {
 
     fn candidates(
         &mut self,
-        session: &mut Session,
+        search_token: &mut SearchToken,
         kill_switch: &KillSwitch,
     ) -> Result<Vec<Candidate>, Failure> {
         match self.destination.clone() {
-            Destination::Manual { ip, cn, port } => Ok(vec![Candidate {
+            ServerChoice::Manual { ip, cn, port } => Ok(vec![Candidate {
                 location: "manual".into(),
                 server: Server { cn, ip },
                 port,
                 // PIA does not say; the attempt will.
                 port_forwarding: true,
             }]),
-            Destination::DedicatedIp(dip) => {
-                Ok(vec![self.dedicated_ip(&dip, session, kill_switch)?])
+            ServerChoice::DedicatedIp(dip) => {
+                Ok(vec![self.dedicated_ip(&dip, search_token, kill_switch)?])
             }
-            Destination::Locations(ids) => self.of_locations(&ids, kill_switch),
-            Destination::Nearest => self.nearest(kill_switch),
-            Destination::Unset => Ok(Vec::new()),
+            ServerChoice::Locations(ids) => self.of_locations(&ids, kill_switch),
+            ServerChoice::Nearest => self.nearest(kill_switch),
+            ServerChoice::Unset => Ok(Vec::new()),
         }
     }
 }
 
 /// The token that registrations are made with.
-struct Session {
+struct SearchToken {
     token: Token,
     /// Whether it was got for this search, rather than stored.
     is_new: bool,
 }
 
-fn is_refusal_of_token<T>(outcome: &Result<T, Error>) -> bool {
+fn is_refusal_of_token<T>(outcome: &Result<T, ApiError>) -> bool {
     matches!(outcome, Err(error) if error.remedy() == Remedy::LogInAgain)
-}
-
-fn retry(settings: settings::Retry) -> Retry {
-    Retry {
-        retries: settings.retries,
-        delay: settings.delay,
-        max_time: settings.max_time,
-    }
 }

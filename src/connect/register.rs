@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::server_selection::candidates::Candidate;
-use super::{Connector, Joined, Session, is_refusal_of_token};
+use super::{Connector, Joined, SearchToken, is_refusal_of_token};
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::credentials::Token;
-use crate::pia::error::{Error, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 use crate::pia::registration::{self, Proof};
-use crate::settings::Destination;
+use crate::settings::ServerChoice;
 use crate::wireguard::keys::KeyPair;
 
 /// How long one server may take for a registration: another is better than patience.
@@ -21,7 +21,7 @@ impl Connector {
     pub(super) fn register(
         &mut self,
         candidates: Vec<Candidate>,
-        mut session: Session,
+        mut search_token: SearchToken,
         kill_switch: &KillSwitch,
     ) -> Result<Joined, Failure> {
         let started = Instant::now();
@@ -32,7 +32,7 @@ impl Connector {
             for candidate in waiting {
                 let error = match self.register_once_more_if_renewed(
                     &candidate,
-                    &mut session,
+                    &mut search_token,
                     kill_switch,
                 )? {
                     Ok(joined) => return Ok(joined),
@@ -45,7 +45,7 @@ impl Connector {
                 );
                 // The latest reason counts.
                 tried.retain(|(before, _)| *before != server);
-                tried.push((server, error.failure.to_string()));
+                tried.push((server, error.kind.to_string()));
                 if error.is_busy() {
                     busy.push(candidate);
                 }
@@ -73,12 +73,12 @@ impl Connector {
     pub(super) fn register_once_more_if_renewed(
         &mut self,
         candidate: &Candidate,
-        session: &mut Session,
+        search_token: &mut SearchToken,
         kill_switch: &KillSwitch,
-    ) -> Result<Result<Joined, Error>, Failure> {
-        let mut outcome = self.register_at(candidate, &session.token)?;
-        if is_refusal_of_token(&outcome) && self.renew(session, kill_switch)? {
-            outcome = self.register_at(candidate, &session.token)?;
+    ) -> Result<Result<Joined, ApiError>, Failure> {
+        let mut outcome = self.register_at(candidate, &search_token.token)?;
+        if is_refusal_of_token(&outcome) && self.renew(search_token, kill_switch)? {
+            outcome = self.register_at(candidate, &search_token.token)?;
         }
         match outcome {
             Err(error) if error.remedy() == Remedy::Stopped => Err(Failure::Stopped),
@@ -95,7 +95,7 @@ impl Connector {
         &mut self,
         candidate: &Candidate,
         token: &Token,
-    ) -> Result<Result<Joined, Error>, Failure> {
+    ) -> Result<Result<Joined, ApiError>, Failure> {
         let Candidate {
             location,
             server,
@@ -106,7 +106,7 @@ impl Connector {
         let keys = KeyPair::generate(&self.stop)?;
         let host = self.hosts.server(server, *port)?;
         let proof = match &self.destination {
-            Destination::DedicatedIp(dip) => Proof::DedicatedIp {
+            ServerChoice::DedicatedIp(dip) => Proof::DedicatedIp {
                 token: dip,
                 ip: server.ip,
             },

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 use crate::pia::account::{self, ListVersion};
-use crate::pia::error::Error;
+use crate::pia::error::ApiError;
 use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, ServerList};
-use crate::pia::retry::Retry;
+use crate::pia::retry::RetryPolicy;
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
@@ -55,9 +55,9 @@ impl Directory {
         &mut self,
         host: &Host,
         version: ListVersion,
-        retry: &Retry,
+        retry: &RetryPolicy,
         stop: &CancellationToken,
-    ) -> Result<Result<(), Error>, Failure> {
+    ) -> Result<Result<(), ApiError>, Failure> {
         let key = self.key()?;
         let signed = match account::server_list(host, version, &key, retry, stop) {
             Ok(signed) => signed,

@@ -13,7 +13,7 @@ use super::{Firewall, FirewallError};
 use crate::system::command::CommandError;
 
 /// A family's load that failed.
-pub(super) struct Failure {
+pub(super) struct FailedLoad {
     pub family: Family,
     pub text: String,
     pub error: CommandError,
@@ -21,7 +21,7 @@ pub(super) struct Failure {
 
 impl Firewall {
     /// One load a family, of the tables that differ from what is there.
-    pub(super) fn load(&mut self, policy: &Policy) -> Result<Vec<Failure>, FirewallError> {
+    pub(super) fn load(&mut self, policy: &Policy) -> Result<Vec<FailedLoad>, FirewallError> {
         let mut work = Vec::new();
         for family in &self.families {
             let tables = self.changed(policy, *family)?;
@@ -47,7 +47,7 @@ impl Firewall {
                     // known.
                     self.loaded.retain(|(of, _), _| *of != family);
                     self.tidy = false;
-                    failures.push(Failure {
+                    failures.push(FailedLoad {
                         family,
                         text,
                         error,
@@ -80,7 +80,7 @@ impl Firewall {
     }
 
     /// Takes IPv4's failure out as the error; warns of IPv6's.
-    pub(super) fn judge(&self, failures: &mut Vec<Failure>) -> Result<(), FirewallError> {
+    pub(super) fn judge(&self, failures: &mut Vec<FailedLoad>) -> Result<(), FirewallError> {
         if let Some(index) = failures
             .iter()
             .position(|failure| failure.family == Family::V4)
@@ -129,7 +129,7 @@ fn run_loads(programs: &Programs, work: Vec<Work>) -> Vec<(Work, Result<(), Comm
 }
 
 /// The failure that counts.
-pub(super) fn of_v4(failures: &[Failure]) -> Option<&Failure> {
+pub(super) fn of_v4(failures: &[FailedLoad]) -> Option<&FailedLoad> {
     failures.iter().find(|failure| failure.family == Family::V4)
 }
 

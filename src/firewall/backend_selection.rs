@@ -1,7 +1,7 @@
 //! Which backend it is: the one that takes the first rules. Nothing is probed before, for that
 //! would take time in which the network is open.
 
-use super::apply::{Failure, of_v4, warn_of};
+use super::apply::{FailedLoad, of_v4, warn_of};
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
 use super::rules::Family;
@@ -31,7 +31,7 @@ impl Firewall {
 
     /// No backend took everything: takes the one that lacks least, without what it lacks.
     fn open_weakened(
-        mut refused: Vec<(Self, Vec<Failure>)>,
+        mut refused: Vec<(Self, Vec<FailedLoad>)>,
         first: Option<&Policy>,
     ) -> Result<Self, FirewallError> {
         for (firewall, failures) in &mut refused {
@@ -60,7 +60,7 @@ impl Firewall {
         })
     }
 
-    fn start(&mut self, first: Option<&Policy>) -> Result<Vec<Failure>, FirewallError> {
+    fn start(&mut self, first: Option<&Policy>) -> Result<Vec<FailedLoad>, FirewallError> {
         let mut failures = Vec::new();
         if let Some(policy) = first {
             failures = self.load(policy)?;
@@ -68,7 +68,7 @@ impl Firewall {
         if failures.is_empty() && self.loaded.is_empty() {
             let text = KernelModule::strip(&self.missing, backend::PROBE);
             let probe = self.programs.probe(&text);
-            failures.extend(probe.err().map(|error| Failure {
+            failures.extend(probe.err().map(|error| FailedLoad {
                 family: Family::V4,
                 text,
                 error,
@@ -78,7 +78,7 @@ impl Firewall {
     }
 
     /// After the first load, for which nothing has to wait.
-    fn settle(&mut self, first: Option<&Policy>, failures: &[Failure]) {
+    fn settle(&mut self, first: Option<&Policy>, failures: &[FailedLoad]) {
         if first.is_some() {
             self.clean(failures);
         }

@@ -7,7 +7,7 @@
 use std::fs;
 use std::thread;
 
-use super::apply::Failure;
+use super::apply::FailedLoad;
 use super::backend::{Backend, Programs};
 use super::rules::Family;
 use super::{Firewall, wg_quick_rule};
@@ -25,7 +25,7 @@ const OUR_CHAINS: [&str; 6] = [
 
 impl Firewall {
     /// Takes away what an earlier life left, in the families where our own rules hold now.
-    pub(super) fn clean(&mut self, failures: &[Failure]) {
+    pub(super) fn clean(&mut self, failures: &[FailedLoad]) {
         if self.tidy && self.alone {
             return;
         }

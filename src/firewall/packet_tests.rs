@@ -19,11 +19,11 @@ const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 const PATIENCE: Duration = Duration::from_millis(300);
 
-type Task = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce() + Send>;
 
 /// The namespace at the other end of the cable, whose tasks run on a thread in it.
 struct Far {
-    tasks: Option<mpsc::Sender<Task>>,
+    tasks: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -36,7 +36,7 @@ impl Far {
             "this test makes network namespaces and needs root: run it by sudo"
         );
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        let (tasks, inbox) = mpsc::channel::<Task>();
+        let (tasks, inbox) = mpsc::channel::<Job>();
         let (ready, is_ready) = mpsc::channel();
         let thread = thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();

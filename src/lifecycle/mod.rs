@@ -219,8 +219,8 @@ impl Life {
                 return Err(End::Stopped);
             };
             match supervisor.run(&mut self.container, &self.inbox) {
-                supervisor::Outcome::Stopped => return Err(End::Stopped),
-                supervisor::Outcome::Fatal(failure) => self.handle_fatal(&failure, None)?,
+                supervisor::SupervisorEnd::Stopped => return Err(End::Stopped),
+                supervisor::SupervisorEnd::Fatal(failure) => self.handle_fatal(&failure, None)?,
             }
         }
     }

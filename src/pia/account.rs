@@ -3,12 +3,12 @@
 use std::time::{Duration, SystemTime};
 
 use super::credentials::{Credentials, Token};
-use super::error::{Call, Error, Failure};
+use super::error::{ApiError, ApiErrorKind, Call};
 use super::host::Host;
 use super::messages::{DedicatedIpAnswer, TokenAnswer};
 use super::regions::{ListKey, Server, ServerList};
 use super::request::Ask;
-use super::retry::Retry;
+use super::retry::RetryPolicy;
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::http::{Content, Response};
@@ -17,13 +17,13 @@ use crate::underlay::http::{Content, Response};
 /// lock the account.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn log_in(
     host: &Host,
     credentials: &Credentials,
-    retry: &Retry,
+    retry: &RetryPolicy,
     stop: &CancellationToken,
-) -> Result<Token, Error> {
+) -> Result<Token, ApiError> {
     let fields = [
         ("username", credentials.user.expose()),
         ("password", credentials.password.expose()),
@@ -36,33 +36,33 @@ pub fn log_in(
     retry.run(stop, |timeout| ask.send(timeout, stop, read_token))
 }
 
-fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, Failure> {
+fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, ApiErrorKind> {
     if let Some(refusal) = ask.refusal(response) {
         return Err(refusal);
     }
     let answer: TokenAnswer = ask.json(response)?;
     match (answer.token, answer.message) {
         (Some(token), _) => {
-            Token::parse(&token).map_err(|error| Failure::Malformed(error.to_string()))
+            Token::parse(&token).map_err(|error| ApiErrorKind::Malformed(error.to_string()))
         }
-        (None, Some(message)) => Err(Failure::Unexpected {
+        (None, Some(message)) => Err(ApiErrorKind::Unexpected {
             status: response.status,
             excerpt: ask.excerpt(&message),
         }),
-        (None, None) => Err(Failure::Malformed("it has no token".to_owned())),
+        (None, None) => Err(ApiErrorKind::Malformed("it has no token".to_owned())),
     }
 }
 
 /// Ends a token.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn expire_token(
     host: &Host,
     token: &Token,
     timeout: Duration,
     stop: &CancellationToken,
-) -> Result<(), Error> {
+) -> Result<(), ApiError> {
     let authorization = format!("Token {}", token.expose());
     let ask = Ask {
         headers: &[("Authorization", &authorization)],
@@ -88,14 +88,14 @@ pub struct DedicatedIp {
 /// Asks which server stands behind a dedicated IP's token.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn dedicated_ip(
     host: &Host,
     token: &Token,
     dip_token: &Secret,
-    retry: &Retry,
+    retry: &RetryPolicy,
     stop: &CancellationToken,
-) -> Result<DedicatedIp, Error> {
+) -> Result<DedicatedIp, ApiError> {
     let authorization = format!("Token {}", token.expose());
     let body = serde_json::json!({ "tokens": [dip_token.expose()] }).to_string();
     let ask = Ask {
@@ -107,7 +107,7 @@ pub fn dedicated_ip(
     retry.run(stop, |timeout| ask.send(timeout, stop, read_dedicated_ip))
 }
 
-fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, Failure> {
+fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, ApiErrorKind> {
     if let Some(refusal) = ask.refusal(response) {
         return Err(refusal);
     }
@@ -115,12 +115,12 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
     let answer = answers
         .into_iter()
         .next()
-        .ok_or_else(|| Failure::Malformed("it is empty".to_owned()))?;
+        .ok_or_else(|| ApiErrorKind::Malformed("it is empty".to_owned()))?;
     match answer.status.as_deref() {
         Some("active") => (),
-        Some("expired") => return Err(Failure::DedicatedIpExpired),
+        Some("expired") => return Err(ApiErrorKind::DedicatedIpExpired),
         status => {
-            return Err(Failure::DedicatedIpInvalid {
+            return Err(ApiErrorKind::DedicatedIpInvalid {
                 status: ask.excerpt(status.unwrap_or("no status")),
             });
         }
@@ -129,8 +129,8 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
         .cn
         .zip(answer.ip)
         .and_then(|(cn, ip)| Server::new(&cn, &ip));
-    let server =
-        server.ok_or_else(|| Failure::Malformed("its server has no name or address".to_owned()))?;
+    let server = server
+        .ok_or_else(|| ApiErrorKind::Malformed("its server has no name or address".to_owned()))?;
     let id = answer.id.unwrap_or_default();
     Ok(DedicatedIp {
         server,
@@ -160,14 +160,14 @@ pub struct SignedList {
 /// Downloads a server list and verifies it.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn server_list(
     host: &Host,
     version: ListVersion,
     key: &ListKey,
-    retry: &Retry,
+    retry: &RetryPolicy,
     stop: &CancellationToken,
-) -> Result<SignedList, Error> {
+) -> Result<SignedList, ApiError> {
     let path = match version {
         ListVersion::V6 => "/vpninfo/servers/v6",
         ListVersion::V7 => "/vpninfo/servers/v7",

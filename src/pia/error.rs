@@ -37,11 +37,11 @@ impl std::fmt::Display for Call {
 
 /// A call failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{call} with {host}: {failure}{}", tries_in_words(*.tries))]
-pub struct Error {
+#[error("{call} with {host}: {kind}{}", tries_in_words(*.tries))]
+pub struct ApiError {
     pub call: Call,
     pub host: String,
-    pub failure: Failure,
+    pub kind: ApiErrorKind,
     /// How often it was tried.
     pub tries: u32,
 }
@@ -56,7 +56,7 @@ fn tries_in_words(tries: u32) -> String {
 
 /// Why a call failed. Texts of the server in here are cleaned, cut short, and free of our secrets.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum ApiErrorKind {
     #[error("{0}")]
     Network(HttpFailure),
     /// A foreign certificate, or none of the API's answers: PIA moves its servers.
@@ -168,23 +168,23 @@ pub enum Remedy {
     Stopped,
 }
 
-impl Error {
+impl ApiError {
     /// What this failure calls for.
     pub fn remedy(&self) -> Remedy {
-        match (&self.failure, self.call) {
-            (Failure::Stopped, _) => Remedy::Stopped,
-            (Failure::LoginFailed | Failure::TokenRefused, _) => Remedy::LogInAgain,
-            (_, Call::AddKey) | (Failure::NoPortForwarding(_), _) => Remedy::NextServer,
-            (Failure::LeaseRefused { .. }, _) => Remedy::NewLease,
+        match (&self.kind, self.call) {
+            (ApiErrorKind::Stopped, _) => Remedy::Stopped,
+            (ApiErrorKind::LoginFailed | ApiErrorKind::TokenRefused, _) => Remedy::LogInAgain,
+            (_, Call::AddKey) | (ApiErrorKind::NoPortForwarding(_), _) => Remedy::NextServer,
+            (ApiErrorKind::LeaseRefused { .. }, _) => Remedy::NewLease,
             (
-                Failure::CredentialsRefused { .. }
-                | Failure::LockedOut { .. }
-                | Failure::SubscriptionOver
-                | Failure::DedicatedIpExpired
-                | Failure::DedicatedIpInvalid { .. }
-                | Failure::NoMetaServer(_)
+                ApiErrorKind::CredentialsRefused { .. }
+                | ApiErrorKind::LockedOut { .. }
+                | ApiErrorKind::SubscriptionOver
+                | ApiErrorKind::DedicatedIpExpired
+                | ApiErrorKind::DedicatedIpInvalid { .. }
+                | ApiErrorKind::NoMetaServer(_)
                 // It may be a refusal of the password in fine clothes.
-                | Failure::WebPage { status: 401 | 403 },
+                | ApiErrorKind::WebPage { status: 401 | 403 },
                 _,
             ) => Remedy::GiveUp,
             _ => Remedy::Later,
@@ -193,8 +193,8 @@ impl Error {
 
     /// How long the other side wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.failure {
-            Failure::RateLimited { retry_after } => retry_after,
+        match self.kind {
+            ApiErrorKind::RateLimited { retry_after } => retry_after,
             _ => None,
         }
     }
@@ -202,25 +202,25 @@ impl Error {
     /// Whether the server list came with a missing or wrong signature.
     pub fn is_bad_signature(&self) -> bool {
         matches!(
-            self.failure,
-            Failure::BadList(ListError::NoSignature | ListError::WrongSignature)
+            self.kind,
+            ApiErrorKind::BadList(ListError::NoSignature | ListError::WrongSignature)
         )
     }
 
     /// Whether the server is there but has no time for us now.
     pub fn is_busy(&self) -> bool {
         matches!(
-            self.failure,
-            Failure::RateLimited { .. } | Failure::ServerTrouble { .. }
+            self.kind,
+            ApiErrorKind::RateLimited { .. } | ApiErrorKind::ServerTrouble { .. }
         )
     }
 
     /// Whether the same request may well succeed within seconds: what curl retries, and failing
     /// connections.
     pub fn is_transient(&self) -> bool {
-        match &self.failure {
-            Failure::Network(failure) => failure.is_transient(),
-            Failure::RateLimited { .. } | Failure::ServerTrouble { .. } => true,
+        match &self.kind {
+            ApiErrorKind::Network(failure) => failure.is_transient(),
+            ApiErrorKind::RateLimited { .. } | ApiErrorKind::ServerTrouble { .. } => true,
             _ => false,
         }
     }
@@ -230,11 +230,11 @@ impl Error {
 mod tests {
     use super::*;
 
-    fn remedy(call: Call, failure: Failure) -> Remedy {
-        Error {
+    fn remedy(call: Call, failure: ApiErrorKind) -> Remedy {
+        ApiError {
             call,
             host: "host".into(),
-            failure,
+            kind: failure,
             tries: 1,
         }
         .remedy()
@@ -243,24 +243,27 @@ mod tests {
     #[test]
     fn what_locks_the_account_is_never_tried_again() {
         assert_eq!(
-            remedy(Call::Token, Failure::CredentialsRefused { status: 401 }),
+            remedy(
+                Call::Token,
+                ApiErrorKind::CredentialsRefused { status: 401 }
+            ),
             Remedy::GiveUp
         );
         assert_eq!(
             remedy(
                 Call::Token,
-                Failure::LockedOut {
+                ApiErrorKind::LockedOut {
                     message: String::new()
                 }
             ),
             Remedy::GiveUp
         );
         assert_eq!(
-            remedy(Call::Token, Failure::WebPage { status: 403 }),
+            remedy(Call::Token, ApiErrorKind::WebPage { status: 403 }),
             Remedy::GiveUp
         );
         assert_eq!(
-            remedy(Call::Token, Failure::WebPage { status: 200 }),
+            remedy(Call::Token, ApiErrorKind::WebPage { status: 200 }),
             Remedy::Later
         );
     }
@@ -270,20 +273,20 @@ mod tests {
         assert_eq!(
             remedy(
                 Call::AddKey,
-                Failure::Network(HttpFailure::ForeignCertificate)
+                ApiErrorKind::Network(HttpFailure::ForeignCertificate)
             ),
             Remedy::NextServer
         );
         assert_eq!(
-            remedy(Call::AddKey, Failure::ForeignKey),
+            remedy(Call::AddKey, ApiErrorKind::ForeignKey),
             Remedy::NextServer
         );
         assert_eq!(
-            remedy(Call::AddKey, Failure::LoginFailed),
+            remedy(Call::AddKey, ApiErrorKind::LoginFailed),
             Remedy::LogInAgain
         );
-        assert_eq!(remedy(Call::AddKey, Failure::Stopped), Remedy::Stopped);
-        let refused = Failure::LeaseRefused {
+        assert_eq!(remedy(Call::AddKey, ApiErrorKind::Stopped), Remedy::Stopped);
+        let refused = ApiErrorKind::LeaseRefused {
             message: String::new(),
             reason: LeaseRefusal::Other,
         };
@@ -291,7 +294,7 @@ mod tests {
         assert_eq!(
             remedy(
                 Call::ServerList,
-                Failure::BadList(ListError::WrongSignature)
+                ApiErrorKind::BadList(ListError::WrongSignature)
             ),
             Remedy::Later
         );
@@ -299,13 +302,13 @@ mod tests {
 
     #[test]
     fn a_message_says_what_with_what_and_why() {
-        let failure = Failure::RateLimited {
+        let failure = ApiErrorKind::RateLimited {
             retry_after: Some(Duration::from_secs(90)),
         };
-        let error = Error {
+        let error = ApiError {
             call: Call::Token,
             host: "www.example.com".into(),
-            failure,
+            kind: failure,
             tries: 2,
         };
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::credentials::Token;
-use super::error::{Call, Error, Failure, LeaseRefusal};
+use super::error::{ApiError, ApiErrorKind, Call, LeaseRefusal};
 use super::host::Host;
 use super::lease::Lease;
 use super::messages::{BindPortAnswer, SignatureAnswer};
@@ -16,13 +16,13 @@ use crate::underlay::http_error::HttpFailure;
 /// Leases a new port, in one try; `token` must be the one of the registration.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn lease(
     host: &Host,
     token: &Token,
     timeout: Duration,
     stop: &CancellationToken,
-) -> Result<Lease, Error> {
+) -> Result<Lease, ApiError> {
     let query = [("token", token.expose())];
     let ask = Ask {
         query: &query,
@@ -33,7 +33,7 @@ pub fn lease(
         .map_err(or_no_port_forwarding)
 }
 
-fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, Failure> {
+fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, ApiErrorKind> {
     let answer: SignatureAnswer = match ask.json(response) {
         Ok(answer) => answer,
         Err(malformed) => return Err(refusal_of_lease(ask, response).unwrap_or(malformed)),
@@ -48,13 +48,13 @@ fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, Failure> {
 /// the server says.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn bind_port(
     host: &Host,
     lease: &Lease,
     timeout: Duration,
     stop: &CancellationToken,
-) -> Result<String, Error> {
+) -> Result<String, ApiError> {
     let query = [
         ("payload", lease.payload.as_str()),
         ("signature", lease.signature.as_str()),
@@ -69,7 +69,7 @@ pub fn bind_port(
         .map_err(or_no_port_forwarding)
 }
 
-fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, Failure> {
+fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, ApiErrorKind> {
     let answer: BindPortAnswer = match ask.json(response) {
         Ok(answer) => answer,
         Err(malformed) => return Err(refusal_of_lease(ask, response).unwrap_or(malformed)),
@@ -81,15 +81,15 @@ fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, Failure> {
 }
 
 /// Here 401 and 409 concern the lease (`Unauthorized client`, `Port N is busy`), not the account.
-fn refusal_of_lease(ask: &Ask<'_>, response: &Response) -> Option<Failure> {
+fn refusal_of_lease(ask: &Ask<'_>, response: &Response) -> Option<ApiErrorKind> {
     match ask.refusal(response)? {
-        Failure::TokenRefused
-        | Failure::Unexpected {
+        ApiErrorKind::TokenRefused
+        | ApiErrorKind::Unexpected {
             status: 400..=499, ..
         } => {
             let text = String::from_utf8_lossy(&response.body);
             let message = ask.excerpt(&format!("HTTP {}: {text}", response.status));
-            Some(Failure::LeaseRefused {
+            Some(ApiErrorKind::LeaseRefused {
                 message,
                 reason: LeaseRefusal::of(response.status, &text),
             })
@@ -105,14 +105,14 @@ fn refused(
     http_status: u16,
     status: Option<&str>,
     message: Option<String>,
-) -> Failure {
+) -> ApiErrorKind {
     match http_status {
         408 | 500.. => {
-            return Failure::ServerTrouble {
+            return ApiErrorKind::ServerTrouble {
                 status: http_status,
             };
         }
-        429 => return Failure::RateLimited { retry_after: None },
+        429 => return ApiErrorKind::RateLimited { retry_after: None },
         _ => (),
     }
     let said = format!(
@@ -121,19 +121,19 @@ fn refused(
         message.unwrap_or_default()
     );
     let reason = LeaseRefusal::of(http_status, &said);
-    Failure::LeaseRefused {
+    ApiErrorKind::LeaseRefused {
         message: ask.excerpt(said.trim_end_matches([':', ' '])),
         reason,
     }
 }
 
 /// Where nobody listens, the server does not forward ports.
-fn or_no_port_forwarding(mut error: Error) -> Error {
-    if let Failure::Network(failure) = error.failure {
-        error.failure = if is_refused(&failure) {
-            Failure::NoPortForwarding(failure)
+fn or_no_port_forwarding(mut error: ApiError) -> ApiError {
+    if let ApiErrorKind::Network(failure) = error.kind {
+        error.kind = if is_refused(&failure) {
+            ApiErrorKind::NoPortForwarding(failure)
         } else {
-            Failure::Network(failure)
+            ApiErrorKind::Network(failure)
         };
     }
     error
@@ -229,7 +229,7 @@ mod tests {
             &nobody(),
             Via::Routing,
         );
-        host.peer.port = closed.port();
+        host.remote.port = closed.port();
         let token = Token::parse("token").unwrap();
         let error = lease(
             &host,
@@ -239,7 +239,7 @@ mod tests {
         )
         .unwrap_err();
         assert!(
-            matches!(error.failure, Failure::NoPortForwarding(_)),
+            matches!(error.kind, ApiErrorKind::NoPortForwarding(_)),
             "{error}"
         );
         assert_eq!(error.remedy(), Remedy::NextServer);

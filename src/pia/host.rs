@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::error::{Call, Error};
+use super::error::{ApiError, Call};
 use super::regions::Server;
 use super::request::Ask;
 use crate::system::cancellation::CancellationToken;
-use crate::underlay::http::Peer;
+use crate::underlay::http::Remote;
 use crate::underlay::socket::Via;
 
 /// The account API.
@@ -28,7 +28,7 @@ pub const FORWARDING_PORT: u16 = 19999;
 /// A host of the API.
 #[derive(Debug, Clone)]
 pub struct Host {
-    pub(super) peer: Peer,
+    pub(super) remote: Remote,
     pub(super) is_meta: bool,
 }
 
@@ -68,7 +68,7 @@ impl Host {
     ///
     /// # Errors
     /// Why not.
-    pub fn ping(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), Error> {
+    pub fn ping(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), ApiError> {
         Ask::new(Call::Ping, self, "/").send(timeout, stop, |_, _| Ok(()))
     }
 
@@ -79,7 +79,7 @@ impl Host {
         tls: &Arc<ClientConfig>,
         via: Via,
     ) -> Self {
-        let peer = Peer {
+        let remote = Remote {
             name: name.to_owned(),
             port,
             addresses,
@@ -87,7 +87,7 @@ impl Host {
             tls: Arc::clone(tls),
         };
         Self {
-            peer,
+            remote,
             is_meta: false,
         }
     }

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::credentials::Token;
-use super::error::{Call, Error, Failure};
+use super::error::{ApiError, ApiErrorKind, Call};
 use super::host::Host;
 use super::messages::AddKeyAnswer;
 use super::request::Ask;
@@ -49,20 +49,20 @@ pub struct Registration {
 /// better than patience.
 ///
 /// # Errors
-/// See [`Failure`].
+/// See [`ApiErrorKind`].
 pub fn add_key(
     host: &Host,
     proof: Proof<'_>,
     public_key: &str,
     timeout: Duration,
     stop: &CancellationToken,
-) -> Result<Registration, Error> {
+) -> Result<Registration, ApiError> {
     let read = |ask: &Ask<'_>, response: &Response| {
         read_guard(
             ask,
             response,
             public_key,
-            host.peer.addresses.first().copied(),
+            host.remote.addresses.first().copied(),
         )
     };
     let ask = Ask::new(Call::AddKey, host, "/addKey");
@@ -97,7 +97,7 @@ fn read_guard(
     response: &Response,
     public_key: &str,
     server: Option<Ipv4Addr>,
-) -> Result<Registration, Failure> {
+) -> Result<Registration, ApiErrorKind> {
     // A refusal comes as JSON with any HTTP status.
     let answer: AddKeyAnswer = match ask.json(response) {
         Ok(answer) => answer,
@@ -107,17 +107,17 @@ fn read_guard(
     match answer.status.as_deref() {
         Some("OK") => (),
         _ if message.to_ascii_lowercase().starts_with("login failed") => {
-            return Err(Failure::LoginFailed);
+            return Err(ApiErrorKind::LoginFailed);
         }
         None => return Err(ask.refusal(response).unwrap_or_else(|| lacks("status"))),
         Some(status) => {
-            return Err(Failure::RegistrationRefused {
+            return Err(ApiErrorKind::RegistrationRefused {
                 message: ask.excerpt(&format!("{status}: {message}")),
             });
         }
     }
     if answer.peer_pubkey.as_deref() != Some(public_key) {
-        return Err(Failure::ForeignKey);
+        return Err(ApiErrorKind::ForeignKey);
     }
     let address = |text: Option<String>| text.and_then(|text| text.trim().parse::<Ipv4Addr>().ok());
     let server_ip = address(answer.server_ip)
@@ -149,8 +149,8 @@ fn read_guard(
     })
 }
 
-fn lacks(field: &str) -> Failure {
-    Failure::Malformed(format!("{field} is missing or no such thing"))
+fn lacks(field: &str) -> ApiErrorKind {
+    ApiErrorKind::Malformed(format!("{field} is missing or no such thing"))
 }
 
 fn is_key(text: &str) -> bool {
@@ -176,7 +176,7 @@ mod tests {
             "dns_servers": ["10.0.0.243", "nonsense", "10.0.0.242"], "new": {}})
     }
 
-    fn read(status: u16, body: &str) -> Result<Registration, Failure> {
+    fn read(status: u16, body: &str) -> Result<Registration, ApiErrorKind> {
         let server = Server::new("zurich406", "192.0.2.1").unwrap();
         let host = Host::server(&server, 1337, &nobody(), Via::Routing);
         let response = Response {
@@ -192,7 +192,7 @@ mod tests {
         )
     }
 
-    fn read_with(field: &str, value: Value) -> Result<Registration, Failure> {
+    fn read_with(field: &str, value: Value) -> Result<Registration, ApiErrorKind> {
         let mut answer = good();
         answer[field] = value;
         read(200, &answer.to_string())
@@ -227,28 +227,31 @@ mod tests {
     #[test]
     fn refusals() {
         let login = r#"{"status":"ERROR","message":"Login failed!"}"#;
-        assert!(matches!(read(200, login), Err(Failure::LoginFailed)));
-        assert!(matches!(read(401, login), Err(Failure::LoginFailed)));
+        assert!(matches!(read(200, login), Err(ApiErrorKind::LoginFailed)));
+        assert!(matches!(read(401, login), Err(ApiErrorKind::LoginFailed)));
         let full = read(200, r#"{"status":"ERROR","message":"server\nfull"}"#).unwrap_err();
         assert_eq!(full.to_string(), "the server refused: ERROR: server full");
         assert!(matches!(
             read(503, "busy"),
-            Err(Failure::ServerTrouble { status: 503 })
+            Err(ApiErrorKind::ServerTrouble { status: 503 })
         ));
-        assert!(matches!(read(200, "<html>"), Err(Failure::WebPage { .. })));
-        assert!(matches!(read(200, "{"), Err(Failure::Malformed(_))));
-        assert!(matches!(read(200, "{}"), Err(Failure::Malformed(_))));
+        assert!(matches!(
+            read(200, "<html>"),
+            Err(ApiErrorKind::WebPage { .. })
+        ));
+        assert!(matches!(read(200, "{"), Err(ApiErrorKind::Malformed(_))));
+        assert!(matches!(read(200, "{}"), Err(ApiErrorKind::Malformed(_))));
     }
 
     #[test]
     fn bad_fields_are_refused() {
         assert!(matches!(
             read_with("peer_pubkey", json!("other")),
-            Err(Failure::ForeignKey)
+            Err(ApiErrorKind::ForeignKey)
         ));
         assert!(matches!(
             read_with("peer_pubkey", Value::Null),
-            Err(Failure::ForeignKey)
+            Err(ApiErrorKind::ForeignKey)
         ));
         for (field, value) in [
             ("server_key", json!("short")),
@@ -259,7 +262,7 @@ mod tests {
             ("peer_ip", Value::Null),
         ] {
             assert!(
-                matches!(read_with(field, value), Err(Failure::Malformed(_))),
+                matches!(read_with(field, value), Err(ApiErrorKind::Malformed(_))),
                 "{field}"
             );
         }

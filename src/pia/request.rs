@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::error::{Call, Error, Failure};
+use super::error::{ApiError, ApiErrorKind, Call};
 use super::host::Host;
 use super::messages::TokenAnswer;
 use crate::system::cancellation::CancellationToken;
@@ -44,8 +44,8 @@ impl<'a> Ask<'a> {
         &self,
         timeout: Duration,
         stop: &CancellationToken,
-        read: impl FnOnce(&Self, &Response) -> Result<T, Failure>,
-    ) -> Result<T, Error> {
+        read: impl FnOnce(&Self, &Response) -> Result<T, ApiErrorKind>,
+    ) -> Result<T, ApiError> {
         let Self {
             path,
             query,
@@ -60,9 +60,9 @@ impl<'a> Ask<'a> {
             content,
             timeout,
         };
-        let outcome = match http::send(&self.host.peer, &request, stop) {
+        let outcome = match http::send(&self.host.remote, &request, stop) {
             Ok(response) => read(self, &response),
-            Err(error) => Err(Failure::from_network(error.failure)),
+            Err(error) => Err(ApiErrorKind::from_network(error.failure)),
         };
         outcome.map_err(|failure| {
             let failure = if self.host.is_meta {
@@ -70,10 +70,10 @@ impl<'a> Ask<'a> {
             } else {
                 failure
             };
-            Error {
+            ApiError {
                 call: self.call,
-                host: self.host.peer.name.clone(),
-                failure,
+                host: self.host.remote.name.clone(),
+                kind: failure,
                 tries: 1,
             }
         })
@@ -81,11 +81,11 @@ impl<'a> Ask<'a> {
 
     /// The refusal that an answer is, judged by its status and what all of the API's refusals have
     /// in common.
-    pub fn refusal(&self, response: &Response) -> Option<Failure> {
+    pub fn refusal(&self, response: &Response) -> Option<ApiErrorKind> {
         let text = String::from_utf8_lossy(&response.body);
         let answer: TokenAnswer = serde_json::from_slice(&response.body).unwrap_or_default();
         if answer.code.as_deref() == Some("too_many_attempts") {
-            return Some(Failure::LockedOut {
+            return Some(ApiErrorKind::LockedOut {
                 message: self.excerpt(&answer.message.unwrap_or_default()),
             });
         }
@@ -95,34 +95,34 @@ impl<'a> Ask<'a> {
         }
         let is_page = text.trim_start().starts_with('<');
         match status {
-            200..=299 => is_page.then_some(Failure::WebPage { status }),
+            200..=299 => is_page.then_some(ApiErrorKind::WebPage { status }),
             401 | 403 if !is_page => Some(self.refused(status)),
-            402 => Some(Failure::SubscriptionOver),
-            429 => Some(Failure::RateLimited {
+            402 => Some(ApiErrorKind::SubscriptionOver),
+            429 => Some(ApiErrorKind::RateLimited {
                 retry_after: response.retry_after,
             }),
-            408 | 500..=599 => Some(Failure::ServerTrouble { status }),
-            _ if is_page => Some(Failure::WebPage { status }),
-            _ => Some(Failure::Unexpected {
+            408 | 500..=599 => Some(ApiErrorKind::ServerTrouble { status }),
+            _ if is_page => Some(ApiErrorKind::WebPage { status }),
+            _ => Some(ApiErrorKind::Unexpected {
                 status,
                 excerpt: self.excerpt(&text),
             }),
         }
     }
 
-    fn refused(&self, status: u16) -> Failure {
+    fn refused(&self, status: u16) -> ApiErrorKind {
         if self.call == Call::Token {
-            Failure::CredentialsRefused { status }
+            ApiErrorKind::CredentialsRefused { status }
         } else {
-            Failure::TokenRefused
+            ApiErrorKind::TokenRefused
         }
     }
 
     /// The answer as JSON of the expected form.
-    pub fn json<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Failure> {
+    pub fn json<T: DeserializeOwned>(&self, response: &Response) -> Result<T, ApiErrorKind> {
         serde_json::from_slice(&response.body).map_err(|_| {
             let excerpt = self.excerpt(&String::from_utf8_lossy(&response.body));
-            Failure::Malformed(format!(
+            ApiErrorKind::Malformed(format!(
                 "no JSON of the expected form (HTTP {}): {excerpt:?}",
                 response.status
             ))
@@ -154,7 +154,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-impl Failure {
+impl ApiErrorKind {
     fn from_network(failure: HttpFailure) -> Self {
         match failure {
             HttpFailure::Interrupted => Self::Stopped,
@@ -164,18 +164,18 @@ impl Failure {
 }
 
 /// At a host that was chosen as meta server, what no meta server says means that it is none.
-fn as_meta(failure: Failure) -> Failure {
+fn as_meta(failure: ApiErrorKind) -> ApiErrorKind {
     match failure {
-        Failure::Network(
+        ApiErrorKind::Network(
             wrong @ (HttpFailure::ForeignCertificate
             | HttpFailure::WrongName(_)
             | HttpFailure::Tls(_)
             | HttpFailure::NotHttp(_)),
-        ) => Failure::NoMetaServer(wrong.to_string()),
-        wrong @ (Failure::WebPage {
+        ) => ApiErrorKind::NoMetaServer(wrong.to_string()),
+        wrong @ (ApiErrorKind::WebPage {
             status: 200..=299 | 404,
         }
-        | Failure::Unexpected { .. }) => Failure::NoMetaServer(wrong.to_string()),
+        | ApiErrorKind::Unexpected { .. }) => ApiErrorKind::NoMetaServer(wrong.to_string()),
         failure => failure,
     }
 }
@@ -265,18 +265,18 @@ mod tests {
     #[test]
     fn a_host_that_is_no_meta_server_is_called_so() {
         for failure in [
-            Failure::Network(HttpFailure::ForeignCertificate),
-            Failure::Unexpected {
+            ApiErrorKind::Network(HttpFailure::ForeignCertificate),
+            ApiErrorKind::Unexpected {
                 status: 404,
                 excerpt: String::new(),
             },
-            Failure::WebPage { status: 200 },
+            ApiErrorKind::WebPage { status: 200 },
         ] {
-            assert!(matches!(as_meta(failure), Failure::NoMetaServer(_)));
+            assert!(matches!(as_meta(failure), ApiErrorKind::NoMetaServer(_)));
         }
         assert!(matches!(
-            as_meta(Failure::SubscriptionOver),
-            Failure::SubscriptionOver
+            as_meta(ApiErrorKind::SubscriptionOver),
+            ApiErrorKind::SubscriptionOver
         ));
     }
 }

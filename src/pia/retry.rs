@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::{Error, Failure};
+use super::error::{ApiError, ApiErrorKind};
 use crate::system::cancellation::CancellationToken;
 
 /// How long a single try may last when there is time for more.
@@ -10,7 +10,7 @@ const ONE_TRY: Duration = Duration::from_secs(30);
 
 /// How persistent a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
+pub struct RetryPolicy {
     /// Tries after the first.
     pub retries: u32,
     /// Between two tries.
@@ -19,7 +19,7 @@ pub struct Retry {
     pub max_time: Duration,
 }
 
-impl Default for Retry {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             retries: 5,
@@ -29,7 +29,7 @@ impl Default for Retry {
     }
 }
 
-impl Retry {
+impl RetryPolicy {
     /// One try of at most `max_time`.
     pub const fn once(max_time: Duration) -> Self {
         Self {
@@ -54,8 +54,8 @@ impl Retry {
     pub(super) fn run<T>(
         &self,
         stop: &CancellationToken,
-        mut attempt: impl FnMut(Duration) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+        mut attempt: impl FnMut(Duration) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
         let started = Instant::now();
         let mut tries = 0;
         loop {
@@ -70,19 +70,19 @@ impl Retry {
             };
             log::warn!("{error}: again in {}", humantime::format_duration(pause));
             if stop.pause(pause).is_err() {
-                error.failure = Failure::Stopped;
+                error.kind = ApiErrorKind::Stopped;
                 return Err(error);
             }
         }
     }
 
     /// The pause before the next try; `None` if there is none.
-    fn pause(&self, tries: u32, elapsed: Duration, error: &Error) -> Option<Duration> {
+    fn pause(&self, tries: u32, elapsed: Duration, error: &ApiError) -> Option<Duration> {
         if tries > self.retries || !error.is_transient() {
             return None;
         }
-        let pause = match error.failure {
-            Failure::RateLimited {
+        let pause = match error.kind {
+            ApiErrorKind::RateLimited {
                 retry_after: Some(after),
             } => after.max(self.delay),
             _ => self.delay,
@@ -106,22 +106,22 @@ mod tests {
     use super::*;
     use crate::pia::error::Call;
 
-    const RETRY: Retry = Retry {
+    const RETRY: RetryPolicy = RetryPolicy {
         retries: 2,
         delay: Duration::from_secs(5),
         max_time: Duration::from_secs(120),
     };
 
-    fn error(failure: Failure) -> Error {
-        Error {
+    fn error(failure: ApiErrorKind) -> ApiError {
+        ApiError {
             call: Call::Token,
             host: "host".into(),
-            failure,
+            kind: failure,
             tries: 0,
         }
     }
 
-    fn pause(tries: u32, elapsed: u64, failure: Failure) -> Option<u64> {
+    fn pause(tries: u32, elapsed: u64, failure: ApiErrorKind) -> Option<u64> {
         RETRY
             .pause(tries, Duration::from_secs(elapsed), &error(failure))
             .map(|pause| pause.as_secs())
@@ -129,19 +129,31 @@ mod tests {
 
     #[test]
     fn only_what_passes_is_tried_again_and_only_so_often() {
-        assert_eq!(pause(1, 0, Failure::ServerTrouble { status: 503 }), Some(5));
-        assert_eq!(pause(2, 0, Failure::ServerTrouble { status: 503 }), Some(5));
-        assert_eq!(pause(3, 0, Failure::ServerTrouble { status: 503 }), None);
-        assert_eq!(pause(1, 116, Failure::ServerTrouble { status: 503 }), None);
         assert_eq!(
-            pause(1, 0, Failure::CredentialsRefused { status: 401 }),
+            pause(1, 0, ApiErrorKind::ServerTrouble { status: 503 }),
+            Some(5)
+        );
+        assert_eq!(
+            pause(2, 0, ApiErrorKind::ServerTrouble { status: 503 }),
+            Some(5)
+        );
+        assert_eq!(
+            pause(3, 0, ApiErrorKind::ServerTrouble { status: 503 }),
+            None
+        );
+        assert_eq!(
+            pause(1, 116, ApiErrorKind::ServerTrouble { status: 503 }),
+            None
+        );
+        assert_eq!(
+            pause(1, 0, ApiErrorKind::CredentialsRefused { status: 401 }),
             None
         );
         assert_eq!(
             pause(
                 1,
                 0,
-                Failure::LockedOut {
+                ApiErrorKind::LockedOut {
                     message: String::new()
                 }
             ),
@@ -151,14 +163,14 @@ mod tests {
 
     #[test]
     fn the_server_may_ask_for_a_longer_pause_within_the_limit() {
-        let limited = |seconds| Failure::RateLimited {
+        let limited = |seconds| ApiErrorKind::RateLimited {
             retry_after: Some(Duration::from_secs(seconds)),
         };
         assert_eq!(pause(1, 0, limited(30)), Some(30));
         assert_eq!(pause(1, 0, limited(1)), Some(5));
         assert_eq!(pause(1, 0, limited(600)), None);
         assert_eq!(
-            pause(1, 0, Failure::RateLimited { retry_after: None }),
+            pause(1, 0, ApiErrorKind::RateLimited { retry_after: None }),
             Some(5)
         );
     }
@@ -171,11 +183,11 @@ mod tests {
             Duration::from_secs(10)
         );
         assert_eq!(
-            Retry::once(Duration::from_secs(7)).time_for_one(Duration::ZERO),
+            RetryPolicy::once(Duration::from_secs(7)).time_for_one(Duration::ZERO),
             Duration::from_secs(7)
         );
         let seconds = |limit, most| {
-            let all = Retry {
+            let all = RetryPolicy {
                 max_time: Duration::from_secs(limit),
                 ..RETRY
             };
@@ -191,12 +203,12 @@ mod tests {
 
     #[test]
     fn tries_are_counted_and_a_stop_ends_the_pause() {
-        let quick = Retry {
+        let quick = RetryPolicy {
             delay: Duration::ZERO,
             ..RETRY
         };
         let failing =
-            |_| -> Result<(), Error> { Err(error(Failure::ServerTrouble { status: 500 })) };
+            |_| -> Result<(), ApiError> { Err(error(ApiErrorKind::ServerTrouble { status: 500 })) };
         assert_eq!(
             quick
                 .run(&CancellationToken::new(), failing)
@@ -207,8 +219,8 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         assert!(matches!(
-            RETRY.run(&stop, failing).unwrap_err().failure,
-            Failure::Stopped
+            RETRY.run(&stop, failing).unwrap_err().kind,
+            ApiErrorKind::Stopped
         ));
     }
 }

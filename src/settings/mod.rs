@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use crate::firewall::Gateway;
+use crate::pia::retry::RetryPolicy;
+use crate::system::files::Ownership;
 use crate::system::secret::Secret;
 
 pub use environment::Environment;
@@ -22,7 +25,7 @@ pub use values::Warning;
 
 /// Which server to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destination {
+pub enum ServerChoice {
     /// `PIA_IP`, `PIA_CN` and `PIA_PORT`.
     Manual { ip: Ipv4Addr, cn: String, port: u16 },
     /// `PIA_DIP_TOKEN`.
@@ -75,23 +78,8 @@ pub struct PortForwarding {
     pub down_script: Option<String>,
     pub redirect: Option<u16>,
     pub rebind_interval: Duration,
-    pub owner: Owner,
-}
-
-/// Who may read and write the files under `/pia-shared`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Owner {
-    pub user: Option<u32>,
-    pub group: Option<u32>,
-    /// Bits taken away from 0666; `None` leaves the contract's 0644.
-    pub mask: Option<u32>,
-}
-
-/// `FWD_IFACE` and `PF_DEST_IP`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gateway {
-    pub interface: String,
-    pub destination: Option<Ipv4Addr>,
+    /// Who may read and write the files under `/pia-shared`: `PUID`, `PGID`, `UMASK`.
+    pub ownership: Ownership,
 }
 
 /// The users' command lines, one a stage.
@@ -122,18 +110,10 @@ pub struct Monitor {
     pub retries: u32,
 }
 
-/// `CURL_RETRY`, `CURL_RETRY_DELAY`, `CURL_MAX_TIME`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    pub retries: u32,
-    pub delay: Duration,
-    pub max_time: Duration,
-}
-
 /// Everything the user can set, as meant.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    pub destination: Destination,
+    pub destination: ServerChoice,
     pub stable_ip: bool,
     pub credentials: CredentialSources,
     pub meta: Option<Meta>,
@@ -145,6 +125,7 @@ pub struct Settings {
     pub firewall: bool,
     pub exit_on_fatal: bool,
     pub fatal_script: Option<String>,
+    /// `FWD_IFACE`, `PF_DEST_IP`
     pub gateway: Option<Gateway>,
     pub hooks: HookCommands,
     pub probing: Probing,
@@ -155,7 +136,8 @@ pub struct Settings {
     pub qdisc: Option<String>,
     pub cycle_ports: Vec<u16>,
     pub cycle_interval: Duration,
-    pub retry: Retry,
+    /// `CURL_RETRY`, `CURL_RETRY_DELAY`, `CURL_MAX_TIME`
+    pub retry: RetryPolicy,
     pub pia_ca_file: PathBuf,
     pub server_list_key_file: PathBuf,
 }

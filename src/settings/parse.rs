@@ -11,9 +11,12 @@ use super::environment::Environment;
 use super::values::{Flag, Mask, Value, Warning, list};
 use super::variables::SECRETS;
 use super::{
-    CredentialSources, Destination, Gateway, HookCommands, Meta, Monitor, Owner, PortForwarding,
-    Probing, Retry, Settings, VpnDns,
+    CredentialSources, HookCommands, Meta, Monitor, PortForwarding, Probing, ServerChoice,
+    Settings, VpnDns,
 };
+use crate::firewall::Gateway;
+use crate::pia::retry::RetryPolicy;
+use crate::system::files::Ownership;
 use crate::system::paths;
 use crate::system::secret::Secret;
 
@@ -79,10 +82,10 @@ pub(super) fn parse(environment: &Environment) -> (Settings, Vec<Warning>) {
                 take!(warnings, v.port_rebind_interval),
                 900,
             ),
-            owner: Owner {
+            ownership: Ownership {
                 user: take!(warnings, v.puid),
                 group: take!(warnings, v.pgid),
-                mask: take!(warnings, v.umask).map(|Mask(mask)| mask),
+                mode: take!(warnings, v.umask).map_or(0o644, |Mask(mask)| 0o666 & !mask),
             },
         },
         firewall: flag(take!(warnings, v.firewall), true),
@@ -144,7 +147,7 @@ pub(super) fn parse(environment: &Environment) -> (Settings, Vec<Warning>) {
             take!(warnings, v.cycle_interval),
             180,
         ),
-        retry: Retry {
+        retry: RetryPolicy {
             retries: take!(warnings, v.curl_retry, 5),
             delay: Duration::from_secs(take!(warnings, v.curl_retry_delay, 5)),
             // Zero is no limit, as for curl.
@@ -215,16 +218,16 @@ fn destination(
     (ip, cn, port): (Option<String>, Option<String>, Option<String>),
     dedicated_ip: Option<String>,
     loc: Option<String>,
-) -> Destination {
+) -> ServerChoice {
     let some = ip.is_some() || cn.is_some() || port.is_some();
     let ip = optional::<Ipv4Addr>(warnings, "pia_ip", ip);
     let port = optional::<u16>(warnings, "pia_port", port).filter(|port| *port > 0);
     if let Some(token) = dedicated_ip {
-        return Destination::DedicatedIp(Secret::new(token.trim().to_owned()));
+        return ServerChoice::DedicatedIp(Secret::new(token.trim().to_owned()));
     }
     match (ip, cn, port) {
         (Some(ip), Some(cn), Some(port)) => {
-            return Destination::Manual {
+            return ServerChoice::Manual {
                 ip,
                 cn: cn.trim().to_owned(),
                 port,
@@ -251,9 +254,9 @@ fn destination(
         .map(str::to_owned)
         .collect();
     match ids.as_slice() {
-        [] => Destination::Unset,
-        [only] if only.eq_ignore_ascii_case("auto") => Destination::Nearest,
-        _ => Destination::Locations(ids),
+        [] => ServerChoice::Unset,
+        [only] if only.eq_ignore_ascii_case("auto") => ServerChoice::Nearest,
+        _ => ServerChoice::Locations(ids),
     }
 }
 
@@ -413,10 +416,10 @@ mod tests {
         let (settings, warnings) = settings(&[]);
         assert_eq!(warnings, [""; 0]);
         assert!(settings.firewall && !settings.exit_on_fatal && !settings.port_forwarding.enabled);
-        assert_eq!(settings.destination, Destination::Unset);
+        assert_eq!(settings.destination, ServerChoice::Unset);
         assert_eq!(
             settings.retry,
-            Retry {
+            RetryPolicy {
                 retries: 5,
                 delay: Duration::from_secs(5),
                 max_time: Duration::from_secs(120)
@@ -466,7 +469,7 @@ mod tests {
         let (settings, warnings) = settings(&[("FIREWALL", ""), ("LOC", "  ")]);
         assert_eq!(
             (settings.destination, warnings.len()),
-            (Destination::Unset, 0)
+            (ServerChoice::Unset, 0)
         );
         let odd = [("PASS".into(), std::ffi::OsString::from_vec(vec![0xff]))]
             .into_iter()
@@ -488,13 +491,13 @@ mod tests {
         .0;
         assert!(matches!(
             all.destination,
-            Destination::Manual { port: 1337, .. }
+            ServerChoice::Manual { port: 1337, .. }
         ));
         let (two, warnings) =
             settings(&[("PIA_IP", "1.2.3.4"), ("PIA_CN", "x401"), ("LOC", "swiss")]);
         assert_eq!(
             two.destination,
-            Destination::Locations(vec!["swiss".into()])
+            ServerChoice::Locations(vec!["swiss".into()])
         );
         assert!(warnings[0].contains("Set PIA_PORT"), "{warnings:?}");
     }

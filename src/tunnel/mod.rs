@@ -13,7 +13,7 @@ use crate::connect::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::firewall::{Backend, Gateway, TunnelPolicy};
+use crate::firewall::{Backend, TunnelPolicy};
 use crate::settings::VpnDns;
 use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
@@ -105,10 +105,7 @@ impl Tunnel {
             attached: networks.attached.clone(),
             local: networks.local.clone(),
             forwarded: None,
-            gateway: container.settings.gateway.as_ref().map(|gateway| Gateway {
-                interface: gateway.interface.clone(),
-                destination: gateway.destination,
-            }),
+            gateway: container.settings.gateway.clone(),
         }
     }
 
@@ -220,7 +217,7 @@ impl Tunnel {
         }
         container.reporter.update(|status| {
             status.location = Some(joined.location.clone());
-            status.server = Some(status::Server {
+            status.server = Some(status::ConnectedServer {
                 cn,
                 ip,
                 endpoint: joined.endpoint().to_string(),

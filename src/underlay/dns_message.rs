@@ -36,14 +36,14 @@ impl fmt::Display for DnsFailure {
 }
 
 /// The addresses, or what was said instead.
-pub(super) type Outcome = Result<Vec<Ipv4Addr>, DnsFailure>;
+pub(super) type LookupResult = Result<Vec<Ipv4Addr>, DnsFailure>;
 
 /// An answer to our question.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Whole(Outcome),
+    Whole(LookupResult),
     /// It did not fit; TCP would bring the whole.
-    Cut(Outcome),
+    Cut(LookupResult),
 }
 
 /// The question for the IPv4 addresses of `host`.

@@ -30,7 +30,7 @@ const HTTPS_PORT: u16 = 443;
 
 /// A host and how to reach it.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub struct Remote {
     /// For TLS and the `Host` header; never resolved.
     pub name: String,
     pub port: u16,
@@ -41,7 +41,7 @@ pub struct Peer {
     pub tls: Arc<ClientConfig>,
 }
 
-/// What is asked of a peer.
+/// What is asked of a remote.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     pub path: &'a str,
@@ -91,19 +91,24 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
-/// Sends `request` to `peer` and reads the whole answer. Redirects are not followed, proxies not
+/// Sends `request` to `remote` and reads the whole answer. Redirects are not followed, proxies not
 /// used, nothing retried.
 ///
 /// # Errors
 /// When there is no whole answer; see [`HttpFailure`].
 pub fn send(
-    peer: &Peer,
+    remote: &Remote,
     request: &Request<'_>,
     stop: &CancellationToken,
 ) -> Result<Response, HttpError> {
-    let what = format!("{} {}{}", request.content.method(), peer.name, request.path);
+    let what = format!(
+        "{} {}{}",
+        request.content.method(),
+        remote.name,
+        request.path
+    );
     let started = Instant::now();
-    let answer = exchange(peer, request, stop);
+    let answer = exchange(remote, request, stop);
     let milliseconds = started.elapsed().as_millis();
     match answer {
         Ok(response) => {
@@ -122,7 +127,7 @@ pub fn send(
             };
             log::debug!("{what}: {failure} ({milliseconds} ms)");
             Err(HttpError {
-                host: peer.name.clone(),
+                host: remote.name.clone(),
                 failure,
             })
         }
@@ -130,17 +135,17 @@ pub fn send(
 }
 
 fn exchange(
-    peer: &Peer,
+    remote: &Remote,
     request: &Request<'_>,
     stop: &CancellationToken,
 ) -> Result<Response, ureq::Error> {
-    let agent = agent(peer, request.timeout, stop);
-    let port = if peer.port == HTTPS_PORT {
+    let agent = agent(remote, request.timeout, stop);
+    let port = if remote.port == HTTPS_PORT {
         String::new()
     } else {
-        format!(":{}", peer.port)
+        format!(":{}", remote.port)
     };
-    let url = format!("https://{}{port}{}", peer.name, request.path);
+    let url = format!("https://{}{port}{}", remote.name, request.path);
     let query = request.query.iter().copied();
     let mut response = match request.content {
         Content::None => with_headers(agent.get(url), request)
@@ -191,7 +196,7 @@ fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
 }
 
 /// An agent for one request: what differs between requests is in its connector.
-fn agent(peer: &Peer, timeout: Duration, stop: &CancellationToken) -> Agent {
+fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
         .https_only(true)
@@ -203,7 +208,7 @@ fn agent(peer: &Peer, timeout: Duration, stop: &CancellationToken) -> Agent {
         .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
         .build();
     let connector = TlsConnector {
-        peer: peer.clone(),
+        remote: remote.clone(),
         stop: stop.clone(),
     };
     Agent::with_parts(config, connector, NoResolver)
@@ -229,7 +234,7 @@ impl Resolver for NoResolver {
 
 #[derive(Debug)]
 struct TlsConnector {
-    peer: Peer,
+    remote: Remote,
     stop: CancellationToken,
 }
 
@@ -243,9 +248,9 @@ impl Connector for TlsConnector {
     ) -> Result<Option<TlsTransport>, ureq::Error> {
         let deadline = Instant::now() + budget(details.timeout, CONNECT);
         let connection = self.connect_to_any(deadline)?;
-        let name = ServerName::try_from(self.peer.name.clone())
-            .map_err(|_| HttpFailure::BadName(self.peer.name.clone()).into_error())?;
-        let mut tls = ClientConnection::new(Arc::clone(&self.peer.tls), name)
+        let name = ServerName::try_from(self.remote.name.clone())
+            .map_err(|_| HttpFailure::BadName(self.remote.name.clone()).into_error())?;
+        let mut tls = ClientConnection::new(Arc::clone(&self.remote.tls), name)
             .map_err(|error| HttpFailure::from_tls(&error).into_error())?;
         let mut timed = TimedStream {
             connection,
@@ -268,14 +273,14 @@ impl TlsConnector {
     /// Each address gets its share of the time that is left, so that a silent one does not use it
     /// up.
     fn connect_to_any(&self, deadline: Instant) -> Result<TcpConnection, ureq::Error> {
-        let addresses = &self.peer.addresses;
+        let addresses = &self.remote.addresses;
         let mut failure = HttpFailure::NoAddress;
         for (index, address) in addresses.iter().enumerate() {
             let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
             let share = deadline.saturating_duration_since(Instant::now()) / untried;
             match socket::connect(
-                &self.peer.via,
-                SocketAddrV4::new(*address, self.peer.port),
+                &self.remote.via,
+                SocketAddrV4::new(*address, self.remote.port),
                 share,
                 &self.stop,
             ) {

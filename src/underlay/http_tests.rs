@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::http::{Content, Peer, Request, Response, send};
+use super::http::{Content, Remote, Request, Response, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
 use crate::system::cancellation::CancellationToken;
@@ -60,8 +60,8 @@ fn world() -> World {
 }
 
 impl World {
-    fn peer(&self, port: u16) -> Peer {
-        Peer {
+    fn peer(&self, port: u16) -> Remote {
+        Remote {
             name: CERTIFIED.into(),
             port,
             addresses: vec![Ipv4Addr::LOCALHOST],
@@ -72,7 +72,7 @@ impl World {
 
     /// A server that reads a request's head and leaves the rest to `answer`; it ends with the first
     /// connection.
-    fn serve(&self, answer: impl FnOnce(String, &mut ServerStream) + Send + 'static) -> Peer {
+    fn serve(&self, answer: impl FnOnce(String, &mut ServerStream) + Send + 'static) -> Remote {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = self.peer(listener.local_addr().unwrap().port());
         let config = Arc::clone(&self.server);
@@ -92,7 +92,7 @@ impl World {
         peer
     }
 
-    fn answering(&self, text: &'static str) -> Peer {
+    fn answering(&self, text: &'static str) -> Remote {
         self.serve(move |_, stream| {
             stream.write_all(text.as_bytes()).unwrap();
             stream.conn.send_close_notify();
@@ -101,12 +101,12 @@ impl World {
     }
 }
 
-fn get(peer: &Peer, stop: &CancellationToken) -> Result<Response, HttpError> {
+fn get(peer: &Remote, stop: &CancellationToken) -> Result<Response, HttpError> {
     request(peer, Content::None, Duration::from_secs(20), stop)
 }
 
 fn request(
-    peer: &Peer,
+    peer: &Remote,
     content: Content<'_>,
     timeout: Duration,
     stop: &CancellationToken,
@@ -236,7 +236,7 @@ fn the_second_address_is_tried_when_the_first_refuses() {
 #[test]
 fn failures_are_told_apart() {
     let world = world();
-    let failure = |peer: &Peer| get(peer, &CancellationToken::new()).unwrap_err().failure;
+    let failure = |peer: &Remote| get(peer, &CancellationToken::new()).unwrap_err().failure;
 
     let cut = failure(&world.answering("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"));
     assert!(matches!(cut, HttpFailure::Cut(_)), "{cut}");
@@ -250,7 +250,7 @@ fn failures_are_told_apart() {
     let named = failure(&misnamed);
     assert!(matches!(named, HttpFailure::WrongName(_)), "{named}");
 
-    let foreign = Peer {
+    let foreign = Remote {
         tls: Arc::clone(&self::world().client),
         ..world.answering("")
     };
@@ -276,7 +276,7 @@ fn failures_are_told_apart() {
     let plain = failure(&peer);
     assert!(matches!(plain, HttpFailure::Tls(_)), "{plain}");
 
-    let none = failure(&Peer {
+    let none = failure(&Remote {
         addresses: vec![],
         ..world.peer(1)
     });
@@ -324,7 +324,7 @@ fn the_whole_request_is_limited() {
 
 /// Stops a request that has hung for a while, and returns how it ended.
 #[track_caller]
-fn assert_stops(peer: Peer) {
+fn assert_stops(peer: Remote) {
     let stop = CancellationToken::new();
     let requested = stop.clone();
     let thread =

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use simple_dns::Name;
 
 pub use super::dns_message::DnsFailure;
-use super::dns_message::{Answer, Outcome, question, read_answer};
+use super::dns_message::{Answer, LookupResult, question, read_answer};
 use super::hosts_file;
 use super::name_servers::{NameServer, NameServers};
 use super::socket::{self, SocketError, Via};
@@ -271,7 +271,7 @@ fn ask_by_tcp(
     host: &str,
     deadline: Instant,
     stop: &CancellationToken,
-) -> Result<Outcome, SocketError> {
+) -> Result<LookupResult, SocketError> {
     let failed = |source| SocketError::NotConnected {
         address: peer,
         source,

@@ -9,10 +9,10 @@ use crate::connect::account::Account;
 use crate::connect::hosts::Service;
 use crate::connect::server_selection::locations::{self, Choice};
 use crate::pia::account::{self, ListVersion};
-use crate::pia::error::Error;
+use crate::pia::error::ApiError;
 use crate::pia::regions::{Server, ServerList};
-use crate::pia::retry::Retry;
-use crate::settings::Destination;
+use crate::pia::retry::RetryPolicy;
+use crate::settings::ServerChoice;
 use crate::system::paths;
 use crate::underlay::socket::Via;
 
@@ -55,11 +55,11 @@ pub(super) fn check(
             return None;
         }
     };
-    client.retry = Retry::once(ONE_REQUEST);
+    client.retry = RetryPolicy::once(ONE_REQUEST);
     report(account(&mut client, subject));
     let needs_list = !matches!(
         settings.destination,
-        Destination::Manual { .. } | Destination::DedicatedIp(_)
+        ServerChoice::Manual { .. } | ServerChoice::DedicatedIp(_)
     );
     let list = if needs_list {
         list(&mut client, subject, report)
@@ -149,14 +149,14 @@ fn chosen(
 ) -> Option<Vec<(Server, u16)>> {
     let wants_port = subject.settings.port_forwarding.enabled;
     match (&subject.settings.destination, list) {
-        (Destination::Manual { ip, cn, port }, _) => Some(vec![(
+        (ServerChoice::Manual { ip, cn, port }, _) => Some(vec![(
             Server {
                 cn: cn.clone(),
                 ip: *ip,
             },
             *port,
         )]),
-        (Destination::Locations(ids), Some(list)) => {
+        (ServerChoice::Locations(ids), Some(list)) => {
             let choice = locations::choose(ids, &[list]);
             report(judge_locations(
                 &choice,
@@ -247,7 +247,7 @@ fn try_all(client: &mut ApiClient, servers: &[(Server, u16)]) -> Vec<(String, Re
     let ping = |name: String, host: Result<crate::pia::host::Host, String>| {
         let answer = host.and_then(|host| {
             host.ping(ONE_REQUEST, &stop)
-                .map_err(|error: Error| error.failure.to_string())
+                .map_err(|error: ApiError| error.kind.to_string())
         });
         (name, answer)
     };

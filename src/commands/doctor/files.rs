@@ -40,7 +40,7 @@ pub(super) fn check_pia(subject: &Subject, report: &mut impl FnMut(Finding)) {
 
 /// Where a token would come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Proof {
+struct TokenSources {
     /// A token is stored, and can be one; `None` where there is no file.
     token: Option<bool>,
     user: bool,
@@ -59,7 +59,7 @@ pub(super) fn check_account(subject: &Subject, report: &mut impl FnMut(Finding))
             .is_some_and(|file| fs::read(file).is_ok_and(|text| !text.is_empty()))
     };
     let is_bad = |file: &Option<PathBuf>| file.is_some() && !is_readable(file);
-    report(judge_account(Proof {
+    report(judge_account(TokenSources {
         token: stored.map(|text| Token::parse(&text).is_ok()),
         user: sources.user.is_some() || is_readable(&sources.user_file),
         password: sources.password.is_some() || is_readable(&sources.password_file),
@@ -67,7 +67,7 @@ pub(super) fn check_account(subject: &Subject, report: &mut impl FnMut(Finding))
     }));
 }
 
-fn judge_account(proof: Proof) -> Finding {
+fn judge_account(proof: TokenSources) -> Finding {
     const CHECK: &str = "credentials";
     const SET: &str = "set USER and PASS, or USER_FILE and PASS_FILE, to those of your PIA account";
     let complete = proof.user && proof.password;
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
     use crate::commands::doctor::finding::Level;
 
-    const NONE: Proof = Proof {
+    const NONE: TokenSources = TokenSources {
         token: None,
         user: false,
         password: false,
@@ -302,44 +302,44 @@ mod tests {
     #[test]
     fn a_token_comes_from_somewhere() {
         let level = |proof| judge_account(proof).level;
-        let set = Proof {
+        let set = TokenSources {
             user: true,
             password: true,
             ..NONE
         };
         assert_eq!(level(NONE), Level::Failure);
-        assert_eq!(level(Proof { user: true, ..NONE }), Level::Failure);
+        assert_eq!(level(TokenSources { user: true, ..NONE }), Level::Failure);
         assert_eq!(level(set), Level::Ok);
         assert_eq!(
-            level(Proof {
+            level(TokenSources {
                 token: Some(true),
                 ..set
             }),
             Level::Ok
         );
         assert_eq!(
-            level(Proof {
+            level(TokenSources {
                 token: Some(true),
                 ..NONE
             }),
             Level::Warning
         );
         assert_eq!(
-            level(Proof {
+            level(TokenSources {
                 token: Some(false),
                 ..set
             }),
             Level::Warning
         );
         assert_eq!(
-            level(Proof {
+            level(TokenSources {
                 unreadable: true,
                 ..NONE
             }),
             Level::Failure
         );
         assert_eq!(
-            level(Proof {
+            level(TokenSources {
                 unreadable: true,
                 ..set
             }),

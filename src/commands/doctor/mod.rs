@@ -19,9 +19,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use self::finding::Finding;
-use self::report::Report;
+use self::report::FindingsReport;
 use crate::pia::regions::ServerList;
-use crate::settings::{Destination, Environment, Settings, Warning};
+use crate::settings::{Environment, ServerChoice, Settings, Warning};
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::system::{files as system_files, paths};
@@ -91,7 +91,7 @@ impl Subject {
             Some(Secret::new(text.trim_end_matches(['\r', '\n'])))
         };
         let dip = match &self.settings.destination {
-            Destination::DedicatedIp(token) => Some(token.clone()),
+            ServerChoice::DedicatedIp(token) => Some(token.clone()),
             _ => None,
         };
         let files = [
@@ -111,7 +111,7 @@ impl Subject {
 /// Checks, shows what was found, and ends with 1 if there is a failure.
 pub fn run(arguments: &Arguments, environment: &Environment, stop: &CancellationToken) -> ExitCode {
     let subject = Subject::new(environment, stop);
-    let mut report = Report::new(arguments.json, environment, subject.secrets());
+    let mut report = FindingsReport::new(arguments.json, environment, subject.secrets());
     let mut add = |finding: Finding| {
         // What is cut short says nothing about the subject.
         if !stop.is_cancelled() {
@@ -152,7 +152,7 @@ fn settings(subject: &Subject) -> Vec<Finding> {
             )
         })
         .collect();
-    if subject.settings.destination == Destination::Unset {
+    if subject.settings.destination == ServerChoice::Unset {
         findings.push(Finding::failure(
             CHECK,
             "LOC is empty, so the container would print the locations and end",

@@ -6,7 +6,7 @@ use super::Subject;
 use super::finding::Finding;
 use crate::connect::server_selection::locations;
 use crate::pia::regions::ServerList;
-use crate::settings::Destination;
+use crate::settings::ServerChoice;
 use crate::system::paths;
 use crate::underlay::path_mtu::{self, PathMtu};
 use crate::underlay::socket::Via;
@@ -60,8 +60,8 @@ fn endpoint(subject: &Subject, list: Option<&ServerList>) -> Option<SocketAddrV4
 fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
     let list = list.into_iter().collect::<Vec<_>>();
     match &subject.settings.destination {
-        Destination::Manual { ip, .. } => Some(*ip),
-        Destination::Locations(ids) => Some(
+        ServerChoice::Manual { ip, .. } => Some(*ip),
+        ServerChoice::Locations(ids) => Some(
             locations::choose(ids, &list)
                 .locations
                 .first()?

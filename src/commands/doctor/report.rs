@@ -14,14 +14,14 @@ const WIDTH: usize = 80;
 const INDENT: usize = 24;
 
 /// Takes findings as they come.
-pub struct Report {
+pub struct FindingsReport {
     is_json: bool,
     colours: bool,
     secrets: Vec<Secret>,
     findings: Vec<Finding>,
 }
 
-impl Report {
+impl FindingsReport {
     /// Colours only on a terminal, and not where `NO_COLOR` is set.
     pub fn new(is_json: bool, environment: &Environment, secrets: Vec<Secret>) -> Self {
         let dumb =

@@ -13,12 +13,12 @@ pub struct Choice {
     /// In the order of preference; each has at least one server and takes connections.
     pub locations: Vec<Location>,
     /// Those that cannot be used, with the reason.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<LocationProblem>,
 }
 
 /// Why a wanted location cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub enum LocationProblem {
     #[error("location {id}: there is no such location{}", proposals_in_words(.nearest))]
     Unknown { id: String, nearest: Vec<String> },
     #[error("location {id}: it has no WireGuard server in this server list")]
@@ -55,7 +55,7 @@ pub fn choose(ids: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
     choice
 }
 
-fn choose_one<'a>(id: &str, lists: &[&'a ServerList]) -> Result<&'a Location, Problem> {
+fn choose_one<'a>(id: &str, lists: &[&'a ServerList]) -> Result<&'a Location, LocationProblem> {
     let found = || {
         lists
             .iter()
@@ -72,9 +72,9 @@ fn choose_one<'a>(id: &str, lists: &[&'a ServerList]) -> Result<&'a Location, Pr
         {
             Some(Location {
                 offline: true, id, ..
-            }) => Problem::Offline { id: id.clone() },
-            Some(Location { id, .. }) => Problem::NoServers { id: id.clone() },
-            None => Problem::Unknown {
+            }) => LocationProblem::Offline { id: id.clone() },
+            Some(Location { id, .. }) => LocationProblem::NoServers { id: id.clone() },
+            None => LocationProblem::Unknown {
                 id: id.to_owned(),
                 nearest: nearest(id, lists),
             },

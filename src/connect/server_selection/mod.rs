@@ -7,17 +7,17 @@ pub mod locations;
 use std::time::Duration;
 
 use self::candidates::Candidate;
-use self::locations::Problem;
+use self::locations::LocationProblem;
 use super::hosts::Service;
-use super::{Connector, Session, is_refusal_of_token, location_table};
+use super::{Connector, SearchToken, is_refusal_of_token, location_table};
 use crate::failure::Failure;
-use crate::firewall::Destination as Opening;
+use crate::firewall::Destination;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::account::{self as pia_account, ListVersion};
-use crate::pia::error::{Error, Remedy};
+use crate::pia::error::{ApiError, Remedy};
 use crate::pia::host::REGISTRATION_PORT;
 use crate::pia::regions::Location;
-use crate::pia::retry::Retry;
+use crate::pia::retry::RetryPolicy;
 use crate::system::secret::Secret;
 
 /// How long the list's host may take when a stored list could serve.
@@ -33,7 +33,7 @@ impl Connector {
     pub(super) fn dedicated_ip(
         &mut self,
         dip: &Secret,
-        session: &mut Session,
+        search_token: &mut SearchToken,
         kill_switch: &KillSwitch,
     ) -> Result<Candidate, Failure> {
         let known = self.dedicated.clone();
@@ -44,7 +44,7 @@ impl Connector {
         };
         match (known, self.in_doubt) {
             (Some(known), false) => Ok(known),
-            (known, _) => match self.ask_dedicated_ip(dip, session, &retry, kill_switch) {
+            (known, _) => match self.ask_dedicated_ip(dip, search_token, &retry, kill_switch) {
                 Ok(candidate) => {
                     self.in_doubt = false;
                     self.dedicated = Some(candidate.clone());
@@ -59,17 +59,18 @@ impl Connector {
     pub(super) fn ask_dedicated_ip(
         &mut self,
         dip: &Secret,
-        session: &mut Session,
-        retry: &Retry,
+        search_token: &mut SearchToken,
+        retry: &RetryPolicy,
         kill_switch: &KillSwitch,
     ) -> Result<Candidate, Failure> {
         self.hosts
             .open(&[Service::Account], kill_switch, &self.stop)?;
         let host = self.hosts.service(Service::Account)?;
         log::info!("Asking for the server of the dedicated IP");
-        let mut answer = pia_account::dedicated_ip(&host, &session.token, dip, retry, &self.stop);
-        if is_refusal_of_token(&answer) && self.renew(session, kill_switch)? {
-            answer = pia_account::dedicated_ip(&host, &session.token, dip, retry, &self.stop);
+        let mut answer =
+            pia_account::dedicated_ip(&host, &search_token.token, dip, retry, &self.stop);
+        if is_refusal_of_token(&answer) && self.renew(search_token, kill_switch)? {
+            answer = pia_account::dedicated_ip(&host, &search_token.token, dip, retry, &self.stop);
         }
         let found = answer.inspect_err(|_| self.hosts.doubt(Service::Account))?;
         Ok(Candidate {
@@ -87,7 +88,7 @@ impl Connector {
     ) -> Result<Vec<Candidate>, Failure> {
         self.have_list(kill_switch)?;
         let mut choice = locations::choose(ids, &self.directory.lists());
-        let lacks = |problem: &Problem| !matches!(problem, Problem::Offline { .. });
+        let lacks = |problem: &LocationProblem| !matches!(problem, LocationProblem::Offline { .. });
         if choice.problems.iter().any(lacks) {
             // The newer list knows more; and a location can be missing from one download and be
             // back in the next.
@@ -109,7 +110,8 @@ impl Connector {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join("; ");
-            let unknown = |problem: &Problem| matches!(problem, Problem::Unknown { .. });
+            let unknown =
+                |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
             let for_good = self.directory.is_fresh() && choice.problems.iter().all(unknown);
             return Err(if for_good {
                 Failure::lasting(what)
@@ -154,7 +156,7 @@ impl Connector {
             location
                 .servers
                 .first()
-                .map(|server| Opening::tcp(server.ip, port))
+                .map(|server| Destination::tcp(server.ip, port))
         };
         kill_switch.admit(locations.iter().filter_map(first))?;
         let measured =
@@ -271,9 +273,9 @@ impl Connector {
     pub(super) fn fetch(
         &mut self,
         version: ListVersion,
-        retry: Retry,
+        retry: RetryPolicy,
         kill_switch: &KillSwitch,
-    ) -> Result<Option<Error>, Failure> {
+    ) -> Result<Option<ApiError>, Failure> {
         self.hosts
             .open(&[Service::ServerList], kill_switch, &self.stop)?;
         let host = self.hosts.service(Service::ServerList)?;

@@ -49,7 +49,7 @@ pub enum Event {
 const BETTER_NOT: Duration = Duration::from_secs(600);
 
 /// Why the loop ended.
-pub enum Outcome {
+pub enum SupervisorEnd {
     /// A stop was asked for.
     Stopped,
     /// Something that the user called fatal.
@@ -155,7 +155,7 @@ impl Supervisor {
     }
 
     /// Reacts to events until a stop or a fatal error.
-    pub fn run(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Outcome {
+    pub fn run(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> SupervisorEnd {
         while let Ok(event) = inbox.recv() {
             // What came in before the stop is of no interest any more.
             if container.stop.is_cancelled() {
@@ -173,11 +173,11 @@ impl Supervisor {
                 Event::PortForward(report) => match self.handle_port_forward(report, container) {
                     Demand::Nothing => {}
                     Demand::AnotherServer(why) => self.begin_reconnect(container, &why),
-                    Demand::Fatal(failure) => return Outcome::Fatal(failure),
+                    Demand::Fatal(failure) => return SupervisorEnd::Fatal(failure),
                 },
             }
         }
-        Outcome::Stopped
+        SupervisorEnd::Stopped
     }
 
     fn handle_port_forward(

@@ -4,7 +4,7 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::Event;
-use super::vigilance::{Counters, Evidence, Probed, Verdict, Vigilance};
+use super::vigilance::{Counters, Evidence, NextProbe, Probed, Vigilance};
 use crate::settings::Monitor;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
@@ -33,7 +33,7 @@ pub(super) fn run(
                 silent.to_string(),
             ),
         };
-        let verdict = vigilance.judge(probed);
+        let next = vigilance.judge(probed);
         if let Probed::Silent(_) = probed {
             log::warn!(
                 "Probe {} of {} failed: {why}",
@@ -41,10 +41,10 @@ pub(super) fn run(
                 monitor.retries
             );
         }
-        match verdict {
-            Verdict::ProbeAfter(pause) if stop.pause(pause).is_ok() => {}
-            Verdict::ProbeAfter(_) => return,
-            Verdict::Unresponsive => {
+        match next {
+            NextProbe::ProbeAfter(pause) if stop.pause(pause).is_ok() => {}
+            NextProbe::ProbeAfter(_) => return,
+            NextProbe::Unresponsive => {
                 // The loop may be gone already.
                 let _ = events.send(Event::Unresponsive(why));
                 return;

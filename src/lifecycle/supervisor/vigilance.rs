@@ -40,7 +40,7 @@ pub enum Probed {
 
 /// What is to be done after a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum NextProbe {
     /// Probe again after this pause.
     ProbeAfter(Duration),
     /// The endpoint no longer responds.
@@ -70,18 +70,18 @@ impl Vigilance {
     }
 
     /// What follows from a probe.
-    pub fn judge(&mut self, probed: Probed) -> Verdict {
+    pub fn judge(&mut self, probed: Probed) -> NextProbe {
         match probed {
             Probed::Answered => {
                 self.failures = 0;
-                Verdict::ProbeAfter(self.interval)
+                NextProbe::ProbeAfter(self.interval)
             }
             Probed::Silent(evidence) => {
                 self.failures += 1;
                 if self.failures >= self.retries {
-                    Verdict::Unresponsive
+                    NextProbe::Unresponsive
                 } else {
-                    Verdict::ProbeAfter(match evidence {
+                    NextProbe::ProbeAfter(match evidence {
                         Evidence::Gone => QUICKLY.min(self.interval),
                         Evidence::Alive => self.interval,
                     })
@@ -114,9 +114,9 @@ mod tests {
     #[test]
     fn a_dead_endpoint_is_known_within_seconds_of_the_first_failed_probe() {
         let mut vigilance = vigilance(3);
-        assert_eq!(vigilance.judge(GONE), Verdict::ProbeAfter(QUICKLY));
-        assert_eq!(vigilance.judge(GONE), Verdict::ProbeAfter(QUICKLY));
-        assert_eq!(vigilance.judge(GONE), Verdict::Unresponsive);
+        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(QUICKLY));
+        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(QUICKLY));
+        assert_eq!(vigilance.judge(GONE), NextProbe::Unresponsive);
     }
 
     #[test]
@@ -124,9 +124,9 @@ mod tests {
         let mut vigilance = vigilance(2);
         assert_eq!(
             vigilance.judge(ODD),
-            Verdict::ProbeAfter(Duration::from_secs(60))
+            NextProbe::ProbeAfter(Duration::from_secs(60))
         );
-        assert_eq!(vigilance.judge(ODD), Verdict::Unresponsive);
+        assert_eq!(vigilance.judge(ODD), NextProbe::Unresponsive);
     }
 
     #[test]
@@ -135,9 +135,9 @@ mod tests {
         vigilance.judge(GONE);
         assert_eq!(
             vigilance.judge(Probed::Answered),
-            Verdict::ProbeAfter(Duration::from_secs(60))
+            NextProbe::ProbeAfter(Duration::from_secs(60))
         );
-        assert_eq!(vigilance.judge(GONE), Verdict::ProbeAfter(QUICKLY));
+        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(QUICKLY));
     }
 
     #[test]

@@ -9,10 +9,9 @@ use crate::container::Container;
 use crate::firewall::ForwardedPort;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::{self, Surroundings};
-use crate::settings::Owner;
 use crate::status::{self, Port};
 use crate::system::cancellation::CancellationToken;
-use crate::system::files::{self, Ownership};
+use crate::system::files;
 
 const PORT_SCRIPT: &str = "port-script";
 const PORT_DOWN_SCRIPT: &str = "port-down-script";
@@ -168,9 +167,7 @@ fn write_port_file(port: u16, container: &Container) {
         .file
         .parent()
         .map_or(Ok(()), files::make_folder)
-        .and_then(|()| {
-            files::replace_for(&settings.file, text.as_bytes(), ownership(settings.owner))
-        });
+        .and_then(|()| files::replace_for(&settings.file, text.as_bytes(), settings.ownership));
     if let Err(error) = written {
         log::warn!("PORT_FILE: {error}");
     }
@@ -182,14 +179,5 @@ fn remove_port_file(file: &Path) {
         && let Err(error) = files::write_in_place(file, b"")
     {
         log::warn!("PORT_FILE: {error}");
-    }
-}
-
-fn ownership(owner: Owner) -> Ownership {
-    let mode = owner.mask.map_or(0o644, |mask| 0o666 & !mask);
-    Ownership {
-        mode,
-        user: owner.user,
-        group: owner.group,
     }
 }

@@ -17,7 +17,7 @@ const HELD: Duration = Duration::from_secs(1800);
 
 /// How the server, or the account, meets a request.
 #[derive(Debug, Clone, Copy)]
-enum Answer {
+enum Reaction {
     Good,
     Down,
     Patience(u64),
@@ -40,16 +40,16 @@ enum Happening {
     Reboot,
 }
 
-fn answers() -> impl Strategy<Value = Answer> {
+fn answers() -> impl Strategy<Value = Reaction> {
     prop_oneof![
-        4 => Just(Answer::Good),
-        2 => Just(Answer::Down),
-        1 => (0_u64..2000).prop_map(Answer::Patience),
-        1 => Just(Answer::Closed),
-        1 => Just(Answer::Refused(LeaseRefusal::Unauthorized)),
-        1 => Just(Answer::Refused(LeaseRefusal::Busy)),
-        1 => Just(Answer::Refused(LeaseRefusal::Other)),
-        1 => (0_u64..9).prop_map(Answer::Short),
+        4 => Just(Reaction::Good),
+        2 => Just(Reaction::Down),
+        1 => (0_u64..2000).prop_map(Reaction::Patience),
+        1 => Just(Reaction::Closed),
+        1 => Just(Reaction::Refused(LeaseRefusal::Unauthorized)),
+        1 => Just(Reaction::Refused(LeaseRefusal::Busy)),
+        1 => Just(Reaction::Refused(LeaseRefusal::Other)),
+        1 => (0_u64..9).prop_map(Reaction::Short),
     ]
 }
 
@@ -129,7 +129,7 @@ impl Model {
     }
 
     /// Takes steps until the machine waits; it must, before long.
-    fn settle(&mut self, mut answer: impl FnMut() -> Answer) -> Result<Duration, TestCaseError> {
+    fn settle(&mut self, mut answer: impl FnMut() -> Reaction) -> Result<Duration, TestCaseError> {
         for _ in 0..12 {
             let effects = match self.machine.next(self.now) {
                 Step::Wait(pause) => {
@@ -149,8 +149,8 @@ impl Model {
                 Step::LogIn => {
                     self.logins += 1;
                     let answer = match answer() {
-                        Answer::Good | Answer::Short(_) => Ok(()),
-                        Answer::Refused(_) => Err(LoginSetback::Lasting { why: "no".into() }),
+                        Reaction::Good | Reaction::Short(_) => Ok(()),
+                        Reaction::Refused(_) => Err(LoginSetback::Lasting { why: "no".into() }),
                         _ => Err(LoginSetback::Passing {
                             why: "down".into(),
                             not_before: None,
@@ -186,10 +186,10 @@ impl Model {
         Ok(())
     }
 
-    fn sign(&mut self, answer: Answer) -> Result<Lease, Setback> {
+    fn sign(&mut self, answer: Reaction) -> Result<Lease, Setback> {
         let days = match answer {
-            Answer::Good => 60,
-            Answer::Short(days) => days,
+            Reaction::Good => 60,
+            Reaction::Short(days) => days,
             other => return Err(setback(other)),
         };
         self.next_port += 1;
@@ -199,9 +199,9 @@ impl Model {
         ))
     }
 
-    fn bind(&mut self, lease: &Lease, answer: Answer) -> Result<(), Setback> {
+    fn bind(&mut self, lease: &Lease, answer: Reaction) -> Result<(), Setback> {
         match answer {
-            Answer::Good | Answer::Short(_) => {
+            Reaction::Good | Reaction::Short(_) => {
                 self.binding = Some((lease.port, self.truth));
                 self.rebooted = false;
                 Ok(())
@@ -211,16 +211,16 @@ impl Model {
     }
 }
 
-fn setback(answer: Answer) -> Setback {
+fn setback(answer: Reaction) -> Setback {
     match answer {
-        Answer::Closed => Setback::Closed {
+        Reaction::Closed => Setback::Closed {
             why: "closed".into(),
         },
-        Answer::Refused(reason) => Setback::Refused {
+        Reaction::Refused(reason) => Setback::Refused {
             why: "refused".into(),
             reason,
         },
-        Answer::Patience(seconds) => Setback::Passing {
+        Reaction::Patience(seconds) => Setback::Passing {
             why: "patience".into(),
             not_before: Some(Duration::from_secs(seconds)),
         },
@@ -252,21 +252,21 @@ proptest! {
         for (happening, answers) in events {
             model.happen(happening);
             let mut answers = answers.into_iter();
-            model.settle(|| answers.next().unwrap_or(Answer::Down))?;
+            model.settle(|| answers.next().unwrap_or(Reaction::Down))?;
         }
         // From now on all is well. What is left is an hour's pause at the most, or the patience
         // that was asked for.
         let begun = model.truth;
         while model.truth - begun < Duration::from_secs(2 * 3600) {
-            let pause = model.settle(|| Answer::Good)?;
+            let pause = model.settle(|| Reaction::Good)?;
             prop_assert!(!pause.is_zero(), "it spins");
             model.happen(Happening::Time(pause.as_secs() + 1));
         }
         // And it stays so.
         for _ in 0..20 {
-            let pause = model.settle(|| Answer::Good)?;
+            let pause = model.settle(|| Reaction::Good)?;
             model.happen(Happening::Time(pause.as_secs() + 1));
-            model.settle(|| Answer::Good)?;
+            model.settle(|| Reaction::Good)?;
             prop_assert!(model.announced.is_some(), "it does not recover");
         }
     }

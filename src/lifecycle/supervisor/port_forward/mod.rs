@@ -27,7 +27,7 @@ use crate::connect::Connector;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::settings::Destination;
+use crate::settings::ServerChoice;
 use crate::status::State;
 use crate::system::paths;
 use crate::tunnel::Tunnel;
@@ -169,10 +169,10 @@ impl PortForward {
 }
 
 /// Whether the user lets us choose among servers.
-fn has_other_servers(destination: &Destination) -> bool {
+fn has_other_servers(destination: &ServerChoice) -> bool {
     matches!(
         destination,
-        Destination::Locations(_) | Destination::Nearest
+        ServerChoice::Locations(_) | ServerChoice::Nearest
     )
 }
 

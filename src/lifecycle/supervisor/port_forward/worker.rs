@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::lifecycle::supervisor::Event;
 use crate::pia::credentials::Token;
-use crate::pia::error::{Error, Failure as ApiFailure};
+use crate::pia::error::{ApiError, ApiErrorKind};
 use crate::pia::forwarding;
 use crate::pia::host::Host;
 use crate::pia::lease::Lease;
@@ -55,19 +55,19 @@ impl Worker {
     pub fn run(self, machine: &Mutex<LeaseMachine>, stop: &CancellationToken) {
         let mut machine = machine.lock().unwrap_or_else(PoisonError::into_inner);
         machine.move_to_server(self.supported, Now::read());
-        let mut session = Session {
+        let mut client = LeaseClient {
             worker: &self,
             stop,
             hosts: Vec::new(),
             token: None,
         };
         // The only way out is the stop.
-        while session.take_step(&mut machine).is_ok() {}
+        while client.take_step(&mut machine).is_ok() {}
     }
 }
 
 /// One run of the worker.
-struct Session<'a> {
+struct LeaseClient<'a> {
     worker: &'a Worker,
     stop: &'a CancellationToken,
     /// The server by each of its addresses, the one that worked last first.
@@ -76,7 +76,7 @@ struct Session<'a> {
     token: Option<Token>,
 }
 
-impl Session<'_> {
+impl LeaseClient<'_> {
     fn take_step(&mut self, machine: &mut LeaseMachine) -> Result<(), Cancelled> {
         let effects = match machine.next(Now::read()) {
             Step::Wait(pause) => return self.stop.pause(pause.min(LONGEST_SLICE)),
@@ -161,7 +161,7 @@ impl Session<'_> {
     /// Asks each address of the server until one has somebody listening.
     fn ask<T>(
         &mut self,
-        request: impl Fn(&Host) -> Result<T, Error>,
+        request: impl Fn(&Host) -> Result<T, ApiError>,
     ) -> Result<Result<T, Setback>, Cancelled> {
         if let Err(setback) = self.find_hosts() {
             return Ok(Err(setback));
@@ -175,8 +175,8 @@ impl Session<'_> {
                     self.hosts.swap(0, number);
                     return Ok(Ok(answer));
                 }
-                Err(Error {
-                    failure: ApiFailure::Stopped,
+                Err(ApiError {
+                    kind: ApiErrorKind::Stopped,
                     ..
                 }) => return Err(Cancelled),
                 Err(error) => Err(setback(&error)),
@@ -260,11 +260,11 @@ impl Session<'_> {
 }
 
 /// What a failure of the API means for the lease.
-fn setback(error: &Error) -> Setback {
+fn setback(error: &ApiError) -> Setback {
     let why = error.to_string();
-    match &error.failure {
-        ApiFailure::NoPortForwarding(_) => Setback::Closed { why },
-        ApiFailure::LeaseRefused { reason, .. } => Setback::Refused {
+    match &error.kind {
+        ApiErrorKind::NoPortForwarding(_) => Setback::Closed { why },
+        ApiErrorKind::LeaseRefused { reason, .. } => Setback::Refused {
             why,
             reason: *reason,
         },
