@@ -24,7 +24,7 @@ use crate::underlay::socket::Via;
 use super::{Problem, pia_files};
 
 /// Somebody waits before the screen, so the patience is not that of a container.
-const PATIENCE: RetryPolicy = RetryPolicy {
+const DEFAULT_RETRY_POLICY: RetryPolicy = RetryPolicy {
     retries: 2,
     delay: Duration::from_secs(2),
     max_time: Duration::from_secs(30),
@@ -144,17 +144,17 @@ fn patience(environment: &Environment) -> RetryPolicy {
         retries: if set("CURL_RETRY") {
             settings.retry.retries
         } else {
-            PATIENCE.retries
+            DEFAULT_RETRY_POLICY.retries
         },
         delay: if set("CURL_RETRY_DELAY") {
             settings.retry.delay
         } else {
-            PATIENCE.delay
+            DEFAULT_RETRY_POLICY.delay
         },
         max_time: if set("CURL_MAX_TIME") {
             settings.retry.max_time
         } else {
-            PATIENCE.max_time
+            DEFAULT_RETRY_POLICY.max_time
         },
     }
 }

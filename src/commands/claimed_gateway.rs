@@ -23,10 +23,10 @@ use crate::underlay::socket::{self, Via};
 
 /// Any address that is reached through the tunnel; no packet comes that far. The port is
 /// traceroute's.
-const FAR_AWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(1, 1, 1, 1), 33434);
-const TRIES: u32 = 3;
-const ONE_TRY: Duration = Duration::from_secs(1);
-const CERTIFICATE: Duration = Duration::from_secs(15);
+const DISTANT_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(1, 1, 1, 1), 33434);
+const MAX_TRIES: u32 = 3;
+const TRY_TIMEOUT: Duration = Duration::from_secs(1);
+const CERTIFICATE_TIMEOUT: Duration = Duration::from_secs(15);
 /// ICMP, RFC 792.
 const TIME_EXCEEDED: u8 = 11;
 
@@ -57,17 +57,17 @@ pub fn first_hop(via: &Via, stop: &CancellationToken) -> Result<Ipv4Addr, Proble
 
 /// Sends packets that die at the first router, which then says so.
 fn probe(via: &Via, stop: &CancellationToken) -> io::Result<Option<Ipv4Addr>> {
-    let connection = socket::udp(via, FAR_AWAY, stop).map_err(io::Error::other)?;
+    let connection = socket::udp(via, DISTANT_ADDRESS, stop).map_err(io::Error::other)?;
     let socket = &connection.socket;
     socket.set_ttl(1)?;
     socket.set_nonblocking(true)?;
     setsockopt(&**socket, sockopt::Ipv4RecvErr, &true)?;
-    for _ in 0..TRIES {
+    for _ in 0..MAX_TRIES {
         // The last packet's error is reported here too; it is read below.
         if let Err(error) = socket.send(&[0; 32]) {
             log::debug!("first hop: {error}");
         }
-        if let Some(hop) = wait_for_report(socket, Instant::now() + ONE_TRY)? {
+        if let Some(hop) = wait_for_report(socket, Instant::now() + TRY_TIMEOUT)? {
             return Ok(Some(hop));
         }
         if stop.is_cancelled() {
@@ -153,7 +153,7 @@ pub fn claimed_name(
         query: &[],
         headers: &[],
         content: Content::None,
-        timeout: CERTIFICATE,
+        timeout: CERTIFICATE_TIMEOUT,
     };
     let outcome = http::send(&remote, &request, stop);
     match (claimed.name(), outcome) {

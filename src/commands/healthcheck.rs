@@ -13,7 +13,7 @@ use crate::underlay::ping::Prober;
 use crate::wireguard::show;
 
 /// The image's health check may take three seconds, with all that is around it.
-const LONGEST_PING: Duration = Duration::from_millis(2300);
+const MAX_PING_TIMEOUT: Duration = Duration::from_millis(2300);
 
 /// What is known without sending anything.
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ fn ping(settings: &Settings, stop: &CancellationToken) -> Result<String, String>
         &settings.probing.targets,
         name_servers::in_force(&text),
     );
-    let timeout = settings.probing.timeout.min(LONGEST_PING);
+    let timeout = settings.probing.timeout.min(MAX_PING_TIMEOUT);
     match prober.any_answers(timeout, stop) {
         Ok(target) => Ok(format!("{target} answers through the tunnel")),
         Err(error) => Err(error.to_string()),

@@ -11,7 +11,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 
 /// How often the file is read while waiting.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Say what the running program is doing; exit status 0 if connected.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             .is_ok_and(|status| status.state == State::Connected);
         if connected
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
-            || CancellationToken::never().pause(LOOK).is_err()
+            || CancellationToken::never().pause(POLL_INTERVAL).is_err()
         {
             break status;
         }

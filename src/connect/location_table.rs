@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::server_selection::locations::is_usable;
 use crate::pia::regions::{Location, ServerList};
 
-const WIDTH: usize = 80;
+const MAX_WIDTH: usize = 80;
 /// A column is no wider; the few longer ids (`nl_netherlands_streaming_optimized`) shift their own
 /// line alone.
-const WIDEST: usize = 22;
+const MAX_COLUMN_WIDTH: usize = 22;
 
 /// What an empty `LOC` prints: id, port forwarding, name; only locations with a WireGuard server.
 pub fn short(list: &ServerList) -> String {
@@ -83,7 +83,7 @@ fn render(columns: &[Column], rows: &[Row<'_>]) -> String {
                 .chain([length(heading)])
                 .max()
                 .unwrap_or(0)
-                .min(WIDEST)
+                .min(MAX_COLUMN_WIDTH)
         })
         .collect();
     let line = |cells: Vec<String>, name: &str| -> String {
@@ -93,7 +93,7 @@ fn render(columns: &[Column], rows: &[Row<'_>]) -> String {
             .map(|(cell, width)| format!("{cell:width$}  "));
         let line = padded.collect::<String>() + name;
         line.chars()
-            .take(WIDTH)
+            .take(MAX_WIDTH)
             .collect::<String>()
             .trim_end()
             .to_owned()
@@ -148,7 +148,7 @@ mod tests {
             },
             locations,
         });
-        assert!(table.lines().all(|line| line.chars().count() <= WIDTH));
+        assert!(table.lines().all(|line| line.chars().count() <= MAX_WIDTH));
         let ids: Vec<&str> = table
             .lines()
             .skip(1)

@@ -13,7 +13,7 @@ use crate::settings::ServerChoice;
 use crate::wireguard::keys::KeyPair;
 
 /// How long one server may take for a registration: another is better than patience.
-const ONE_SERVER: Duration = Duration::from_secs(6);
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(6);
 
 impl Connector {
     /// Registers at the first of the candidates that takes our key. A refused token is renewed,
@@ -112,7 +112,8 @@ impl Connector {
             },
             _ => Proof::Token(token),
         };
-        let answer = registration::add_key(&host, proof, &keys.public, ONE_SERVER, &self.stop);
+        let answer =
+            registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, &self.stop);
         Ok(answer.map(|registration| Joined {
             location: location.clone(),
             server: server.clone(),

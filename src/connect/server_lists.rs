@@ -23,7 +23,7 @@ pub struct Directory {
 }
 
 /// More lists than that hold nothing new.
-const MOST_LISTS: usize = 8;
+const MAX_LISTS: usize = 8;
 
 impl Directory {
     /// Nothing is read before it is needed.
@@ -71,7 +71,7 @@ impl Directory {
             self.store(&signed.text);
         }
         self.lists.insert(0, signed.list);
-        self.lists.truncate(MOST_LISTS);
+        self.lists.truncate(MAX_LISTS);
         self.fresh = true;
         Ok(Ok(()))
     }

@@ -350,8 +350,8 @@ impl Life {
     }
 }
 
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+const MAX_LOCK_TRIES: u32 = 10;
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Growing, jittered pauses between attempts, to five minutes.
 #[derive(Debug, Default)]
@@ -378,11 +378,11 @@ fn resolv_conf_text() -> Result<String, Failure> {
 /// One program a container: two would fight over the tunnel.
 fn lock() -> Result<File, String> {
     files::make_folder(Path::new(paths::RUN)).map_err(|error| error.to_string())?;
-    for _ in 0..LOCK_TRIES {
+    for _ in 0..MAX_LOCK_TRIES {
         match files::try_lock(Path::new(paths::LOCK)) {
             Ok(Some(lock)) => return Ok(lock),
             // A health check that looks at this moment holds it too, very shortly.
-            Ok(None) => std::thread::park_timeout(LOCK_PAUSE),
+            Ok(None) => std::thread::park_timeout(LOCK_RETRY_INTERVAL),
             Err(error) => return Err(error.to_string()),
         }
     }

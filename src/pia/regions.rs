@@ -14,12 +14,11 @@ use serde_json::value::RawValue;
 use x509_cert::der::Decode;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
+use super::host::REGISTRATION_PORT;
 use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer};
 
-/// Where servers take registrations unless the list says otherwise.
-const REGISTRATION_PORT: u16 = 1337;
 /// Longer ids, names and common names are no such things.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LENGTH: usize = 64;
 
 /// The key of the server list could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -232,13 +231,13 @@ fn each<T: DeserializeOwned>(list: Value) -> impl Iterator<Item = T> {
 
 fn is_name(text: &str) -> bool {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    !text.is_empty() && text.len() <= LONGEST_NAME && text.bytes().all(is_fit)
+    !text.is_empty() && text.len() <= MAX_NAME_LENGTH && text.bytes().all(is_fit)
 }
 
 fn printable(text: &str) -> String {
     text.chars()
         .filter(|letter| !letter.is_control())
-        .take(LONGEST_NAME)
+        .take(MAX_NAME_LENGTH)
         .collect()
 }
 

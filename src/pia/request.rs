@@ -13,7 +13,7 @@ use crate::underlay::http::{self, Content, Request, Response};
 use crate::underlay::http_error::HttpFailure;
 
 /// How much of an unknown answer a message may quote.
-const EXCERPT: usize = 100;
+const MAX_EXCERPT_CHARS: usize = 100;
 
 /// What is asked, of whom, and what must not be repeated in messages.
 pub(super) struct Ask<'a> {
@@ -145,7 +145,7 @@ impl<'a> Ask<'a> {
             .join(" ");
         match line
             .char_indices()
-            .nth(EXCERPT)
+            .nth(MAX_EXCERPT_CHARS)
             .and_then(|(end, _)| line.get(..end))
         {
             Some(start) => format!("{start}…"),
@@ -259,7 +259,10 @@ mod tests {
         let host = host();
         let ask = Ask::new(Call::Token, &host, "/");
         assert_eq!(ask.excerpt(" a\n\tb\x1b[31m "), "a b [31m");
-        assert_eq!(ask.excerpt(&"ä".repeat(200)).chars().count(), EXCERPT + 1);
+        assert_eq!(
+            ask.excerpt(&"ä".repeat(200)).chars().count(),
+            MAX_EXCERPT_CHARS + 1
+        );
     }
 
     #[test]

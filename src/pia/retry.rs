@@ -6,7 +6,7 @@ use super::error::{ApiError, ApiErrorKind};
 use crate::system::cancellation::CancellationToken;
 
 /// How long a single try may last when there is time for more.
-const ONE_TRY: Duration = Duration::from_secs(30);
+const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How persistent a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,11 +92,11 @@ impl RetryPolicy {
 
     fn time_for_one(&self, elapsed: Duration) -> Duration {
         match (self.retries, self.max_time) {
-            (_, Duration::ZERO) => ONE_TRY,
+            (_, Duration::ZERO) => TRY_TIMEOUT,
             (0, max_time) => max_time,
             (_, max_time) => max_time
                 .saturating_sub(elapsed)
-                .min(ONE_TRY.max(max_time / 4)),
+                .min(TRY_TIMEOUT.max(max_time / 4)),
         }
     }
 }
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn one_try_does_not_use_up_all_the_time() {
-        assert_eq!(RETRY.time_for_one(Duration::ZERO), ONE_TRY);
+        assert_eq!(RETRY.time_for_one(Duration::ZERO), TRY_TIMEOUT);
         assert_eq!(
             RETRY.time_for_one(Duration::from_secs(110)),
             Duration::from_secs(10)

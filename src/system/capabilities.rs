@@ -1,7 +1,7 @@
 //! What the process may do, read from `/proc/self/status`.
 
 /// Bit of CAP_NET_ADMIN in linux/capability.h.
-const NET_ADMIN: u64 = 1 << 12;
+const CAP_NET_ADMIN: u64 = 1 << 12;
 
 /// As far as it matters to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ fn judge(status: &str, last: &str) -> Capabilities {
         .ok()
         .and_then(|last| 1_u64.checked_shl(last + 1))
         .map(|beyond| beyond - 1);
-    if effective & NET_ADMIN == 0 {
+    if effective & CAP_NET_ADMIN == 0 {
         Capabilities::WithoutNetAdmin
     } else if all.is_some_and(|all| effective & all == all) {
         Capabilities::All

@@ -20,12 +20,12 @@ use super::cancellation::{CancellationToken, Guard};
 
 /// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that
 /// a stop may take.
-const GRACE: Duration = Duration::from_millis(500);
+const SIGTERM_GRACE: Duration = Duration::from_millis(500);
 /// How long output may still arrive after the child itself ended; a background child of its may
 /// hold the pipe forever.
-const DRAIN: Duration = Duration::from_millis(200);
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// How much of a passed-on output is kept for the error message.
-const LAST_LINES: usize = 5;
+const MAX_LAST_LINES: usize = 5;
 
 /// A program could not be run or ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -201,7 +201,7 @@ impl Command {
         });
         let status = handle.wait().map_err(|source| self.not_run(source))?.status;
         drop(group);
-        let last = output_ended.recv_timeout(DRAIN).unwrap_or_default();
+        let last = output_ended.recv_timeout(DRAIN_TIMEOUT).unwrap_or_default();
         self.judge(status, &last, stop)
     }
 
@@ -299,7 +299,7 @@ fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
         if !line.trim().is_empty() && !line.starts_with("[#]") {
             last.push_back(line.trim().to_owned());
         }
-        if last.len() > LAST_LINES {
+        if last.len() > MAX_LAST_LINES {
             last.pop_front();
         }
     }
@@ -326,7 +326,7 @@ impl ProcessGroup {
         let registration = stop.on_cancel(move || {
             signal_all(&signalled, Signal::SIGTERM);
             std::thread::spawn(move || {
-                if ended.pause(GRACE).is_ok() {
+                if ended.pause(SIGTERM_GRACE).is_ok() {
                     signal_all(&signalled, Signal::SIGKILL);
                 }
             });

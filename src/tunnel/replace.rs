@@ -14,7 +14,7 @@ use crate::system::paths;
 use crate::wireguard::peer::Peering;
 
 /// How often a change of the interface is tried before it is taken back.
-const TRIES: usize = 3;
+const MAX_TRIES: usize = 3;
 
 impl Tunnel {
     /// Changes the interface to `joined`. The old tunnel is given up only now that the new
@@ -40,7 +40,7 @@ impl Tunnel {
         // a second.
         let uninterrupted = CancellationToken::never();
         let mut outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
-        for _ in 1..TRIES {
+        for _ in 1..MAX_TRIES {
             let Err(failure) = outcome else { break };
             log::warn!(
                 "changing {} to the new server: {failure}; trying again",

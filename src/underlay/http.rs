@@ -23,9 +23,9 @@ use super::socket::{self, SocketError, TcpConnection, Via};
 use crate::system::cancellation::CancellationToken;
 
 /// For all addresses of a host together, TLS included.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// No answer of the API comes near it.
-const LONGEST_BODY: u64 = 10 << 20;
+const MAX_BODY_BYTES: u64 = 10 << 20;
 const HTTPS_PORT: u16 = 443;
 
 /// A host and how to reach it.
@@ -168,7 +168,7 @@ fn exchange(
         body: response
             .body_mut()
             .with_config()
-            .limit(LONGEST_BODY)
+            .limit(MAX_BODY_BYTES)
             .read_to_vec()?,
     })
 }
@@ -203,7 +203,7 @@ fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent 
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
-        .timeout_connect(Some(CONNECT))
+        .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_global(Some(timeout))
         .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
         .build();
@@ -246,7 +246,7 @@ impl Connector for TlsConnector {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<TlsTransport>, ureq::Error> {
-        let deadline = Instant::now() + budget(details.timeout, CONNECT);
+        let deadline = Instant::now() + budget(details.timeout, CONNECT_TIMEOUT);
         let connection = self.connect_to_any(deadline)?;
         let name = ServerName::try_from(self.remote.name.clone())
             .map_err(|_| HttpFailure::BadName(self.remote.name.clone()).into_error())?;

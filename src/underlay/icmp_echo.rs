@@ -8,13 +8,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::system::cancellation::CancellationToken;
 
-const REQUEST: u8 = 8;
-const REPLY: u8 = 0;
-const HEADER: usize = 8;
+const ECHO_REQUEST: u8 = 8;
+const ECHO_REPLY: u8 = 0;
+const HEADER_LENGTH: usize = 8;
 /// A lost packet is no verdict: the question is asked again that often.
-const AGAIN: Duration = Duration::from_secs(1);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// How soon a stop is noticed: an ICMP socket cannot be shut down from outside.
-const NOTICE: Duration = Duration::from_millis(50);
+const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits for an answer from `address` until `deadline`.
 ///
@@ -47,10 +47,12 @@ pub fn answered(
             if let Err(error) = socket.write_all(&request(identifier, sequence)) {
                 log::debug!("ping {address}: {error}");
             }
-            ask_at = now + AGAIN;
+            ask_at = now + REPEAT_INTERVAL;
         }
         socket.set_read_timeout(Some(
-            NOTICE.min(deadline - now).max(Duration::from_millis(1)),
+            CANCEL_CHECK_INTERVAL
+                .min(deadline - now)
+                .max(Duration::from_millis(1)),
         ))?;
         let mut buffer = [0; 512];
         match socket.read(&mut buffer) {
@@ -93,8 +95,8 @@ fn socket(interface: &str) -> io::Result<(Socket, bool)> {
     Ok((socket, raw))
 }
 
-fn request(identifier: u16, sequence: u16) -> [u8; HEADER] {
-    let mut packet = [REQUEST, 0, 0, 0, 0, 0, 0, 0];
+fn request(identifier: u16, sequence: u16) -> [u8; HEADER_LENGTH] {
+    let mut packet = [ECHO_REQUEST, 0, 0, 0, 0, 0, 0, 0];
     packet[4..6].copy_from_slice(&identifier.to_be_bytes());
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
     let checksum = checksum(&packet);
@@ -131,7 +133,7 @@ fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
     };
     let ours = identifier
         .is_none_or(|identifier| message.get(4..6) == Some(identifier.to_be_bytes().as_slice()));
-    message.len() >= HEADER && message.first() == Some(&REPLY) && ours
+    message.len() >= HEADER_LENGTH && message.first() == Some(&ECHO_REPLY) && ours
 }
 
 #[cfg(test)]
@@ -162,7 +164,7 @@ mod tests {
     #[test]
     fn only_our_own_replies_count_on_a_raw_socket() {
         let mut datagram = vec![0x45; 20];
-        datagram.extend([REPLY, 0, 0, 0, 0xab, 0xcd, 0, 1]);
+        datagram.extend([ECHO_REPLY, 0, 0, 0, 0xab, 0xcd, 0, 1]);
         assert!(is_reply(&datagram, Some(0xabcd)));
         assert!(!is_reply(&datagram, Some(0xabce)));
         assert!(!is_reply(&[], Some(1)));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::resolv_conf;
 
 /// Docker's resolver inside the container.
-const EMBEDDED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// A name server and how it can be reached past the kill switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ impl NameServer {
     pub fn address(&self) -> Ipv4Addr {
         match self {
             Self::Direct(address) | Self::Loopback(address) => *address,
-            Self::Embedded | Self::EmbeddedUnmarked => EMBEDDED,
+            Self::Embedded | Self::EmbeddedUnmarked => DOCKER_RESOLVER,
         }
     }
 
@@ -89,7 +89,7 @@ pub fn in_force(text: &str) -> NameServers {
         }
         let Some(word) = words.next() else { continue };
         match word.parse() {
-            Ok(EMBEDDED) => add_behind_embedded(text, &mut found),
+            Ok(DOCKER_RESOLVER) => add_behind_embedded(text, &mut found),
             Ok(address) => add_plain(address, &mut found),
             Err(_) => found.skip(word),
         }
@@ -140,7 +140,7 @@ fn add_external(list: &str, found: &mut NameServers) {
         any_readable |= by_host.is_some() || without_scope(entry).parse::<IpAddr>().is_ok();
         match (by_host, entry.parse()) {
             (Some(_), _) => found.add(NameServer::Embedded),
-            (None, Ok(EMBEDDED)) => found.add(NameServer::EmbeddedUnmarked),
+            (None, Ok(DOCKER_RESOLVER)) => found.add(NameServer::EmbeddedUnmarked),
             (None, Ok(address)) => add_plain(address, found),
             (None, Err(_)) => found.skip(entry),
         }
@@ -253,7 +253,7 @@ mod tests {
         #[test]
         fn every_address_is_found(bytes in any::<[u8; 4]>()) {
             let address = Ipv4Addr::from(bytes);
-            prop_assume!(address != EMBEDDED && !address.is_unspecified());
+            prop_assume!(address != DOCKER_RESOLVER && !address.is_unspecified());
             let found = parse(&format!("nameserver {address}\r\n"));
             prop_assert_eq!(found.servers[0].address(), address);
         }

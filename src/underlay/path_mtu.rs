@@ -10,11 +10,11 @@ use super::socket::{self, Via};
 use crate::system::cancellation::CancellationToken;
 
 /// IPv4 and UDP headers.
-const HEADERS: usize = 28;
+const HEADERS_LENGTH: usize = 28;
 /// Routers answer within that, and a tunnel is up by then.
-const REPORT: Duration = Duration::from_millis(400);
+const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
 /// Several narrow links in a row are reported one after the other.
-const ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 4;
 
 /// What was found on the way to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,16 +40,16 @@ pub fn measure(via: &Via, peer: SocketAddrV4, stop: &CancellationToken) -> io::R
     };
     let first = known()?;
     let mut path = first;
-    for _ in 0..ROUNDS {
+    for _ in 0..MAX_ROUNDS {
         let size = usize::try_from(path)
             .unwrap_or_default()
-            .saturating_sub(HEADERS);
+            .saturating_sub(HEADERS_LENGTH);
         match socket.send(&vec![0; size]) {
             // A report from the packet before.
             Err(error) if error.raw_os_error() == Some(nix::libc::EMSGSIZE) => {}
             sent => drop(sent?),
         }
-        if stop.pause(REPORT).is_err() {
+        if stop.pause(REPORT_TIMEOUT).is_err() {
             break;
         }
         let now = known()?;

@@ -19,9 +19,9 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
 /// For all servers and tries of one look-up together.
-const WHOLE_LOOKUP: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server in the first round, so that a silent one does not hold up the next.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 2;
 const DNS_PORT: u16 = 53;
 const HOSTS: &str = "/etc/hosts";
@@ -136,7 +136,7 @@ impl Resolver {
             for (server, said) in said.iter_mut().filter(|(_, said)| is_worth_asking(said)) {
                 let wait = wait_for_one(
                     round,
-                    WHOLE_LOOKUP.saturating_sub(started.elapsed()),
+                    LOOKUP_TIMEOUT.saturating_sub(started.elapsed()),
                     unasked,
                 );
                 unasked -= 1;
@@ -204,7 +204,7 @@ fn wait_for_one(round: usize, left: Duration, unasked: usize) -> Duration {
     let rounds_left = ROUNDS.saturating_sub(round).max(1);
     let share = left / u32::try_from(unasked.max(1) * rounds_left).unwrap_or(u32::MAX);
     if rounds_left > 1 {
-        share.min(FIRST_WAIT)
+        share.min(FIRST_ROUND_TIMEOUT)
     } else {
         share
     }
@@ -467,12 +467,12 @@ mod tests {
 
     #[test]
     fn waits_fit_into_the_whole() {
-        assert_eq!(wait_for_one(0, WHOLE_LOOKUP, 1), FIRST_WAIT);
+        assert_eq!(wait_for_one(0, LOOKUP_TIMEOUT, 1), FIRST_ROUND_TIMEOUT);
         assert_eq!(
             wait_for_one(1, Duration::from_secs(4), 1),
             Duration::from_secs(4)
         );
-        assert!(wait_for_one(0, WHOLE_LOOKUP, 3) * 3 <= WHOLE_LOOKUP / 2);
+        assert!(wait_for_one(0, LOOKUP_TIMEOUT, 3) * 3 <= LOOKUP_TIMEOUT / 2);
         assert_eq!(wait_for_one(1, Duration::ZERO, 0), Duration::ZERO);
     }
 

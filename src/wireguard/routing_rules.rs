@@ -9,9 +9,9 @@ use crate::system::command::{Command, CommandError};
 use crate::system::paths;
 
 /// Preference of the rules for `LOCAL_NETWORK`, as in the original.
-const LOCAL: u32 = 10;
+const LOCAL_PREFERENCE: u32 = 10;
 /// Preference of the rules that keep the VPN's own addresses in the tunnel: before the former.
-const PINNED: u32 = 9;
+const PINNED_PREFERENCE: u32 = 9;
 
 /// One `ip rule` of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +47,12 @@ pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Ve
         .iter()
         .filter(|address| covered(address))
         .map(|address| RoutingRule {
-            preference: PINNED,
+            preference: PINNED_PREFERENCE,
             to: Ipv4Net::from(*address),
             table: paths::FWMARK.to_string(),
         });
     let ranges = local.iter().map(|range| RoutingRule {
-        preference: LOCAL,
+        preference: LOCAL_PREFERENCE,
         to: *range,
         table: "main".into(),
     });
@@ -108,8 +108,8 @@ fn parse_rule(line: &str) -> Option<RoutingRule> {
         .or_else(|_| to.parse::<Ipv4Addr>().map(Ipv4Net::from))
         .ok()?;
     let ours = match preference {
-        LOCAL => *table == "main",
-        PINNED => *table == paths::FWMARK.to_string(),
+        LOCAL_PREFERENCE => *table == "main",
+        PINNED_PREFERENCE => *table == paths::FWMARK.to_string(),
         _ => false,
     };
     ours.then(|| RoutingRule {

@@ -74,7 +74,7 @@ impl WgQuick {
             .map_err(|source| {
                 let said = said.lock().unwrap_or_else(PoisonError::into_inner);
                 let last = said
-                    .get(said.len().saturating_sub(TELLING)..)
+                    .get(said.len().saturating_sub(ERROR_LINES)..)
                     .unwrap_or_default()
                     .join(" / ");
                 WireGuardError::Quick {
@@ -86,7 +86,7 @@ impl WgQuick {
 }
 
 /// How many of its last lines go into a message.
-const TELLING: usize = 3;
+const ERROR_LINES: usize = 3;
 
 /// Commands as they are run, and the box in which wireguard-go recommends the kernel's WireGuard.
 fn is_progress(line: &str) -> bool {

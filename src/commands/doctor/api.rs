@@ -16,9 +16,9 @@ use crate::settings::ServerChoice;
 use crate::system::paths;
 use crate::underlay::socket::Via;
 
-const ONE_REQUEST: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Servers of the chosen locations that are tried.
-const MOST_SERVERS: usize = 4;
+const MAX_SERVERS: usize = 4;
 const ACCOUNT: &str = "account API";
 const LIST: &str = "server list";
 const LOCATION: &str = "location";
@@ -55,7 +55,7 @@ pub(super) fn check(
             return None;
         }
     };
-    client.retry = RetryPolicy::once(ONE_REQUEST);
+    client.retry = RetryPolicy::once(REQUEST_TIMEOUT);
     report(account(&mut client, subject));
     let needs_list = !matches!(
         settings.destination,
@@ -86,7 +86,7 @@ fn account(client: &mut ApiClient, subject: &Subject) -> Finding {
         .map_err(|failure| failure.to_string());
     let stop = client.stop.clone();
     let outcome = outcome.and_then(|host| {
-        host.ping(ONE_REQUEST, &stop)
+        host.ping(REQUEST_TIMEOUT, &stop)
             .map_err(|error| error.to_string())
     });
     match outcome {
@@ -170,7 +170,7 @@ fn chosen(
             let servers = servers
                 .filter(|server| !subject.settings.stable_ip || locations::has_stable_ip(server));
             let found: Vec<_> = servers
-                .take(MOST_SERVERS)
+                .take(MAX_SERVERS)
                 .map(|server| (server.clone(), list.ports.registration))
                 .collect();
             (!found.is_empty()).then_some(found)
@@ -246,7 +246,7 @@ fn try_all(client: &mut ApiClient, servers: &[(Server, u16)]) -> Vec<(String, Re
     let stop = client.stop.clone();
     let ping = |name: String, host: Result<crate::pia::host::Host, String>| {
         let answer = host.and_then(|host| {
-            host.ping(ONE_REQUEST, &stop)
+            host.ping(REQUEST_TIMEOUT, &stop)
                 .map_err(|error: ApiError| error.kind.to_string())
         });
         (name, answer)

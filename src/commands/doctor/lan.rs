@@ -12,7 +12,7 @@ use crate::underlay::interfaces;
 /// PIA's name servers inside the tunnel, as its servers name them.
 const PIA_DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 243), Ipv4Addr::new(10, 0, 0, 242)];
 /// A range so wide is no local network.
-const WIDEST: u8 = 7;
+const MAX_REFUSED_PREFIX: u8 = 7;
 const CHECK: &str = "LAN";
 
 pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
@@ -30,7 +30,10 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
 }
 
 fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
-    if let Some(all) = local.iter().find(|range| range.prefix_len() <= WIDEST) {
+    if let Some(all) = local
+        .iter()
+        .find(|range| range.prefix_len() <= MAX_REFUSED_PREFIX)
+    {
         return Finding::failure(
             CHECK,
             format!("LOCAL_NETWORK holds {all}, so almost everything would leave untunnelled"),

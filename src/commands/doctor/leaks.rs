@@ -18,18 +18,19 @@ use crate::underlay::interfaces;
 use crate::underlay::socket::{self, SocketError, Via};
 
 /// RFC 5737; nobody's.
-const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+const UNUSED_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
 /// RFC 3849.
-const NOBODY_V6: &str = "[2001:db8::254]:53";
+const UNUSED_ADDRESS_V6: &str = "[2001:db8::254]:53";
 /// A real host for TCP, whose filter does not say what it let go.
-const SOMEBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(1, 1, 1, 1), 443);
-const DNS: u16 = 53;
-const DISCARD: u16 = 9;
-const CONNECT: Duration = Duration::from_secs(1);
+const PUBLIC_HOST: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(1, 1, 1, 1), 443);
+const DNS_PORT: u16 = 53;
+const DISCARD_PORT: u16 = 9;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Whether the packet filter stops an ordinary datagram.
 pub(super) fn is_blocked() -> bool {
-    send(&Via::Routing, DISCARD).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    send(&Via::Routing, DISCARD_PORT)
+        .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 pub(super) fn check(subject: &Subject) -> Finding {
@@ -47,20 +48,20 @@ fn escapes(stop: &CancellationToken) -> Vec<String> {
     names.dedup();
     for name in names {
         let via = Via::Interface(name.clone());
-        for port in [DISCARD, DNS] {
+        for port in [DISCARD_PORT, DNS_PORT] {
             if send(&via, port).is_ok() {
                 escapes.push(format!("UDP to port {port} by {name}"));
             }
         }
         if reaches(&via, stop) {
-            escapes.push(format!("TCP to port {} by {name}", SOMEBODY.port()));
+            escapes.push(format!("TCP to port {} by {name}", PUBLIC_HOST.port()));
         }
         if send_v6(&name).is_ok() {
             escapes.push(format!("IPv6 by {name}"));
         }
     }
     // Any container that shares this network may set the mark.
-    if send(&Via::Mark(paths::FWMARK), DISCARD).is_ok() {
+    if send(&Via::Mark(paths::FWMARK), DISCARD_PORT).is_ok() {
         escapes.push("UDP with the tunnel's mark".to_owned());
     }
     escapes
@@ -69,7 +70,7 @@ fn escapes(stop: &CancellationToken) -> Vec<String> {
 fn send(via: &Via, port: u16) -> io::Result<()> {
     let connection = socket::udp(
         via,
-        SocketAddrV4::new(NOBODY, port),
+        SocketAddrV4::new(UNUSED_ADDRESS, port),
         &CancellationToken::never(),
     )
     .map_err(io::Error::other)?;
@@ -77,7 +78,7 @@ fn send(via: &Via, port: u16) -> io::Result<()> {
 }
 
 fn reaches(via: &Via, stop: &CancellationToken) -> bool {
-    match socket::connect(via, SOMEBODY, CONNECT, stop) {
+    match socket::connect(via, PUBLIC_HOST, CONNECT_TIMEOUT, stop) {
         Ok(_) => true,
         Err(SocketError::NotConnected { source, .. }) => {
             source.kind() == io::ErrorKind::ConnectionRefused
@@ -89,7 +90,7 @@ fn reaches(via: &Via, stop: &CancellationToken) -> bool {
 fn send_v6(interface: &str) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV6, Type::DGRAM, None)?;
     socket.bind_device(Some(interface.as_bytes()))?;
-    let nobody: SocketAddrV6 = NOBODY_V6.parse().map_err(io::Error::other)?;
+    let nobody: SocketAddrV6 = UNUSED_ADDRESS_V6.parse().map_err(io::Error::other)?;
     UdpSocket::from(socket)
         .send_to(b"wireguard-pia leak test", SocketAddr::V6(nobody))
         .map(drop)

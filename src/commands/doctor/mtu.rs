@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::Subject;
 use super::finding::Finding;
 use crate::connect::server_selection::locations;
+use crate::pia::host::REGISTRATION_PORT;
 use crate::pia::regions::ServerList;
 use crate::settings::ServerChoice;
 use crate::system::paths;
@@ -14,10 +15,9 @@ use crate::wireguard::show;
 
 const CHECK: &str = "MTU";
 /// What WireGuard adds over IPv4: headers of IP and UDP, and its own.
-const OVERHEAD: u32 = 60;
+const WIREGUARD_OVERHEAD: u32 = 60;
 /// What wg-quick leaves for it, as IPv6 needs more.
-const MARGIN: u32 = 80;
-const WIREGUARD_PORT: u16 = 1337;
+const WG_QUICK_OVERHEAD: u32 = 80;
 
 pub(super) fn check(
     subject: &Subject,
@@ -54,7 +54,7 @@ fn endpoint(subject: &Subject, list: Option<&ServerList>) -> Option<SocketAddrV4
             .parse()
             .ok();
     }
-    Some(SocketAddrV4::new(chosen(subject, list)?, WIREGUARD_PORT))
+    Some(SocketAddrV4::new(chosen(subject, list)?, REGISTRATION_PORT))
 }
 
 fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
@@ -75,13 +75,13 @@ fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
 
 fn judge(found: PathMtu, wanted: Option<u32>) -> Finding {
     let PathMtu { first, path } = found;
-    let ours = wanted.unwrap_or(first.saturating_sub(MARGIN));
+    let ours = wanted.unwrap_or(first.saturating_sub(WG_QUICK_OVERHEAD));
     let told = if path < first {
         format!("{path} on the way to the endpoint ({first} here)")
     } else {
         path.to_string()
     };
-    if ours + OVERHEAD <= path {
+    if ours + WIREGUARD_OVERHEAD <= path {
         return Finding::ok(CHECK, format!("{told}; the tunnel's {ours} fits"));
     }
     Finding::warning(
@@ -89,7 +89,10 @@ fn judge(found: PathMtu, wanted: Option<u32>) -> Finding {
         format!(
             "{told}; the tunnel's {ours} does not fit: large packets are lost, so that pages hang"
         ),
-        format!("set MTU={}", path.saturating_sub(MARGIN).max(576)),
+        format!(
+            "set MTU={}",
+            path.saturating_sub(WG_QUICK_OVERHEAD).max(576)
+        ),
     )
 }
 

@@ -11,9 +11,9 @@ use crate::underlay::resolver::Resolver;
 use crate::underlay::socket::Via;
 
 /// 2026-01-01: this program is younger.
-const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
+const EARLIEST_SINCE_1970: Duration = Duration::from_secs(1_767_225_600);
 /// 2034-04-12: the end of PIA's certificate authority.
-const LATEST: Duration = Duration::from_secs(2_028_412_800);
+const LATEST_SINCE_1970: Duration = Duration::from_secs(2_028_412_800);
 const DNS_CURE: &str = "set one that answers with `dns:` in compose, or `--dns` of docker run";
 
 pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
@@ -137,7 +137,7 @@ fn judge_clock(now: SystemTime) -> Finding {
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let shown = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970);
-    if since_1970 < EARLIEST || since_1970 > LATEST {
+    if since_1970 < EARLIEST_SINCE_1970 || since_1970 > LATEST_SINCE_1970 {
         return Finding::failure(
             CHECK,
             format!("it is {shown} here, which cannot be: no certificate is valid then"),

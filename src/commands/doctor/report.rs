@@ -9,7 +9,7 @@ use super::finding::{Finding, Level};
 use crate::settings::Environment;
 use crate::system::secret::Secret;
 
-const WIDTH: usize = 80;
+const MAX_WIDTH: usize = 80;
 /// Where the text starts: behind the level and the name of the check.
 const INDENT: usize = 24;
 
@@ -136,7 +136,7 @@ fn wrapped(text: &str) -> String {
         let Some(line) = lines.last_mut() else { break };
         if line.is_empty() {
             line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= WIDTH - INDENT {
+        } else if line.chars().count() + 1 + word.chars().count() <= MAX_WIDTH - INDENT {
             line.push(' ');
             line.push_str(word);
         } else {
@@ -159,7 +159,7 @@ mod tests {
         );
         let text = as_text(&finding, false);
         assert!(
-            text.lines().all(|line| line.chars().count() <= WIDTH),
+            text.lines().all(|line| line.chars().count() <= MAX_WIDTH),
             "{text}"
         );
         assert!(

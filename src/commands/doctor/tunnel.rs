@@ -11,7 +11,7 @@ use crate::wireguard::show::{self, Peer};
 
 /// WireGuard makes a new handshake after two minutes if there is anything to send, and a session
 /// ends after three.
-const SESSION: Duration = Duration::from_secs(180);
+const SESSION_TIMEOUT: Duration = Duration::from_secs(180);
 
 pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     if !subject.is_tunnelled {
@@ -50,7 +50,7 @@ fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {
     };
     let age = now.duration_since(last).unwrap_or_default();
     let told = format!("{} s ago with {endpoint}", age.as_secs());
-    if age > SESSION {
+    if age > SESSION_TIMEOUT {
         // An idle tunnel needs none, but the checks before this one have just sent something.
         return Finding::failure(
             CHECK,

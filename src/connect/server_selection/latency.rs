@@ -11,11 +11,11 @@ use crate::system::cancellation::CancellationToken;
 use crate::underlay::socket::{self, Via};
 
 /// A location that takes longer is not near.
-const FAR: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connects under way at once: 190 locations of 20 ms then take well under a second.
-const AT_ONCE: usize = 48;
+const MAX_CONNECTS: usize = 48;
 /// How many may be the nearest after the first look.
-const CANDIDATES: usize = 6;
+const MEASURED_AGAIN: usize = 6;
 
 /// The locations that answered, nearest first. `progress` is told how many are still to be
 /// measured.
@@ -30,7 +30,7 @@ pub fn nearest_first(
     let queue = Mutex::new(locations.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let mut measured: Vec<(Location, Duration)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_ONCE)
+        let workers: Vec<_> = (0..MAX_CONNECTS)
             .map(|_| {
                 scope.spawn(|| {
                     let mut measured = Vec::new();
@@ -52,7 +52,7 @@ pub fn nearest_first(
     });
     by_latency(&mut measured);
     // Many at once are in each other's way, so those that matter are measured again, one by one.
-    for (location, latency) in measured.iter_mut().take(CANDIDATES) {
+    for (location, latency) in measured.iter_mut().take(MEASURED_AGAIN) {
         *latency = measure(location, port, via, stop).map_or(*latency, |again| again.min(*latency));
     }
     by_latency(&mut measured);
@@ -71,6 +71,12 @@ fn measure(
 ) -> Option<Duration> {
     let server = location.servers.first()?;
     let started = Instant::now();
-    socket::connect(via, SocketAddrV4::new(server.ip, port), FAR, stop).ok()?;
+    socket::connect(
+        via,
+        SocketAddrV4::new(server.ip, port),
+        CONNECT_TIMEOUT,
+        stop,
+    )
+    .ok()?;
     Some(started.elapsed())
 }

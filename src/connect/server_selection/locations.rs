@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use crate::pia::regions::{Location, Server, ServerList};
 
 /// How many ids are proposed for one that is unknown.
-const MOST_PROPOSALS: usize = 4;
+const MAX_PROPOSALS: usize = 4;
 
 /// What became of the wanted location ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -139,7 +139,7 @@ pub fn nearest(id: &str, lists: &[&ServerList]) -> Vec<String> {
     scored.dedup();
     scored
         .into_iter()
-        .take(MOST_PROPOSALS)
+        .take(MAX_PROPOSALS)
         .map(|(_, id)| id.to_owned())
         .collect()
 }

@@ -21,13 +21,13 @@ use crate::pia::retry::RetryPolicy;
 use crate::system::secret::Secret;
 
 /// How long the list's host may take when a stored list could serve.
-const LIST_IF_STORED: Duration = Duration::from_secs(15);
+const LIST_TIMEOUT_IF_STORED: Duration = Duration::from_secs(15);
 /// The same where a list of this life could: a reconnect is under way.
-const LIST_IF_AT_HAND: Duration = Duration::from_secs(4);
+const LIST_TIMEOUT_IF_AT_HAND: Duration = Duration::from_secs(4);
 /// Further downloads in search of a server with a stable address.
-const STABLE_IP_DOWNLOADS: usize = 5;
+const MAX_STABLE_IP_DOWNLOADS: usize = 5;
 /// The nearest locations that `LOC=auto` tries.
-const NEAREST: usize = 5;
+const MAX_NEAREST: usize = 5;
 
 impl Connector {
     pub(super) fn dedicated_ip(
@@ -38,7 +38,7 @@ impl Connector {
     ) -> Result<Candidate, Failure> {
         let known = self.dedicated.clone();
         let retry = if known.is_some() {
-            self.retry.briefly(LIST_IF_AT_HAND)
+            self.retry.briefly(LIST_TIMEOUT_IF_AT_HAND)
         } else {
             self.retry
         };
@@ -94,7 +94,7 @@ impl Connector {
             // back in the next.
             self.fetch(
                 ListVersion::V7,
-                self.retry.briefly(LIST_IF_STORED),
+                self.retry.briefly(LIST_TIMEOUT_IF_STORED),
                 kill_switch,
             )?;
             self.directory.recall()?;
@@ -164,7 +164,7 @@ impl Connector {
         self.stop.check()?;
         let shown = measured
             .iter()
-            .take(NEAREST)
+            .take(MAX_NEAREST)
             .map(|(location, latency)| format!("{} {} ms", location.id, latency.as_millis()));
         log::info!(
             "Nearest locations: {}",
@@ -176,7 +176,7 @@ impl Connector {
             .collect();
         let near: Vec<Location> = measured
             .into_iter()
-            .take(NEAREST)
+            .take(MAX_NEAREST)
             .map(|(location, _)| location)
             .collect();
         if near.is_empty() {
@@ -198,9 +198,9 @@ impl Connector {
         locations: Vec<Location>,
         kill_switch: &KillSwitch,
     ) -> Result<Vec<Location>, Failure> {
-        for download in 0..=STABLE_IP_DOWNLOADS {
+        for download in 0..=MAX_STABLE_IP_DOWNLOADS {
             let found = candidates::with_stable_ip(&locations, &self.directory.lists());
-            if !found.is_empty() || download == STABLE_IP_DOWNLOADS {
+            if !found.is_empty() || download == MAX_STABLE_IP_DOWNLOADS {
                 break;
             }
             let version = if download % 2 == 0 {
@@ -208,7 +208,11 @@ impl Connector {
             } else {
                 ListVersion::V7
             };
-            self.fetch(version, self.retry.briefly(LIST_IF_STORED), kill_switch)?;
+            self.fetch(
+                version,
+                self.retry.briefly(LIST_TIMEOUT_IF_STORED),
+                kill_switch,
+            )?;
         }
         let lists = self.directory.lists();
         let found = candidates::with_stable_ip(&locations, &lists);
@@ -244,8 +248,8 @@ impl Connector {
             return Ok(());
         }
         let retry = match (at_hand, self.directory.has_stored()) {
-            (true, _) => self.retry.briefly(LIST_IF_AT_HAND),
-            (false, true) => self.retry.briefly(LIST_IF_STORED),
+            (true, _) => self.retry.briefly(LIST_TIMEOUT_IF_AT_HAND),
+            (false, true) => self.retry.briefly(LIST_TIMEOUT_IF_STORED),
             (false, false) => self.retry,
         };
         let failure = match self.fetch(ListVersion::V6, retry, kill_switch) {

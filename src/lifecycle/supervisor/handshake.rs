@@ -7,12 +7,12 @@ use crate::system::cancellation::CancellationToken;
 use crate::wireguard::show::{self, Peer};
 
 /// How often wg is asked.
-const INTERVAL: Duration = Duration::from_secs(20);
+const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// WireGuard makes a new handshake for what it sends after 120 s (REKEY_AFTER_TIME), and tries
 /// again every 5 s; what was sent this late should have brought one.
-const OVERDUE: Duration = Duration::from_secs(140);
+const HANDSHAKE_OVERDUE: Duration = Duration::from_secs(140);
 /// WireGuard gives keys up after 180 s (REJECT_AFTER_TIME).
-const DEAD: Duration = Duration::from_secs(180);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Remembers what had been sent when a handshake became overdue.
 #[derive(Debug)]
@@ -37,12 +37,12 @@ impl HandshakeWatch {
             .max(self.up_since);
         // A clock that was set back says nothing.
         let age = now.duration_since(last).unwrap_or(Duration::ZERO);
-        if age < OVERDUE {
+        if age < HANDSHAKE_OVERDUE {
             self.sent_when_overdue = None;
             return false;
         }
         let before = *self.sent_when_overdue.get_or_insert(peer.sent);
-        age > DEAD && peer.sent > before
+        age > HANDSHAKE_TIMEOUT && peer.sent > before
     }
 }
 
@@ -50,7 +50,7 @@ impl HandshakeWatch {
 pub(super) fn run(reporter: &Reporter, stop: &CancellationToken) {
     let mut watch = HandshakeWatch::new(SystemTime::now());
     let mut silent = false;
-    while stop.pause(INTERVAL).is_ok() {
+    while stop.pause(CHECK_INTERVAL).is_ok() {
         let Ok(peers) = show::peers(stop) else {
             continue;
         };

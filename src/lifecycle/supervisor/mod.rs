@@ -46,7 +46,7 @@ pub enum Event {
 }
 
 /// How long a server that did not respond is thought to be worse than others.
-const BETTER_NOT: Duration = Duration::from_secs(600);
+const AVOIDANCE_PERIOD: Duration = Duration::from_secs(600);
 
 /// Why the loop ended.
 pub enum SupervisorEnd {
@@ -213,7 +213,7 @@ impl Supervisor {
     fn leave(&mut self) {
         let server = self.tunnel.joined.server.clone();
         self.left
-            .retain(|(left, since)| *left != server && since.elapsed() < BETTER_NOT);
+            .retain(|(left, since)| *left != server && since.elapsed() < AVOIDANCE_PERIOD);
         self.left.push((server, Instant::now()));
     }
 

@@ -68,7 +68,7 @@ impl Search {
 }
 
 /// The longest pause while the failure may pass at any moment.
-const LONGEST: u64 = 10;
+const MAX_PAUSE_SECONDS: u64 = 10;
 /// The shortest and the longest where trying again could lock the account.
 const CAREFUL: (u64, u64) = (300, 3600);
 
@@ -80,7 +80,7 @@ fn pause(attempt: u32, failure: &Failure) -> Duration {
     };
     let seconds = match failure {
         Failure::Lasting { .. } => growing(CAREFUL.0, CAREFUL.1),
-        _ => growing(1, LONGEST),
+        _ => growing(1, MAX_PAUSE_SECONDS),
     };
     let pause = Duration::from_millis(seconds * fastrand::u64(800..1200));
     match failure {

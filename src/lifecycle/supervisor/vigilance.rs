@@ -57,7 +57,7 @@ pub struct Vigilance {
 
 /// Between failed probes when the counters agree that the endpoint is gone: the probe itself has
 /// taken seconds.
-const QUICKLY: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Vigilance {
     /// As `MONITOR_INTERVAL` and `MONITOR_RETRIES` say.
@@ -82,7 +82,7 @@ impl Vigilance {
                     NextProbe::Unresponsive
                 } else {
                     NextProbe::ProbeAfter(match evidence {
-                        Evidence::Gone => QUICKLY.min(self.interval),
+                        Evidence::Gone => RETRY_INTERVAL.min(self.interval),
                         Evidence::Alive => self.interval,
                     })
                 }
@@ -114,8 +114,8 @@ mod tests {
     #[test]
     fn a_dead_endpoint_is_known_within_seconds_of_the_first_failed_probe() {
         let mut vigilance = vigilance(3);
-        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(QUICKLY));
-        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(QUICKLY));
+        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(RETRY_INTERVAL));
+        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(RETRY_INTERVAL));
         assert_eq!(vigilance.judge(GONE), NextProbe::Unresponsive);
     }
 
@@ -137,7 +137,7 @@ mod tests {
             vigilance.judge(Probed::Answered),
             NextProbe::ProbeAfter(Duration::from_secs(60))
         );
-        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(QUICKLY));
+        assert_eq!(vigilance.judge(GONE), NextProbe::ProbeAfter(RETRY_INTERVAL));
     }
 
     #[test]

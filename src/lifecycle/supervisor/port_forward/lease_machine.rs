@@ -20,22 +20,22 @@ use crate::pia::lease::Lease;
 /// The first pause after a failure; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause after failures that may pass.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// The longest pause where nobody listens: a server without port forwarding seldom gets it.
-const LONGEST_PAUSE_WITHOUT: Duration = Duration::from_secs(3600);
+const MAX_PAUSE_WITHOUT_SERVICE: Duration = Duration::from_secs(3600);
 /// How many intervals a binding is taken to last without a refresh.
 const INTERVALS_HELD: u32 = 2;
 /// With `PORT_FATAL=1`: how long the port may be lost.
-const GRACE: Duration = Duration::from_secs(600);
+const FATAL_AFTER: Duration = Duration::from_secs(600);
 /// How many intervals lie between two renewals, should PIA give leases for less than a week: more
 /// often helps nobody.
 const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
 /// Between two logins: a token that is refused although it is new is not the cause.
-const BETWEEN_LOGINS: Duration = Duration::from_secs(3600);
+const LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 /// After the credentials were refused: they would lock the account.
-const AFTER_REFUSED_LOGIN: Duration = Duration::from_secs(24 * 3600);
+const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Between two requests for another server.
-const BETWEEN_SERVERS: Duration = Duration::from_secs(900);
+const OTHER_SERVER_INTERVAL: Duration = Duration::from_secs(900);
 
 /// Failures in a row, and the pause that follows from them.
 #[derive(Debug, Default)]
@@ -225,14 +225,14 @@ impl LeaseMachine {
         let setback = match answer {
             Ok(()) => {
                 self.wants_token = false;
-                self.no_login_before = self.time.apparent.saturating_add(BETWEEN_LOGINS);
+                self.no_login_before = self.time.apparent.saturating_add(LOGIN_INTERVAL);
                 self.signing = Attempts::default();
                 return Vec::new();
             }
             Err(LoginSetback::Passing { why, not_before }) => Setback::Passing { why, not_before },
             Err(LoginSetback::Lasting { why }) => {
                 self.wants_token = false;
-                self.no_login_before = self.time.apparent.saturating_add(AFTER_REFUSED_LOGIN);
+                self.no_login_before = self.time.apparent.saturating_add(REFUSED_LOGIN_INTERVAL);
                 Setback::Passing {
                     why,
                     not_before: None,
@@ -338,7 +338,7 @@ impl LeaseMachine {
             && self.left(self.no_other_server_before).is_zero();
         let what = format!("{why}, also with a new lease");
         if elsewhere {
-            self.no_other_server_before = self.time.apparent.saturating_add(BETWEEN_SERVERS);
+            self.no_other_server_before = self.time.apparent.saturating_add(OTHER_SERVER_INTERVAL);
             effects.push(Effect::AskAnotherServer { why: what.clone() });
         } else if self.options.fatal && !std::mem::replace(&mut self.fatal_said, true) {
             effects.push(Effect::Fatal { why: what.clone() });
@@ -377,10 +377,10 @@ impl LeaseMachine {
     ) -> Vec<Effect> {
         let (why, not_before, longest) = match setback {
             Setback::Passing { why, not_before } => {
-                (why, *not_before, LONGEST_PAUSE.min(self.options.interval))
+                (why, *not_before, MAX_PAUSE.min(self.options.interval))
             }
-            Setback::Closed { why } => (why, None, LONGEST_PAUSE_WITHOUT),
-            Setback::Refused { why, .. } => (why, None, LONGEST_PAUSE.min(self.options.interval)),
+            Setback::Closed { why } => (why, None, MAX_PAUSE_WITHOUT_SERVICE),
+            Setback::Refused { why, .. } => (why, None, MAX_PAUSE.min(self.options.interval)),
         };
         let mut effects = Vec::new();
         if matches!(setback, Setback::Closed { .. })
@@ -429,14 +429,18 @@ impl LeaseMachine {
         Some(Effect::Fatal {
             why: format!(
                 "no port could be had for {} minutes: {why}",
-                GRACE.as_secs() / 60
+                FATAL_AFTER.as_secs() / 60
             ),
         })
     }
 
     fn grace_left(&self) -> Option<Duration> {
         let since = self.lost_since.filter(|_| self.options.fatal)?;
-        Some(since.saturating_add(GRACE).saturating_sub(self.time.awake))
+        Some(
+            since
+                .saturating_add(FATAL_AFTER)
+                .saturating_sub(self.time.awake),
+        )
     }
 
     /// Until the binding must be taken for gone, or the grace is over: an attempt is made at that

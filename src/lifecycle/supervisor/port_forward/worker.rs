@@ -25,10 +25,10 @@ use crate::system::{files, paths};
 use crate::underlay::socket::Via;
 
 /// How long one request may take.
-const ONE_REQUEST: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a pause may be before the clocks are looked at again: one of them stands still while
 /// the machine sleeps.
-const LONGEST_SLICE: Duration = Duration::from_secs(5);
+const MAX_PAUSE_SLICE: Duration = Duration::from_secs(5);
 
 /// Asks the server of the tunnel in use, through the tunnel.
 pub struct Worker {
@@ -79,7 +79,7 @@ struct LeaseClient<'a> {
 impl LeaseClient<'_> {
     fn take_step(&mut self, machine: &mut LeaseMachine) -> Result<(), Cancelled> {
         let effects = match machine.next(Now::read()) {
-            Step::Wait(pause) => return self.stop.pause(pause.min(LONGEST_SLICE)),
+            Step::Wait(pause) => return self.stop.pause(pause.min(MAX_PAUSE_SLICE)),
             Step::Withdraw => machine.given_up(),
             Step::Sign => {
                 let answer = self.sign()?;
@@ -146,13 +146,13 @@ impl LeaseClient<'_> {
             }));
         };
         let stop = self.stop;
-        self.ask(|host| forwarding::lease(host, &token, ONE_REQUEST, stop))
+        self.ask(|host| forwarding::lease(host, &token, REQUEST_TIMEOUT, stop))
     }
 
     fn bind(&mut self, lease: &Lease) -> Result<Result<(), Setback>, Cancelled> {
         let stop = self.stop;
         self.ask(|host| {
-            let said = forwarding::bind_port(host, lease, ONE_REQUEST, stop)?;
+            let said = forwarding::bind_port(host, lease, REQUEST_TIMEOUT, stop)?;
             log::debug!("bindPort: {said}");
             Ok(())
         })
