@@ -55,14 +55,14 @@ impl Container {
         self.environment.remove(name);
     }
 
-    /// Puts `folder` first in PATH, for hooks and all other children.
-    pub fn prefer_programs_of(&mut self, folder: &str) {
+    /// Puts `directory` first in PATH, for hooks and all other children.
+    pub fn prefer_programs_of(&mut self, directory: &str) {
         let path = self
             .environment
             .text("PATH")
             .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        if path.split(':').next() != Some(folder) {
-            let path = format!("{folder}:{path}");
+        if path.split(':').next() != Some(directory) {
+            let path = format!("{directory}:{path}");
             self.environment.set("PATH", path);
         }
     }
@@ -97,7 +97,7 @@ impl Container {
                     environment: &environment,
                     stop: &stop,
                 },
-            )
+            );
         };
         let spawned = std::thread::Builder::new()
             .name(stage.name().to_owned())

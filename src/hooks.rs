@@ -214,7 +214,7 @@ fn stream(
 ) -> Result<(), CommandError> {
     command
         .environment(around.environment.iter().cloned())
-        .folder(Path::new(paths::WORKING_DIRECTORY))
+        .directory(Path::new(paths::WORKING_DIRECTORY))
         .stream(around.stop, move |line| log::info!("[{name}] {line}"))
 }
 

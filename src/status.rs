@@ -202,8 +202,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("status.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("status.json");
         assert!(Status::read(&path).unwrap().is_none());
         let reporter = Reporter::new(&path);
         reporter.enter(State::Blocked, "no credentials".to_owned());
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn garbage_is_said_to_be_garbage() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("status.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("status.json");
         std::fs::write(&path, "{").unwrap();
         assert!(
             Status::read(&path)

@@ -88,9 +88,9 @@ fn sources() -> Vec<(PathBuf, String)> {
             .map(|entry| entry.unwrap().path())
         {
             if entry.is_dir() {
-                collect(&entry, files)
+                collect(&entry, files);
             } else {
-                files.push(entry)
+                files.push(entry);
             }
         }
     }

@@ -142,8 +142,8 @@ mod tests {
     use crate::status::{Port, Reporter};
 
     fn well() -> Facts {
-        let folder = tempfile::tempdir().unwrap();
-        let reporter = Reporter::new(&folder.path().join("status.json"));
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new(&directory.path().join("status.json"));
         reporter.enter(State::Connected, None);
         Facts {
             running: true,
@@ -185,7 +185,7 @@ mod tests {
             (|_, status| status.state = State::Starting, "starting"),
             (
                 |_, status| {
-                    (status.state, status.reason) = (State::Blocked, Some("no credentials".into()))
+                    (status.state, status.reason) = (State::Blocked, Some("no credentials".into()));
                 },
                 "no credentials",
             ),

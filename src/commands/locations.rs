@@ -143,7 +143,7 @@ fn measured(
 ) -> Vec<(Location, Option<Duration>)> {
     let progress = Progress::new(locations.len());
     let answered = latency::nearest_first(locations.clone(), port, via, stop, |left| {
-        progress.show(left)
+        progress.show(left);
     });
     progress.clear();
     let has_answered =

@@ -82,12 +82,12 @@ impl PiaFile {
         let target = places
             .first()
             .map_or_else(|| PathBuf::from(self.name), Clone::clone);
-        let folder = target.parent().unwrap_or(Path::new(".")).display();
+        let directory = target.parent().unwrap_or(Path::new(".")).display();
         let target = target.display();
         format!(
             "{what} is not here: looked for {shown}. Name it with {flag} or in {variable}, or get \
              it:\n\n  \
-             mkdir -p {folder}\n  curl -fLo {target} \\\n    {address}\n  \
+             mkdir -p {directory}\n  curl -fLo {target} \\\n    {address}\n  \
              echo '{digest}  {target}' | sha256sum -c\n",
             what = self.what,
             shown = shown.join(", "),

@@ -214,8 +214,8 @@ impl<'a> Keeper<'a> {
             }
         };
         let current = lease.insert(current);
-        let said = forwarding::bind_port(&self.gateway, current, PATIENCE, &self.stop)?;
-        log::debug!("bindPort: {said}");
+        let answer = forwarding::bind_port(&self.gateway, current, PATIENCE, &self.stop)?;
+        log::debug!("bindPort: {answer}");
         Ok(current.port)
     }
 
@@ -252,7 +252,7 @@ impl<'a> Keeper<'a> {
                     environment: &environment,
                     stop: &stop,
                 },
-            )
+            );
         };
         if let Err(error) = std::thread::Builder::new()
             .name("port-script".into())

@@ -63,7 +63,7 @@ impl Account {
         let written = self
             .file
             .parent()
-            .map_or(Ok(()), files::make_folder)
+            .map_or(Ok(()), files::make_directory)
             .and_then(|()| files::replace(&self.file, token.expose().as_bytes(), 0o600));
         if let Err(error) = written {
             log::warn!(
@@ -164,17 +164,17 @@ fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option
 mod tests {
     use super::*;
 
-    fn account(folder: &Path, sources: CredentialSources) -> Account {
-        Account::new(sources, &folder.join(".token"))
+    fn account(directory: &Path, sources: CredentialSources) -> Account {
+        Account::new(sources, &directory.join(".token"))
     }
 
     #[test]
     fn a_token_is_kept_without_newline_for_the_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".token");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(".token");
         std::fs::write(&path, "old\n").unwrap();
-        let mut account = account(folder.path(), CredentialSources::default());
+        let mut account = account(directory.path(), CredentialSources::default());
         assert_eq!(account.stored_token().unwrap().expose(), "old");
         account.keep(Token::parse("new").unwrap());
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
@@ -186,16 +186,16 @@ mod tests {
 
     #[test]
     fn files_win_and_lose_their_trailing_newline() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("password");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("password");
         std::fs::write(&file, "p&+%\" \r\n").unwrap();
         let sources = CredentialSources {
             user: Some(Secret::new("p1")),
             password: Some(Secret::new("wrong")),
-            user_file: Some(folder.path().join("missing")),
+            user_file: Some(directory.path().join("missing")),
             password_file: Some(file),
         };
-        let credentials = account(folder.path(), sources).credentials().unwrap();
+        let credentials = account(directory.path(), sources).credentials().unwrap();
         assert_eq!(
             (credentials.user.expose(), credentials.password.expose()),
             ("p1", "p&+%\" ")
@@ -204,12 +204,14 @@ mod tests {
 
     #[test]
     fn missing_credentials_are_named() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let sources = CredentialSources {
             user: Some(Secret::new("p1")),
             ..CredentialSources::default()
         };
-        let error = account(folder.path(), sources).credentials().unwrap_err();
+        let error = account(directory.path(), sources)
+            .credentials()
+            .unwrap_err();
         assert!(matches!(error, Failure::Lasting { .. }));
         assert!(
             error.to_string().ends_with("set PASS (or PASS_FILE)"),

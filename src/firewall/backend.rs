@@ -219,9 +219,9 @@ pub(super) fn plain_backend(private_bin: &Path) -> Option<Backend> {
 
 fn look_up(name: &str, private_bin: &Path) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).filter(|folder| folder != private_bin);
+    let directories = env::split_paths(&path).filter(|directory| directory != private_bin);
     // `docker exec` and cron like to forget these.
-    let folders = folders.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let path: OsString = env::join_paths(folders).ok()?;
+    let directories = directories.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let path: OsString = env::join_paths(directories).ok()?;
     which::which_in(name, Some(path), "/").ok()
 }

@@ -50,7 +50,7 @@ impl Firewall {
                     return Ok(firewall);
                 }
                 Err(FirewallError::NotLoaded { backend, source }) => {
-                    tried.push(format!("with {backend}: {source}"))
+                    tried.push(format!("with {backend}: {source}"));
                 }
                 Err(error) => return Err(error),
             }

@@ -165,7 +165,7 @@ impl Firewall {
         self.programs.backend
     }
 
-    /// Whether plain `iptables` is another backend, so that the private folder has to come first in
+    /// Whether plain `iptables` is another backend, so that the private directory has to come first in
     /// PATH.
     pub fn private_bin_needed(&self) -> bool {
         self.private_bin_needed

@@ -17,7 +17,7 @@ const BOTH: [Backend; 2] = [Backend::NfTables, Backend::Legacy];
 
 /// A network namespace that this thread, and the commands that it runs, are in until it ends.
 struct Namespace {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Namespace {
@@ -28,12 +28,12 @@ impl Namespace {
         );
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            directory: tempfile::tempdir().unwrap(),
         }
     }
 
     fn bin(&self) -> std::path::PathBuf {
-        self.folder.path().join("bin")
+        self.directory.path().join("bin")
     }
 
     fn open(&self, backend: Backend, first: &Policy) -> Firewall {
@@ -371,7 +371,7 @@ fn lacking(namespace: &Namespace, words: &str) -> Programs {
         .iter_mut()
         .filter(|(name, _)| name.ends_with("-restore"))
     {
-        let path = namespace.folder.path().join(name);
+        let path = namespace.directory.path().join(name);
         let real = program.path.display();
         let script = format!(
             "#!/bin/bash\ninput=$(cat)\ngrep -qE -e '{words}' <<<\"$input\" && {{ echo refused \

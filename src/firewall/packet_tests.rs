@@ -105,8 +105,8 @@ fn ip(arguments: &str) {
 }
 
 fn open(backend: Backend, first: &Policy) -> Firewall {
-    let folder = tempfile::tempdir().unwrap();
-    Firewall::open(Some(backend), folder.path(), Some(first), false).unwrap()
+    let directory = tempfile::tempdir().unwrap();
+    Firewall::open(Some(backend), directory.path(), Some(first), false).unwrap()
 }
 
 fn reaches(port: u16, mark: u32) -> bool {

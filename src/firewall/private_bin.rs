@@ -1,4 +1,4 @@
-//! A folder with `iptables` and its siblings of the chosen backend, for wg-quick, hooks and `docker
+//! A directory with `iptables` and its siblings of the chosen backend, for wg-quick, hooks and `docker
 //! exec`: it comes first in their PATH. Empty where plain `iptables` is the right one already.
 
 use std::fs;
@@ -10,10 +10,10 @@ use super::backend::{NAMES, Programs};
 use crate::system::files::{self, FileError};
 
 /// Makes the links.
-pub(super) fn fill(folder: &Path, programs: &Programs) -> Result<(), FileError> {
-    files::make_folder(folder)?;
+pub(super) fn fill(directory: &Path, programs: &Programs) -> Result<(), FileError> {
+    files::make_directory(directory)?;
     for (name, program) in &programs.found {
-        let link = folder.join(name);
+        let link = directory.join(name);
         if fs::read_link(&link).is_ok_and(|target| target == program.path) {
             continue;
         }
@@ -24,9 +24,9 @@ pub(super) fn fill(folder: &Path, programs: &Programs) -> Result<(), FileError> 
 }
 
 /// Takes away the links of an earlier life.
-pub(super) fn empty(folder: &Path) -> Result<(), FileError> {
+pub(super) fn empty(directory: &Path) -> Result<(), FileError> {
     for name in NAMES {
-        match files::remove_if_present(&folder.join(name)) {
+        match files::remove_if_present(&directory.join(name)) {
             Err(error) if error.source.kind() == io::ErrorKind::NotADirectory => {}
             result => result?,
         }

@@ -20,6 +20,7 @@ use crate::firewall::{Backend, Firewall};
 use crate::hooks::Stage;
 use crate::settings::Environment;
 use crate::status::{self, State};
+use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
 use crate::system::{files, paths, signals};
@@ -228,7 +229,8 @@ impl Life {
     /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
     /// stop or a SIGHUP.
     fn until_done(&mut self, step: impl Fn(&mut Self) -> Result<(), Failure>) -> Result<(), End> {
-        let mut pauses = Pauses::default();
+        let mut failures = 0;
+        let mut rng = fastrand::Rng::new();
         loop {
             if self.container.stop.is_cancelled() {
                 return Err(End::Stopped);
@@ -239,9 +241,11 @@ impl Life {
                 Err(Failure::Listed) => return Err(End::Listed),
                 Err(failure) => failure,
             };
+            failures += 1;
             let pause = match &failure {
                 Failure::Passing { not_before, .. } => {
-                    Some(pauses.next().max(not_before.unwrap_or_default()))
+                    let pause = BACKOFF.pause(failures, &mut rng);
+                    Some(pause.max(not_before.unwrap_or_default()))
                 }
                 _ => None,
             };
@@ -250,7 +254,7 @@ impl Life {
             {
                 log::warn!("{error}");
             }
-            if pauses.is_first() || pause.is_none() {
+            if failures <= 1 || pause.is_none() {
                 self.handle_fatal(&failure, pause)?;
             } else {
                 log::warn!("{failure}");
@@ -350,26 +354,14 @@ impl Life {
     }
 }
 
+/// Between attempts at a step whose failure may pass.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    ceiling: Duration::from_secs(300),
+};
+
 const MAX_LOCK_TRIES: u32 = 10;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
-
-/// Growing, jittered pauses between attempts, to five minutes.
-#[derive(Debug, Default)]
-struct Pauses(u32);
-
-impl Pauses {
-    fn next(&mut self) -> Duration {
-        let seconds = (5_u64 << self.0.min(6)).min(300);
-        self.0 += 1;
-        // Many containers of one host should not come back in step.
-        Duration::from_millis(seconds * fastrand::u64(800..1200))
-    }
-
-    /// Whether at most one pause was asked for.
-    fn is_first(&self) -> bool {
-        self.0 <= 1
-    }
-}
 
 fn resolv_conf_text() -> Result<String, Failure> {
     Ok(resolv_conf::original(Path::new(paths::RESOLV_CONF))?)
@@ -377,7 +369,7 @@ fn resolv_conf_text() -> Result<String, Failure> {
 
 /// One program a container: two would fight over the tunnel.
 fn lock() -> Result<File, String> {
-    files::make_folder(Path::new(paths::RUN)).map_err(|error| error.to_string())?;
+    files::make_directory(Path::new(paths::RUN)).map_err(|error| error.to_string())?;
     for _ in 0..MAX_LOCK_TRIES {
         match files::try_lock(Path::new(paths::LOCK)) {
             Ok(Some(lock)) => return Ok(lock),

@@ -115,14 +115,14 @@ fn refused(
         429 => return ApiErrorKind::RateLimited { retry_after: None },
         _ => (),
     }
-    let said = format!(
+    let reply = format!(
         "{}: {}",
         status.unwrap_or("no status"),
         message.unwrap_or_default()
     );
-    let reason = LeaseRefusal::of(http_status, &said);
+    let reason = LeaseRefusal::of(http_status, &reply);
     ApiErrorKind::LeaseRefused {
-        message: ask.excerpt(said.trim_end_matches([':', ' '])),
+        message: ask.excerpt(reply.trim_end_matches([':', ' '])),
         reason,
     }
 }

@@ -263,8 +263,8 @@ pub(super) mod tests {
 
     /// A freshly made key, in the PEM form of PIA's, and a list signed with it.
     pub(in crate::pia) fn signed(line: &str) -> (ListKey, Vec<u8>) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
         let openssl = |arguments: &[&str]| {
             Command::new("openssl", arguments)
                 .run(&CancellationToken::new())

@@ -154,8 +154,8 @@ pub(super) mod tests {
             error.contains("/nonexistent/ca.crt") && error.contains("PIA_CA_FILE"),
             "{error}"
         );
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ca.crt");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.crt");
         for garbage in [
             "",
             "garbage",

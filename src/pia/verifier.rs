@@ -500,14 +500,14 @@ mod tests {
     /// As PIA's real ones: RSA, SHA-512, an authority without keyUsage.
     #[test]
     fn rsa_certificates_without_key_usage_are_good() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let openssl = |arguments: &str| {
-            let command = Command::new("openssl", arguments.split(' ')).folder(folder.path());
+            let command = Command::new("openssl", arguments.split(' ')).directory(directory.path());
             command.run(&CancellationToken::new()).unwrap()
         };
         let extensions = "basicConstraints=CA:TRUE\n";
         std::fs::write(
-            folder.path().join("ca.conf"),
+            directory.path().join("ca.conf"),
             format!("[req]\ndistinguished_name=dn\n[dn]\n[ca]\n{extensions}"),
         )
         .unwrap();
@@ -520,7 +520,7 @@ mod tests {
              leaf.key -out leaf.csr",
         );
         std::fs::write(
-            folder.path().join("leaf.conf"),
+            directory.path().join("leaf.conf"),
             "basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth\n",
         )
         .unwrap();
@@ -528,8 +528,8 @@ mod tests {
             "x509 -req -sha512 -in leaf.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile \
              leaf.conf -outform DER -out leaf.crt",
         );
-        let pem = std::fs::read_to_string(folder.path().join("ca.crt")).unwrap();
-        let leaf = CertificateDer::from(std::fs::read(folder.path().join("leaf.crt")).unwrap());
+        let pem = std::fs::read_to_string(directory.path().join("ca.crt")).unwrap();
+        let leaf = CertificateDer::from(std::fs::read(directory.path().join("leaf.crt")).unwrap());
         assert_eq!(verify_der(&pem, &leaf, "Server-12144-3a"), Ok(()));
         assert_wrong_name(verify_der(&pem, &leaf, "Server-12144-3b"));
     }

@@ -59,7 +59,7 @@ impl Environment {
             // Blank values count as unset: compose passes `VAR=` as an empty one.
             match self.0.get(OsStr::new(&name)).map(|value| value.to_str()) {
                 Some(Some(value)) if !value.trim().is_empty() => {
-                    pairs.push((name, value.to_owned()))
+                    pairs.push((name, value.to_owned()));
                 }
                 Some(None) => {
                     warnings.push(Warning {

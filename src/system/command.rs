@@ -33,12 +33,12 @@ pub enum CommandError {
     /// It is not there, or cannot be executed.
     #[error("{program}: cannot be run: {source}")]
     NotRun { program: String, source: io::Error },
-    /// It ended with a failure; `said` is the end of what it wrote to standard error.
-    #[error("{program}: {}{}", status_in_words(*.status), after_colon(.said))]
+    /// It ended with a failure; `stderr` is the end of what it wrote to standard error.
+    #[error("{program}: {}{}", status_in_words(*.status), after_colon(.stderr))]
     Failed {
         program: String,
         status: ExitStatus,
-        said: String,
+        stderr: String,
     },
     /// It was ended because a stop was asked for.
     #[error("{program}: interrupted by a request to stop")]
@@ -55,14 +55,14 @@ fn after_colon(text: &str) -> String {
 
 impl CommandError {
     /// The same with other last words, where a caller knows better which of them tell something.
-    pub fn saying(self, said: String) -> Self {
+    pub fn with_stderr(self, stderr: String) -> Self {
         match self {
             Self::Failed {
                 program, status, ..
             } => Self::Failed {
                 program,
                 status,
-                said,
+                stderr,
             },
             other => other,
         }
@@ -70,10 +70,11 @@ impl CommandError {
 }
 
 /// The last line that says what is wrong: iptables goes on with where, and with how to get help.
-fn telling_line(said: &str) -> &str {
+fn last_error_line(stderr: &str) -> &str {
     let is_further =
         |line: &&str| line.starts_with("Try `") || line.starts_with("Error occurred at line");
-    said.trim()
+    stderr
+        .trim()
         .lines()
         .rev()
         .find(|line| !is_further(line))
@@ -100,7 +101,7 @@ pub struct Command {
     input: Vec<u8>,
     environment: Option<Vec<(OsString, OsString)>>,
     variables: Vec<(OsString, OsString)>,
-    folder: Option<PathBuf>,
+    directory: Option<PathBuf>,
 }
 
 impl Command {
@@ -118,7 +119,7 @@ impl Command {
             input: Vec::new(),
             environment: None,
             variables: Vec::new(),
-            folder: None,
+            directory: None,
         }
     }
 
@@ -144,9 +145,9 @@ impl Command {
         self
     }
 
-    /// The folder it runs in; where there is no such folder, ours.
-    pub fn folder(mut self, folder: &Path) -> Self {
-        self.folder = folder.is_dir().then(|| folder.to_owned());
+    /// The directory it runs in; where there is no such directory, ours.
+    pub fn directory(mut self, directory: &Path) -> Self {
+        self.directory = directory.is_dir().then(|| directory.to_owned());
         self
     }
 
@@ -166,8 +167,8 @@ impl Command {
         let group = ProcessGroup::watch(&handle.pids(), stop);
         let output = handle.wait().map_err(|source| self.not_run(source))?;
         drop(group);
-        let said = String::from_utf8_lossy(&output.stderr);
-        self.judge(output.status, telling_line(&said), stop)?;
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        self.judge(output.status, last_error_line(&stderr), stop)?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -234,8 +235,8 @@ impl Command {
                 expression = expression.env(name, value);
             }
         }
-        if let Some(folder) = &self.folder {
-            expression = expression.dir(folder);
+        if let Some(directory) = &self.directory {
+            expression = expression.dir(directory);
         }
         expression
     }
@@ -243,7 +244,7 @@ impl Command {
     fn judge(
         &self,
         status: ExitStatus,
-        said: &str,
+        stderr: &str,
         stop: &CancellationToken,
     ) -> Result<(), CommandError> {
         if status.success() {
@@ -256,7 +257,7 @@ impl Command {
         Err(CommandError::Failed {
             program,
             status,
-            said: said.to_owned(),
+            stderr: stderr.to_owned(),
         })
     }
 
@@ -364,14 +365,14 @@ mod tests {
 
     #[test]
     fn iptables_help_is_not_what_is_wrong() {
-        let said = "iptables-restore: unable to initialize table 'filter'\nError occurred at \
+        let stderr = "iptables-restore: unable to initialize table 'filter'\nError occurred at \
                     line: 1\n\
                     Try `iptables-restore -h' or 'iptables-restore --help' for more information.\n";
         assert_eq!(
-            telling_line(said),
+            last_error_line(stderr),
             "iptables-restore: unable to initialize table 'filter'"
         );
-        assert_eq!(telling_line(""), "");
+        assert_eq!(last_error_line(""), "");
     }
     use std::time::Instant;
 

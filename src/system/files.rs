@@ -39,10 +39,10 @@ impl FileError {
                     .to_owned()
             }
             io::ErrorKind::ReadOnlyFilesystem => {
-                let folder = self.path.parent().unwrap_or(&self.path);
+                let directory = self.path.parent().unwrap_or(&self.path);
                 format!(
                     "; with a read-only root file system add `tmpfs: [{}]`",
-                    folder.display()
+                    directory.display()
                 )
             }
             io::ErrorKind::PermissionDenied => PERMISSION_ADVICE.to_owned(),
@@ -103,14 +103,14 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
 /// As [`replace`].
 pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), FileError> {
     let Ownership { mode, user, group } = ownership;
-    let folder = match path.parent() {
+    let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let replaced = tempfile::Builder::new()
         .prefix(".wireguard-pia-")
         .permissions(fs::Permissions::from_mode(mode))
-        .tempfile_in(folder)
+        .tempfile_in(directory)
         .and_then(|mut file| {
             file.write_all(content)?;
             // The umask may have taken bits away that readers need.
@@ -123,7 +123,7 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
         });
     match replaced {
         Ok(()) => Ok(()),
-        // A single bind-mounted file answers EBUSY; its folder may also be read-only while the file
+        // A single bind-mounted file answers EBUSY; its directory may also be read-only while the file
         // is not.
         Err(_) if path.exists() => write_in_place(path, content),
         Err(error) => Err(failed("writing", path)(error)),
@@ -158,8 +158,8 @@ pub fn remove_if_present(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Makes the folder and those above it.
-pub fn make_folder(path: &Path) -> Result<(), FileError> {
+/// Makes the directory and those above it.
+pub fn make_directory(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("creating", path))
 }
 
@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn a_replaced_file_has_the_mode_and_the_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("port.dat");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("port.dat");
         replace(&path, b"12345\n", 0o644).unwrap();
         replace(&path, b"1\n", 0o644).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"1\n");
@@ -202,15 +202,15 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o644
         );
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn a_file_for_somebody_else_is_theirs() {
         use std::os::unix::fs::MetadataExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("port.dat");
-        let own = fs::metadata(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("port.dat");
+        let own = fs::metadata(directory.path()).unwrap();
         let ownership = Ownership {
             mode: 0o660,
             user: Some(own.uid()),
@@ -226,8 +226,8 @@ mod tests {
 
     #[test]
     fn in_place_shortens_what_was_longer() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("resolv.conf");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
         fs::write(&path, "a long line").unwrap();
         write_in_place(&path, b"short").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"short");
@@ -235,11 +235,11 @@ mod tests {
 
     #[test]
     fn errors_name_the_path() {
-        let error = replace(Path::new("/nonexistent/folder/file"), b"", 0o600).unwrap_err();
+        let error = replace(Path::new("/nonexistent/directory/file"), b"", 0o600).unwrap_err();
         assert!(
             error
                 .to_string()
-                .starts_with("writing /nonexistent/folder/file: "),
+                .starts_with("writing /nonexistent/directory/file: "),
             "{error}"
         );
     }
@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn a_lock_is_held_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         let held = try_lock(&path).unwrap();
         assert!(held.is_some());
         assert!(try_lock(&path).unwrap().is_none());

@@ -1,5 +1,6 @@
 //! The thin layer under everything: commands, files, signals, the request to stop.
 
+pub mod backoff;
 pub mod cancellation;
 pub mod capabilities;
 pub mod command;

@@ -13,7 +13,7 @@ const MAX_ALIASES: usize = 16;
 /// What a name server said instead of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsFailure {
-    Nothing,
+    Silent,
     NoSuchName,
     /// The name exists and has no IPv4 address.
     NoAddress,
@@ -26,7 +26,7 @@ pub enum DnsFailure {
 impl fmt::Display for DnsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing => write!(f, "was silent"),
+            Self::Silent => write!(f, "was silent"),
             Self::NoSuchName => write!(f, "said that there is no such name"),
             Self::NoAddress => write!(f, "said that it has no IPv4 address"),
             Self::Failure(code) => write!(f, "said {code}"),
@@ -192,17 +192,17 @@ pub(super) mod tests {
 
     #[test]
     fn refusals_are_told_apart() {
-        let said = |code| answer(code, vec![]).unwrap();
+        let failure = |code| answer(code, vec![]).unwrap();
         assert_eq!(
-            said(RCODE::NameError),
+            failure(RCODE::NameError),
             Answer::Whole(Err(DnsFailure::NoSuchName))
         );
         assert_eq!(
-            said(RCODE::ServerFailure),
+            failure(RCODE::ServerFailure),
             Answer::Whole(Err(DnsFailure::Failure("SERVFAIL".into())))
         );
         assert_eq!(
-            said(RCODE::NotImplemented),
+            failure(RCODE::NotImplemented),
             Answer::Whole(Err(DnsFailure::Failure("NotImplemented".into())))
         );
     }

@@ -271,7 +271,7 @@ fn failures_are_told_apart() {
             .unwrap()
             .0
             .write_all(b"220 smtp ready\r\n")
-            .unwrap()
+            .unwrap();
     });
     let plain = failure(&peer);
     assert!(matches!(plain, HttpFailure::Tls(_)), "{plain}");

@@ -231,8 +231,8 @@ mod tests {
 
     #[test]
     fn in_our_own_file_the_former_lines_count() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("resolv.conf");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
         std::fs::write(
             &path,
             "nameserver 127.0.0.11\n# ExtServers: [host(127.0.0.53)]\n",

@@ -22,10 +22,10 @@ pub struct Prober {
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
     /// What became of each target.
-    #[error("no answer through {interface}: {}", .said.join("; "))]
+    #[error("no answer through {interface}: {}", .failures.join("; "))]
     Silent {
         interface: String,
-        said: Vec<String>,
+        failures: Vec<String>,
     },
     /// The question could not even be asked.
     #[error(transparent)]
@@ -61,11 +61,11 @@ impl Prober {
                 let (sender, enough) = (sender.clone(), enough.clone());
                 // Nobody listens any more once one has answered.
                 scope.spawn(move || {
-                    drop(sender.send((target, self.ask(target, deadline, &enough))))
+                    drop(sender.send((target, self.ask(target, deadline, &enough))));
                 });
             }
             drop(sender);
-            let mut said = Vec::new();
+            let mut failures = Vec::new();
             while let Ok((target, answer)) =
                 answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
             {
@@ -74,13 +74,13 @@ impl Prober {
                         enough.cancel();
                         return Ok(target.clone());
                     }
-                    Err(why) => said.push(format!("{target}: {why}")),
+                    Err(why) => failures.push(format!("{target}: {why}")),
                 }
             }
             enough.cancel();
             stop.check()?;
-            if said.is_empty() {
-                said.push(format!(
+            if failures.is_empty() {
+                failures.push(format!(
                     "{}: no answer in {} s",
                     self.targets.join(", "),
                     timeout.as_secs_f32()
@@ -88,7 +88,7 @@ impl Prober {
             }
             Err(Unanswered::Silent {
                 interface: self.interface.clone(),
-                said,
+                failures,
             })
         })
     }

@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn the_file_is_written_in_place_and_restored() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("resolv.conf");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
         fs::write(&path, "nameserver 9.9.9.9\n").unwrap();
         take_over(&path, &servers(), &[]).unwrap();
         take_over(&path, &servers(), &[]).unwrap();
@@ -124,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_was_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(original(&folder.path().join("resolv.conf")).unwrap(), "");
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(original(&directory.path().join("resolv.conf")).unwrap(), "");
     }
 
     proptest! {

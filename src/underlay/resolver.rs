@@ -35,22 +35,22 @@ pub enum ResolveError {
              with `dns:` or `--dns`", skipped_in_words(.skipped))]
     NoServers { host: String, skipped: Vec<String> },
     #[error("resolving {host}: {}{}: check the container's \
-             DNS", said_in_words(.said), skipped_in_words(.skipped))]
+             DNS", failures_in_words(.failures), skipped_in_words(.skipped))]
     Failed {
         host: String,
-        said: Vec<(NameServer, DnsFailure)>,
+        failures: Vec<(NameServer, DnsFailure)>,
         skipped: Vec<String>,
     },
     #[error("resolving {host}: interrupted by a request to stop")]
     Interrupted { host: String },
 }
 
-fn said_in_words(said: &[(NameServer, DnsFailure)]) -> String {
-    let said: Vec<String> = said
+fn failures_in_words(failures: &[(NameServer, DnsFailure)]) -> String {
+    let failures: Vec<String> = failures
         .iter()
         .map(|(server, said)| format!("{server} {said}"))
         .collect();
-    said.join(", ")
+    failures.join(", ")
 }
 
 fn skipped_in_words(skipped: &[String]) -> String {
@@ -69,12 +69,6 @@ pub struct Resolver {
     servers: NameServers,
     via: Via,
     port: u16,
-}
-
-/// Why one question brought no address.
-enum NoAnswer {
-    DnsFailure(DnsFailure),
-    Interrupted,
 }
 
 impl Resolver {
@@ -121,45 +115,57 @@ impl Resolver {
                 skipped,
             });
         }
+        let failures = match self.ask_all(host, stop) {
+            Ok(addresses) => return Ok(addresses),
+            Err(failures) => failures,
+        };
+        let host = host.to_owned();
+        Err(if stop.is_cancelled() {
+            ResolveError::Interrupted { host }
+        } else {
+            ResolveError::Failed {
+                host,
+                failures,
+                skipped,
+            }
+        })
+    }
+
+    /// Asks one server after the other, and in a second round those that may yet answer.
+    fn ask_all(
+        &self,
+        host: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Ipv4Addr>, Vec<(NameServer, DnsFailure)>> {
         let started = Instant::now();
-        let mut said: Vec<(NameServer, DnsFailure)> = self
-            .servers
-            .servers
-            .iter()
-            .map(|server| (*server, DnsFailure::Nothing))
-            .collect();
+        let mut failures = Vec::new();
+        for server in &self.servers.servers {
+            failures.push((*server, DnsFailure::Silent));
+        }
         for round in 0..ROUNDS {
-            let mut unasked = said
-                .iter()
-                .filter(|(_, said)| is_worth_asking(said))
-                .count();
-            for (server, said) in said.iter_mut().filter(|(_, said)| is_worth_asking(said)) {
-                let wait = wait_for_one(
-                    round,
-                    LOOKUP_TIMEOUT.saturating_sub(started.elapsed()),
-                    unasked,
-                );
+            let is_unasked = |(_, failure): &&(NameServer, DnsFailure)| is_worth_asking(failure);
+            let mut unasked = failures.iter().filter(is_unasked).count();
+            for (server, failure) in &mut failures {
+                if !is_worth_asking(failure) {
+                    continue;
+                }
+                let left = LOOKUP_TIMEOUT.saturating_sub(started.elapsed());
+                let wait = wait_for_one(round, left, unasked);
                 unasked -= 1;
                 match self.ask(*server, host, wait, stop) {
                     Ok(addresses) => {
                         log::debug!("{server} resolves {host}: {addresses:?}");
                         return Ok(addresses);
                     }
-                    Err(NoAnswer::DnsFailure(answer)) => *said = answer,
-                    Err(NoAnswer::Interrupted) => {
-                        return Err(ResolveError::Interrupted {
-                            host: host.to_owned(),
-                        });
-                    }
+                    Err(answer) => *failure = answer,
                 }
-                log::debug!("{server} does not resolve {host}: it {said}");
+                if stop.is_cancelled() {
+                    return Err(failures);
+                }
+                log::debug!("{server} does not resolve {host}: it {failure}");
             }
         }
-        Err(ResolveError::Failed {
-            host: host.to_owned(),
-            said,
-            skipped,
-        })
+        Err(failures)
     }
 
     fn ask(
@@ -168,7 +174,7 @@ impl Resolver {
         host: &str,
         wait: Duration,
         stop: &CancellationToken,
-    ) -> Result<Vec<Ipv4Addr>, NoAnswer> {
+    ) -> LookupResult {
         let via = if server.is_direct() {
             &self.via
         } else {
@@ -176,25 +182,22 @@ impl Resolver {
         };
         let peer = SocketAddrV4::new(server.address(), self.port);
         let deadline = Instant::now() + wait;
-        let asked = ask_by_udp(via, peer, host, deadline, stop).and_then(|answer| match answer {
-            Answer::Whole(outcome) => Ok(outcome),
+        match ask_by_udp(via, peer, host, deadline, stop) {
+            Ok(Answer::Whole(outcome)) => outcome,
             // What a cut answer holds is good enough where TCP does not get through.
-            Answer::Cut(outcome) => ask_by_tcp(via, peer, host, deadline, stop).or(Ok(outcome)),
-        });
-        if stop.is_cancelled() {
-            return Err(NoAnswer::Interrupted);
+            Ok(Answer::Cut(outcome)) => {
+                ask_by_tcp(via, peer, host, deadline, stop).unwrap_or(outcome)
+            }
+            Err(failure) => Err(failure_of(&failure)),
         }
-        asked
-            .unwrap_or_else(|failure| Err(said_by(&failure)))
-            .map_err(NoAnswer::DnsFailure)
     }
 }
 
 /// A server that gave a definite answer gives the same one in the next round.
-fn is_worth_asking(said: &DnsFailure) -> bool {
+fn is_worth_asking(failure: &DnsFailure) -> bool {
     matches!(
-        said,
-        DnsFailure::Nothing | DnsFailure::Failure(_) | DnsFailure::Unreachable(_)
+        failure,
+        DnsFailure::Silent | DnsFailure::Failure(_) | DnsFailure::Unreachable(_)
     )
 }
 
@@ -210,13 +213,13 @@ fn wait_for_one(round: usize, left: Duration, unasked: usize) -> Duration {
     }
 }
 
-fn said_by(failure: &SocketError) -> DnsFailure {
+fn failure_of(failure: &SocketError) -> DnsFailure {
     let source = match failure {
         SocketError::NotConnected { source, .. } => source,
         other => return DnsFailure::Unreachable(other.to_string()),
     };
     match source.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DnsFailure::Nothing,
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DnsFailure::Silent,
         // What the kill switch answers to a packet that no rule names.
         io::ErrorKind::PermissionDenied => {
             DnsFailure::Unreachable("blocked by the firewall".to_owned())
@@ -414,7 +417,7 @@ mod tests {
             error.to_string(),
             "resolving www.example.com: 127.0.0.31 said that there is no such name, 127.0.0.32 \
              said REFUSED, \
-             127.0.0.33 could not be asked (TcpConnection refused (os error 111)) (not asked, for \
+             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, for \
              they are not IPv4: \
              fd00::1): check the container's DNS"
         );

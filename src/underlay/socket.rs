@@ -148,7 +148,7 @@ fn make(via: &Via, kind: Type) -> Result<Socket, SocketError> {
                 .map_err(|source| SocketError::Interface {
                     interface: interface.clone(),
                     source,
-                })?
+                })?;
         }
     }
     Ok(socket)
@@ -265,7 +265,7 @@ pub(crate) mod tests {
         assert!(
             failure
                 .to_string()
-                .starts_with(&format!("connecting to {closed}: TcpConnection refused")),
+                .starts_with(&format!("connecting to {closed}: Connection refused")),
             "{failure}"
         );
     }

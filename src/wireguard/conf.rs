@@ -40,11 +40,11 @@ impl Conf {
     /// Writes it, readable by the owner alone, as it holds the private key.
     ///
     /// # Errors
-    /// When the folder cannot be made or written.
+    /// When the directory cannot be made or written.
     pub fn write(&self, path: &Path) -> Result<(), WireGuardError> {
         let text = self.text()?;
-        if let Some(folder) = path.parent() {
-            files::make_folder(folder)?;
+        if let Some(directory) = path.parent() {
+            files::make_directory(directory)?;
         }
         files::replace(path, text.as_bytes(), 0o600)?;
         Ok(())

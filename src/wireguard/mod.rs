@@ -28,6 +28,9 @@ pub enum WireGuardError {
         source: askama::Error,
     },
     /// wg-quick itself.
-    #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, wg_quick::advice(.said))]
-    Quick { source: CommandError, said: String },
+    #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, wg_quick::advice(.complaints))]
+    Quick {
+        source: CommandError,
+        complaints: String,
+    },
 }

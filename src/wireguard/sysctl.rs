@@ -34,13 +34,13 @@ fn is_on(name: &str) -> bool {
 
 /// The kernel takes the larger of `all` and the interface's own value; interfaces yet to come start
 /// with `default`.
-fn strict_in(folder: &Path) -> bool {
+fn strict_in(directory: &Path) -> bool {
     let value = |name: &OsStr| -> u8 {
-        let text = fs::read_to_string(folder.join(name).join("rp_filter")).unwrap_or_default();
+        let text = fs::read_to_string(directory.join(name).join("rp_filter")).unwrap_or_default();
         text.trim().parse().unwrap_or_default()
     };
     let all = value("all".as_ref());
-    let Ok(interfaces) = fs::read_dir(folder) else {
+    let Ok(interfaces) = fs::read_dir(directory) else {
         return false;
     };
     let mut names = interfaces
@@ -55,12 +55,12 @@ mod tests {
     use super::*;
 
     fn strict(values: &[(&str, &str)]) -> bool {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (name, value) in values {
-            fs::create_dir(folder.path().join(name)).unwrap();
-            fs::write(folder.path().join(name).join("rp_filter"), value).unwrap();
+            fs::create_dir(directory.path().join(name)).unwrap();
+            fs::write(directory.path().join(name).join("rp_filter"), value).unwrap();
         }
-        strict_in(folder.path())
+        strict_in(directory.path())
     }
 
     #[test]

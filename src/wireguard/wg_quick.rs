@@ -12,7 +12,7 @@ use crate::system::{files, paths};
 /// How wg-quick is to be run.
 #[derive(Debug, Clone)]
 pub struct WgQuick {
-    /// The folder with links to the chosen iptables, where they are needed.
+    /// The directory with links to the chosen iptables, where they are needed.
     pub private_bin: Option<String>,
     /// The legacy backend was chosen, so nft must not be used either.
     pub legacy: bool,
@@ -43,8 +43,8 @@ impl WgQuick {
             include_bytes!("../../scripts/wg-quick.bash"),
             0o644,
         )?;
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&said);
+        let complaints = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&complaints);
         let flag = |on: bool| if on { "1" } else { "" };
         Command::new("wg-quick", [verb.as_ref(), conf.as_os_str()])
             .variable("BASH_ENV", paths::WG_QUICK_ENV)
@@ -72,14 +72,14 @@ impl WgQuick {
                 }
             })
             .map_err(|source| {
-                let said = said.lock().unwrap_or_else(PoisonError::into_inner);
-                let last = said
-                    .get(said.len().saturating_sub(ERROR_LINES)..)
+                let complaints = complaints.lock().unwrap_or_else(PoisonError::into_inner);
+                let last = complaints
+                    .get(complaints.len().saturating_sub(ERROR_LINES)..)
                     .unwrap_or_default()
                     .join(" / ");
                 WireGuardError::Quick {
-                    source: source.saying(last),
-                    said: said.join("\n"),
+                    source: source.with_stderr(last),
+                    complaints: complaints.join("\n"),
                 }
             })
     }
@@ -107,8 +107,8 @@ impl WireGuardError {
 }
 
 /// What the user can do about what wg-quick said.
-pub(super) fn advice(said: &str) -> &'static str {
-    let complaints: Vec<&str> = said
+pub(super) fn advice(complaints: &str) -> &'static str {
+    let complaints: Vec<&str> = complaints
         .lines()
         .filter(|line| !line.starts_with("[#]"))
         .collect();

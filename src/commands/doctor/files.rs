@@ -111,7 +111,7 @@ fn judge_account(proof: TokenSources) -> Finding {
 }
 
 pub(super) fn check_volumes(subject: &Subject, report: &mut impl FnMut(Finding)) {
-    let folder_of = |file: &str| {
+    let directory_of = |file: &str| {
         Path::new(file)
             .parent()
             .map(Path::to_owned)
@@ -125,32 +125,37 @@ pub(super) fn check_volumes(subject: &Subject, report: &mut impl FnMut(Finding))
             "status, lock and wg-quick's surroundings go there",
         ),
         (
-            folder_of(paths::WG_CONF),
+            directory_of(paths::WG_CONF),
             true,
             "the configuration of wg0 goes there",
         ),
         (
-            folder_of(paths::TOKEN),
+            directory_of(paths::TOKEN),
             false,
             "token and server list are lost at each restart",
         ),
     ];
-    let port_folder = port_file
+    let port_directory = port_file
         .parent()
         .map(Path::to_owned)
         .filter(|_| subject.settings.port_forwarding.enabled);
     // A single mounted file is written in place.
-    let port_folder =
-        port_folder.filter(|_| fs::OpenOptions::new().write(true).open(port_file).is_err());
-    let port =
-        port_folder.map(|folder| (folder, false, "others cannot read the forwarded port there"));
+    let port_directory =
+        port_directory.filter(|_| fs::OpenOptions::new().write(true).open(port_file).is_err());
+    let port = port_directory.map(|directory| {
+        (
+            directory,
+            false,
+            "others cannot read the forwarded port there",
+        )
+    });
     let bad: Vec<Unwritable> = wanted
         .into_iter()
         .chain(port)
-        .filter_map(|(folder, is_needed, why)| {
-            let error = try_to_write(&folder).err()?;
+        .filter_map(|(directory, is_needed, why)| {
+            let error = try_to_write(&directory).err()?;
             Some(Unwritable {
-                folder,
+                directory,
                 is_needed,
                 why,
                 error,
@@ -168,20 +173,20 @@ pub(super) fn check_volumes(subject: &Subject, report: &mut impl FnMut(Finding))
     ));
 }
 
-/// A folder that cannot be written.
+/// A directory that cannot be written.
 #[derive(Debug)]
 struct Unwritable {
-    folder: PathBuf,
+    directory: PathBuf,
     is_needed: bool,
     why: &'static str,
     error: io::Error,
 }
 
-/// In the folder, or in the nearest one above it that exists.
-fn try_to_write(folder: &Path) -> io::Result<()> {
-    let existing = folder
+/// In the directory, or in the nearest one above it that exists.
+fn try_to_write(directory: &Path) -> io::Result<()> {
+    let existing = directory
         .ancestors()
-        .find(|folder| folder.is_dir())
+        .find(|directory| directory.is_dir())
         .unwrap_or(Path::new("/"));
     tempfile::NamedTempFile::new_in(existing)
         .map(drop)
@@ -193,22 +198,22 @@ fn judge_volumes(bad: &[Unwritable]) -> Finding {
     let what = bad.iter().map(|one| {
         format!(
             "{} cannot be written ({}): {}",
-            one.folder.display(),
+            one.directory.display(),
             one.error,
             one.why
         )
     });
     let what = what.collect::<Vec<_>>().join("; ");
-    let folders: Vec<String> = bad
+    let directories: Vec<String> = bad
         .iter()
-        .map(|one| one.folder.display().to_string())
+        .map(|one| one.directory.display().to_string())
         .collect();
     let cure = format!(
         "mount a volume or a tmpfs there, without `:ro` ({})",
-        folders.join(", ")
+        directories.join(", ")
     );
     match bad.iter().any(|one| one.is_needed) {
-        _ if bad.is_empty() => Finding::ok(CHECK, "every folder that is written to can be"),
+        _ if bad.is_empty() => Finding::ok(CHECK, "every directory that is written to can be"),
         true => Finding::failure(CHECK, what, cure),
         false => Finding::warning(CHECK, what, cure),
     }
@@ -350,7 +355,7 @@ mod tests {
     #[test]
     fn folders_that_are_needed_are_worse_to_lose() {
         let bad = |is_needed| Unwritable {
-            folder: "/pia".into(),
+            directory: "/pia".into(),
             is_needed,
             why: "x",
             error: io::ErrorKind::ReadOnlyFilesystem.into(),

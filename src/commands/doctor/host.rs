@@ -47,7 +47,7 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
         }
         judge_iptables(&diagnoses, &subject.settings)
     } else {
-        Finding::skipped("iptables", "cannot be tried without NET_ADMIN")
+        Finding::skipped(IPTABLES, "cannot be tried without NET_ADMIN")
     });
     report(judge_reverse_path(
         sysctl::reverse_path(),
@@ -208,82 +208,72 @@ fn wanted(settings: &Settings) -> Option<Backend> {
     })
 }
 
+const IPTABLES: &str = "iptables";
+
 fn judge_iptables(diagnoses: &[Diagnosis], settings: &Settings) -> Finding {
-    const CHECK: &str = "iptables";
-    const LOAD: &str =
-        "on the host load nf_tables and nft_compat, or ip_tables and iptable_filter (modprobe)";
-    if diagnoses.is_empty() {
-        return Finding::failure(
-            CHECK,
+    let wanted = wanted(settings);
+    let is_candidate = |backend: Backend| wanted.is_none_or(|wanted| wanted == backend);
+    let usable = diagnoses
+        .iter()
+        .filter(|diagnosis| is_candidate(diagnosis.backend) && diagnosis.unusable.is_none())
+        .min_by_key(|diagnosis| diagnosis.missing.len());
+    match usable {
+        Some(chosen) => judge_backend(chosen, settings),
+        None if diagnoses.is_empty() => Finding::failure(
+            IPTABLES,
             "no iptables program is installed",
             "install iptables, or use the image",
-        );
+        ),
+        None => no_backend(diagnoses, wanted),
     }
-    let wanted = wanted(settings);
-    let candidates = || {
-        diagnoses
-            .iter()
-            .filter(|diagnosis| wanted.is_none_or(|wanted| wanted == diagnosis.backend))
-    };
-    let usable = candidates()
-        .filter(|diagnosis| diagnosis.unusable.is_none())
-        .min_by_key(|diagnosis| diagnosis.missing.len());
-    let Some(chosen) = usable else {
-        let why: Vec<String> = candidates()
-            .map(|diagnosis| {
-                format!(
-                    "{}: {}",
-                    diagnosis.backend,
-                    diagnosis.unusable.as_deref().unwrap_or_default()
-                )
-            })
-            .collect();
-        let other = diagnoses
-            .iter()
-            .any(|diagnosis| diagnosis.unusable.is_none());
-        let cure = if other {
-            format!("unset NFTABLES, as the other backend works; or {LOAD}")
-        } else {
-            LOAD.to_owned()
-        };
-        let what = if why.is_empty() {
-            "the backend that NFTABLES names is not installed".to_owned()
-        } else {
-            why.join("; ")
-        };
-        return Finding::failure(CHECK, format!("no rules can be loaded: {what}"), cure);
-    };
-    if let Some(why) = chosen
-        .wg_quick_refused
-        .as_ref()
-        .filter(|_| !settings.allow_missing_iptables_rules)
+}
+
+fn no_backend(diagnoses: &[Diagnosis], wanted: Option<Backend>) -> Finding {
+    const LOAD: &str =
+        "on the host load nf_tables and nft_compat, or ip_tables and iptable_filter (modprobe)";
+    let mut reasons = Vec::new();
+    let mut cure = LOAD.to_owned();
+    for diagnosis in diagnoses {
+        if wanted.is_none_or(|wanted| wanted == diagnosis.backend) {
+            let why = diagnosis.unusable.as_deref().unwrap_or_default();
+            reasons.push(format!("{}: {why}", diagnosis.backend));
+        } else if diagnosis.unusable.is_none() {
+            cure = format!("unset NFTABLES, as the other backend works; or {LOAD}");
+        }
+    }
+    if reasons.is_empty() {
+        reasons.push("the backend that NFTABLES names is not installed".to_owned());
+    }
+    let what = format!("no rules can be loaded: {}", reasons.join("; "));
+    Finding::failure(IPTABLES, what, cure)
+}
+
+fn judge_backend(chosen: &Diagnosis, settings: &Settings) -> Finding {
+    let backend = chosen.backend;
+    if let Some(why) = &chosen.wg_quick_refused
+        && !settings.allow_missing_iptables_rules
     {
         return Finding::failure(
-            CHECK,
-            format!(
-                "{} works for us, but wg-quick's own rules are refused: {why}",
-                chosen.backend
-            ),
+            IPTABLES,
+            format!("{backend} works for us, but wg-quick's own rules are refused: {why}"),
             "load xt_addrtype, xt_comment and xt_connmark on the host (modprobe), or set \
              ALLOW_MISSING_IPTABLES_RULES=1",
         );
     }
     if let Some((name, _)) = chosen.missing.first() {
-        let lost: Vec<String> = chosen
-            .missing
-            .iter()
-            .map(|(name, consequence)| format!("no {name}, so {consequence}"))
-            .collect();
-        let cure = format!("load it on the host (modprobe {name})");
+        let mut lost = Vec::new();
+        for (name, consequence) in &chosen.missing {
+            lost.push(format!("no {name}, so {consequence}"));
+        }
         return Finding::warning(
-            CHECK,
-            format!("{}: the kernel has {}", chosen.backend, lost.join("; ")),
-            cure,
+            IPTABLES,
+            format!("{backend}: the kernel has {}", lost.join("; ")),
+            format!("load it on the host (modprobe {name})"),
         );
     }
     if let Some(why) = &chosen.ipv6_unusable {
         return Finding::warning(
-            CHECK,
+            IPTABLES,
             format!("IPv6 cannot be blocked: {why}"),
             "set the sysctls net.ipv6.conf.all.disable_ipv6=1 and \
              net.ipv6.conf.default.disable_ipv6=1 on the container, \
@@ -291,8 +281,8 @@ fn judge_iptables(diagnoses: &[Diagnosis], settings: &Settings) -> Finding {
         );
     }
     Finding::ok(
-        CHECK,
-        format!("{} works, with all that is needed", chosen.backend),
+        IPTABLES,
+        format!("{backend} works, with all that is needed"),
     )
 }
 

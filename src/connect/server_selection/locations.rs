@@ -40,15 +40,12 @@ pub fn choose(ids: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
     let mut choice = Choice::default();
     for id in ids.iter().map(AsRef::as_ref) {
         match choose_one(id, lists) {
-            Ok(location)
-                if choice
-                    .locations
-                    .iter()
-                    .any(|chosen| chosen.id == location.id) =>
-            {
-                ()
+            Ok(location) => {
+                let is_new = choice.locations.iter().all(|known| known.id != location.id);
+                if is_new {
+                    choice.locations.push(location.clone());
+                }
             }
-            Ok(location) => choice.locations.push(location.clone()),
             Err(problem) => choice.problems.push(problem),
         }
     }

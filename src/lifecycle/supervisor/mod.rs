@@ -134,7 +134,7 @@ impl Supervisor {
         let reporter = container.reporter.clone();
         self.watches
             .extend(Task::start("handshake", &container.stop, move |stop| {
-                handshake::run(&reporter, stop)
+                handshake::run(&reporter, stop);
             }));
         if container.settings.monitor.enabled {
             let (monitor, timeout) = (
@@ -165,7 +165,7 @@ impl Supervisor {
                 Event::StopRequested => break,
                 Event::Reconnect => self.begin_reconnect(container, "asked for by SIGHUP"),
                 Event::Unresponsive(why) => {
-                    self.begin_reconnect(container, &format!("unresponsive endpoint: {why}"))
+                    self.begin_reconnect(container, &format!("unresponsive endpoint: {why}"));
                 }
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::pia::regions::Server;
 use crate::status::{self, Reporter};
+use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::underlay::ping::Prober;
 
@@ -28,15 +29,16 @@ pub(super) struct Search {
 impl Search {
     /// Tries until a server takes a new key, or the old tunnel turns out to carry again.
     pub(super) fn run(&self, stop: &CancellationToken) {
-        let mut attempt = 0;
+        let mut failures = 0;
+        let mut rng = fastrand::Rng::new();
         while !stop.is_cancelled() {
             let failure = match self.join() {
                 Ok(joined) => return self.report(Event::Found(Box::new(joined))),
                 Err(Failure::Stopped) => return,
                 Err(failure) => failure,
             };
-            let pause = pause(attempt, &failure);
-            attempt += 1;
+            failures += 1;
+            let pause = pause(failures, &failure, &mut rng);
             log::warn!("{failure}. Trying again in {} s", pause.as_secs());
             self.reporter.update(|status| {
                 status.last_error = Some(failure.to_string());
@@ -67,28 +69,25 @@ impl Search {
     }
 }
 
-/// The longest pause while the failure may pass at any moment.
-const MAX_PAUSE_SECONDS: u64 = 10;
-/// The shortest and the longest where trying again could lock the account.
-const CAREFUL: (u64, u64) = (300, 3600);
+/// While the failure may pass at any moment.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(10),
+};
+/// Where trying again could lock the account.
+const LASTING_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(300),
+    ceiling: Duration::from_secs(3600),
+};
 
-fn pause(attempt: u32, failure: &Failure) -> Duration {
-    let growing = |first: u64, longest: u64| {
-        first
-            .saturating_mul(2_u64.saturating_pow(attempt))
-            .min(longest)
-    };
-    let seconds = match failure {
-        Failure::Lasting { .. } => growing(CAREFUL.0, CAREFUL.1),
-        _ => growing(1, MAX_PAUSE_SECONDS),
-    };
-    let pause = Duration::from_millis(seconds * fastrand::u64(800..1200));
+fn pause(failures: u32, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
     match failure {
+        Failure::Lasting { .. } => LASTING_BACKOFF.pause(failures, rng),
         Failure::Passing {
             not_before: Some(not_before),
             ..
-        } => pause.max(*not_before),
-        _ => pause,
+        } => BACKOFF.pause(failures, rng).max(*not_before),
+        _ => BACKOFF.pause(failures, rng),
     }
 }
 
@@ -98,12 +97,14 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_limit_that_depends_on_the_failure() {
-        let seconds = |attempt, failure: &Failure| pause(attempt, failure).as_secs_f64();
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut seconds =
+            |failures, failure: &Failure| pause(failures, failure, &mut rng).as_secs_f64();
         let passing = Failure::passing("x");
-        assert!(seconds(0, &passing) < 1.3);
+        assert!(seconds(1, &passing) < 1.3);
         assert!((7.9..12.1).contains(&seconds(200, &passing)));
         let lasting = Failure::lasting("x");
-        assert!(seconds(0, &lasting) >= 240.0);
+        assert!(seconds(1, &lasting) >= 240.0);
         assert!(seconds(70, &lasting) <= 4320.0);
     }
 
@@ -113,6 +114,7 @@ mod tests {
             what: "x".into(),
             not_before: Some(Duration::from_secs(90)),
         };
-        assert_eq!(pause(0, &failure), Duration::from_secs(90));
+        let mut rng = fastrand::Rng::with_seed(1);
+        assert_eq!(pause(1, &failure, &mut rng), Duration::from_secs(90));
     }
 }

@@ -22,7 +22,7 @@ const VARIABLE: &str = "VPN_PORT";
 pub struct Announcement {
     port: Option<u16>,
     /// The last failure that was told, so that each is told once.
-    said: Option<String>,
+    told_failure: Option<String>,
     /// The last `PORT_DOWN_SCRIPT`: what is run for a later port waits for it.
     down_script: Option<JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ impl Announcement {
     pub fn new() -> Self {
         Self {
             port: None,
-            said: None,
+            told_failure: None,
             down_script: None,
         }
     }
@@ -56,16 +56,16 @@ impl Announcement {
             }
             container.set_env(VARIABLE, port.to_string());
             self.run_script(port, container);
-        } else if self.said.is_some() {
+        } else if self.told_failure.is_some() {
             log::info!("Port {port} is bound again");
         }
-        let said = self.said.take();
+        let told_failure = self.told_failure.take();
         container.reporter.update(|status| {
             status.port = Some(Port {
                 number: port,
                 bound_at: status::seconds(at),
             });
-            if said.is_some() && status.last_error == said {
+            if told_failure.is_some() && status.last_error == told_failure {
                 status.last_error = None;
                 status.next_attempt = None;
             }
@@ -78,7 +78,7 @@ impl Announcement {
         open_way(None, container, kill_switch);
         remove_port_file(&container.settings.port_forwarding.file);
         log::warn!("Port {port} is no longer forwarded: {why}");
-        self.said = Some(why);
+        self.told_failure = Some(why);
         self.run_down_script(port, container);
         container.unset_env(VARIABLE);
         container.reporter.update(|status| status.port = None);
@@ -86,7 +86,7 @@ impl Announcement {
 
     /// Says a failure, once; a repetition only to those who want to know.
     pub fn note_failure(&mut self, why: String, again: Duration, container: &Container) {
-        if self.said.as_ref() == Some(&why) {
+        if self.told_failure.as_ref() == Some(&why) {
             log::debug!("Port forwarding: {why}; again in {} s", again.as_secs());
         } else if again.is_zero() {
             log::warn!("Port forwarding: {why}; trying anew");
@@ -100,7 +100,7 @@ impl Announcement {
             status.last_error = Some(why.clone());
             status.next_attempt = Some(status::seconds(SystemTime::now() + again));
         });
-        self.said = Some(why);
+        self.told_failure = Some(why);
     }
 
     /// The end of the life. The port file is left to `PORT_FILE_CLEANUP`, as users know it;
@@ -166,7 +166,7 @@ fn write_port_file(port: u16, container: &Container) {
     let written = settings
         .file
         .parent()
-        .map_or(Ok(()), files::make_folder)
+        .map_or(Ok(()), files::make_directory)
         .and_then(|()| files::replace_for(&settings.file, text.as_bytes(), settings.ownership));
     if let Err(error) = written {
         log::warn!("PORT_FILE: {error}");

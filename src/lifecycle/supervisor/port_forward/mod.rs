@@ -124,7 +124,7 @@ impl PortForward {
         };
         let machine = Arc::clone(&self.machine);
         self.task = Task::start("port-forward", &container.stop, move |stop| {
-            worker.run(&machine, stop)
+            worker.run(&machine, stop);
         });
     }
 

@@ -128,7 +128,7 @@ impl LeaseClient<'_> {
         };
         let written = file
             .parent()
-            .map_or(Ok(()), files::make_folder)
+            .map_or(Ok(()), files::make_directory)
             .and_then(|()| files::replace(file, lease.answer(), 0o600));
         if let Err(error) = written {
             log::warn!("PORT_PERSIST: {error}; the next start gets another port");
@@ -152,8 +152,8 @@ impl LeaseClient<'_> {
     fn bind(&mut self, lease: &Lease) -> Result<Result<(), Setback>, Cancelled> {
         let stop = self.stop;
         self.ask(|host| {
-            let said = forwarding::bind_port(host, lease, REQUEST_TIMEOUT, stop)?;
-            log::debug!("bindPort: {said}");
+            let answer = forwarding::bind_port(host, lease, REQUEST_TIMEOUT, stop)?;
+            log::debug!("bindPort: {answer}");
             Ok(())
         })
     }
