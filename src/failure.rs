@@ -1,9 +1,16 @@
-//! A step of the story failed: what the user is told, and whether trying again can help.
+//! Why something could not be done: what the user is told, and whether trying again can help.
+//!
+//! One type for all of the program's decisions: exit statuses, pauses and the forwarded port's next
+//! step are matches on it. The modules below have errors of their own, which become failures here.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::firewall::FirewallError;
-use crate::pia::error::{ApiError, Remedy};
+use crate::pia::error::{ApiError, ApiErrorKind, Call, LeaseRefusal, Remedy};
+use crate::pia::regions::ListKeyError;
 use crate::pia::trust::TrustError;
 use crate::system::cancellation::Cancelled;
 use crate::system::command::CommandError;
@@ -12,91 +19,213 @@ use crate::underlay::interfaces::InterfacesError;
 use crate::underlay::resolver::ResolveError;
 use crate::wireguard::WireGuardError;
 
-/// Why a step failed; the text says what failed, what was tried and what the user can do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// Nothing failed: a stop was asked for.
-    #[error("interrupted by a request to stop")]
-    Stopped,
-    /// May pass by itself: network, DNS, servers down, 429, 5xx.
-    #[error("{what}")]
-    Passing {
-        what: String,
-        /// Not before that, if the other side said so.
-        not_before: Option<Duration>,
-    },
-    /// Will not pass by itself; trying again could lock the account.
-    #[error("{what}")]
-    Lasting { what: String },
-    /// Nothing was asked of us but to print the locations, which is done.
-    #[error("LOC is empty")]
-    Listed,
+/// What failed, as far as anything is decided by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Nothing: a stop was asked for.
+    Cancelled,
+    /// This machine: the kernel, a program, a file, a capability.
+    Local,
+    /// The network below the tunnel, its name servers above all.
+    Network,
+    /// The token or the credentials are missing or refused.
+    Login,
+    /// No such location, or none that can be used.
+    Location,
+    /// The server list, or the server of a dedicated IP, cannot be had.
+    ServerList,
+    /// The server list came with a missing or wrong signature.
+    ListSignature,
+    /// No server took the key.
+    Registration,
+    /// This server forwards no ports.
+    NoPortForwarding,
+    /// The server refused the lease of a port, or to give one.
+    LeaseRefused(LeaseRefusal),
+    /// The port service could not be asked.
+    PortForwarding,
+}
+
+/// Whether, and how, trying again can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It may pass by itself; not before this time, if the other side asked for patience.
+    Later(Option<Duration>),
+    /// This server is of no use now; another may be.
+    NextServer,
+    /// With a new account token.
+    LogIn,
+    /// It does not pass by itself; trying again may do harm, such as locking the account.
+    Never,
+}
+
+/// Something could not be done.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    pub kind: FailureKind,
+    /// What failed, what was tried and what the user can do.
+    pub text: String,
+    pub retry: Retry,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl Failure {
-    /// One that may pass.
-    pub fn passing(what: impl Into<String>) -> Self {
-        Self::Passing {
-            what: what.into(),
-            not_before: None,
+    /// A failure without a cause of its own.
+    pub fn new(kind: FailureKind, retry: Retry, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+            retry,
+            source: None,
         }
     }
 
-    /// One that will not.
-    pub fn lasting(what: impl Into<String>) -> Self {
-        Self::Lasting { what: what.into() }
+    fn because(
+        kind: FailureKind,
+        retry: Retry,
+        source: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            kind,
+            text: source.to_string(),
+            retry,
+            source: Some(Arc::new(source)),
+        }
+    }
+
+    /// A stop was asked for.
+    pub fn cancelled() -> Self {
+        Cancelled.into()
+    }
+
+    /// Whether nothing failed but a stop was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.kind == FailureKind::Cancelled
+    }
+
+    /// Not before this time, if the other side asked for patience.
+    pub fn not_before(&self) -> Option<Duration> {
+        match self.retry {
+            Retry::Later(not_before) => not_before,
+            Retry::NextServer | Retry::LogIn | Retry::Never => None,
+        }
+    }
+
+    /// The same as another kind.
+    pub fn with_kind(self, kind: FailureKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// The same with `before` in front of its text.
+    pub fn with_text_before(self, before: &str) -> Self {
+        let text = format!("{before}{}", self.text);
+        Self { text, ..self }
+    }
+
+    /// The same with another text.
+    pub fn with_text(self, text: String) -> Self {
+        Self { text, ..self }
+    }
+}
+
+/// Whether they would be told and met alike.
+impl PartialEq for Failure {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.text, self.retry) == (other.kind, &other.text, other.retry)
+    }
+}
+
+impl Eq for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Failure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
     }
 }
 
 impl From<Cancelled> for Failure {
-    fn from(_: Cancelled) -> Self {
-        Self::Stopped
+    fn from(cancelled: Cancelled) -> Self {
+        Self::because(FailureKind::Cancelled, Retry::Never, cancelled)
     }
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        match error.remedy() {
-            Remedy::Stopped => Self::Stopped,
-            Remedy::Later => Self::Passing {
-                what: error.to_string(),
-                not_before: error.retry_after(),
-            },
-            Remedy::NextServer | Remedy::NewLease => Self::passing(error.to_string()),
-            Remedy::LogInAgain | Remedy::GiveUp => Self::lasting(error.to_string()),
-        }
+        let retry = match error.remedy() {
+            // A server that is merely busy is worth another try, unlike one that refuses.
+            _ if error.is_busy() => Retry::Later(error.retry_after()),
+            // What is no trouble of the network, a foreign certificate for one, is this server's.
+            Remedy::Later if is_about_port(&error) && !error.is_transient() => Retry::NextServer,
+            Remedy::Later | Remedy::NewLease => Retry::Later(error.retry_after()),
+            Remedy::NextServer => Retry::NextServer,
+            Remedy::LogInAgain => Retry::LogIn,
+            Remedy::GiveUp | Remedy::Stopped => Retry::Never,
+        };
+        Self::because(kind_of(&error), retry, error)
+    }
+}
+
+fn is_about_port(error: &ApiError) -> bool {
+    matches!(error.call, Call::Signature | Call::BindPort)
+}
+
+fn kind_of(error: &ApiError) -> FailureKind {
+    match (&error.kind, error.call) {
+        (ApiErrorKind::Stopped, _) => FailureKind::Cancelled,
+        (ApiErrorKind::LoginFailed | ApiErrorKind::TokenRefused, _) => FailureKind::Login,
+        (ApiErrorKind::NoPortForwarding(_), _) => FailureKind::NoPortForwarding,
+        (ApiErrorKind::LeaseRefused { reason, .. }, _) => FailureKind::LeaseRefused(*reason),
+        _ if error.is_bad_signature() => FailureKind::ListSignature,
+        (_, Call::Token | Call::ExpireToken) => FailureKind::Login,
+        (_, Call::ServerList | Call::DedicatedIp) => FailureKind::ServerList,
+        (_, Call::AddKey) => FailureKind::Registration,
+        (_, Call::Signature | Call::BindPort) => FailureKind::PortForwarding,
+        (_, Call::Ping) => FailureKind::Network,
     }
 }
 
 impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
-        Self::lasting(error.to_string())
+        Self::because(FailureKind::Local, Retry::Never, error)
+    }
+}
+
+impl From<ListKeyError> for Failure {
+    fn from(error: ListKeyError) -> Self {
+        Self::because(FailureKind::ServerList, Retry::Never, error)
     }
 }
 
 impl From<FirewallError> for Failure {
     fn from(error: FirewallError) -> Self {
-        Self::lasting(error.to_string())
+        Self::because(FailureKind::Local, Retry::Never, error)
     }
 }
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Self::lasting(error.to_string())
+        Self::because(FailureKind::Local, Retry::Never, error)
     }
 }
 
 impl From<InterfacesError> for Failure {
     fn from(error: InterfacesError) -> Self {
-        Self::passing(error.to_string())
+        Self::because(FailureKind::Network, Retry::Later(None), error)
     }
 }
 
 impl From<ResolveError> for Failure {
     fn from(error: ResolveError) -> Self {
         match error {
-            ResolveError::Interrupted { .. } => Self::Stopped,
-            other => Self::passing(other.to_string()),
+            ResolveError::Interrupted { .. } => Self::cancelled(),
+            error => Self::because(FailureKind::Network, Retry::Later(None), error),
         }
     }
 }
@@ -104,8 +233,8 @@ impl From<ResolveError> for Failure {
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         match error {
-            CommandError::Interrupted { .. } => Self::Stopped,
-            other => Self::lasting(other.to_string()),
+            CommandError::Interrupted { .. } => Self::cancelled(),
+            error => Self::because(FailureKind::Local, Retry::Never, error),
         }
     }
 }
@@ -113,9 +242,8 @@ impl From<CommandError> for Failure {
 impl From<WireGuardError> for Failure {
     fn from(error: WireGuardError) -> Self {
         if error.is_interrupted() {
-            Self::Stopped
-        } else {
-            Self::lasting(error.to_string())
+            return Self::cancelled();
         }
+        Self::because(FailureKind::Local, Retry::Never, error)
     }
 }

@@ -33,6 +33,7 @@ mod firewall;
 mod hooks;
 mod lifecycle;
 mod pia;
+mod port_forward;
 pub mod settings;
 mod status;
 mod system;

@@ -141,6 +141,11 @@ pub fn seconds(time: SystemTime) -> u64 {
         .as_secs()
 }
 
+/// So long after `time`, in seconds since 1970; `None` beyond what the clock can count.
+pub fn seconds_from(time: SystemTime, pause: Duration) -> Option<u64> {
+    time.checked_add(pause).map(seconds)
+}
+
 /// Keeps the file up to date; clones write the same file.
 #[derive(Debug, Clone)]
 pub struct Reporter {
@@ -149,14 +154,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Starts with [`State::Starting`].
+    /// Starts with [`State::Starting`]. Nothing is written before the first change.
     pub fn new(path: &Path) -> Self {
-        let reporter = Self {
+        Self {
             path: path.into(),
             status: Arc::new(Mutex::new(Status::new())),
-        };
-        reporter.update(|_| ());
-        reporter
+        }
     }
 
     /// Enters a state, from now on, for a reason.

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 /// Each module of `src/` with those that it may use; the later lines are the higher floors.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("system", &[]),
+    // Capabilities, which do not know each other but for what is asked over the underlay.
     ("underlay", &["system"]),
     ("pia", &["system", "underlay"]),
     ("wireguard", &["system"]),
     ("firewall", &["system", "underlay"]),
     ("hooks", &["system"]),
     ("status", &["system"]),
-    ("settings", &["system"]),
+    // Options are types of the capability that they are for.
+    ("settings", &["firewall", "pia", "system"]),
     ("container", &["hooks", "settings", "status", "system"]),
     (
         "failure",
@@ -22,7 +24,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "connect",
         &[
-            "container",
             "failure",
             "firewall",
             "pia",
@@ -31,6 +32,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "underlay",
             "wireguard",
         ],
+    ),
+    (
+        "port_forward",
+        &["connect", "failure", "pia", "system", "underlay"],
     ),
     (
         "tunnel",
@@ -55,6 +60,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "firewall",
             "hooks",
             "pia",
+            "port_forward",
             "settings",
             "status",
             "system",
@@ -71,6 +77,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "firewall",
             "hooks",
             "pia",
+            "port_forward",
             "settings",
             "status",
             "system",
@@ -187,8 +194,8 @@ fn decisions_know_neither_the_clock_nor_the_system() {
         "firewall/policy.rs",
         "connect/server_selection/locations.rs",
         "connect/server_selection/candidates.rs",
-        "lifecycle/supervisor/vigilance.rs",
-        "lifecycle/supervisor/port_forward/lease_machine.rs",
+        "port_forward/lease_machine.rs",
+        "system/backoff.rs",
     ];
     let sources = sources();
     for name in decisions {
@@ -206,6 +213,131 @@ fn decisions_know_neither_the_clock_nor_the_system() {
             "std::net::Udp",
         ] {
             assert!(!text.contains(effect), "{name} has {effect}");
+        }
+    }
+}
+
+/// The file that holds a module, by its path from `src`, without the ending.
+fn file_of(module: &[String], files: &BTreeSet<String>) -> Option<String> {
+    let mut module = module.to_vec();
+    while !module.is_empty() {
+        let path = module.join("/");
+        for candidate in [path.clone(), format!("{path}/mod")] {
+            if files.contains(&candidate) {
+                return Some(candidate);
+            }
+        }
+        // The last part is an item of the module, or the part before it is.
+        module.pop();
+    }
+    None
+}
+
+/// The paths in a use declaration, its braces expanded: `a::{b, c::{d, e}}` names three.
+fn expand(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some(open) = tree.find('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_owned()];
+    };
+    let (prefix, inner) = (&tree[..open], &tree[open + 1..tree.rfind('}').unwrap()]);
+    let (mut depth, mut start, mut parts) = (0, 0, Vec::new());
+    for (index, c) in inner.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&inner[start..index]);
+                start = index + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&inner[start..]);
+    let parts = parts.into_iter().filter(|part| !part.trim().is_empty());
+    parts
+        .flat_map(expand)
+        .map(|part| format!("{prefix}{part}"))
+        .collect()
+}
+
+/// The files that each file's use declarations lead to.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let sources = sources();
+    let name = |path: &Path| path.with_extension("").to_str().unwrap().to_owned();
+    let files: BTreeSet<String> = sources.iter().map(|(path, _)| name(path)).collect();
+    let mut imports = BTreeMap::new();
+    for (path, text) in &sources {
+        let file = name(path);
+        let module: Vec<String> = file
+            .trim_end_matches("/mod")
+            .split('/')
+            .map(str::to_owned)
+            .collect();
+        let mut used = BTreeSet::new();
+        for declaration in without_tests(text)
+            .split("\nuse ")
+            .chain(without_tests(text).split("\npub use "))
+            .skip(1)
+        {
+            for path in expand(declaration.split(';').next().unwrap()) {
+                let words: Vec<String> = path
+                    .split("::")
+                    .map(|word| word.trim().to_owned())
+                    .collect();
+                let target = match words[0].as_str() {
+                    "crate" => words[1..].to_vec(),
+                    "self" => [module.clone(), words[1..].to_vec()].concat(),
+                    "super" => {
+                        let up = words.iter().take_while(|word| *word == "super").count();
+                        [module[..module.len() - up].to_vec(), words[up..].to_vec()].concat()
+                    }
+                    // A child of this module, or another crate, which leads nowhere.
+                    _ => [module.clone(), words].concat(),
+                };
+                used.extend(file_of(&target, &files).filter(|target| *target != file));
+            }
+        }
+        imports.insert(file, used);
+    }
+    imports
+}
+
+#[test]
+fn no_file_imports_what_imports_it() {
+    let imports = imports();
+    for start in imports.keys() {
+        let mut ways: Vec<Vec<&String>> = vec![vec![start]];
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop() {
+            for next in &imports[way[way.len() - 1]] {
+                assert!(next != start, "a circle: {way:?} → {start}");
+                if seen.insert(next) {
+                    ways.push([way.as_slice(), &[next]].concat());
+                }
+            }
+        }
+    }
+}
+
+/// One name, one type: whoever reads it need not ask which one. (`Arguments` is what clap's are called.)
+#[test]
+fn no_type_name_is_defined_twice() {
+    let mut defined: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (path, text) in sources() {
+        for line in without_tests(&text).lines() {
+            let line = line.trim_start().trim_start_matches("pub ");
+            let line = line
+                .trim_start_matches("pub(super) ")
+                .trim_start_matches("pub(crate) ");
+            let kinds = ["struct ", "enum ", "trait ", "type "];
+            let Some(rest) = kinds.iter().find_map(|kind| line.strip_prefix(kind)) else {
+                continue;
+            };
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            if let Some(before) = defined.insert(name.clone(), path.clone()) {
+                let both = format!("{} and {}", before.display(), path.display());
+                assert_eq!(name, "Arguments", "defined in {both}");
+            }
         }
     }
 }

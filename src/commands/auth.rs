@@ -2,20 +2,21 @@
 
 use std::io::{self, BufRead};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::api_client::ApiClient;
 use super::getopts::ScriptOptions;
-use super::locations::print;
-use super::{Problem, pia_files};
-use crate::connect::account::Account;
-use crate::connect::hosts::Service;
+use super::output::print;
+use super::{pia_files, token_file};
+use crate::connect::api_hosts::Service;
+use crate::connect::credentials;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::account;
-use crate::pia::credentials::{Credentials, Token};
+use crate::pia::credentials::Credentials;
 use crate::settings::{CredentialSources, Environment, Meta, Settings};
 use crate::system::cancellation::CancellationToken;
+use crate::system::paths;
 use crate::system::secret::Secret;
-use crate::system::{files, paths};
 use crate::underlay::socket::Via;
 
 /// As `pia-auth.sh` took them.
@@ -93,23 +94,28 @@ pub fn run(
     arguments: &Arguments,
     environment: &Environment,
     stop: &CancellationToken,
-) -> Result<(), Problem> {
-    let mut client = client(arguments, environment, stop)?;
-    if let Some(file) = &arguments.revoke {
-        return revoke(&mut client, file);
-    }
-    let credentials = credentials(arguments, environment)?;
-    let host = client.service(Service::Account)?;
-    let token = account::log_in(&host, &credentials, &client.retry, &client.stop)
-        .map_err(|error| Problem::Other(error.to_string()))?;
-    print(&format!("{}\n", token.expose()))
+) -> Result<(), Failure> {
+    // pia-auth.sh has one status for all that can go wrong.
+    let as_the_script = |failure: Failure| failure.with_kind(FailureKind::Local);
+    log_in_or_revoke(arguments, environment, stop).map_err(as_the_script)
 }
 
-fn client(
+fn log_in_or_revoke(
     arguments: &Arguments,
     environment: &Environment,
     stop: &CancellationToken,
-) -> Result<ApiClient, Problem> {
+) -> Result<(), Failure> {
+    let client = client(arguments, environment)?;
+    if let Some(file) = &arguments.revoke {
+        return revoke(&client, file, stop);
+    }
+    let credentials = credentials(arguments, environment)?;
+    let host = client.hosts.service(Service::Account, stop)?;
+    let token = account::log_in(&host, &credentials, &client.retry, stop)?;
+    print(&format!("{}\n", token.expose()))
+}
+
+fn client(arguments: &Arguments, environment: &Environment) -> Result<ApiClient, Failure> {
     let (settings, _) = Settings::from_environment(environment);
     let given = arguments.meta_ip.zip(arguments.meta_cn.clone());
     let meta = given
@@ -123,10 +129,10 @@ fn client(
         Some(_) => pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?,
         None => PathBuf::new(),
     };
-    ApiClient::new(environment, meta.as_ref(), ca, Via::Routing, stop)
+    ApiClient::new(environment, meta, ca, Via::Routing)
 }
 
-fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Credentials, Problem> {
+fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Credentials, Failure> {
     let (settings, _) = Settings::from_environment(environment);
     let from_environment = settings.credentials;
     // On any Linux, USER is the name of who is logged in there; only along with a password is it
@@ -150,47 +156,30 @@ fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Crede
         sources.password = Some(first_line_of_input()?);
         sources.password_file = None;
     }
-    Account::credentials_from(&sources).map_err(|missing| {
-        Problem::Other(format!(
-            "{} missing: give --user with --password, --password-file or --password-stdin, or set \
-             USER and PASS (or \
-             USER_FILE and PASS_FILE)",
-            missing.join(" and ")
+    credentials::read(&sources).map_err(|missing| {
+        let missing = credentials::in_words(&missing);
+        failed(format!(
+            "{missing} missing: give --user with --password, --password-file or --password-stdin, \
+             or set USER and PASS (or USER_FILE and PASS_FILE)"
         ))
     })
 }
 
-fn first_line_of_input() -> Result<Secret, Problem> {
+fn failed(text: String) -> Failure {
+    Failure::new(FailureKind::Local, Retry::Never, text)
+}
+
+fn first_line_of_input() -> Result<Secret, Failure> {
     let mut line = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Problem::Other(format!("standard input: {error}")))?;
+    let read = io::stdin().lock().read_line(&mut line);
+    read.map_err(|error| failed(format!("standard input: {error}")))?;
     Ok(Secret::new(line.trim_end_matches(['\r', '\n'])))
 }
 
-fn revoke(client: &mut ApiClient, file: &std::path::Path) -> Result<(), Problem> {
-    let token = token_in(file)?;
-    let host = client.service(Service::Account)?;
-    account::expire_token(&host, &token, client.retry.max_time, &client.stop)
-        .map_err(|error| Problem::Other(error.to_string()))?;
-    log::info!("The token in {} is no good any more", file.display());
+fn revoke(client: &ApiClient, file: &Path, stop: &CancellationToken) -> Result<(), Failure> {
+    let token = token_file::read(file)?;
+    let host = client.hosts.service(Service::Account, stop)?;
+    account::expire_token(&host, &token, client.retry.max_time, stop)?;
+    log::info!("The token in {} is no longer good", file.display());
     Ok(())
-}
-
-/// The token in a file, as `auth` printed it.
-///
-/// # Errors
-/// When there is none.
-pub fn token_in(file: &std::path::Path) -> Result<Token, Problem> {
-    let text = files::read_if_present(file).map_err(|error| Problem::Login(error.to_string()))?;
-    let text = text.ok_or_else(|| {
-        Problem::Login(format!(
-            "{}: there is no such file: make one with `wireguard-pia auth -u USER \
-             --password-stdin > {}`",
-            file.display(),
-            file.display()
-        ))
-    })?;
-    Token::parse(&text).map_err(|error| Problem::Login(format!("{}: {error}", file.display())))
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
 
-use super::Problem;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::host::FORWARDING_PORT;
 use crate::pia::trust;
 use crate::system::cancellation::CancellationToken;
@@ -34,11 +34,10 @@ const TIME_EXCEEDED: u8 = 11;
 ///
 /// # Errors
 /// When no hop answers, or it is none of PIA's gateways.
-pub fn first_hop(via: &Via, stop: &CancellationToken) -> Result<Ipv4Addr, Problem> {
+pub fn first_hop(via: &Via, stop: &CancellationToken) -> Result<Ipv4Addr, Failure> {
     let how = "give the gateway's address with --gateway (-i), and --interface (-f) if the tunnel \
                is not the default route";
-    let found =
-        probe(via, stop).map_err(|error| Problem::Other(format!("first hop: {error}; {how}")))?;
+    let found = probe(via, stop).map_err(|error| failed(format!("first hop: {error}; {how}")))?;
     match found {
         // All of PIA's tunnels are in this range, and no home router that is there would have PIA's
         // certificate.
@@ -46,13 +45,17 @@ pub fn first_hop(via: &Via, stop: &CancellationToken) -> Result<Ipv4Addr, Proble
             log::info!("The first hop, {hop}, is asked for a port");
             Ok(hop)
         }
-        Some(hop) => Err(Problem::Other(format!(
+        Some(hop) => Err(failed(format!(
             "the first hop is {hop}, no gateway of PIA's: is the tunnel up? Else {how}"
         ))),
-        None => Err(Problem::Other(format!(
+        None => Err(failed(format!(
             "no first hop answers: is the tunnel up? Else {how}"
         ))),
     }
+}
+
+fn failed(text: String) -> Failure {
+    Failure::new(FailureKind::Local, Retry::Never, text)
 }
 
 /// Sends packets that die at the first router, which then says so.
@@ -137,7 +140,7 @@ pub fn claimed_name(
     ca: &Path,
     via: &Via,
     stop: &CancellationToken,
-) -> Result<String, Problem> {
+) -> Result<String, Failure> {
     let (tls, claimed) = trust::pia_any_server(ca)?;
     // Never resolved; the server is told no name, as we know none.
     let name = address.to_string();
@@ -165,11 +168,11 @@ pub fn claimed_name(
             );
             Ok(name)
         }
-        (None, Err(error)) => Err(Problem::Other(format!(
+        (None, Err(error)) => Err(failed(format!(
             "{error}: no server of PIA's that forwards ports is there; if it is, give its name \
              with --name (-n)"
         ))),
-        (None, Ok(_)) => Err(Problem::Other(format!(
+        (None, Ok(_)) => Err(failed(format!(
             "{address}: its certificate has no name; give one with --name (-n)"
         ))),
     }

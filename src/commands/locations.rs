@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::api_client::ApiClient;
-use super::{Problem, pia_files};
+use super::output::print;
+use super::pia_files;
 use crate::connect::location_table::{self, Row};
 use crate::connect::server_selection::latency;
 use crate::connect::server_selection::locations;
-use crate::pia::account::ListVersion;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::regions::{Location, ServerList};
 use crate::settings::Environment;
 use crate::system::cancellation::CancellationToken;
@@ -58,18 +59,14 @@ pub fn run(
     arguments: &Arguments,
     environment: &Environment,
     stop: &CancellationToken,
-) -> Result<(), Problem> {
+) -> Result<(), Failure> {
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
-    let mut client = ApiClient::from_environment(environment, arguments.ca.as_deref(), stop)?;
-    let list = client.server_list(ListVersion::V6, &key)?;
-    let locations = wanted(arguments, &list)?;
+    let client = ApiClient::from_environment(environment, arguments.ca.as_deref())?;
+    let mut selection = client.server_selection(&key);
+    let list = selection.server_list(stop)?;
+    let locations = wanted(arguments, list)?;
     let rows = if arguments.ping {
-        measured(
-            locations,
-            list.ports.registration,
-            client.via(),
-            &client.stop,
-        )
+        measured(locations, list.ports.registration, client.hosts.via(), stop)
     } else {
         locations
             .into_iter()
@@ -84,17 +81,7 @@ pub fn run(
     print(&text)
 }
 
-/// Prints to standard output; that nobody reads to the end, as `head` does, is no failure.
-pub(super) fn print(text: &str) -> Result<(), Problem> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Problem::Other(format!("standard output: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Problem> {
+fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Failure> {
     let usable: Vec<&Location> = list
         .locations
         .iter()
@@ -112,7 +99,7 @@ fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Pro
             .collect();
         countries.sort_unstable();
         countries.dedup();
-        return Err(Problem::Location(format!(
+        return Err(no_location(format!(
             "no location in {none}; there are some in {}",
             countries.join(" ")
         )));
@@ -127,11 +114,13 @@ fn wanted(arguments: &Arguments, list: &ServerList) -> Result<Vec<Location>, Pro
         .cloned()
         .collect();
     if wanted.is_empty() {
-        return Err(Problem::Location(
-            "no such location forwards ports".to_owned(),
-        ));
+        return Err(no_location("no such location forwards ports"));
     }
     Ok(wanted)
+}
+
+fn no_location(text: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Location, Retry::Never, text)
 }
 
 /// Nearest first; those that did not answer come last, by id.

@@ -1,7 +1,8 @@
-//! What is useful by hand, outside the container's life: no kill switch, no marks, no privileges.
+//! The verbs that are useful by hand, outside the container's life: no kill switch, no marks, no
+//! privileges.
 //!
-//! Everything here goes out as the routing tables say: on a host by the usual way, in a container
-//! with a tunnel through that tunnel.
+//! They use the same modules as the container. Everything here goes out as the routing tables say: on
+//! a host by the usual way, in a container with a tunnel through that tunnel.
 
 pub mod api_client;
 pub mod auth;
@@ -10,79 +11,41 @@ pub mod doctor;
 pub mod getopts;
 pub mod healthcheck;
 pub mod locations;
+mod output;
 pub mod pf_success;
 mod pia_files;
 pub mod port_forward;
 pub mod status;
+mod token_file;
 pub mod wg_gen;
 
 use std::process::ExitCode;
 
-use crate::failure::Failure;
-use crate::pia::error::{ApiError, Remedy};
+use crate::failure::{Failure, FailureKind};
 
-/// A command failed; the kind is its exit status, as users' scripts know it from the original's
+/// Says why a command failed, and ends with the status that users' scripts know from the original's
 /// `wg-gen.sh`.
-#[derive(Debug, thiserror::Error)]
-pub enum Problem {
-    /// Anything else.
-    #[error("{0}")]
-    Other(String),
-    /// The token or the credentials are missing or refused.
-    #[error("{0}")]
-    Login(String),
-    /// No such location, or none that can be used.
-    #[error("{0}")]
-    Location(String),
-    /// No server took the key.
-    #[error("{0}")]
-    Registration(String),
-    /// The server list, or the server of a dedicated IP, cannot be had.
-    #[error("{0}")]
-    ServerList(String),
-}
-
-impl Problem {
-    fn code(&self) -> u8 {
-        match self {
-            Self::Other(_) => 1,
-            Self::Login(_) => 2,
-            Self::Location(_) => 3,
-            Self::Registration(_) => 4,
-            Self::ServerList(_) => 5,
-        }
-    }
-
-    /// The server list or the server of a dedicated IP could not be had; a refused token is another
-    /// matter.
-    fn from_server_list(error: &ApiError) -> Self {
-        match error.remedy() {
-            Remedy::LogInAgain => {
-                Self::Login(format!("{error}: get a new one with `wireguard-pia auth`"))
-            }
-            _ => Self::ServerList(error.to_string()),
-        }
-    }
-}
-
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
-        Self::Other(failure.to_string())
-    }
-}
-
-/// What the commands' `--help` ends with.
-pub const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 token or login refused, 3 no such \
-                               location, \
-     4 registration failed, 5 no server list.";
-
-/// Says why it failed, and ends accordingly.
-pub fn exit_code(outcome: Result<(), Problem>) -> ExitCode {
+pub fn exit_code(outcome: Result<(), Failure>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            log::error!("{problem}");
-            ExitCode::from(problem.code())
+        Err(failure) => {
+            log::error!("{failure}");
+            ExitCode::from(status_of(failure.kind))
         }
+    }
+}
+
+fn status_of(kind: FailureKind) -> u8 {
+    match kind {
+        FailureKind::Cancelled
+        | FailureKind::Local
+        | FailureKind::NoPortForwarding
+        | FailureKind::LeaseRefused(_)
+        | FailureKind::PortForwarding => 1,
+        FailureKind::Login => 2,
+        FailureKind::Location => 3,
+        FailureKind::Registration => 4,
+        // What is looked up by hand is the host of the list, or of a dedicated IP.
+        FailureKind::Network | FailureKind::ServerList | FailureKind::ListSignature => 5,
     }
 }

@@ -3,10 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::Problem;
+use crate::failure::Failure;
 use crate::settings::{Environment, Settings};
 use crate::system::cancellation::CancellationToken;
-use crate::system::command::{Command, CommandError};
+use crate::system::command::Command;
 use crate::system::paths::INTERFACE;
 
 /// Open the firewall for a forwarded port and run PORT_SCRIPT, as pf_success.sh did.
@@ -27,7 +27,7 @@ pub fn run(
     arguments: &Arguments,
     environment: &Environment,
     stop: &CancellationToken,
-) -> Result<(), Problem> {
+) -> Result<(), Failure> {
     let (settings, _) = Settings::from_environment(environment);
     let port = arguments.port;
     if settings.firewall {
@@ -42,9 +42,7 @@ pub fn run(
     }
     if let Some(script) = &settings.port_forwarding.script {
         log::info!("Running {script}");
-        Command::new("bash", ["-c", &format!("{script} {port}")])
-            .leave_running()
-            .map_err(failed)?;
+        Command::new("bash", ["-c", &format!("{script} {port}")]).leave_running()?;
     }
     Ok(())
 }
@@ -90,8 +88,8 @@ fn handed_on(port: u16, interface: &str, to: Ipv4Addr) -> Vec<IptablesRule> {
     ["tcp", "udp"].into_iter().flat_map(of).collect()
 }
 
-/// Twice is once.
-fn add(rules: &[IptablesRule], stop: &CancellationToken) -> Result<(), Problem> {
+/// Adds those that are not there yet: doing it again changes nothing.
+fn add(rules: &[IptablesRule], stop: &CancellationToken) -> Result<(), Failure> {
     for IptablesRule {
         table,
         chain,
@@ -105,12 +103,8 @@ fn add(rules: &[IptablesRule], stop: &CancellationToken) -> Result<(), Problem> 
             Command::new("iptables", words).run(stop)
         };
         if iptables("-C").is_err() {
-            iptables("-A").map_err(failed)?;
+            iptables("-A")?;
         }
     }
     Ok(())
-}
-
-fn failed(error: CommandError) -> Problem {
-    Problem::Other(error.to_string())
 }

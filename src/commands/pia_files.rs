@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Problem;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::settings::Environment;
 use crate::system::paths;
 
@@ -51,7 +51,7 @@ impl PiaFile {
     ///
     /// # Errors
     /// Says how to get it.
-    pub fn find(&self, flag: Option<&Path>, environment: &Environment) -> Result<PathBuf, Problem> {
+    pub fn find(&self, flag: Option<&Path>, environment: &Environment) -> Result<PathBuf, Failure> {
         if let Some(named) = flag.or(environment.text(self.variable).map(Path::new)) {
             return Ok(named.to_owned());
         }
@@ -59,7 +59,11 @@ impl PiaFile {
         if let Some(found) = places.iter().find(|place| place.is_file()) {
             return Ok(found.clone());
         }
-        Err(Problem::Other(self.how_to_get(&places)))
+        Err(Failure::new(
+            FailureKind::Local,
+            Retry::Never,
+            self.how_to_get(&places),
+        ))
     }
 
     fn places(&self, environment: &Environment) -> Vec<PathBuf> {

@@ -2,23 +2,20 @@
 //! others brought up.
 
 use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::thread::Builder;
 
 use super::api_client::ApiClient;
-use super::auth::token_in;
 use super::claimed_gateway;
 use super::getopts::ScriptOptions;
-use super::{Problem, pia_files};
-use crate::failure::Failure;
+use super::{pia_files, token_file};
+use crate::connect::account::Account;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::hooks::{self, Surroundings};
-use crate::pia::credentials::Token;
-use crate::pia::error::{ApiError, Remedy};
-use crate::pia::forwarding;
-use crate::pia::host::Host;
-use crate::pia::lease::Lease;
+use crate::port_forward::{Effect, LeaseFile, LeaseMachine, LeaseOptions, PortService, Worker};
 use crate::settings::{Environment, Settings};
-use crate::system::cancellation::{CancellationToken, Cancelled};
+use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 use crate::underlay::socket::Via;
 
@@ -36,14 +33,6 @@ pub const OPTIONS: ScriptOptions = ScriptOptions {
     ],
     switches: &[],
 };
-
-/// For one request.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// The first pause after a failure; each further one is twice as long, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// The clock is looked at that often: a machine that slept refreshes at once on waking.
-const GLANCE: Duration = Duration::from_secs(5);
 
 /// Keep a port forwarded for as long as this runs, as pf.sh did.
 ///
@@ -87,148 +76,119 @@ pub fn run(
     arguments: &Arguments,
     environment: &Environment,
     stop: &CancellationToken,
-) -> Result<(), Problem> {
-    let mut keeper = Keeper::new(arguments, environment, stop)?;
-    match keeper.keep() {
-        Err(End::Stopped) => {
-            log::info!("Cancelled: the port is no longer refreshed and will soon be closed");
+) -> Result<(), Failure> {
+    let token = token_file::read(&arguments.token_file)?;
+    let service = service(arguments, environment, stop)?;
+    let (settings, _) = Settings::from_environment(environment);
+    let options = LeaseOptions {
+        interval: settings.port_forwarding.rebind_interval,
+        fatal: false,
+        other_servers: false,
+    };
+    let client = ApiClient::new(environment, None, PathBuf::new(), service.via.clone())?;
+    let account = Account::with_token(client.hosts, client.retry, token);
+    let mut handler = EffectHandler {
+        arguments,
+        environment,
+        stop,
+        options,
+        lease_file: arguments.lease_file.clone().map(LeaseFile::new),
+        announced: None,
+        was_bound: false,
+    };
+    let stored = handler.lease_file.as_ref().and_then(LeaseFile::read);
+    let mut machine = LeaseMachine::new(options, stored, fastrand::Rng::new());
+    let worker = Worker::new(service, account);
+    match worker.run(&mut machine, |effect| handler.handle(effect), stop) {
+        Some(failure) => Err(failure.with_text_before("Fatal error: ")),
+        None => {
+            log::info!("Stopped: the port is no longer refreshed and will soon be closed");
             Ok(())
         }
-        Err(End::Refused(error)) => Err(Problem::Other(format!("Fatal error: {error}"))),
-        Ok(never) => match never {},
     }
 }
 
-/// Why it ends.
-enum End {
-    Stopped,
-    /// There is no port to be had, and waiting does not help.
-    Refused(ApiError),
+/// Who is asked for the port.
+fn service(
+    arguments: &Arguments,
+    environment: &Environment,
+    stop: &CancellationToken,
+) -> Result<PortService, Failure> {
+    let ca_file = pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?;
+    let via = match &arguments.interface {
+        Some(name) if !Path::new("/sys/class/net").join(name).exists() => {
+            let text = format!("there is no interface {name}: is the tunnel up?");
+            return Err(Failure::new(FailureKind::Local, Retry::Never, text));
+        }
+        Some(name) => Via::Interface(name.clone()),
+        None => Via::Routing,
+    };
+    let address = match arguments.gateway {
+        Some(address) => address,
+        None => claimed_gateway::first_hop(&via, stop)?,
+    };
+    let cn = match &arguments.name {
+        Some(name) => name.clone(),
+        None => claimed_gateway::claimed_name(address, &ca_file, &via, stop)?,
+    };
+    Ok(PortService {
+        cn,
+        addresses: vec![address],
+        ca_file,
+        via,
+        is_supported: true,
+    })
 }
 
-impl From<Cancelled> for End {
-    fn from(_: Cancelled) -> Self {
-        Self::Stopped
-    }
-}
-
-/// Keeps a lease bound.
-struct Keeper<'a> {
+/// What becomes of the port's effects by hand: log, port file, script.
+struct EffectHandler<'a> {
     arguments: &'a Arguments,
     environment: &'a Environment,
-    gateway: Host,
-    token: Token,
-    interval: Duration,
-    stop: CancellationToken,
+    stop: &'a CancellationToken,
+    options: LeaseOptions,
+    lease_file: Option<LeaseFile>,
     /// The port that others were told.
     announced: Option<u16>,
+    /// A port that was held once is fought for; where there never was one, a clear no is an answer.
+    was_bound: bool,
 }
 
-impl<'a> Keeper<'a> {
-    fn new(
-        arguments: &'a Arguments,
-        environment: &'a Environment,
-        stop: &CancellationToken,
-    ) -> Result<Self, Problem> {
-        let token = token_in(&arguments.token_file)?;
-        let ca = pia_files::AUTHORITY.find(arguments.ca.as_deref(), environment)?;
-        let via = match &arguments.interface {
-            Some(name) if !Path::new("/sys/class/net").join(name).exists() => {
-                return Err(Problem::Other(format!(
-                    "there is no interface {name}: is the tunnel up?"
-                )));
-            }
-            Some(name) => Via::Interface(name.clone()),
-            None => Via::Routing,
-        };
-        let mut client = ApiClient::new(environment, None, ca.clone(), via.clone(), stop)?;
-        let address = match arguments.gateway {
-            Some(address) => address,
-            None => claimed_gateway::first_hop(&via, stop)?,
-        };
-        let name = match &arguments.name {
-            Some(name) => name.clone(),
-            None => claimed_gateway::claimed_name(address, &ca, &via, stop)?,
-        };
-        let gateway = Host::forwarding(&name, address, &client.pia()?, via);
-        let (settings, _) = Settings::from_environment(environment);
-        let interval = settings.port_forwarding.rebind_interval;
-        Ok(Self {
-            arguments,
-            environment,
-            gateway,
-            token,
-            interval,
-            stop: stop.clone(),
-            announced: None,
-        })
-    }
-
-    fn keep(&mut self) -> Result<std::convert::Infallible, End> {
-        let mut lease = self.stored_lease();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let is_fresh = lease.is_none();
-            let error = match self.bind(&mut lease) {
-                Ok(port) => {
-                    self.announce(port);
-                    pause = FIRST_PAUSE;
-                    self.wait(self.interval)?;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            if error.remedy() == Remedy::NewLease {
-                lease = None;
-                self.forget_lease();
-            }
-            match judge(&error, self.announced.is_none(), is_fresh) {
-                Verdict::Stopped => return Err(End::Stopped),
-                Verdict::GiveUp => return Err(End::Refused(error)),
-                Verdict::NewLease => log::warn!("{error}; asking for a new lease"),
-                Verdict::Again => {
-                    log::warn!("{error}; again in {} s", pause.as_secs());
-                    self.stop.pause(pause)?;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+impl EffectHandler<'_> {
+    fn handle(&mut self, effect: Effect) -> ControlFlow<Failure> {
+        match effect {
+            Effect::Store(lease) => {
+                let days = humantime::format_rfc3339_seconds(lease.expires_at);
+                log::info!("Leased port {} until {days}", lease.port);
+                if let Some(file) = &self.lease_file {
+                    file.store(&lease);
                 }
             }
+            Effect::Bound { port } => self.announce(port),
+            Effect::Withdraw { why } => self.withdraw(&why),
+            Effect::Failing { failure, again } if again.is_zero() => {
+                log::warn!("{failure}; trying anew");
+            }
+            Effect::Failing { failure, .. } if !self.was_bound && is_clear_no(&failure) => {
+                return ControlFlow::Break(failure);
+            }
+            Effect::Failing { failure, again } => {
+                log::warn!("{failure}; trying again in {} s", again.as_secs().max(1));
+            }
+            // Said with the failure itself; by hand there is no other server and nothing is fatal.
+            Effect::NotHere { .. } | Effect::AskAnotherServer { .. } | Effect::Fatal { .. } => {}
         }
-    }
-
-    /// Binds the lease, or refreshes the binding; without a lease that lasts, a new one.
-    fn bind(&self, lease: &mut Option<Lease>) -> Result<u16, ApiError> {
-        let lasting = lease
-            .take()
-            .filter(|lease| !lease.is_due_for_renewal(SystemTime::now()));
-        let current = match lasting {
-            Some(lease) => lease,
-            None => {
-                let new = forwarding::lease(&self.gateway, &self.token, PATIENCE, &self.stop)?;
-                log::info!(
-                    "Leased port {} until {}",
-                    new.port,
-                    humantime::format_rfc3339_seconds(new.expires_at)
-                );
-                self.store_lease(&new);
-                new
-            }
-        };
-        let current = lease.insert(current);
-        let answer = forwarding::bind_port(&self.gateway, current, PATIENCE, &self.stop)?;
-        log::debug!("bindPort: {answer}");
-        Ok(current.port)
+        ControlFlow::Continue(())
     }
 
     fn announce(&mut self, port: u16) {
+        self.was_bound = true;
         if self.announced == Some(port) {
             return;
         }
         self.announced = Some(port);
         log::info!("Forwarding on port {port}");
-        log::info!(
-            "It is refreshed every {} s for as long as this runs",
-            self.interval.as_secs()
-        );
+        let interval = self.options.interval.as_secs();
+        log::info!("It is refreshed every {interval} s for as long as this runs");
         if let Some(file) = &self.arguments.port_file {
             match files::replace(file, format!("{port}\n").as_bytes(), 0o644) {
                 Ok(()) => log::info!("Wrote the port to {}", file.display()),
@@ -238,6 +198,18 @@ impl<'a> Keeper<'a> {
         self.run_script(port);
     }
 
+    fn withdraw(&mut self, why: &str) {
+        let Some(port) = self.announced.take() else {
+            return;
+        };
+        log::warn!("Port {port} is no longer forwarded: {why}");
+        if let Some(file) = &self.arguments.port_file
+            && let Err(error) = files::remove_if_present(file)
+        {
+            log::warn!("{error}");
+        }
+    }
+
     fn run_script(&self, port: u16) {
         let Some(script) = &self.arguments.script else {
             return;
@@ -245,135 +217,26 @@ impl<'a> Keeper<'a> {
         let (text, stop) = (format!("{script} {port}"), self.stop.clone());
         let environment: Vec<_> = self.environment.pairs().collect();
         let run = move || {
-            hooks::run_text(
-                "port-script",
-                &text,
-                &Surroundings {
-                    environment: &environment,
-                    stop: &stop,
-                },
-            );
+            let surroundings = Surroundings {
+                environment: &environment,
+                stop: &stop,
+            };
+            hooks::run_text("port-script", &text, &surroundings);
         };
-        if let Err(error) = std::thread::Builder::new()
-            .name("port-script".into())
-            .spawn(run)
-        {
+        if let Err(error) = Builder::new().name("port-script".into()).spawn(run) {
             log::warn!("{script}: cannot be run: {error}");
         }
     }
-
-    /// By the wall clock.
-    fn wait(&self, duration: Duration) -> Result<(), Cancelled> {
-        let due = SystemTime::now() + duration;
-        while let Ok(left) = due.duration_since(SystemTime::now()) {
-            // A clock that was set back must not keep the port from being refreshed.
-            if left.is_zero() || left > duration {
-                break;
-            }
-            self.stop.pause(left.min(GLANCE))?;
-        }
-        self.stop.check()
-    }
-
-    fn stored_lease(&self) -> Option<Lease> {
-        let file = self.arguments.lease_file.as_ref()?;
-        let text = files::read_if_present(file)
-            .inspect_err(|error| log::warn!("{error}"))
-            .ok()??;
-        let lease = Lease::parse(text.as_bytes());
-        let lease = lease
-            .inspect_err(|error| log::warn!("{}: {error}; getting a new one", file.display()))
-            .ok()?;
-        log::info!("Using the lease in {}", file.display());
-        Some(lease)
-    }
-
-    /// It holds the account token, so it is nobody else's to read.
-    fn store_lease(&self, lease: &Lease) {
-        let Some(file) = &self.arguments.lease_file else {
-            return;
-        };
-        if let Err(error) = files::replace(file, lease.answer(), 0o600) {
-            log::warn!("{error}; the next run gets another port");
-        }
-    }
-
-    fn forget_lease(&self) {
-        if let Some(file) = &self.arguments.lease_file
-            && let Err(error) = files::remove_if_present(file)
-        {
-            log::warn!("{error}");
-        }
-    }
 }
 
-/// What a failure calls for.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Again,
-    NewLease,
-    GiveUp,
-    Stopped,
-}
-
-/// A port that was held once is fought for; where there never was one, a clear no is an answer. A
-/// lease that is refused although it is fresh says more about the server than about the lease.
-fn judge(error: &ApiError, is_first: bool, is_fresh: bool) -> Verdict {
-    match error.remedy() {
-        Remedy::Stopped => Verdict::Stopped,
-        Remedy::NewLease if !is_fresh => Verdict::NewLease,
-        _ if is_first && !error.is_transient() => Verdict::GiveUp,
-        _ => Verdict::Again,
-    }
-}
-
-impl From<crate::pia::trust::TrustError> for Problem {
-    fn from(error: crate::pia::trust::TrustError) -> Self {
-        Failure::from(error).into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pia::error::{ApiErrorKind, Call, LeaseRefusal};
-
-    fn error(failure: ApiErrorKind) -> ApiError {
-        ApiError {
-            call: Call::BindPort,
-            host: "zurich406".into(),
-            kind: failure,
-            tries: 1,
-        }
-    }
-
-    #[test]
-    fn an_old_lease_that_is_refused_is_replaced_at_once() {
-        let refused = error(ApiErrorKind::LeaseRefused {
-            message: String::new(),
-            reason: LeaseRefusal::Other,
-        });
-        assert_eq!(judge(&refused, true, false), Verdict::NewLease);
-        assert_eq!(judge(&refused, false, false), Verdict::NewLease);
-    }
-
-    #[test]
-    fn a_fresh_one_that_is_refused_ends_it_at_the_start_only() {
-        let refused = error(ApiErrorKind::LeaseRefused {
-            message: String::new(),
-            reason: LeaseRefusal::Other,
-        });
-        assert_eq!(judge(&refused, true, true), Verdict::GiveUp);
-        assert_eq!(judge(&refused, false, true), Verdict::Again);
-    }
-
-    #[test]
-    fn trouble_that_may_pass_is_waited_out() {
-        let trouble = error(ApiErrorKind::ServerTrouble { status: 503 });
-        assert_eq!(judge(&trouble, true, true), Verdict::Again);
-        assert_eq!(
-            judge(&error(ApiErrorKind::Stopped), false, false),
-            Verdict::Stopped
-        );
+/// Whether waiting does not help where there never was a port.
+fn is_clear_no(failure: &Failure) -> bool {
+    match failure.kind {
+        FailureKind::NoPortForwarding
+        | FailureKind::LeaseRefused(_)
+        | FailureKind::Login
+        | FailureKind::Local => true,
+        FailureKind::PortForwarding => !matches!(failure.retry, Retry::Later(_)),
+        _ => false,
     }
 }

@@ -1,221 +1,311 @@
-//! The account: its token, stored from life to life, and the credentials that a new one costs.
+//! The account: its token, stored from life to life, and the logins that a new one costs.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::failure::Failure;
+use super::api_hosts::{ApiHosts, Service};
+use super::credentials::{self, Missing};
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::pia::account;
 use crate::pia::credentials::{Credentials, Token};
+use crate::pia::retry::RetryPolicy;
 use crate::settings::CredentialSources;
+use crate::system::cancellation::CancellationToken;
 use crate::system::files;
-use crate::system::secret::Secret;
 
-const USER: &str = "user name";
-const PASSWORD: &str = "password";
+/// A token that is refused so soon after PIA gave it is not the cause: another login would not help,
+/// and too many lock the account.
+const LOGIN_INTERVAL: Duration = Duration::from_secs(900);
 
-/// The account token and where it comes from.
-pub struct Account {
-    sources: CredentialSources,
-    file: PathBuf,
+/// The account token and how a new one is got. Clones are the same account; a login is made by one
+/// thread at a time, and the others wait for what it brings.
+#[derive(Clone)]
+pub struct Account(Arc<AccountInner>);
+
+struct AccountInner {
+    hosts: Arc<ApiHosts>,
+    retry: RetryPolicy,
+    origin: Origin,
+    state: Mutex<TokenSlot>,
+    /// A login has ended.
+    login_ended: Condvar,
+}
+
+/// Where tokens come from.
+enum Origin {
+    /// From the file, or by a login, whose token is stored there.
+    Stored {
+        file: PathBuf,
+        sources: CredentialSources,
+    },
+    /// Given by hand: there is no other.
+    Given,
+}
+
+#[derive(Default)]
+struct TokenSlot {
     token: Option<Token>,
+    logged_in_at: Option<Instant>,
+    is_logging_in: bool,
 }
 
 impl Account {
-    /// Nothing is read before it is needed.
-    pub fn new(sources: CredentialSources, file: &Path) -> Self {
-        Self {
-            sources,
+    /// With the token in `file`, if there is one. Nothing is read before it is needed.
+    pub fn new(
+        hosts: Arc<ApiHosts>,
+        retry: RetryPolicy,
+        sources: CredentialSources,
+        file: &Path,
+    ) -> Self {
+        let origin = Origin::Stored {
             file: file.to_owned(),
-            token: None,
-        }
+            sources,
+        };
+        Self::from_origin(hosts, retry, origin, None)
+    }
+
+    /// With this token and no other.
+    pub fn with_token(hosts: Arc<ApiHosts>, retry: RetryPolicy, token: Token) -> Self {
+        Self::from_origin(hosts, retry, Origin::Given, Some(token))
+    }
+
+    fn from_origin(
+        hosts: Arc<ApiHosts>,
+        retry: RetryPolicy,
+        origin: Origin,
+        token: Option<Token>,
+    ) -> Self {
+        let state = TokenSlot {
+            token,
+            ..TokenSlot::default()
+        };
+        Self(Arc::new(AccountInner {
+            hosts,
+            retry,
+            origin,
+            state: Mutex::new(state),
+            login_ended: Condvar::new(),
+        }))
     }
 
     /// The token in use or stored, if there is one.
-    pub fn stored_token(&mut self) -> Option<Token> {
-        if self.token.is_none() {
-            self.token = self.read();
+    pub fn token(&self) -> Option<Token> {
+        let mut state = self.lock();
+        if state.token.is_none()
+            && let Origin::Stored { file, .. } = &self.0.origin
+        {
+            state.token = read_token(file);
         }
-        self.token.clone()
+        state.token.clone()
     }
 
-    fn read(&self) -> Option<Token> {
-        match files::read_if_present(&self.file) {
-            Ok(Some(text)) => match Token::parse(&text) {
-                Ok(token) => {
-                    log::info!("Using the stored token");
-                    Some(token)
-                }
-                Err(error) => {
-                    log::warn!("{}: {error}; a new one is fetched", self.file.display());
-                    None
-                }
-            },
-            Ok(None) => None,
-            Err(error) => {
-                log::warn!("{error}; a new token is fetched");
-                None
-            }
-        }
+    /// Whether the token in use was got so lately that another login would not help.
+    pub fn is_fresh(&self) -> bool {
+        let logged_in_at = self.lock().logged_in_at;
+        logged_in_at.is_some_and(|at| at.elapsed() < LOGIN_INTERVAL)
     }
 
-    /// Takes a new token into use and stores it. The old one is replaced only now that the new one
-    /// is there.
-    pub fn keep(&mut self, token: Token) {
-        let written = self
-            .file
-            .parent()
-            .map_or(Ok(()), files::make_directory)
-            .and_then(|()| files::replace(&self.file, token.expose().as_bytes(), 0o600));
-        if let Err(error) = written {
-            log::warn!(
-                "{error}; the token is kept in memory only, and the next start needs the \
-                 credentials again"
-            );
-        }
-        self.token = Some(token);
-    }
-
-    /// User name and password, from the files if they can be read, else from the environment.
+    /// A token in place of the `refused` one: that which another thread got meanwhile, else by a
+    /// login. The old one is kept until the new one is there.
     ///
     /// # Errors
-    /// When one of them is nowhere.
-    pub fn credentials(&self) -> Result<Credentials, Failure> {
-        Self::credentials_from(&self.sources).map_err(|missing| {
-            let set: Vec<&str> = missing
-                .into_iter()
-                .map(|what| {
-                    if what == USER {
-                        "USER (or USER_FILE)"
-                    } else {
-                        "PASS (or PASS_FILE)"
-                    }
-                })
-                .collect();
-            Failure::lasting(format!(
-                "a new token is needed, as none is stored in {} or it is refused, and the \
-                 credentials for one are missing: set {}",
-                self.file.display(),
-                set.join(" and ")
-            ))
-        })
+    /// When the credentials are missing or refused, or PIA cannot be reached.
+    pub fn renew(
+        &self,
+        refused: Option<&Token>,
+        stop: &CancellationToken,
+    ) -> Result<Token, Failure> {
+        let _wake_up = {
+            let shared = Arc::clone(&self.0);
+            stop.on_cancel(move || {
+                // Whoever is about to wait holds the lock until it does, so that none is missed.
+                drop(shared.state.lock());
+                shared.login_ended.notify_all();
+            })
+        };
+        let mut state = self.lock();
+        loop {
+            stop.check()?;
+            match &state.token {
+                Some(token) if refused.is_some_and(|refused| refused != token) => {
+                    return Ok(token.clone());
+                }
+                _ if !state.is_logging_in => break,
+                _ => {}
+            }
+            let woken = self.0.login_ended.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_logging_in = true;
+        drop(state);
+        let outcome = self.log_in(stop);
+        let mut state = self.lock();
+        state.is_logging_in = false;
+        if let Ok(token) = &outcome {
+            state.token = Some(token.clone());
+            state.logged_in_at = Some(Instant::now());
+        }
+        drop(state);
+        self.0.login_ended.notify_all();
+        outcome
     }
 
-    /// User name and password from anywhere.
-    ///
-    /// # Errors
-    /// Names what is missing.
-    pub fn credentials_from(sources: &CredentialSources) -> Result<Credentials, Vec<&'static str>> {
-        let user = secret(
-            sources.user_file.as_deref(),
-            "USER_FILE",
-            sources.user.as_ref(),
-        );
-        let password = secret(
-            sources.password_file.as_deref(),
-            "PASS_FILE",
-            sources.password.as_ref(),
-        );
-        match (user, password) {
-            (Some(user), Some(password)) => Ok(Credentials { user, password }),
-            (user, password) => {
-                let missing = [(USER, user.is_none()), (PASSWORD, password.is_none())];
-                Err(missing
-                    .into_iter()
-                    .filter_map(|(name, is)| is.then_some(name))
-                    .collect())
-            }
+    fn log_in(&self, stop: &CancellationToken) -> Result<Token, Failure> {
+        let Origin::Stored { file, sources } = &self.0.origin else {
+            return Err(Failure::new(
+                FailureKind::Login,
+                Retry::Never,
+                "the account token is refused: get a new one with `wireguard-pia auth`",
+            ));
+        };
+        let credentials = credentials_for_login(sources, file)?;
+        log::info!("Logging in to PIA");
+        let hosts = &self.0.hosts;
+        let _opening = hosts.gate().open();
+        let host = hosts.service(Service::Account, stop)?;
+        let token = account::log_in(&host, &credentials, &self.0.retry, stop)
+            .inspect_err(|_| hosts.doubt(Service::Account))?;
+        log::info!("Got a new token");
+        store_token(&token, file);
+        Ok(token)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TokenSlot> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_token(file: &Path) -> Option<Token> {
+    let text = match files::read_if_present(file) {
+        Ok(text) => text?,
+        Err(error) => {
+            log::warn!("{error}; a new token is fetched");
+            return None;
+        }
+    };
+    match Token::parse(&text) {
+        Ok(token) => {
+            log::info!("Using the stored token");
+            Some(token)
+        }
+        Err(error) => {
+            log::warn!("{}: {error}; a new one is fetched", file.display());
+            None
         }
     }
 }
 
-/// The file wins when readable; a trailing newline is the editor's, not the secret's.
-fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option<Secret> {
-    let Some(path) = file else {
-        return value.cloned();
-    };
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            let text = text.strip_suffix('\r').unwrap_or(text);
-            (!text.is_empty())
-                .then(|| Secret::new(text))
-                .or_else(|| value.cloned())
-        }
-        Err(error) => {
-            let instead = if value.is_some() {
-                "; the environment's value is used"
-            } else {
-                ""
-            };
-            let advice = if error.kind() == ErrorKind::PermissionDenied {
-                files::PERMISSION_ADVICE
-            } else {
-                ""
-            };
-            log::warn!(
-                "{variable}={}: cannot be read: {error}{instead}{advice}",
-                path.display()
-            );
-            value.cloned()
-        }
+fn store_token(token: &Token, file: &Path) {
+    let written = file
+        .parent()
+        .map_or(Ok(()), files::make_directory)
+        .and_then(|()| files::replace(file, token.expose().as_bytes(), 0o600));
+    if let Err(error) = written {
+        log::warn!(
+            "{error}; the token is kept in memory only, and the next start needs the credentials \
+             again"
+        );
     }
+}
+
+fn credentials_for_login(sources: &CredentialSources, file: &Path) -> Result<Credentials, Failure> {
+    credentials::read(sources).map_err(|missing| {
+        let mut variables = Vec::new();
+        for what in missing {
+            variables.push(match what {
+                Missing::User => "USER (or USER_FILE)",
+                Missing::Password => "PASS (or PASS_FILE)",
+            });
+        }
+        let text = format!(
+            "a new token is needed, as none is stored in {} or it is refused, and the credentials \
+             for one are missing: set {}",
+            file.display(),
+            variables.join(" and ")
+        );
+        Failure::new(FailureKind::Login, Retry::Never, text)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::gate::Gate;
+    use crate::system::secret::Secret;
+    use crate::underlay::name_servers::NameServers;
+    use crate::underlay::resolver::Resolver;
+    use crate::underlay::socket::Via;
 
-    fn account(directory: &Path, sources: CredentialSources) -> Account {
-        Account::new(sources, &directory.join(".token"))
+    fn hosts() -> Arc<ApiHosts> {
+        let resolver = Resolver::new(NameServers::default(), Via::Routing);
+        let ca_file = PathBuf::from("/nonexistent");
+        Arc::new(ApiHosts::new(
+            None,
+            resolver,
+            Via::Routing,
+            ca_file,
+            Gate::Open,
+        ))
+    }
+
+    fn account(file: &Path, sources: CredentialSources) -> Account {
+        Account::new(hosts(), RetryPolicy::once(Duration::ZERO), sources, file)
     }
 
     #[test]
-    fn a_token_is_kept_without_newline_for_the_owner_alone() {
+    fn a_token_is_stored_without_newline_for_the_owner_alone() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(".token");
-        std::fs::write(&path, "old\n").unwrap();
-        let mut account = account(directory.path(), CredentialSources::default());
-        assert_eq!(account.stored_token().unwrap().expose(), "old");
-        account.keep(Token::parse("new").unwrap());
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
-    }
-
-    #[test]
-    fn files_win_and_lose_their_trailing_newline() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("password");
-        std::fs::write(&file, "p&+%\" \r\n").unwrap();
-        let sources = CredentialSources {
-            user: Some(Secret::new("p1")),
-            password: Some(Secret::new("wrong")),
-            user_file: Some(directory.path().join("missing")),
-            password_file: Some(file),
-        };
-        let credentials = account(directory.path(), sources).credentials().unwrap();
-        assert_eq!(
-            (credentials.user.expose(), credentials.password.expose()),
-            ("p1", "p&+%\" ")
-        );
+        let file = directory.path().join(".token");
+        std::fs::write(&file, "old\n").unwrap();
+        let account = account(&file, CredentialSources::default());
+        assert_eq!(account.token().unwrap().expose(), "old");
+        store_token(&Token::parse("new").unwrap(), &file);
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
     fn missing_credentials_are_named() {
-        let directory = tempfile::tempdir().unwrap();
         let sources = CredentialSources {
             user: Some(Secret::new("p1")),
             ..CredentialSources::default()
         };
-        let error = account(directory.path(), sources)
-            .credentials()
-            .unwrap_err();
-        assert!(matches!(error, Failure::Lasting { .. }));
+        let account = account(Path::new("/nonexistent/.token"), sources);
+        let failure = account.renew(None, &CancellationToken::new()).unwrap_err();
+        assert_eq!(failure.retry, Retry::Never);
         assert!(
-            error.to_string().ends_with("set PASS (or PASS_FILE)"),
-            "{error}"
+            failure.text.ends_with("set PASS (or PASS_FILE)"),
+            "{failure}"
         );
+    }
+
+    #[test]
+    fn what_another_thread_got_meanwhile_needs_no_login() {
+        let token = |text: &str| Token::parse(text).unwrap();
+        let account = Account::with_token(hosts(), RetryPolicy::once(Duration::ZERO), token("new"));
+        let stop = CancellationToken::new();
+        assert_eq!(
+            account.renew(Some(&token("old")), &stop).unwrap(),
+            token("new")
+        );
+        let failure = account.renew(Some(&token("new")), &stop).unwrap_err();
+        assert!(failure.text.contains("wireguard-pia auth"), "{failure}");
+    }
+
+    #[test]
+    fn the_wait_for_another_threads_login_ends_with_a_stop() {
+        let account = account(
+            Path::new("/nonexistent/.token"),
+            CredentialSources::default(),
+        );
+        account.lock().is_logging_in = true;
+        let (stop, waiting) = (CancellationToken::new(), account.clone());
+        let waiting_stop = stop.clone();
+        let thread = std::thread::spawn(move || waiting.renew(None, &waiting_stop));
+        stop.cancel();
+        assert!(thread.join().unwrap().unwrap_err().is_cancelled());
     }
 }

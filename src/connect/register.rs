@@ -1,125 +1,154 @@
 //! Registering a fresh key at one of the candidates.
 
+use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
+use super::api_hosts::ApiHosts;
+use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
-use super::{Connector, Joined, SearchToken, is_refusal_of_token};
-use crate::failure::Failure;
-use crate::firewall::kill_switch::KillSwitch;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::credentials::Token;
-use crate::pia::error::{ApiError, Remedy};
-use crate::pia::registration::{self, Proof};
-use crate::settings::ServerChoice;
+use crate::pia::regions::Server;
+use crate::pia::registration::{self, Proof, Registration};
+use crate::pia::retry::RetryPolicy;
+use crate::system::cancellation::CancellationToken;
+use crate::system::secret::Secret;
 use crate::wireguard::keys::KeyPair;
 
-/// How long one server may take for a registration: another is better than patience.
+/// For a registration at one server: another is better than patience.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(6);
 
-impl Connector {
-    /// Registers at the first of the candidates that takes our key. A refused token is renewed,
-    /// once; servers that are merely busy are asked again, as `CURL_RETRY` says.
-    pub(super) fn register(
-        &mut self,
+/// A server that took our key.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Its location's id; `manual` or the dedicated IP's own where none was chosen.
+    pub location: String,
+    pub server: Server,
+    /// Whether ports can be forwarded there, as far as PIA says.
+    pub port_forwarding: bool,
+    pub keys: KeyPair,
+    pub registration: Registration,
+}
+
+impl Joined {
+    /// Where WireGuard's packets go: the server's address, and the port that its registration named.
+    pub fn endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.server.ip, self.registration.server_port)
+    }
+}
+
+/// What registrations are made with.
+pub(super) struct Registrar<'a> {
+    pub hosts: &'a ApiHosts,
+    pub retry: RetryPolicy,
+    /// At the server of a dedicated IP its own token proves the account.
+    pub dedicated_ip: Option<&'a Secret>,
+}
+
+/// The servers that were tried, with the latest reason of each.
+#[derive(Default)]
+struct Tried(Vec<(String, String)>);
+
+impl Tried {
+    fn add(&mut self, candidate: &Candidate, failure: &Failure) {
+        let Candidate {
+            location, server, ..
+        } = candidate;
+        let name = format!("{location} {} ({})", server.cn, server.ip);
+        // Which server it was stands in front already.
+        let what = format!("registering with {}: ", server.cn);
+        let why = failure.text.strip_prefix(&what).unwrap_or(&failure.text);
+        self.0.retain(|(before, _)| *before != name);
+        self.0.push((name, why.to_owned()));
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = Vec::new();
+        for (server, why) in &self.0 {
+            words.push(format!("{server}: {why}"));
+        }
+        words.join("; ")
+    }
+}
+
+impl Registrar<'_> {
+    /// Registers at the first of the candidates that takes our key. Servers that are merely busy are
+    /// asked again, as `CURL_RETRY` says.
+    ///
+    /// # Errors
+    /// When none does, with what was tried.
+    pub(super) fn register_at_any(
+        &self,
         candidates: Vec<Candidate>,
-        mut search_token: SearchToken,
-        kill_switch: &KillSwitch,
+        token: &mut SearchToken<'_>,
+        stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
         let started = Instant::now();
-        let mut tried: Vec<(String, String)> = Vec::new();
+        let mut tried = Tried::default();
         let mut waiting = candidates;
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
             for candidate in waiting {
-                let error = match self.register_once_more_if_renewed(
-                    &candidate,
-                    &mut search_token,
-                    kill_switch,
-                )? {
+                let outcome = token.request(stop, |token| self.register(&candidate, token, stop));
+                let failure = match outcome {
                     Ok(joined) => return Ok(joined),
-                    Err(error) => error,
+                    Err(failure) if failure.retry == Retry::Never => return Err(failure),
+                    Err(failure) => failure,
                 };
-                log::warn!("{}: {error}", candidate.location);
-                let server = format!(
-                    "{} {} ({})",
-                    candidate.location, candidate.server.cn, candidate.server.ip
-                );
-                // The latest reason counts.
-                tried.retain(|(before, _)| *before != server);
-                tried.push((server, error.kind.to_string()));
-                if error.is_busy() {
+                log::warn!("{}: {failure}", candidate.location);
+                tried.add(&candidate, &failure);
+                if matches!(failure.retry, Retry::Later(_)) {
                     busy.push(candidate);
                 }
             }
             waiting = busy;
             let limit = self.retry.max_time;
-            let enough = !limit.is_zero() && started.elapsed() + self.retry.delay >= limit;
-            if waiting.is_empty() || round == self.retry.retries || enough {
+            let elapsed = started.elapsed().saturating_add(self.retry.delay);
+            let is_time_up = !limit.is_zero() && elapsed >= limit;
+            if waiting.is_empty() || round == self.retry.retries || is_time_up {
                 break;
             }
-            self.stop.pause(self.retry.delay)?;
+            stop.pause(self.retry.delay)?;
         }
-        self.in_doubt = true;
-        let tried = tried
-            .iter()
-            .map(|(server, why)| format!("{server}: {why}"))
-            .collect::<Vec<_>>()
-            .join("; ");
-        Err(Failure::passing(format!(
-            "no server could be registered at. Tried {tried}. If this does not pass, add other \
-             locations to LOC"
-        )))
+        let text = format!(
+            "no server could be registered at. Tried {}. If this does not pass, add other locations \
+             to LOC",
+            tried.in_words()
+        );
+        Err(Failure::new(
+            FailureKind::Registration,
+            Retry::Later(None),
+            text,
+        ))
     }
 
-    pub(super) fn register_once_more_if_renewed(
-        &mut self,
-        candidate: &Candidate,
-        search_token: &mut SearchToken,
-        kill_switch: &KillSwitch,
-    ) -> Result<Result<Joined, ApiError>, Failure> {
-        let mut outcome = self.register_at(candidate, &search_token.token)?;
-        if is_refusal_of_token(&outcome) && self.renew(search_token, kill_switch)? {
-            outcome = self.register_at(candidate, &search_token.token)?;
-        }
-        match outcome {
-            Err(error) if error.remedy() == Remedy::Stopped => Err(Failure::Stopped),
-            Err(error) if matches!(error.remedy(), Remedy::LogInAgain | Remedy::GiveUp) => {
-                Err(Failure::lasting(format!(
-                    "{error}; a new token did not help: check the account at PIA's web site"
-                )))
-            }
-            outcome => Ok(outcome),
-        }
-    }
-
-    pub(super) fn register_at(
-        &mut self,
+    fn register(
+        &self,
         candidate: &Candidate,
         token: &Token,
-    ) -> Result<Result<Joined, ApiError>, Failure> {
+        stop: &CancellationToken,
+    ) -> Result<Joined, Failure> {
         let Candidate {
-            location,
-            server,
-            port,
-            port_forwarding,
+            location, server, ..
         } = candidate;
         log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
-        let keys = KeyPair::generate(&self.stop)?;
-        let host = self.hosts.server(server, *port)?;
-        let proof = match &self.destination {
-            ServerChoice::DedicatedIp(dip) => Proof::DedicatedIp {
-                token: dip,
+        let keys = KeyPair::generate(stop)?;
+        let host = self.hosts.server(server, candidate.port)?;
+        let proof = match self.dedicated_ip {
+            Some(token) => Proof::DedicatedIp {
+                token,
                 ip: server.ip,
             },
-            _ => Proof::Token(token),
+            None => Proof::Token(token),
         };
-        let answer =
-            registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, &self.stop);
-        Ok(answer.map(|registration| Joined {
+        let registration =
+            registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, stop)?;
+        Ok(Joined {
             location: location.clone(),
             server: server.clone(),
-            port_forwarding: *port_forwarding,
+            port_forwarding: candidate.port_forwarding,
             keys,
             registration,
-        }))
+        })
     }
 }

@@ -1,86 +1,96 @@
 //! The server lists at hand: fetched now, or stored by an earlier life.
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::pia::account::{self, ListVersion};
-use crate::pia::error::ApiError;
 use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, ServerList};
 use crate::pia::retry::RetryPolicy;
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
-/// Verified lists, the best first.
-pub struct Directory {
-    key_file: PathBuf,
-    key: Option<ListKey>,
-    stored: PathBuf,
-    lists: Vec<ServerList>,
-    /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than
-    /// merely not at hand.
-    fresh: bool,
-}
-
 /// More lists than that hold nothing new.
 const MAX_LISTS: usize = 8;
 
-impl Directory {
+/// The files that lists need.
+#[derive(Debug, Clone)]
+pub struct ListFiles {
+    /// The public key of their signature.
+    pub key: PathBuf,
+    /// Where the newest is stored from life to life, if it is.
+    pub stored: Option<PathBuf>,
+}
+
+/// Verified lists, the best first.
+pub(super) struct ServerLists {
+    files: ListFiles,
+    key: Option<ListKey>,
+    lists: Vec<ServerList>,
+    /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than merely
+    /// not at hand.
+    is_fresh: bool,
+}
+
+impl ServerLists {
     /// Nothing is read before it is needed.
-    pub fn new(key_file: PathBuf, stored: &Path) -> Self {
+    pub(super) fn new(files: ListFiles) -> Self {
         Self {
-            key_file,
+            files,
             key: None,
-            stored: stored.to_owned(),
             lists: Vec::new(),
-            fresh: false,
+            is_fresh: false,
         }
     }
 
     /// All lists at hand.
-    pub fn lists(&self) -> Vec<&ServerList> {
+    pub(super) fn all(&self) -> Vec<&ServerList> {
         self.lists.iter().collect()
     }
 
+    /// The best one.
+    pub(super) fn first(&self) -> Option<&ServerList> {
+        self.lists.first()
+    }
+
     /// Whether a list was fetched in this life.
-    pub fn is_fresh(&self) -> bool {
-        self.fresh
+    pub(super) fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
     /// Fetches a list and puts it first; one of version 6 is stored, signature included.
     ///
     /// # Errors
     /// When the key cannot be read or the list cannot be had.
-    pub fn fetch(
+    pub(super) fn fetch(
         &mut self,
         host: &Host,
         version: ListVersion,
         retry: &RetryPolicy,
         stop: &CancellationToken,
-    ) -> Result<Result<(), ApiError>, Failure> {
+    ) -> Result<(), Failure> {
         let key = self.key()?;
-        let signed = match account::server_list(host, version, &key, retry, stop) {
-            Ok(signed) => signed,
-            Err(error) => return Ok(Err(error)),
-        };
+        let signed = account::server_list(host, version, &key, retry, stop)?;
         if version == ListVersion::V6 {
-            log::info!(
-                "Verified server list ({} locations)",
-                signed.list.locations.len()
-            );
+            let count = signed.list.locations.len();
+            log::info!("Verified server list ({count} locations)");
             self.store(&signed.text);
         }
         self.lists.insert(0, signed.list);
         self.lists.truncate(MAX_LISTS);
-        self.fresh = true;
-        Ok(Ok(()))
+        self.is_fresh = true;
+        Ok(())
     }
 
-    fn store(&self, raw: &[u8]) {
-        if let Err(error) = files::replace(&self.stored, raw, 0o644) {
+    fn store(&self, text: &[u8]) {
+        let Some(file) = &self.files.stored else {
+            return;
+        };
+        if let Err(error) = files::replace(file, text, 0o644) {
             log::warn!(
-                "{error}; should PIA's server list be down at the next start, there is none to \
-                 fall back on"
+                "{error}; should PIA's server list be down at the next start, there is none to fall \
+                 back on"
             );
         }
     }
@@ -89,13 +99,16 @@ impl Directory {
     ///
     /// # Errors
     /// When the key cannot be read.
-    pub fn recall(&mut self) -> Result<bool, Failure> {
+    pub(super) fn recall(&mut self) -> Result<bool, Failure> {
+        let Some(file) = self.files.stored.clone() else {
+            return Ok(false);
+        };
         let key = self.key()?;
-        let text = match std::fs::read(&self.stored) {
+        let text = match std::fs::read(&file) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(error) => {
-                log::warn!("stored server list, {}: {error}", self.stored.display());
+                log::warn!("stored server list, {}: {error}", file.display());
                 return Ok(false);
             }
         };
@@ -105,26 +118,23 @@ impl Directory {
                 Ok(true)
             }
             Err(error) => {
-                log::warn!(
-                    "stored server list, {}: {error}; it is not used",
-                    self.stored.display()
-                );
+                let file = file.display();
+                log::warn!("stored server list, {file}: {error}; it is not used");
                 Ok(false)
             }
         }
     }
 
     /// Whether a list is stored; it may yet turn out to be bad.
-    pub fn has_stored(&self) -> bool {
-        self.stored.exists()
+    pub(super) fn has_stored(&self) -> bool {
+        self.files.stored.as_ref().is_some_and(|file| file.exists())
     }
 
     fn key(&mut self) -> Result<ListKey, Failure> {
         if let Some(key) = &self.key {
             return Ok(key.clone());
         }
-        let key =
-            ListKey::read(&self.key_file).map_err(|error| Failure::lasting(error.to_string()))?;
+        let key = ListKey::read(&self.files.key)?;
         self.key = Some(key.clone());
         Ok(key)
     }

@@ -28,6 +28,15 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
+    /// The one that `NFTABLES` names.
+    pub fn from_nf_tables(is_nf_tables: bool) -> Self {
+        if is_nf_tables {
+            Self::NfTables
+        } else {
+            Self::Legacy
+        }
+    }
+
     /// The one that is not this.
     pub(super) fn other(self) -> Self {
         match self {

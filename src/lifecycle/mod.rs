@@ -1,5 +1,10 @@
-//! The story of a container's life, from top to bottom.
+//! A container's life, from top to bottom.
+//!
+//! Each step returns what the next one needs, and is repeated while its failure may pass. What exists
+//! at a moment is the [`Phase`], by which the life is undone.
 
+mod container_connector;
+mod lock;
 mod supervisor;
 
 use std::convert::Infallible;
@@ -7,26 +12,35 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use self::supervisor::{Event, Supervisor};
-use crate::connect::Connector;
+use self::container_connector::ContainerConnector;
+use self::supervisor::event::Event;
+use self::supervisor::{Supervisor, SupervisorEnd};
+use crate::connect::connector::Connector;
+use crate::connect::location_table;
 use crate::container::Container;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::kill_switch::{self, KillSwitch};
 use crate::firewall::{Backend, Firewall};
 use crate::hooks::Stage;
-use crate::settings::Environment;
+use crate::settings::{Environment, ServerChoice};
 use crate::status::{self, State};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
 use crate::system::{files, paths, signals};
 use crate::tunnel::{self, Tunnel};
-use crate::underlay::{name_servers, resolv_conf};
+use crate::underlay::name_servers::{self, NameServers};
+use crate::underlay::resolv_conf;
 use crate::wireguard::sysctl;
+
+/// Between attempts at a step whose failure may pass.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    ceiling: Duration::from_secs(300),
+};
 
 /// How a life ends.
 enum End {
@@ -38,12 +52,26 @@ enum End {
     Listed,
 }
 
+/// What exists.
+enum Phase {
+    /// The network is as we found it: the pre-up hooks run.
+    Open,
+    /// Nothing leaves but what the kill switch admits.
+    Sealed(KillSwitch),
+    /// A tunnel stands.
+    Connected(Box<Supervisor>),
+}
+
 /// Lives one life and returns its exit status.
 pub fn run(environment: Environment, build: &str) -> ExitCode {
+    if lock::is_held() {
+        log::error!("Fatal error: {}", lock::HELD);
+        return ExitCode::FAILURE;
+    }
     let mut life = match Life::begin(environment) {
         Ok(life) => life,
-        Err(what) => {
-            log::error!("Fatal error: {what}");
+        Err(error) => {
+            log::error!("Fatal error: signals cannot be handled: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -58,19 +86,19 @@ pub fn run(environment: Environment, build: &str) -> ExitCode {
 
 struct Life {
     container: Container,
-    kill_switch: Option<KillSwitch>,
-    connector: Option<Arc<Mutex<Connector>>>,
-    supervisor: Option<Supervisor>,
+    phase: Phase,
+    /// Held from when it could be taken until the life is over.
+    lock: Option<File>,
     /// Down hooks run only if the pre-up stage was reached.
     reached_pre_up: bool,
     post_up_hooks: Option<JoinHandle<()>>,
     events: Sender<Event>,
     inbox: Receiver<Event>,
-    _lock: File,
 }
 
 impl Life {
-    fn begin(environment: Environment) -> Result<Self, String> {
+    /// Nothing outside the process is touched: the first thing that is done is to seal the network.
+    fn begin(environment: Environment) -> std::io::Result<Self> {
         let stop = CancellationToken::new();
         let (events, inbox) = mpsc::channel();
         let (stopped, hung_up) = (events.clone(), events.clone());
@@ -79,78 +107,53 @@ impl Life {
             &stop,
             move || drop(stopped.send(Event::StopRequested)),
             move || drop(hung_up.send(Event::Reconnect)),
-        )
-        .map_err(|error| format!("signals cannot be handled: {error}"))?;
-        let lock = lock()?;
+        )?;
         Ok(Self {
             container: Container::new(environment, stop),
-            kill_switch: None,
-            connector: None,
-            supervisor: None,
+            phase: Phase::Open,
+            lock: None,
             reached_pre_up: false,
             post_up_hooks: None,
             events,
             inbox,
-            _lock: lock,
         })
     }
 
     fn live(&mut self) -> Result<Infallible, End> {
-        self.until_done(Self::check_capabilities)?;
-        self.until_done(Self::choose_backend)?;
+        self.until_done(|_| check_capabilities())?;
+        let kill_switch = self.until_done(Self::choose_backend)?;
+        self.lock = Some(self.until_done(|_| lock::take())?);
         self.run_pre_up_hooks()?;
-        self.until_done(Self::close_kill_switch)?;
-        self.until_done(Self::connect)?;
-        self.start_long_tasks();
+        let connectors = self.until_done(|life| life.seal(&kill_switch))?;
+        let mut connector = self.prepare(&connectors)?;
+        let tunnel = self.until_done(|life| life.connect(&mut connector, &kill_switch))?;
+        self.hand_over(tunnel, connector, connectors);
         self.start_post_up_hooks();
         self.supervise()
     }
 
-    #[allow(clippy::unused_self, reason = "it is a step like the others")]
-    fn check_capabilities(&mut self) -> Result<(), Failure> {
-        match capabilities::from_process() {
-            Capabilities::WithoutNetAdmin => Err(Failure::lasting(
-                "the capability NET_ADMIN is missing, without which no tunnel can be set up: add \
-                 `cap_add: [NET_ADMIN]` \
-                 to the service, or `--cap-add NET_ADMIN` to docker run",
-            )),
-            Capabilities::All => {
-                log::info!(
-                    "The container has every capability (privileged?); NET_ADMIN alone is enough"
-                );
-                Ok(())
-            }
-            Capabilities::Some => Ok(()),
-        }
-    }
-
-    /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice
-    /// of the backend is the first load itself.
-    fn choose_backend(&mut self) -> Result<(), Failure> {
-        let (sealed, wanted) = (
-            self.container.settings.firewall,
-            self.container.settings.nf_tables,
-        );
-        let choice = wanted.map(|wanted| {
-            if wanted {
-                Backend::NfTables
-            } else {
-                Backend::Legacy
-            }
-        });
-        let servers = name_servers::parse(&resolv_conf_text()?);
-        let first = kill_switch::first_policy(sealed, &servers);
+    /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice of
+    /// the backend is the first load itself.
+    fn choose_backend(&mut self) -> Result<KillSwitch, Failure> {
+        let settings = &self.container.settings;
+        let is_wanted = settings.firewall;
+        let backend = settings.nf_tables.map(Backend::from_nf_tables);
+        let servers = name_servers_below();
+        let first = kill_switch::first_policy(is_wanted, &servers);
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
         let strict = sysctl::reverse_path().strict;
-        let firewall = Firewall::open(choice, Path::new(paths::PRIVATE_BIN), first, strict)?;
+        let firewall = Firewall::open(backend, Path::new(paths::PRIVATE_BIN), first, strict)?;
         if firewall.private_bin_needed() {
             self.container.prefer_programs_of(paths::PRIVATE_BIN);
         }
-        if sealed && first.is_some() {
-            log::info!("Kill switch closed");
+        let kill_switch = KillSwitch::new(firewall, is_wanted, &servers);
+        if first.is_some() {
+            self.phase = Phase::Sealed(kill_switch.clone());
+            if is_wanted {
+                log::info!("Kill switch closed");
+            }
         }
-        self.kill_switch = Some(KillSwitch::new(firewall, sealed, &servers));
-        Ok(())
+        Ok(kill_switch)
     }
 
     /// With the network open, as people install packages here.
@@ -160,53 +163,59 @@ impl Life {
         self.container.stop.check().map_err(|_| End::Stopped)
     }
 
-    fn close_kill_switch(&mut self) -> Result<(), Failure> {
-        let text = resolv_conf_text()?;
-        let servers = name_servers::parse(&text);
-        let firewall = self.container.settings.firewall;
-        if let Some(kill_switch) = &self.kill_switch {
-            kill_switch.restart(firewall, &servers)?;
-            if firewall && self.container.has_hook(Stage::PreUp) {
-                log::info!("Kill switch closed");
-            }
+    /// From here on nothing leaves that the kill switch does not admit. What an earlier life left is
+    /// removed; `PRE_UP` may have changed settings and name servers.
+    fn seal(&mut self, kill_switch: &KillSwitch) -> Result<ContainerConnector, Failure> {
+        let servers = name_servers_below();
+        let is_wanted = self.container.settings.firewall;
+        kill_switch.restart(is_wanted, &servers)?;
+        if is_wanted && self.container.has_hook(Stage::PreUp) {
+            log::info!("Kill switch closed");
         }
+        self.phase = Phase::Sealed(kill_switch.clone());
         tunnel::remove_leftovers();
+        Ok(ContainerConnector::new(kill_switch.clone(), servers))
+    }
+
+    /// Says what the settings are; with an empty `LOC` that is all, besides the list of locations.
+    fn prepare(&mut self, connectors: &ContainerConnector) -> Result<Connector, End> {
         log::info!("Settings: {}", self.container.effective_settings());
-        self.connector = Some(Arc::new(Mutex::new(Connector::new(
-            &self.container,
-            servers,
-        ))));
+        let mut connector = connectors.connector(&self.container);
+        if self.container.settings.destination == ServerChoice::Unset {
+            self.until_done(|life| life.print_locations(&mut connector))?;
+            return Err(End::Listed);
+        }
+        Ok(connector)
+    }
+
+    fn print_locations(&mut self, connector: &mut Connector) -> Result<(), Failure> {
+        let list = connector.server_list(&self.container.stop)?;
+        log::info!("LOC is empty; set it to one of these locations (or to auto):");
+        print!("{}", location_table::short(list));
         Ok(())
     }
 
-    fn connect(&mut self) -> Result<(), Failure> {
+    fn connect(
+        &mut self,
+        connector: &mut Connector,
+        kill_switch: &KillSwitch,
+    ) -> Result<Tunnel, Failure> {
         let port_forwarding = &self.container.settings.port_forwarding;
         if port_forwarding.cleanup {
             files::remove_if_present(&port_forwarding.file)?;
         }
-        let (Some(kill_switch), Some(connector)) = (&self.kill_switch, &self.connector) else {
-            return Err(Failure::lasting("the kill switch is not there"));
-        };
         self.container.reporter.enter(State::Starting, None);
-        let joined = connector
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .join(&[], kill_switch)?;
-        let tunnel = Tunnel::bring_up(&self.container, kill_switch, joined)?;
+        let joined = connector.join(&[], &self.container.stop)?;
+        let tunnel = Tunnel::bring_up(&self.container, kill_switch.clone(), joined)?;
         tunnel.announce(&mut self.container);
-        self.supervisor = Some(Supervisor::new(
-            tunnel,
-            kill_switch.clone(),
-            Arc::clone(connector),
-            self.events.clone(),
-        ));
-        Ok(())
+        Ok(tunnel)
     }
 
-    fn start_long_tasks(&mut self) {
-        if let Some(supervisor) = &mut self.supervisor {
-            supervisor.start_long_tasks(&self.container);
-        }
+    fn hand_over(&mut self, tunnel: Tunnel, connector: Connector, connectors: ContainerConnector) {
+        let (container, events) = (&self.container, self.events.clone());
+        let mut supervisor = Supervisor::new(tunnel, connector, connectors, container, events);
+        supervisor.start_long_tasks(container);
+        self.phase = Phase::Connected(Box::new(supervisor));
     }
 
     /// Beside everything else, for they may wait for the forwarded port, and may take their time.
@@ -215,51 +224,56 @@ impl Life {
     }
 
     fn supervise(&mut self) -> Result<Infallible, End> {
-        loop {
-            let Some(supervisor) = &mut self.supervisor else {
-                return Err(End::Stopped);
-            };
+        while let Phase::Connected(supervisor) = &mut self.phase {
             match supervisor.run(&mut self.container, &self.inbox) {
-                supervisor::SupervisorEnd::Stopped => return Err(End::Stopped),
-                supervisor::SupervisorEnd::Fatal(failure) => self.handle_fatal(&failure, None)?,
+                SupervisorEnd::Stopped => break,
+                SupervisorEnd::Fatal(failure) => self.handle_fatal(&failure, None)?,
             }
         }
+        Err(End::Stopped)
     }
 
     /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
     /// stop or a SIGHUP.
-    fn until_done(&mut self, step: impl Fn(&mut Self) -> Result<(), Failure>) -> Result<(), End> {
-        let mut failures = 0;
+    fn until_done<T>(
+        &mut self,
+        mut step: impl FnMut(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, End> {
         let mut rng = fastrand::Rng::new();
+        let mut failures = 0;
         loop {
             if self.container.stop.is_cancelled() {
                 return Err(End::Stopped);
             }
             let failure = match step(self) {
-                Ok(()) => return Ok(()),
-                Err(Failure::Stopped) => return Err(End::Stopped),
-                Err(Failure::Listed) => return Err(End::Listed),
+                Ok(value) => return Ok(value),
+                Err(failure) if failure.is_cancelled() => return Err(End::Stopped),
                 Err(failure) => failure,
             };
             failures += 1;
-            let pause = match &failure {
-                Failure::Passing { not_before, .. } => {
+            let pause = match failure.retry {
+                Retry::Never | Retry::LogIn => None,
+                Retry::Later(_) | Retry::NextServer => {
                     let pause = BACKOFF.pause(failures, &mut rng);
-                    Some(pause.max(not_before.unwrap_or_default()))
+                    Some(pause.max(failure.not_before().unwrap_or_default()))
                 }
-                _ => None,
             };
-            if let Some(kill_switch) = &self.kill_switch
-                && let Err(error) = kill_switch.close()
-            {
-                log::warn!("{error}");
-            }
-            if failures <= 1 || pause.is_none() {
+            self.close_kill_switch();
+            if failures == 1 || pause.is_none() {
                 self.handle_fatal(&failure, pause)?;
             } else {
                 log::warn!("{failure}");
+                self.note_blocked(&failure, pause);
             }
-            self.wait_blocked(&failure, pause)?;
+            self.wait_blocked(pause)?;
+        }
+    }
+
+    fn close_kill_switch(&self) {
+        if let Phase::Sealed(kill_switch) = &self.phase
+            && let Err(error) = kill_switch.close()
+        {
+            log::warn!("{error}");
         }
     }
 
@@ -282,20 +296,23 @@ impl Life {
     }
 
     fn note_blocked(&self, failure: &Failure, pause: Option<Duration>) {
-        self.container
-            .reporter
-            .enter(State::Blocked, failure.to_string());
-        self.container.reporter.update(|status| {
-            status.last_error = Some(failure.to_string());
-            status.next_attempt = pause.map(|pause| status::seconds(SystemTime::now() + pause));
+        let reporter = &self.container.reporter;
+        reporter.enter(State::Blocked, failure.text.clone());
+        reporter.update(|status| {
+            status.last_error = Some(failure.text.clone());
+            status.next_attempt =
+                pause.and_then(|pause| status::seconds_from(SystemTime::now(), pause));
         });
     }
 
-    fn wait_blocked(&mut self, failure: &Failure, pause: Option<Duration>) -> Result<(), End> {
-        self.note_blocked(failure, pause);
+    fn wait_blocked(&mut self, pause: Option<Duration>) -> Result<(), End> {
+        let is_sealed = match &self.phase {
+            Phase::Sealed(kill_switch) => kill_switch.is_sealed(),
+            Phase::Open | Phase::Connected(_) => false,
+        };
         match pause {
             Some(pause) => log::info!("Trying again in {} s", pause.as_secs()),
-            None if self.kill_switch.as_ref().is_some_and(KillSwitch::is_sealed) => {
+            None if is_sealed => {
                 log::info!("Waiting, sealed, to be stopped; SIGHUP tries again");
             }
             None => log::info!("Waiting to be stopped; SIGHUP tries again"),
@@ -310,22 +327,18 @@ impl Life {
         }
     }
 
-    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being
-    /// done.
-    fn shut_down(&mut self, end: &End) {
-        let stopped = matches!(end, End::Stopped);
+    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being done.
+    fn shut_down(mut self, end: &End) {
         self.container.reporter.enter(State::Stopping, None);
-        // After a fatal error: the long tasks obey the same request, whoever makes it.
+        // After a fatal error: the long tasks obey the same token, whoever cancels it.
         self.container.stop.cancel();
-        if self
-            .post_up_hooks
-            .take()
-            .is_some_and(|hooks| hooks.join().is_err())
+        if let Some(hooks) = self.post_up_hooks.take()
+            && hooks.join().is_err()
         {
             log::warn!("the post-up hooks ended badly");
         }
-        let hooks = stopped && self.reached_pre_up;
-        if hooks {
+        let has_hooks = self.reached_pre_up && matches!(end, End::Stopped);
+        if has_hooks {
             self.container.run_down_hooks(Stage::PreDown);
         }
         log::info!("Shutting down");
@@ -336,15 +349,15 @@ impl Life {
         {
             log::warn!("{error}");
         }
-        if let Some(supervisor) = self.supervisor.take() {
-            supervisor.shut_down(&mut self.container);
+        match self.phase {
+            Phase::Open => {}
+            Phase::Sealed(kill_switch) => close(&kill_switch),
+            Phase::Connected(supervisor) => {
+                let kill_switch = supervisor.shut_down(&mut self.container);
+                close(&kill_switch);
+            }
         }
-        if let Some(kill_switch) = &self.kill_switch
-            && let Err(error) = kill_switch.close()
-        {
-            log::warn!("{error}");
-        }
-        if hooks {
+        if has_hooks {
             self.container.run_down_hooks(Stage::PostDown);
         }
         // So that nobody takes the file for that of a running program.
@@ -354,29 +367,38 @@ impl Life {
     }
 }
 
-/// Between attempts at a step whose failure may pass.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_secs(5),
-    ceiling: Duration::from_secs(300),
-};
-
-const MAX_LOCK_TRIES: u32 = 10;
-const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
-
-fn resolv_conf_text() -> Result<String, Failure> {
-    Ok(resolv_conf::original(Path::new(paths::RESOLV_CONF))?)
+fn check_capabilities() -> Result<(), Failure> {
+    match capabilities::from_process() {
+        Capabilities::WithoutNetAdmin => Err(Failure::new(
+            FailureKind::Local,
+            Retry::Never,
+            "the capability NET_ADMIN is missing, without which no tunnel can be set up: add \
+             `cap_add: [NET_ADMIN]` to the service, or `--cap-add NET_ADMIN` to docker run",
+        )),
+        Capabilities::All => {
+            log::info!(
+                "The container has every capability (privileged?); NET_ADMIN alone is enough"
+            );
+            Ok(())
+        }
+        Capabilities::Some => Ok(()),
+    }
 }
 
-/// One program a container: two would fight over the tunnel.
-fn lock() -> Result<File, String> {
-    files::make_directory(Path::new(paths::RUN)).map_err(|error| error.to_string())?;
-    for _ in 0..MAX_LOCK_TRIES {
-        match files::try_lock(Path::new(paths::LOCK)) {
-            Ok(Some(lock)) => return Ok(lock),
-            // A health check that looks at this moment holds it too, very shortly.
-            Ok(None) => std::thread::park_timeout(LOCK_RETRY_INTERVAL),
-            Err(error) => return Err(error.to_string()),
+/// The name servers that the container had before any tunnel. A file that cannot be read names none:
+/// the network is sealed all the same, and the first look-up says what is wrong.
+fn name_servers_below() -> NameServers {
+    match resolv_conf::original(Path::new(paths::RESOLV_CONF)) {
+        Ok(text) => name_servers::parse(&text),
+        Err(error) => {
+            log::warn!("DNS: {error}");
+            NameServers::default()
         }
     }
-    Err("another wireguard-pia is running in this container".into())
+}
+
+fn close(kill_switch: &KillSwitch) {
+    if let Err(error) = kill_switch.close() {
+        log::warn!("{error}");
+    }
 }

@@ -38,6 +38,18 @@ pub enum ServerChoice {
     Unset,
 }
 
+impl ServerChoice {
+    /// From a list of location ids, or `auto`.
+    pub fn from_locations(text: &str) -> Self {
+        let ids: Vec<String> = values::list(text).map(str::to_owned).collect();
+        match ids.as_slice() {
+            [] => Self::Unset,
+            [only] if only.eq_ignore_ascii_case("auto") => Self::Nearest,
+            _ => Self::Locations(ids),
+        }
+    }
+}
+
 /// Where username and password are; read when they are needed.
 #[derive(Debug, Clone, Default)]
 pub struct CredentialSources {

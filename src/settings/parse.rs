@@ -250,14 +250,7 @@ fn destination(
         }
         _ => {}
     }
-    let ids: Vec<String> = list(loc.as_deref().unwrap_or_default())
-        .map(str::to_owned)
-        .collect();
-    match ids.as_slice() {
-        [] => ServerChoice::Unset,
-        [only] if only.eq_ignore_ascii_case("auto") => ServerChoice::Nearest,
-        _ => ServerChoice::Locations(ids),
-    }
+    ServerChoice::from_locations(loc.as_deref().unwrap_or_default())
 }
 
 fn meta(

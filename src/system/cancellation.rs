@@ -16,7 +16,7 @@ pub struct Cancelled;
 type Callback = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
-struct TokenState {
+struct CancellationState {
     is_cancelled: bool,
     next_id: u64,
     callbacks: Vec<(u64, Callback)>,
@@ -24,13 +24,13 @@ struct TokenState {
 
 #[derive(Default)]
 struct Shared {
-    inner: Mutex<TokenState>,
+    inner: Mutex<CancellationState>,
     changed: Condvar,
 }
 
 impl Shared {
     // A panic elsewhere must not make a stop impossible, so a poisoned lock is used all the same.
-    fn lock(&self) -> MutexGuard<'_, TokenState> {
+    fn lock(&self) -> MutexGuard<'_, CancellationState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

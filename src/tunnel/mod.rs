@@ -3,13 +3,13 @@
 mod networks;
 mod replace;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use ipnet::Ipv4Net;
 
 use self::networks::Networks;
-use crate::connect::Joined;
+use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
@@ -30,7 +30,8 @@ use crate::wireguard::{routing_rules, show, sysctl};
 pub struct Tunnel {
     /// The server and the registration it rests on.
     pub joined: Joined,
-    quick: WgQuick,
+    kill_switch: KillSwitch,
+    wg_quick: WgQuick,
     dns: Vec<Ipv4Addr>,
 }
 
@@ -44,18 +45,21 @@ impl Tunnel {
     /// undone.
     pub fn bring_up(
         container: &Container,
-        kill_switch: &KillSwitch,
+        kill_switch: KillSwitch,
         joined: Joined,
     ) -> Result<Self, Failure> {
-        let dns = dns_servers(&container.settings.dns, &joined.registration.dns_servers);
         let tunnel = Self {
-            quick: quick(container, kill_switch),
-            dns,
+            dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
+            wg_quick: wg_quick(container, &kill_switch),
+            kill_switch,
             joined,
         };
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
-        kill_switch.connected(tunnel.joined.endpoint(), Self::policy(container, &networks))?;
+        let policy = Self::policy(container, &networks);
+        tunnel
+            .kill_switch
+            .connected(tunnel.joined.endpoint(), policy)?;
         log::info!("Bringing up WireGuard interface {}", paths::INTERFACE);
         let up = tunnel.start(container, &networks);
         if up.is_err() {
@@ -64,8 +68,14 @@ impl Tunnel {
         up.map(|()| tunnel)
     }
 
+    /// The kill switch around it.
+    pub fn kill_switch(&self) -> &KillSwitch {
+        &self.kill_switch
+    }
+
     fn start(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
-        self.quick.up(Path::new(paths::WG_CONF), &container.stop)?;
+        self.wg_quick
+            .up(Path::new(paths::WG_CONF), &container.stop)?;
         self.set_dns(container);
         self.set_routes(container, networks)?;
         if let Some(qdisc) = &container.settings.qdisc {
@@ -231,7 +241,9 @@ impl Tunnel {
     pub fn take_down(&self) {
         let uninterrupted = CancellationToken::never();
         if show::exists()
-            && let Err(error) = self.quick.down(Path::new(paths::WG_CONF), &uninterrupted)
+            && let Err(error) = self
+                .wg_quick
+                .down(Path::new(paths::WG_CONF), &uninterrupted)
         {
             log::warn!("wg-quick down: {error}");
         }
@@ -254,16 +266,16 @@ pub fn remove_leftovers() {
     }
 }
 
-fn dns_servers(wanted: &VpnDns, of_guard: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
     match wanted {
         VpnDns::Unchanged => Vec::new(),
         VpnDns::Custom(servers) => servers.clone(),
         // resolv.conf takes three; the original took two.
-        VpnDns::Pia => of_guard.iter().take(2).copied().collect(),
+        VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
     }
 }
 
-fn quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {
+fn wg_quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {
     let (private_bin, legacy) = kill_switch.with(|firewall| {
         (
             firewall.private_bin_needed(),
@@ -283,13 +295,5 @@ fn add_qdisc(qdisc: &str, stop: &CancellationToken) {
     match command.run(stop) {
         Ok(_) => log::info!("Added qdisc to {}: {qdisc}", paths::INTERFACE),
         Err(error) => log::warn!("QDISC={qdisc}: {error}; going on without"),
-    }
-}
-
-/// The endpoint as `address:port`.
-impl Joined {
-    /// The server's address, and the port that its registration named.
-    pub fn endpoint(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.server.ip, self.registration.server_port)
     }
 }

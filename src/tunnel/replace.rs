@@ -4,11 +4,10 @@ use std::path::Path;
 
 use super::networks::Networks;
 use super::{Tunnel, dns_servers};
-use crate::connect::Joined;
+use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::Destination;
-use crate::firewall::kill_switch::KillSwitch;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::wireguard::peer::Peering;
@@ -22,42 +21,40 @@ impl Tunnel {
     ///
     /// # Errors
     /// When the change had to be taken back: the tunnel is then as it was before.
-    pub fn replace(
-        &mut self,
-        container: &Container,
-        kill_switch: &KillSwitch,
-        joined: Joined,
-    ) -> Result<(), Failure> {
+    pub fn replace(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
         let next = Self {
             dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
-            quick: self.quick.clone(),
+            wg_quick: self.wg_quick.clone(),
+            kill_switch: self.kill_switch.clone(),
             joined,
         };
         let networks = Networks::find(container)?;
         let endpoint = next.joined.endpoint();
-        kill_switch.admit([Destination::udp(*endpoint.ip(), endpoint.port())])?;
+        let endpoint_only = [Destination::udp(*endpoint.ip(), endpoint.port())];
+        self.kill_switch.admit(endpoint_only)?;
         // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of
         // a second.
         let uninterrupted = CancellationToken::never();
-        let mut outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
+        let mut outcome = self.change_to(&next, container, &uninterrupted);
         for _ in 1..MAX_TRIES {
             let Err(failure) = outcome else { break };
             log::warn!(
                 "changing {} to the new server: {failure}; trying again",
                 paths::INTERFACE
             );
-            outcome = self.change_to(&next, container, kill_switch, &uninterrupted);
+            outcome = self.change_to(&next, container, &uninterrupted);
         }
         if let Err(failure) = outcome {
             log::warn!(
                 "changing {} to the new server: {failure}; going back to the former one",
                 paths::INTERFACE
             );
-            next.change_to(self, container, kill_switch, &uninterrupted)?;
+            next.change_to(self, container, &uninterrupted)?;
             return Err(failure);
         }
         *self = next;
-        kill_switch.connected(endpoint, Self::policy(container, &networks))?;
+        self.kill_switch
+            .connected(endpoint, Self::policy(container, &networks))?;
         if let Err(failure) = self.set_routes(container, &networks) {
             log::warn!("routes: {failure}");
         }
@@ -68,12 +65,11 @@ impl Tunnel {
         &self,
         next: &Self,
         container: &Container,
-        kill_switch: &KillSwitch,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let (old, new) = (self.peering(container), next.peering(container));
         new.replace(&old, stop)?;
-        if let Err(error) = kill_switch.with(|firewall| {
+        if let Err(error) = self.kill_switch.with(|firewall| {
             firewall.move_wg_quick_rule(paths::INTERFACE, old.address, new.address)
         }) {
             log::warn!("{error}");

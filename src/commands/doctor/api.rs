@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::commands::api_client::ApiClient;
-use crate::connect::account::Account;
-use crate::connect::hosts::Service;
+use crate::connect::api_hosts::Service;
+use crate::connect::credentials;
 use crate::connect::server_selection::locations::{self, Choice};
-use crate::pia::account::{self, ListVersion};
-use crate::pia::error::ApiError;
+use crate::pia::account;
+use crate::pia::host::Host;
 use crate::pia::regions::{Server, ServerList};
 use crate::pia::retry::RetryPolicy;
 use crate::settings::ServerChoice;
+use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::socket::Via;
 
@@ -43,10 +44,9 @@ pub(super) fn check(
     let settings = &subject.settings;
     let client = ApiClient::new(
         &subject.environment,
-        settings.meta.as_ref(),
+        settings.meta.clone(),
         settings.pia_ca_file.clone(),
         Via::Routing,
-        &subject.stop,
     );
     let mut client = match client {
         Ok(client) => client,
@@ -56,39 +56,37 @@ pub(super) fn check(
         }
     };
     client.retry = RetryPolicy::once(REQUEST_TIMEOUT);
-    report(account(&mut client, subject));
+    report(account(&client, subject));
     let needs_list = !matches!(
         settings.destination,
         ServerChoice::Manual { .. } | ServerChoice::DedicatedIp(_)
     );
     let list = if needs_list {
-        list(&mut client, subject, report)
+        list(&client, subject, report)
     } else {
         None
     };
     if let Some(servers) = chosen(subject, list.as_ref(), report) {
-        report(judge_servers(&try_all(&mut client, &servers)));
+        report(judge_servers(&try_all(&client, &servers, &subject.stop)));
     }
     if login {
-        report(log_in(&mut client, subject));
+        report(log_in(&client, subject));
     }
     list
 }
 
-fn account(client: &mut ApiClient, subject: &Subject) -> Finding {
+fn account(client: &ApiClient, subject: &Subject) -> Finding {
     let started = Instant::now();
     let whom = subject.settings.meta.as_ref().map_or_else(
         || "PIA".to_owned(),
         |meta| format!("meta server {}", meta.cn),
     );
-    let outcome = client
-        .service(Service::Account)
-        .map_err(|failure| failure.to_string());
-    let stop = client.stop.clone();
-    let outcome = outcome.and_then(|host| {
-        host.ping(REQUEST_TIMEOUT, &stop)
-            .map_err(|error| error.to_string())
-    });
+    let outcome = match client.hosts.service(Service::Account, &subject.stop) {
+        Ok(host) => host
+            .ping(REQUEST_TIMEOUT, &subject.stop)
+            .map_err(|error| error.to_string()),
+        Err(failure) => Err(failure.text),
+    };
     match outcome {
         Ok(()) => Finding::ok(
             ACCOUNT,
@@ -109,11 +107,12 @@ fn advice(subject: &Subject) -> &'static str {
 }
 
 fn list(
-    client: &mut ApiClient,
+    client: &ApiClient,
     subject: &Subject,
     report: &mut impl FnMut(Finding),
 ) -> Option<ServerList> {
-    match client.server_list(ListVersion::V6, &subject.settings.server_list_key_file) {
+    let mut selection = client.server_selection(&subject.settings.server_list_key_file);
+    match selection.server_list(&subject.stop) {
         Ok(list) => {
             let count = list
                 .locations
@@ -124,7 +123,7 @@ fn list(
                 LIST,
                 format!("verified; {count} locations have WireGuard servers"),
             ));
-            Some(list)
+            Some(list.clone())
         }
         Err(problem) if std::path::Path::new(paths::SERVER_LIST).exists() => {
             report(Finding::warning(
@@ -231,38 +230,31 @@ fn judge_locations(choice: &Choice, wants_port: bool, wants_stable_ip: bool) -> 
 }
 
 /// Each server's answer, or why there was none; all at the same time.
-fn try_all(client: &mut ApiClient, servers: &[(Server, u16)]) -> Vec<(String, Result<(), String>)> {
-    let hosts: Vec<_> = servers
-        .iter()
-        .map(|(server, port)| {
-            (
-                server,
-                client
-                    .server(server, *port)
-                    .map_err(|failure| failure.to_string()),
-            )
-        })
-        .collect();
-    let stop = client.stop.clone();
-    let ping = |name: String, host: Result<crate::pia::host::Host, String>| {
-        let answer = host.and_then(|host| {
-            host.ping(REQUEST_TIMEOUT, &stop)
-                .map_err(|error: ApiError| error.kind.to_string())
-        });
-        (name, answer)
+fn try_all(
+    client: &ApiClient,
+    servers: &[(Server, u16)],
+    stop: &CancellationToken,
+) -> Vec<(String, Result<(), String>)> {
+    let ping = |server: &Server, port| {
+        let host: Host = client
+            .hosts
+            .server(server, port)
+            .map_err(|failure| failure.text)?;
+        let answer = host.ping(REQUEST_TIMEOUT, stop);
+        answer.map_err(|error| error.kind.to_string())
     };
+    let mut tried = Vec::new();
     std::thread::scope(|scope| {
-        let ping = &ping;
-        let tried: Vec<_> = hosts
-            .into_iter()
-            .map(|(server, host)| (format!("{} ({})", server.cn, server.ip), host))
-            .map(|(name, host)| scope.spawn(move || ping(name, host)))
-            .collect();
-        tried
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect()
-    })
+        let mut pings = Vec::new();
+        for (server, port) in servers {
+            let name = format!("{} ({})", server.cn, server.ip);
+            pings.push((name, scope.spawn(move || ping(server, *port))));
+        }
+        for (name, ping) in pings {
+            tried.extend(ping.join().ok().map(|answer| (name, answer)));
+        }
+    });
+    tried
 }
 
 fn judge_servers(tried: &[(String, Result<(), String>)]) -> Finding {
@@ -292,18 +284,19 @@ fn judge_servers(tried: &[(String, Result<(), String>)]) -> Finding {
 }
 
 /// Once: too many attempts lock the account.
-fn log_in(client: &mut ApiClient, subject: &Subject) -> Finding {
-    let credentials = match Account::credentials_from(&subject.settings.credentials) {
+fn log_in(client: &ApiClient, subject: &Subject) -> Finding {
+    let credentials = match credentials::read(&subject.settings.credentials) {
         Ok(credentials) => credentials,
         Err(missing) => {
-            return Finding::skipped(LOGIN, format!("{} missing", missing.join(" and ")));
+            let missing = credentials::in_words(&missing);
+            return Finding::skipped(LOGIN, format!("{missing} missing"));
         }
     };
-    let host = match client.service(Service::Account) {
+    let host = match client.hosts.service(Service::Account, &subject.stop) {
         Ok(host) => host,
-        Err(failure) => return Finding::failure(LOGIN, failure.to_string(), advice(subject)),
+        Err(failure) => return Finding::failure(LOGIN, failure.text, advice(subject)),
     };
-    match account::log_in(&host, &credentials, &client.retry, &client.stop) {
+    match account::log_in(&host, &credentials, &client.retry, &subject.stop) {
         Ok(_) => Finding::ok(LOGIN, "PIA takes user name and password"),
         Err(error) => Finding::failure(
             LOGIN,

@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::pia::credentials::Token;
 use crate::pia::regions::ListKey;
 use crate::pia::trust;

@@ -5,8 +5,8 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::firewall::Backend;
 use crate::firewall::diagnose::{self, Diagnosis, Features};
 use crate::settings::Settings;

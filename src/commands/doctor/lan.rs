@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::settings::VpnDns;
 use crate::underlay::interfaces;
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::interfaces;

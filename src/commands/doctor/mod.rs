@@ -13,20 +13,17 @@ mod leaks;
 mod mtu;
 mod network;
 mod report;
+mod subject;
 mod tunnel;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use self::finding::Finding;
 use self::report::FindingsReport;
+use self::subject::Subject;
 use crate::pia::regions::ServerList;
-use crate::settings::{Environment, ServerChoice, Settings, Warning};
+use crate::settings::{Environment, ServerChoice};
 use crate::system::cancellation::CancellationToken;
-use crate::system::secret::Secret;
-use crate::system::{files as system_files, paths};
-use crate::underlay::name_servers::{self, NameServers};
-use crate::wireguard::show;
 
 /// Check everything that a start needs, and say the cure of what is wrong.
 ///
@@ -44,73 +41,9 @@ pub struct Arguments {
     login: bool,
 }
 
-/// What is examined.
-struct Subject {
-    environment: Environment,
-    settings: Settings,
-    warnings: Vec<Warning>,
-    /// The name servers of the network below the tunnel, and those in force now.
-    underlay_dns: NameServers,
-    dns: NameServers,
-    /// Whether the tunnel's interface is there.
-    is_tunnelled: bool,
-    /// Whether the program runs.
-    is_running: bool,
-    /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from
-    /// here.
-    is_shut_off: bool,
-    stop: CancellationToken,
-}
-
-impl Subject {
-    fn new(environment: &Environment, stop: &CancellationToken) -> Self {
-        let (settings, warnings) = Settings::from_environment(environment);
-        let text = system_files::read_if_present(Path::new(paths::RESOLV_CONF))
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        let is_tunnelled = show::exists();
-        Self {
-            environment: environment.clone(),
-            settings,
-            warnings,
-            underlay_dns: name_servers::parse(&text),
-            dns: name_servers::in_force(&text),
-            is_tunnelled,
-            is_running: system_files::is_locked(Path::new(paths::LOCK)),
-            is_shut_off: !is_tunnelled && leaks::is_blocked(),
-            stop: stop.clone(),
-        }
-    }
-
-    /// Everything that must not be shown, wherever it comes from.
-    fn secrets(&self) -> Vec<Secret> {
-        let credentials = &self.settings.credentials;
-        let in_file = |file: &Path| {
-            let text = system_files::read_if_present(file).ok().flatten()?;
-            Some(Secret::new(text.trim_end_matches(['\r', '\n'])))
-        };
-        let dip = match &self.settings.destination {
-            ServerChoice::DedicatedIp(token) => Some(token.clone()),
-            _ => None,
-        };
-        let files = [
-            credentials.user_file.as_deref(),
-            credentials.password_file.as_deref(),
-            Some(Path::new(paths::TOKEN)),
-        ];
-        let given = [credentials.user.clone(), credentials.password.clone(), dip];
-        given
-            .into_iter()
-            .flatten()
-            .chain(files.into_iter().flatten().filter_map(in_file))
-            .collect()
-    }
-}
-
 /// Checks, shows what was found, and ends with 1 if there is a failure.
 pub fn run(arguments: &Arguments, environment: &Environment, stop: &CancellationToken) -> ExitCode {
-    let subject = Subject::new(environment, stop);
+    let subject = Subject::new(environment, leaks::is_blocked(), stop);
     let mut report = FindingsReport::new(arguments.json, environment, subject.secrets());
     let mut add = |finding: Finding| {
         // What is cut short says nothing about the subject.

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::connect::server_selection::locations;
 use crate::pia::host::REGISTRATION_PORT;
 use crate::pia::regions::ServerList;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Subject;
 use super::finding::Finding;
+use super::subject::Subject;
 use crate::pia::host::ACCOUNT_HOST;
 use crate::underlay::interfaces::{self, DefaultRoute};
 use crate::underlay::name_servers::{NameServer, NameServers};

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Finding;
-use super::{Subject, leaks};
+use super::leaks;
+use super::subject::Subject;
 use crate::status::{State, Status};
 use crate::system::paths;
 use crate::wireguard::show::{self, Peer};

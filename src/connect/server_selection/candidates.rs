@@ -1,6 +1,6 @@
-//! Which servers are to be tried, in which order. Pure: lists and chance are arguments.
+//! Which servers are to be tried, in which order. Pure: lists and randomness are arguments.
 
-use crate::connect::server_selection::locations;
+use super::locations;
 use crate::pia::regions::{Location, Server, ServerList};
 
 /// A server to register at.
@@ -71,11 +71,12 @@ fn with_servers(
         .collect()
 }
 
-/// Servers that were left because they did not respond come last, the latest of them at the very
+/// Servers to avoid because they did not respond come last, the latest of them at the very
 /// end: it may yet be the only one that there is.
-pub fn left_ones_last(mut candidates: Vec<Candidate>, left: &[Server]) -> Vec<Candidate> {
+pub fn avoided_last(mut candidates: Vec<Candidate>, avoided: &[Server]) -> Vec<Candidate> {
     candidates.sort_by_key(|candidate| {
-        left.iter()
+        avoided
+            .iter()
             .position(|server| *server == candidate.server)
             .map(|place| place + 1)
     });
@@ -152,16 +153,16 @@ mod tests {
     }
 
     #[test]
-    fn servers_that_were_left_are_tried_after_all_others_the_latest_last() {
+    fn servers_to_avoid_are_tried_after_all_others_the_latest_last() {
         let locations = [
             location("a", &[("a1", 1)]),
             location("b", &[("b1", 4)]),
             location("c", &[("c1", 5)]),
         ];
         let candidates = of_locations(&locations, 1337, &mut fastrand::Rng::with_seed(1));
-        let left = [candidates[1].server.clone(), candidates[0].server.clone()];
+        let avoided = [candidates[1].server.clone(), candidates[0].server.clone()];
         assert_eq!(
-            names(&left_ones_last(candidates, &left)),
+            names(&avoided_last(candidates, &avoided)),
             ["c1", "b1", "a1"]
         );
     }

@@ -1,4 +1,4 @@
-//! Choosing locations and servers from the lists. Pure: lists and chance are arguments.
+//! Choosing locations and servers from the lists. Pure: lists and randomness are arguments.
 
 use std::cmp::Reverse;
 

@@ -1,24 +1,30 @@
-//! Which servers there are: of locations, near ones, a dedicated IP's; and the lists that say so.
+//! Which servers are to be tried: of locations, near ones, a dedicated IP's, one chosen by hand.
+//!
+//! Pure decisions are in `locations` and `candidates`; here are the requests that they need.
 
 pub mod candidates;
 pub mod latency;
 pub mod locations;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::candidates::Candidate;
-use self::locations::LocationProblem;
-use super::hosts::Service;
-use super::{Connector, SearchToken, is_refusal_of_token, location_table};
-use crate::failure::Failure;
+use self::locations::{Choice, LocationProblem};
+use super::api_hosts::{ApiHosts, Service};
+use super::search_token::SearchToken;
+use super::server_lists::ServerLists;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::Destination;
-use crate::firewall::kill_switch::KillSwitch;
-use crate::pia::account::{self as pia_account, ListVersion};
-use crate::pia::error::{ApiError, Remedy};
+use crate::pia::account::{self, ListVersion};
 use crate::pia::host::REGISTRATION_PORT;
-use crate::pia::regions::Location;
+use crate::pia::regions::{Location, Server, ServerList};
 use crate::pia::retry::RetryPolicy;
+use crate::settings::ServerChoice;
+use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
+
+pub use super::server_lists::ListFiles;
 
 /// How long the list's host may take when a stored list could serve.
 const LIST_TIMEOUT_IF_STORED: Duration = Duration::from_secs(15);
@@ -29,158 +35,197 @@ const MAX_STABLE_IP_DOWNLOADS: usize = 5;
 /// The nearest locations that `LOC=auto` tries.
 const MAX_NEAREST: usize = 5;
 
-impl Connector {
-    pub(super) fn dedicated_ip(
-        &mut self,
-        dip: &Secret,
-        search_token: &mut SearchToken,
-        kill_switch: &KillSwitch,
-    ) -> Result<Candidate, Failure> {
-        let known = self.dedicated.clone();
-        let retry = if known.is_some() {
-            self.retry.briefly(LIST_TIMEOUT_IF_AT_HAND)
-        } else {
-            self.retry
-        };
-        match (known, self.in_doubt) {
-            (Some(known), false) => Ok(known),
-            (known, _) => match self.ask_dedicated_ip(dip, search_token, &retry, kill_switch) {
-                Ok(candidate) => {
-                    self.in_doubt = false;
-                    self.dedicated = Some(candidate.clone());
-                    Ok(candidate)
-                }
-                Err(Failure::Stopped) => Err(Failure::Stopped),
-                Err(failure) => known.ok_or(failure),
-            },
+/// What the user wants of a server.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    pub choice: ServerChoice,
+    /// `STABLE_IP`
+    pub stable_ip: bool,
+    /// Among the nearest, only locations where ports can be forwarded.
+    pub port_forwarding: bool,
+    pub retry: RetryPolicy,
+    pub files: ListFiles,
+}
+
+/// Chooses servers, and remembers what it learnt for the next time.
+pub struct ServerSelection {
+    selection: Selection,
+    hosts: Arc<ApiHosts>,
+    lists: ServerLists,
+    /// The server of the dedicated IP, once known.
+    dedicated: Option<Candidate>,
+    /// Nothing that is known led to a server the last time: ask again.
+    in_doubt: bool,
+    /// The ids of locations, the nearest first, if that was measured.
+    nearness: Vec<String>,
+}
+
+impl ServerSelection {
+    /// Nothing is asked before it is needed.
+    pub fn new(hosts: Arc<ApiHosts>, selection: Selection) -> Self {
+        Self {
+            lists: ServerLists::new(selection.files.clone()),
+            selection,
+            hosts,
+            dedicated: None,
+            in_doubt: false,
+            nearness: Vec::new(),
         }
     }
 
-    pub(super) fn ask_dedicated_ip(
+    pub(super) fn selection(&self) -> &Selection {
+        &self.selection
+    }
+
+    /// What is known did not lead to a server: the next time it is asked for anew.
+    pub(super) fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
+    /// Ids of locations with port forwarding, the nearest first if that was measured.
+    pub(super) fn with_port_forwarding(&self) -> Vec<String> {
+        let Some(list) = self.lists.first() else {
+            return Vec::new();
+        };
+        let ids = locations::locations_with_port_forwarding(list);
+        candidates::nearest_first(ids, &self.nearness)
+    }
+
+    /// The servers to try, in this order.
+    pub(super) fn candidates(
+        &mut self,
+        token: &mut SearchToken<'_>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Candidate>, Failure> {
+        match self.selection.choice.clone() {
+            ServerChoice::Manual { ip, cn, port } => Ok(vec![Candidate {
+                location: "manual".into(),
+                server: Server { cn, ip },
+                port,
+                // PIA does not say; the attempt will.
+                port_forwarding: true,
+            }]),
+            ServerChoice::DedicatedIp(dip) => Ok(vec![self.dedicated_ip(&dip, token, stop)?]),
+            ServerChoice::Locations(ids) => self.of_locations(&ids, stop),
+            ServerChoice::Nearest => self.nearest(stop),
+            ServerChoice::Unset => Err(Failure::new(
+                FailureKind::Location,
+                Retry::Never,
+                "which location? None is chosen",
+            )),
+        }
+    }
+
+    fn dedicated_ip(
         &mut self,
         dip: &Secret,
-        search_token: &mut SearchToken,
-        retry: &RetryPolicy,
-        kill_switch: &KillSwitch,
+        token: &mut SearchToken<'_>,
+        stop: &CancellationToken,
     ) -> Result<Candidate, Failure> {
-        self.hosts
-            .open(&[Service::Account], kill_switch, &self.stop)?;
-        let host = self.hosts.service(Service::Account)?;
-        log::info!("Asking for the server of the dedicated IP");
-        let mut answer =
-            pia_account::dedicated_ip(&host, &search_token.token, dip, retry, &self.stop);
-        if is_refusal_of_token(&answer) && self.renew(search_token, kill_switch)? {
-            answer = pia_account::dedicated_ip(&host, &search_token.token, dip, retry, &self.stop);
+        let mut retry = self.selection.retry;
+        if let Some(known) = &self.dedicated {
+            if !self.in_doubt {
+                return Ok(known.clone());
+            }
+            retry = retry.briefly(LIST_TIMEOUT_IF_AT_HAND);
         }
-        let found = answer.inspect_err(|_| self.hosts.doubt(Service::Account))?;
+        match self.ask_dedicated_ip(dip, token, &retry, stop) {
+            Ok(candidate) => {
+                self.in_doubt = false;
+                self.dedicated = Some(candidate.clone());
+                Ok(candidate)
+            }
+            Err(failure) if failure.is_cancelled() => Err(failure),
+            Err(failure) => self.dedicated.clone().ok_or(failure),
+        }
+    }
+
+    fn ask_dedicated_ip(
+        &self,
+        dip: &Secret,
+        token: &mut SearchToken<'_>,
+        retry: &RetryPolicy,
+        stop: &CancellationToken,
+    ) -> Result<Candidate, Failure> {
+        let host = self.hosts.service(Service::Account, stop)?;
+        log::info!("Asking for the server of the dedicated IP");
+        let answer = token.request(stop, |token| {
+            let answer = account::dedicated_ip(&host, token, dip, retry, stop);
+            Ok(answer.inspect_err(|_| self.hosts.doubt(Service::Account))?)
+        });
+        let found = answer?;
         Ok(Candidate {
-            location: found.id.clone(),
+            location: found.id,
             port_forwarding: found.port_forward,
             server: found.server,
             port: REGISTRATION_PORT,
         })
     }
 
-    pub(super) fn of_locations(
+    fn of_locations(
         &mut self,
         ids: &[String],
-        kill_switch: &KillSwitch,
+        stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
-        self.have_list(kill_switch)?;
-        let mut choice = locations::choose(ids, &self.directory.lists());
+        self.have_list(stop)?;
+        let mut choice = locations::choose(ids, &self.lists.all());
         let lacks = |problem: &LocationProblem| !matches!(problem, LocationProblem::Offline { .. });
         if choice.problems.iter().any(lacks) {
             // The newer list knows more; and a location can be missing from one download and be
             // back in the next.
-            self.fetch(
-                ListVersion::V7,
-                self.retry.briefly(LIST_TIMEOUT_IF_STORED),
-                kill_switch,
-            )?;
-            self.directory.recall()?;
-            choice = locations::choose(ids, &self.directory.lists());
+            self.fetch_more(ListVersion::V7, stop)?;
+            self.lists.recall()?;
+            choice = locations::choose(ids, &self.lists.all());
         }
         for problem in &choice.problems {
             log::warn!("{problem}");
         }
         if choice.locations.is_empty() {
-            let what = choice
-                .problems
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("; ");
-            let unknown =
-                |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
-            let for_good = self.directory.is_fresh() && choice.problems.iter().all(unknown);
-            return Err(if for_good {
-                Failure::lasting(what)
-            } else {
-                Failure::passing(what)
-            });
+            return Err(no_location(&choice, self.lists.is_fresh()));
         }
-        let locations = if self.stable_ip {
-            self.stable(choice.locations, kill_switch)?
+        let chosen = if self.selection.stable_ip {
+            self.stable(choice.locations, stop)?
         } else {
-            candidates::with_all_servers(&choice.locations, &self.directory.lists())
+            candidates::with_all_servers(&choice.locations, &self.lists.all())
         };
+        let mut rng = fastrand::Rng::new();
         Ok(candidates::of_locations(
-            &locations,
+            &chosen,
             self.registration_port(),
-            &mut fastrand::Rng::new(),
+            &mut rng,
         ))
     }
 
-    pub(super) fn nearest(&mut self, kill_switch: &KillSwitch) -> Result<Vec<Candidate>, Failure> {
-        self.have_list(kill_switch)?;
-        let mut locations: Vec<Location> = self
-            .directory
-            .lists()
-            .first()
-            .map(|list| {
-                list.locations
-                    .iter()
-                    .filter(|location| locations::is_usable(location))
-                    .cloned()
-                    .collect()
-            })
-            .unwrap_or_default();
-        if self.wants_port_forwarding {
-            locations.retain(|location| location.port_forward);
+    fn nearest(&mut self, stop: &CancellationToken) -> Result<Vec<Candidate>, Failure> {
+        let mut usable = self.server_list(stop)?.locations.clone();
+        usable.retain(locations::is_usable);
+        if self.selection.port_forwarding {
+            usable.retain(|location| location.port_forward);
         }
-        if self.stable_ip {
-            locations = candidates::with_stable_ip(&locations, &self.directory.lists());
+        if self.selection.stable_ip {
+            usable = candidates::with_stable_ip(&usable, &self.lists.all());
         }
         let port = self.registration_port();
-        let first = |location: &Location| {
-            location
-                .servers
-                .first()
-                .map(|server| Destination::tcp(server.ip, port))
-        };
-        kill_switch.admit(locations.iter().filter_map(first))?;
-        let measured =
-            latency::nearest_first(locations, port, self.hosts.via(), &self.stop, |_| ());
-        self.stop.check()?;
-        let shown = measured
-            .iter()
-            .take(MAX_NEAREST)
-            .map(|(location, latency)| format!("{} {} ms", location.id, latency.as_millis()));
-        log::info!(
-            "Nearest locations: {}",
-            shown.collect::<Vec<_>>().join(", ")
-        );
+        let first =
+            |location: &Location| Some(Destination::tcp(location.servers.first()?.ip, port));
+        self.hosts.gate().admit(usable.iter().filter_map(first))?;
+        let measured = latency::nearest_first(usable, port, self.hosts.via(), stop, |_| ());
+        stop.check()?;
         self.nearness = measured
             .iter()
             .map(|(location, _)| location.id.clone())
             .collect();
-        let near: Vec<Location> = measured
-            .into_iter()
-            .take(MAX_NEAREST)
-            .map(|(location, _)| location)
-            .collect();
+        let mut near = Vec::new();
+        let mut shown = Vec::new();
+        for (location, latency) in measured.into_iter().take(MAX_NEAREST) {
+            shown.push(format!("{} {} ms", location.id, latency.as_millis()));
+            near.push(location);
+        }
+        log::info!("Nearest locations: {}", shown.join(", "));
         if near.is_empty() {
-            return Err(Failure::passing(
+            return Err(Failure::new(
+                FailureKind::Location,
+                Retry::Later(None),
                 "LOC=auto: no location answered; check that the network is up, or name a location",
             ));
         }
@@ -193,122 +238,137 @@ impl Connector {
 
     /// Only servers that keep their public address; each download names a few, so more are asked
     /// for.
-    pub(super) fn stable(
+    fn stable(
         &mut self,
-        locations: Vec<Location>,
-        kill_switch: &KillSwitch,
+        wanted: Vec<Location>,
+        stop: &CancellationToken,
     ) -> Result<Vec<Location>, Failure> {
-        for download in 0..=MAX_STABLE_IP_DOWNLOADS {
-            let found = candidates::with_stable_ip(&locations, &self.directory.lists());
-            if !found.is_empty() || download == MAX_STABLE_IP_DOWNLOADS {
-                break;
+        let mut versions = [ListVersion::V6, ListVersion::V7].into_iter().cycle();
+        for _ in 0..MAX_STABLE_IP_DOWNLOADS {
+            let found = candidates::with_stable_ip(&wanted, &self.lists.all());
+            if !found.is_empty() {
+                return Ok(found);
             }
-            let version = if download % 2 == 0 {
-                ListVersion::V6
-            } else {
-                ListVersion::V7
-            };
-            self.fetch(
-                version,
-                self.retry.briefly(LIST_TIMEOUT_IF_STORED),
-                kill_switch,
-            )?;
+            if let Some(version) = versions.next() {
+                self.fetch_more(version, stop)?;
+            }
         }
-        let lists = self.directory.lists();
-        let found = candidates::with_stable_ip(&locations, &lists);
+        let found = candidates::with_stable_ip(&wanted, &self.lists.all());
         if found.is_empty() {
-            let mut elsewhere: Vec<&str> = lists
-                .iter()
-                .flat_map(|list| locations::locations_with(list, locations::has_stable_ip))
-                .collect();
-            elsewhere.sort_unstable();
-            elsewhere.dedup();
-            let wanted = locations
-                .iter()
-                .map(|location| location.id.as_str())
-                .collect::<Vec<_>>()
-                .join(", ");
-            let others = match elsewhere.as_slice() {
-                [] => "no location has one in the lists of today".to_owned(),
-                ids => format!("these locations have one: {}", ids.join(", ")),
-            };
-            return Err(Failure::passing(format!(
-                "STABLE_IP=1: none of the server lists names a server with a stable address for \
-                 {wanted}; {others}"
-            )));
+            return Err(no_stable_server(&wanted, &self.lists.all()));
         }
         Ok(found)
     }
 
-    /// Makes sure that there is a list: one from before that is not in doubt, else fetched, else
-    /// the stored one.
-    pub(super) fn have_list(&mut self, kill_switch: &KillSwitch) -> Result<(), Failure> {
-        let at_hand = !self.directory.lists().is_empty();
-        if at_hand && !self.in_doubt {
+    /// The best list: one from before that is not in doubt, else fetched, else the stored one.
+    ///
+    /// # Errors
+    /// When none can be had.
+    pub fn server_list(&mut self, stop: &CancellationToken) -> Result<&ServerList, Failure> {
+        self.have_list(stop)?;
+        self.lists.first().ok_or_else(|| {
+            Failure::new(
+                FailureKind::ServerList,
+                Retry::Later(None),
+                "there is no server list",
+            )
+        })
+    }
+
+    fn have_list(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        let is_at_hand = self.lists.first().is_some();
+        if is_at_hand && !self.in_doubt {
             return Ok(());
         }
-        let retry = match (at_hand, self.directory.has_stored()) {
-            (true, _) => self.retry.briefly(LIST_TIMEOUT_IF_AT_HAND),
-            (false, true) => self.retry.briefly(LIST_TIMEOUT_IF_STORED),
-            (false, false) => self.retry,
-        };
-        let failure = match self.fetch(ListVersion::V6, retry, kill_switch) {
-            Ok(None) => {
+        let mut retry = self.selection.retry;
+        if is_at_hand {
+            retry = retry.briefly(LIST_TIMEOUT_IF_AT_HAND);
+        } else if self.lists.has_stored() {
+            retry = retry.briefly(LIST_TIMEOUT_IF_STORED);
+        }
+        let failure = match self.fetch(ListVersion::V6, &retry, stop) {
+            Ok(()) => {
                 self.in_doubt = false;
                 return Ok(());
             }
-            Ok(Some(error)) if error.is_bad_signature() && !at_hand => {
-                return Err(Failure::passing(format!(
-                    "{error}; if this does not pass, something on the way changes it, or \
-                     PIA_SERVERLIST_KEY_FILE is wrong"
-                )));
-            }
-            Ok(Some(error)) => Failure::from(error),
+            Err(failure) if failure.is_cancelled() => return Err(failure),
             Err(failure) => failure,
         };
-        if failure == Failure::Stopped || !(at_hand || self.directory.recall()?) {
+        if failure.kind == FailureKind::ListSignature && !is_at_hand {
+            let text = format!(
+                "{failure}; if this does not pass, something on the way changes it, or \
+                 PIA_SERVERLIST_KEY_FILE is wrong"
+            );
+            return Err(failure.with_text(text));
+        }
+        if !is_at_hand && !self.lists.recall()? {
             return Err(failure);
         }
         log::warn!("{failure}; using the stored server list");
         Ok(())
     }
 
-    /// `Some` is the reason why the list could not be had.
-    pub(super) fn fetch(
+    /// Fetches another list in addition; that it cannot be had is no failure where there is one.
+    fn fetch_more(
         &mut self,
         version: ListVersion,
-        retry: RetryPolicy,
-        kill_switch: &KillSwitch,
-    ) -> Result<Option<ApiError>, Failure> {
-        self.hosts
-            .open(&[Service::ServerList], kill_switch, &self.stop)?;
-        let host = self.hosts.service(Service::ServerList)?;
-        let fetched = self.directory.fetch(&host, version, &retry, &self.stop)?;
-        match fetched {
-            Ok(()) => Ok(None),
-            Err(error) if error.remedy() == Remedy::Stopped => Err(Failure::Stopped),
-            Err(error) => {
-                self.hosts.doubt(Service::ServerList);
-                Ok(Some(error))
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let retry = self.selection.retry.briefly(LIST_TIMEOUT_IF_STORED);
+        match self.fetch(version, &retry, stop) {
+            Err(failure) if failure.is_cancelled() => Err(failure),
+            Err(failure) => {
+                log::debug!("{failure}");
+                Ok(())
             }
+            Ok(()) => Ok(()),
         }
     }
 
-    pub(super) fn print_locations(&mut self, kill_switch: &KillSwitch) -> Failure {
-        if let Err(failure) = self.have_list(kill_switch) {
-            return failure;
-        }
-        if let Some(list) = self.directory.lists().first() {
-            log::info!("LOC is empty; set it to one of these locations (or to auto):");
-            print!("{}", location_table::short(list));
-        }
-        Failure::Listed
+    fn fetch(
+        &mut self,
+        version: ListVersion,
+        retry: &RetryPolicy,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let host = self.hosts.service(Service::ServerList, stop)?;
+        let fetched = self.lists.fetch(&host, version, retry, stop);
+        fetched.inspect_err(|_| self.hosts.doubt(Service::ServerList))
     }
 
-    pub(super) fn registration_port(&self) -> u16 {
-        self.directory
-            .lists()
+    fn registration_port(&self) -> u16 {
+        self.lists
             .first()
             .map_or(REGISTRATION_PORT, |list| list.ports.registration)
     }
+}
+
+fn no_location(choice: &Choice, is_fresh: bool) -> Failure {
+    let problems: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
+    let is_unknown = |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
+    let retry = if is_fresh && choice.problems.iter().all(is_unknown) {
+        Retry::Never
+    } else {
+        Retry::Later(None)
+    };
+    Failure::new(FailureKind::Location, retry, problems.join("; "))
+}
+
+fn no_stable_server(wanted: &[Location], lists: &[&ServerList]) -> Failure {
+    let mut elsewhere = Vec::new();
+    for list in lists {
+        elsewhere.extend(locations::locations_with(list, locations::has_stable_ip));
+    }
+    elsewhere.sort_unstable();
+    elsewhere.dedup();
+    let others = match elsewhere.as_slice() {
+        [] => "no location has one in the lists of today".to_owned(),
+        ids => format!("these locations have one: {}", ids.join(", ")),
+    };
+    let wanted: Vec<&str> = wanted.iter().map(|location| location.id.as_str()).collect();
+    let text = format!(
+        "STABLE_IP=1: none of the server lists names a server with a stable address for {}; {others}",
+        wanted.join(", ")
+    );
+    Failure::new(FailureKind::Location, Retry::Later(None), text)
 }

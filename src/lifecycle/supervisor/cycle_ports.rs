@@ -4,7 +4,7 @@
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use super::Event;
+use super::event::Event;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
 use crate::system::paths;

@@ -1,49 +1,34 @@
 //! While the tunnel is up: one loop that alone changes the tunnel, and long tasks on threads of
 //! their own that report to it.
 
+mod announcement;
 mod cycle_ports;
+pub mod event;
+mod forwarded_port;
 mod handshake;
 mod monitor;
-mod port_forward;
 mod search;
 mod task;
-mod vigilance;
 
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use self::port_forward::{Demand, PortForward};
+use self::event::Event;
+use self::forwarded_port::{Demand, PortKeeper};
 use self::search::Search;
 use self::task::Task;
-use crate::connect::{Connector, Joined};
+use super::container_connector::ContainerConnector;
+use crate::connect::connector::Connector;
+use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
 use crate::pia::regions::Server;
+use crate::port_forward::Effect;
 use crate::status::State;
 use crate::tunnel::Tunnel;
-
-/// What the loop is told.
-#[derive(Debug)]
-pub enum Event {
-    /// A stop signal came.
-    StopRequested,
-    /// SIGHUP came: reconnect now.
-    Reconnect,
-    /// The monitor got no answer any more, for this reason.
-    Unresponsive(String),
-    /// The search found a server that took a new key.
-    Found(Box<Joined>),
-    /// The search found that the old tunnel carries again: this target answered.
-    Recovered(String),
-    /// wg0 is to listen on this port from now on.
-    ListenOn(u16),
-    /// News of the forwarded port.
-    PortForward(port_forward::Report),
-}
 
 /// How long a server that did not respond is thought to be worse than others.
 const AVOIDANCE_PERIOD: Duration = Duration::from_secs(600);
@@ -59,40 +44,44 @@ pub enum SupervisorEnd {
 /// A running tunnel with its long tasks.
 pub struct Supervisor {
     tunnel: Tunnel,
-    kill_switch: KillSwitch,
-    connector: Arc<Mutex<Connector>>,
+    connectors: ContainerConnector,
+    /// `None` while the search has it.
+    connector: Option<Connector>,
+    search: Option<Task<Connector>>,
     events: Sender<Event>,
     /// What watches the server in use.
-    watches: Vec<Task>,
-    search: Option<Task>,
-    /// Servers that were left, and when, the latest at the end.
-    left: Vec<(Server, Instant)>,
+    watches: Vec<Task<()>>,
+    /// Servers that did not respond, and when, the latest at the end.
+    avoided: Vec<(Server, Instant)>,
     /// What does not care which server it is.
-    others: Vec<Task>,
+    others: Vec<Task<()>>,
     /// Running post-reconnect hooks.
     hooks: Vec<JoinHandle<()>>,
-    port_forward: Option<PortForward>,
+    port: Option<PortKeeper>,
 }
 
 impl Supervisor {
-    /// Takes over a tunnel that is up.
+    /// Takes over a tunnel that is up; `connectors` makes another connector, should one get lost.
     pub fn new(
         tunnel: Tunnel,
-        kill_switch: KillSwitch,
-        connector: Arc<Mutex<Connector>>,
+        connector: Connector,
+        connectors: ContainerConnector,
+        container: &Container,
         events: Sender<Event>,
     ) -> Self {
+        let is_wanted = container.settings.port_forwarding.enabled;
+        let account = connector.account().clone();
         Self {
+            port: is_wanted.then(|| PortKeeper::new(container, &tunnel, account)),
             tunnel,
-            kill_switch,
-            connector,
+            connectors,
+            connector: Some(connector),
+            search: None,
             events,
             watches: Vec::new(),
-            search: None,
-            left: Vec::new(),
+            avoided: Vec::new(),
             others: Vec::new(),
             hooks: Vec::new(),
-            port_forward: None,
         }
     }
 
@@ -102,56 +91,45 @@ impl Supervisor {
         self.start_port_forward(container);
         let settings = &container.settings;
         if !settings.cycle_ports.is_empty() {
-            let (ports, interval, events) = (
-                settings.cycle_ports.clone(),
-                settings.cycle_interval,
-                self.events.clone(),
-            );
-            self.others
-                .extend(Task::start("cycle-ports", &container.stop, move |stop| {
-                    cycle_ports::run(&ports, interval, &events, stop);
-                }));
+            let (ports, interval) = (settings.cycle_ports.clone(), settings.cycle_interval);
+            let events = self.events.clone();
+            let cycle = Task::start("cycle-ports", &container.stop, move |stop| {
+                cycle_ports::run(&ports, interval, &events, stop);
+            });
+            self.others.extend(cycle);
         }
     }
 
     /// Has the port forwarded by the server in use.
     fn start_port_forward(&mut self, container: &Container) {
-        if container.settings.port_forwarding.enabled {
-            let port_forward = self
-                .port_forward
-                .get_or_insert_with(|| PortForward::new(container));
-            port_forward.start(
-                &self.tunnel,
-                container,
-                &self.connector,
-                &self.kill_switch,
-                &self.events,
-            );
+        if let Some(port) = &mut self.port {
+            port.start(&self.tunnel, container, &self.events);
         }
     }
 
     fn start_watches(&mut self, container: &Container) {
         let reporter = container.reporter.clone();
-        self.watches
-            .extend(Task::start("handshake", &container.stop, move |stop| {
-                handshake::run(&reporter, stop);
-            }));
-        if container.settings.monitor.enabled {
-            let (monitor, timeout) = (
-                container.settings.monitor,
-                container.settings.probing.timeout,
-            );
-            let (prober, events) = (self.tunnel.prober(container), self.events.clone());
-            log::debug!("monitoring the endpoint");
-            self.watches
-                .extend(Task::start("monitor", &container.stop, move |stop| {
-                    monitor::run(&prober, &monitor, timeout, &events, stop);
-                }));
+        let handshake = Task::start("handshake", &container.stop, move |stop| {
+            handshake::run(&reporter, stop);
+        });
+        self.watches.extend(handshake);
+        if !container.settings.monitor.enabled {
+            return;
         }
+        let monitor = container.settings.monitor;
+        let timeout = container.settings.probing.timeout;
+        let (prober, events) = (self.tunnel.prober(container), self.events.clone());
+        log::debug!("monitoring the endpoint");
+        let monitor = Task::start("monitor", &container.stop, move |stop| {
+            monitor::run(&prober, &monitor, timeout, &events, stop);
+        });
+        self.watches.extend(monitor);
     }
 
     fn end_watches(&mut self) {
-        self.watches.drain(..).for_each(Task::end);
+        for watch in self.watches.drain(..) {
+            watch.end();
+        }
     }
 
     /// Reacts to events until a stop or a fatal error.
@@ -170,27 +148,39 @@ impl Supervisor {
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
-                Event::PortForward(report) => match self.handle_port_forward(report, container) {
-                    Demand::Nothing => {}
-                    Demand::AnotherServer(why) => self.begin_reconnect(container, &why),
-                    Demand::Fatal(failure) => return SupervisorEnd::Fatal(failure),
-                },
+                Event::PortForward(effect) => {
+                    if let Some(failure) = self.handle_port(effect, container) {
+                        return SupervisorEnd::Fatal(failure);
+                    }
+                }
             }
         }
         SupervisorEnd::Stopped
     }
 
-    fn handle_port_forward(
-        &mut self,
-        report: port_forward::Report,
-        container: &mut Container,
-    ) -> Demand {
-        match &mut self.port_forward {
-            Some(port_forward) => {
-                port_forward.handle(report, container, &self.kill_switch, &self.connector)
-            }
-            None => Demand::Nothing,
+    /// Does what an effect calls for; returns what the user called fatal.
+    fn handle_port(&mut self, effect: Effect, container: &mut Container) -> Option<Failure> {
+        match self.port.as_mut()?.handle(effect, container)? {
+            Demand::AnotherServer(why) => self.begin_reconnect(container, &why),
+            Demand::Advice(why) => self.warn_no_port_forwarding(&why),
+            Demand::Fatal(failure) => return Some(failure),
         }
+        None
+    }
+
+    fn warn_no_port_forwarding(&self, why: &str) {
+        // While the search has the connector, the next server is being looked for anyway.
+        let elsewhere = match &self.connector {
+            Some(connector) => connector.locations_with_port_forwarding(),
+            None => Vec::new(),
+        };
+        let advice = match elsewhere.as_slice() {
+            [] => String::new(),
+            ids => format!(" These locations have it: {}.", ids.join(", ")),
+        };
+        log::warn!(
+            "Port forwarding: this server has none ({why}).{advice} It is tried again now and then"
+        );
     }
 
     /// The old tunnel is kept while another server is looked for.
@@ -204,35 +194,49 @@ impl Supervisor {
             .reporter
             .enter(State::Reconnecting, why.to_owned());
         self.end_watches();
-        self.leave();
+        self.avoid_server_in_use();
         container.run_hooks(Stage::PreReconnect);
         self.start_search(container);
     }
 
     /// Remembers the server in use as one that others are better than, for a while.
-    fn leave(&mut self) {
+    fn avoid_server_in_use(&mut self) {
         let server = self.tunnel.joined.server.clone();
-        self.left
-            .retain(|(left, since)| *left != server && since.elapsed() < AVOIDANCE_PERIOD);
-        self.left.push((server, Instant::now()));
+        self.avoided
+            .retain(|(avoided, at)| *avoided != server && at.elapsed() < AVOIDANCE_PERIOD);
+        self.avoided.push((server, Instant::now()));
     }
 
     fn start_search(&mut self, container: &Container) {
+        let connector = match self.connector.take() {
+            Some(connector) => connector,
+            None => self.connectors.connector(container),
+        };
         let search = Search {
-            connector: Arc::clone(&self.connector),
-            kill_switch: self.kill_switch.clone(),
-            left: self.left.iter().map(|(server, _)| server.clone()).collect(),
+            avoid: self
+                .avoided
+                .iter()
+                .map(|(server, _)| server.clone())
+                .collect(),
             prober: self.tunnel.prober(container),
             probe_timeout: container.settings.probing.timeout,
             reporter: container.reporter.clone(),
             events: self.events.clone(),
         };
-        self.search = Task::start("search", &container.stop, move |stop| search.run(stop));
+        self.search = Task::start("search", &container.stop, move |stop| {
+            search.run(connector, stop)
+        });
+    }
+
+    fn end_search(&mut self) {
+        if let Some(search) = self.search.take() {
+            self.connector = search.end();
+        }
     }
 
     fn reconnect_with(&mut self, container: &mut Container, joined: Joined) {
         self.end_search();
-        if let Err(failure) = self.tunnel.replace(container, &self.kill_switch, joined) {
+        if let Err(failure) = self.tunnel.replace(container, joined) {
             log::warn!("{failure}; the former tunnel is kept, and the search goes on");
             self.start_search(container);
             return;
@@ -251,7 +255,7 @@ impl Supervisor {
     fn go_on(&mut self, container: &mut Container, target: &str) {
         self.end_search();
         log::info!("{target} answers through the old tunnel again; keeping it");
-        if let Err(error) = self.kill_switch.settle() {
+        if let Err(error) = self.tunnel.kill_switch().settle() {
             log::warn!("{error}");
         }
         self.connected_again(container);
@@ -271,23 +275,22 @@ impl Supervisor {
         }
     }
 
-    fn end_search(&mut self) {
-        if let Some(search) = self.search.take() {
-            search.end();
-        }
-    }
-
-    /// Ends the long tasks and takes the tunnel down.
-    pub fn shut_down(mut self, container: &mut Container) {
+    /// Ends the long tasks and takes the tunnel down; the kill switch is left.
+    pub fn shut_down(mut self, container: &mut Container) -> KillSwitch {
         self.end_watches();
         self.end_search();
-        self.others.into_iter().for_each(Task::end);
-        if self.hooks.into_iter().any(|hooks| hooks.join().is_err()) {
-            log::warn!("a post-reconnect hook ended badly");
+        for task in self.others {
+            task.end();
         }
-        if let Some(port_forward) = self.port_forward {
-            port_forward.shut_down(container, &self.kill_switch);
+        for hooks in self.hooks {
+            if hooks.join().is_err() {
+                log::warn!("a post-reconnect hook ended badly");
+            }
+        }
+        if let Some(port) = self.port {
+            port.shut_down(container);
         }
         self.tunnel.take_down();
+        self.tunnel.kill_switch().clone()
     }
 }

@@ -1,73 +1,16 @@
 //! Looking for another server while the old tunnel is kept; goes on for as long as it takes.
 
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::Event;
-use crate::connect::Connector;
-use crate::failure::Failure;
-use crate::firewall::kill_switch::KillSwitch;
+use super::event::Event;
+use crate::connect::connector::Connector;
+use crate::failure::{Failure, Retry};
 use crate::pia::regions::Server;
 use crate::status::{self, Reporter};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::underlay::ping::Prober;
-
-/// What a search needs.
-pub(super) struct Search {
-    pub connector: Arc<Mutex<Connector>>,
-    pub kill_switch: KillSwitch,
-    /// Servers that did not respond, the latest at the end.
-    pub left: Vec<Server>,
-    pub prober: Prober,
-    pub probe_timeout: Duration,
-    pub reporter: Reporter,
-    pub events: Sender<Event>,
-}
-
-impl Search {
-    /// Tries until a server takes a new key, or the old tunnel turns out to carry again.
-    pub(super) fn run(&self, stop: &CancellationToken) {
-        let mut failures = 0;
-        let mut rng = fastrand::Rng::new();
-        while !stop.is_cancelled() {
-            let failure = match self.join() {
-                Ok(joined) => return self.report(Event::Found(Box::new(joined))),
-                Err(Failure::Stopped) => return,
-                Err(failure) => failure,
-            };
-            failures += 1;
-            let pause = pause(failures, &failure, &mut rng);
-            log::warn!("{failure}. Trying again in {} s", pause.as_secs());
-            self.reporter.update(|status| {
-                status.last_error = Some(failure.to_string());
-                status.next_attempt = Some(status::seconds(SystemTime::now() + pause));
-            });
-            if stop.pause(pause).is_err() {
-                return;
-            }
-            // If it was the network that was away, the old tunnel is as good as a new one, and
-            // costs no registration.
-            if let Ok(target) = self.prober.any_answers(self.probe_timeout, stop) {
-                return self.report(Event::Recovered(target));
-            }
-        }
-    }
-
-    fn join(&self) -> Result<crate::connect::Joined, Failure> {
-        let mut connector = self
-            .connector
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        connector.join(&self.left, &self.kill_switch)
-    }
-
-    fn report(&self, event: Event) {
-        // The loop may be gone already.
-        let _ = self.events.send(event);
-    }
-}
 
 /// While the failure may pass at any moment.
 const BACKOFF: Backoff = Backoff {
@@ -80,41 +23,82 @@ const LASTING_BACKOFF: Backoff = Backoff {
     ceiling: Duration::from_secs(3600),
 };
 
-fn pause(failures: u32, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
-    match failure {
-        Failure::Lasting { .. } => LASTING_BACKOFF.pause(failures, rng),
-        Failure::Passing {
-            not_before: Some(not_before),
-            ..
-        } => BACKOFF.pause(failures, rng).max(*not_before),
-        _ => BACKOFF.pause(failures, rng),
+/// What a search needs.
+pub(super) struct Search {
+    /// Servers that did not respond, the latest at the end.
+    pub avoid: Vec<Server>,
+    pub prober: Prober,
+    pub probe_timeout: Duration,
+    pub reporter: Reporter,
+    pub events: Sender<Event>,
+}
+
+impl Search {
+    /// Tries until a server takes a new key, or the old tunnel turns out to carry again. Gives the
+    /// connector back, with what it learnt.
+    pub(super) fn run(&self, mut connector: Connector, stop: &CancellationToken) -> Connector {
+        if let Some(news) = self.search(&mut connector, stop) {
+            // The loop may be gone already.
+            let _ = self.events.send(news);
+        }
+        connector
     }
+
+    fn search(&self, connector: &mut Connector, stop: &CancellationToken) -> Option<Event> {
+        let mut rng = fastrand::Rng::new();
+        for failures in 1.. {
+            let failure = match connector.join(&self.avoid, stop) {
+                Ok(joined) => return Some(Event::Found(Box::new(joined))),
+                Err(failure) if failure.is_cancelled() => return None,
+                Err(failure) => failure,
+            };
+            let pause = pause(failures, &failure, &mut rng);
+            log::warn!("{failure}. Trying again in {} s", pause.as_secs());
+            self.reporter.update(|status| {
+                status.last_error = Some(failure.text.clone());
+                status.next_attempt = status::seconds_from(SystemTime::now(), pause);
+            });
+            stop.pause(pause).ok()?;
+            // If it was the network that was away, the old tunnel is as good as a new one, and costs
+            // no registration.
+            if let Ok(target) = self.prober.any_answers(self.probe_timeout, stop) {
+                return Some(Event::Recovered(target));
+            }
+        }
+        None
+    }
+}
+
+fn pause(failures: u32, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
+    let backoff = match failure.retry {
+        Retry::Never => LASTING_BACKOFF,
+        Retry::Later(_) | Retry::NextServer | Retry::LogIn => BACKOFF,
+    };
+    let pause = backoff.pause(failures, rng);
+    pause.max(failure.not_before().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::FailureKind;
+
+    fn seconds(failures: u32, retry: Retry) -> f64 {
+        let failure = Failure::new(FailureKind::Registration, retry, "x");
+        pause(failures, &failure, &mut fastrand::Rng::with_seed(1)).as_secs_f64()
+    }
 
     #[test]
     fn pauses_grow_to_a_limit_that_depends_on_the_failure() {
-        let mut rng = fastrand::Rng::with_seed(1);
-        let mut seconds =
-            |failures, failure: &Failure| pause(failures, failure, &mut rng).as_secs_f64();
-        let passing = Failure::passing("x");
-        assert!(seconds(1, &passing) < 1.3);
-        assert!((7.9..12.1).contains(&seconds(200, &passing)));
-        let lasting = Failure::lasting("x");
-        assert!(seconds(1, &lasting) >= 240.0);
-        assert!(seconds(70, &lasting) <= 4320.0);
+        assert!(seconds(1, Retry::Later(None)) < 1.3);
+        assert!((7.9..12.1).contains(&seconds(200, Retry::Later(None))));
+        assert!(seconds(1, Retry::Never) >= 240.0);
+        assert!(seconds(70, Retry::Never) <= 4320.0);
     }
 
     #[test]
     fn who_asks_to_be_left_alone_is() {
-        let failure = Failure::Passing {
-            what: "x".into(),
-            not_before: Some(Duration::from_secs(90)),
-        };
-        let mut rng = fastrand::Rng::with_seed(1);
-        assert_eq!(pause(1, &failure, &mut rng), Duration::from_secs(90));
+        let patience = Some(Duration::from_secs(90));
+        assert!((seconds(1, Retry::Later(patience)) - 90.0).abs() < 0.001);
     }
 }

@@ -1,32 +1,32 @@
-//! A long task: a thread that ends when it is told to.
+//! A long task: a thread that ends when it is told to, and then gives back what it was given.
 
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use crate::system::cancellation::{CancellationToken, Guard};
 
 /// A running long task.
-pub(super) struct Task {
+pub(super) struct Task<T> {
     stop: CancellationToken,
     _guard: Guard,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<T>,
 }
 
-impl Task {
-    /// Starts `work`, which has to obey its [`CancellationToken`]; a stop of `parent` is one of the task.
+impl<T: Send + 'static> Task<T> {
+    /// Starts `work`, which has to obey its token; a stop of `parent` is one of the task.
     pub(super) fn start(
         name: &str,
         parent: &CancellationToken,
-        work: impl FnOnce(&CancellationToken) + Send + 'static,
+        work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
     ) -> Option<Self> {
-        let (stop, registration) = parent.child();
+        let (stop, guard) = parent.child();
         let its_stop = stop.clone();
-        match std::thread::Builder::new()
+        let spawned = Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&its_stop))
-        {
+            .spawn(move || work(&its_stop));
+        match spawned {
             Ok(thread) => Some(Self {
                 stop,
-                _guard: registration,
+                _guard: guard,
                 thread,
             }),
             Err(error) => {
@@ -36,11 +36,13 @@ impl Task {
         }
     }
 
-    /// Tells it to end, and waits until it has.
-    pub(super) fn end(self) {
+    /// Tells it to end, waits until it has, and returns what it gives back.
+    pub(super) fn end(self) -> Option<T> {
         self.stop.cancel();
-        if self.thread.join().is_err() {
+        let outcome = self.thread.join();
+        if outcome.is_err() {
             log::warn!("a long task ended badly");
         }
+        outcome.ok()
     }
 }

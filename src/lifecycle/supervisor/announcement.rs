@@ -20,6 +20,7 @@ const VARIABLE: &str = "VPN_PORT";
 
 /// The port that others know of.
 pub struct Announcement {
+    kill_switch: KillSwitch,
     port: Option<u16>,
     /// The last failure that was told, so that each is told once.
     told_failure: Option<String>,
@@ -29,8 +30,9 @@ pub struct Announcement {
 
 impl Announcement {
     /// Nobody knows of a port.
-    pub fn new() -> Self {
+    pub fn new(kill_switch: KillSwitch) -> Self {
         Self {
+            kill_switch,
             port: None,
             told_failure: None,
             down_script: None,
@@ -39,16 +41,10 @@ impl Announcement {
 
     /// The server forwards this port. Another one that was announced is withdrawn in the same step,
     /// so that nobody ever sees two.
-    pub fn announce(
-        &mut self,
-        port: u16,
-        at: SystemTime,
-        container: &mut Container,
-        kill_switch: &KillSwitch,
-    ) {
+    pub fn announce(&mut self, port: u16, at: SystemTime, container: &mut Container) {
         if self.port != Some(port) {
             let former = self.port.replace(port);
-            open_way(Some(port), container, kill_switch);
+            self.open_way(Some(port), container);
             write_port_file(port, container);
             log::info!("Forwarding on port {port}");
             if let Some(former) = former {
@@ -73,9 +69,9 @@ impl Announcement {
     }
 
     /// The port that was announced is no longer ours.
-    pub fn withdraw(&mut self, why: String, container: &mut Container, kill_switch: &KillSwitch) {
+    pub fn withdraw(&mut self, why: String, container: &mut Container) {
         let Some(port) = self.port.take() else { return };
-        open_way(None, container, kill_switch);
+        self.open_way(None, container);
         remove_port_file(&container.settings.port_forwarding.file);
         log::warn!("Port {port} is no longer forwarded: {why}");
         self.told_failure = Some(why);
@@ -98,16 +94,16 @@ impl Announcement {
         }
         container.reporter.update(|status| {
             status.last_error = Some(why.clone());
-            status.next_attempt = Some(status::seconds(SystemTime::now() + again));
+            status.next_attempt = status::seconds_from(SystemTime::now(), again);
         });
         self.told_failure = Some(why);
     }
 
     /// The end of the life. The port file is left to `PORT_FILE_CLEANUP`, as users know it;
     /// `PORT_DOWN_SCRIPT` runs to its end, as the down hooks do.
-    pub fn shut_down(mut self, container: &mut Container, kill_switch: &KillSwitch) {
+    pub fn shut_down(mut self, container: &mut Container) {
         let Some(port) = self.port.take() else { return };
-        open_way(None, container, kill_switch);
+        self.open_way(None, container);
         container.reporter.update(|status| status.port = None);
         if let Some(text) = &container.settings.port_forwarding.down_script {
             let environment = container.environment();
@@ -116,6 +112,15 @@ impl Announcement {
                 stop: &CancellationToken::never(),
             };
             hooks::run_text(PORT_DOWN_SCRIPT, &format!("{text} {port}"), &around);
+        }
+    }
+
+    /// Lets connections to the port in, and to nothing else that was forwarded.
+    fn open_way(&self, port: Option<u16>, container: &Container) {
+        let redirect = container.settings.port_forwarding.redirect;
+        let forwarded = port.map(|port| ForwardedPort { port, redirect });
+        if let Err(error) = self.kill_switch.forward(forwarded) {
+            log::warn!("Port forwarding: {error}");
         }
     }
 
@@ -149,14 +154,6 @@ impl Announcement {
             &container.stop,
             after,
         );
-    }
-}
-
-/// Lets connections to the port in, and to nothing else that was forwarded.
-fn open_way(port: Option<u16>, container: &Container, kill_switch: &KillSwitch) {
-    let redirect = container.settings.port_forwarding.redirect;
-    if let Err(error) = kill_switch.forward(port.map(|port| ForwardedPort { port, redirect })) {
-        log::warn!("Port forwarding: {error}");
     }
 }
 

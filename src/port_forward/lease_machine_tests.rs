@@ -6,8 +6,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::lease_machine::LeaseMachine;
-use super::steps::{Effect, LeaseOptions, LoginSetback, Setback, Step};
+use super::step::{Effect, LeaseOptions, Step};
 use super::timekeeper::Now;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::error::LeaseRefusal;
 use crate::pia::lease::Lease;
 
@@ -80,20 +81,20 @@ impl Timeline {
 
     #[track_caller]
     fn sign(&mut self) {
-        assert_eq!(self.step(), Step::Sign);
+        assert_eq!(self.step(), Step::Lease);
         let lease = lease(self.next_port, self.now.wall + 60 * DAY);
         self.next_port += 1;
-        assert_eq!(self.machine.signed(Ok(lease), self.now), []);
+        assert_eq!(self.machine.leased(Ok(lease), self.now), []);
     }
 
     #[track_caller]
-    fn fail_to_sign(&mut self, setback: Setback) -> Vec<Effect> {
-        assert_eq!(self.step(), Step::Sign);
-        self.machine.signed(Err(setback), self.now)
+    fn fail_to_sign(&mut self, setback: Failure) -> Vec<Effect> {
+        assert_eq!(self.step(), Step::Lease);
+        self.machine.leased(Err(setback), self.now)
     }
 
     #[track_caller]
-    fn bind_with(&mut self, answer: Result<(), Setback>) -> Vec<Effect> {
+    fn bind_with(&mut self, answer: Result<(), Failure>) -> Vec<Effect> {
         match self.step() {
             Step::Bind(lease) => self.machine.bound(&lease, answer, self.now),
             other => panic!("{other:?} is due, not a binding"),
@@ -106,18 +107,20 @@ impl Timeline {
     }
 }
 
-fn down() -> Setback {
-    Setback::Passing {
-        why: "down".into(),
-        not_before: None,
-    }
+fn failure(kind: FailureKind, retry: Retry) -> Failure {
+    Failure::new(kind, retry, "why")
 }
 
-fn refused(reason: LeaseRefusal) -> Setback {
-    Setback::Refused {
-        why: "no".into(),
-        reason,
-    }
+fn down() -> Failure {
+    failure(FailureKind::PortForwarding, Retry::Later(None))
+}
+
+fn closed() -> Failure {
+    failure(FailureKind::NoPortForwarding, Retry::NextServer)
+}
+
+fn refused(reason: LeaseRefusal) -> Failure {
+    failure(FailureKind::LeaseRefused(reason), Retry::Later(None))
 }
 
 fn withdrawn(effects: &[Effect]) -> bool {
@@ -147,7 +150,7 @@ fn a_port_is_signed_bound_kept_and_refreshed_every_quarter_of_an_hour() {
     assert!(
         matches!(
             effects[..],
-            [Effect::Keep(_), Effect::Bound { port: 40_001 }]
+            [Effect::Store(_), Effect::Bound { port: 40_001 }]
         ),
         "{effects:?}"
     );
@@ -200,7 +203,7 @@ fn a_lease_is_renewed_a_week_before_its_end_while_the_old_one_stays_bound() {
     assert!(
         matches!(
             effects[..],
-            [Effect::Keep(_), Effect::Bound { port: 40_002 }]
+            [Effect::Store(_), Effect::Bound { port: 40_002 }]
         ),
         "{effects:?}"
     );
@@ -234,9 +237,9 @@ fn a_refused_successor_costs_nothing_and_is_tried_again_an_hour_later() {
 #[test]
 fn leases_that_are_always_short_are_not_renewed_without_end() {
     let mut line = Timeline::new(TERMS, None);
-    assert_eq!(line.step(), Step::Sign);
+    assert_eq!(line.step(), Step::Lease);
     let short = lease(50_000, line.now.wall + DAY);
-    line.machine.signed(Ok(short), line.now);
+    line.machine.leased(Ok(short), line.now);
     line.bind();
     assert!(line.waits() > 14 * MINUTE);
 }
@@ -265,18 +268,12 @@ fn failures_that_pass_are_tried_again_with_growing_pauses() {
 #[test]
 fn the_other_side_may_ask_for_patience() {
     let mut line = Timeline::new(TERMS, None);
-    let patience = Some(10 * MINUTE);
-    assert_eq!(
-        pause(&line.fail_to_sign(Setback::Passing {
-            why: "429".into(),
-            not_before: patience
-        })),
-        10 * MINUTE
-    );
+    let patience = failure(FailureKind::PortForwarding, Retry::Later(Some(10 * MINUTE)));
+    assert_eq!(pause(&line.fail_to_sign(patience)), 10 * MINUTE);
 }
 
 #[test]
-fn while_refreshes_fail_the_port_stays_announced_for_two_intervals() {
+fn while_refreshes_fail_the_port_stays_announced_for_twenty_minutes_at_most() {
     let mut line = Timeline::announced(TERMS);
     line.pass(15 * MINUTE);
     let since = line.now.steady;
@@ -287,7 +284,7 @@ fn while_refreshes_fail_the_port_stays_announced_for_two_intervals() {
         }
         line.pass(pause(&effects));
     }
-    assert_eq!(line.now.steady - since, 15 * MINUTE);
+    assert_eq!(line.now.steady - since, 5 * MINUTE);
     let left = line.waits();
     line.pass(left);
     assert_eq!(
@@ -295,6 +292,19 @@ fn while_refreshes_fail_the_port_stays_announced_for_two_intervals() {
         [Effect::Bound { port: 40_001 }],
         "the same lease"
     );
+}
+
+#[test]
+fn with_short_intervals_it_stays_announced_for_two_of_them() {
+    let interval = MINUTE;
+    let mut line = Timeline::announced(LeaseOptions { interval, ..TERMS });
+    line.pass(interval);
+    let since = line.now.steady;
+    while !withdrawn(&line.bind_with(Err(down()))) {
+        let left = line.waits();
+        line.pass(left);
+    }
+    assert_eq!(line.now.steady - since, interval);
 }
 
 #[test]
@@ -363,7 +373,7 @@ fn a_token_that_is_refused_is_renewed_once_an_hour_at_most() {
     line.machine.logged_in(Ok(()), line.now);
     let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     line.pass(pause(&effects));
-    assert_eq!(line.step(), Step::Sign, "the token was not the cause");
+    assert_eq!(line.step(), Step::Lease, "the token was not the cause");
     line.pass(HOUR);
     line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.step(), Step::LogIn);
@@ -386,12 +396,8 @@ fn refused_credentials_are_left_alone_for_a_day() {
     let mut line = Timeline::new(TERMS, None);
     line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.step(), Step::LogIn);
-    line.machine.logged_in(
-        Err(LoginSetback::Lasting {
-            why: "wrong password".into(),
-        }),
-        line.now,
-    );
+    let wrong_password = failure(FailureKind::Login, Retry::Never);
+    line.machine.logged_in(Err(wrong_password), line.now);
     line.pass(23 * HOUR);
     let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.waits(), pause(&effects));
@@ -438,9 +444,6 @@ fn a_server_without_port_forwarding_is_warned_of_once_and_tried_now_and_then() {
             .iter()
             .any(|effect| matches!(effect, Effect::NotHere { .. }))
     };
-    let closed = || Setback::Closed {
-        why: "refused".into(),
-    };
     let mut line = Timeline::new(TERMS, None);
     let effects = line.fail_to_sign(closed());
     assert!(told(&effects));
@@ -462,9 +465,7 @@ fn a_server_without_port_forwarding_is_warned_of_once_and_tried_now_and_then() {
 fn a_server_that_starts_again_is_not_one_without_port_forwarding() {
     let mut line = Timeline::announced(TERMS);
     line.pass(15 * MINUTE);
-    let effects = line.bind_with(Err(Setback::Closed {
-        why: "refused".into(),
-    }));
+    let effects = line.bind_with(Err(closed()));
     assert!(
         matches!(effects[..], [Effect::Failing { .. }]),
         "{effects:?}"

@@ -6,14 +6,15 @@ use proptest::prelude::*;
 
 use super::lease_machine::LeaseMachine;
 use super::lease_machine_tests::{TERMS, lease};
-use super::steps::{Effect, LeaseOptions, LoginSetback, Setback, Step};
+use super::step::{Effect, LeaseOptions, Step};
 use super::timekeeper::Now;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::error::LeaseRefusal;
 use crate::pia::lease::Lease;
 
 const DAY: u64 = 24 * 3600;
 /// The model's server forgets a binding after this: as long as the machine trusts it.
-const HELD: Duration = Duration::from_secs(1800);
+const HELD: Duration = Duration::from_secs(1200);
 
 /// How the server, or the account, meets a request.
 #[derive(Debug, Clone, Copy)]
@@ -137,10 +138,10 @@ impl Model {
                     prop_assert!(self.logins <= 1, "it hammers the login");
                     return Ok(pause);
                 }
-                Step::Withdraw => self.machine.given_up(),
-                Step::Sign => {
+                Step::Withdraw => self.machine.lapsed(),
+                Step::Lease => {
                     let lease = self.sign(answer());
-                    self.machine.signed(lease, self.now)
+                    self.machine.leased(lease, self.now)
                 }
                 Step::Bind(lease) => {
                     let bound = self.bind(&lease, answer());
@@ -150,11 +151,8 @@ impl Model {
                     self.logins += 1;
                     let answer = match answer() {
                         Reaction::Good | Reaction::Short(_) => Ok(()),
-                        Reaction::Refused(_) => Err(LoginSetback::Lasting { why: "no".into() }),
-                        _ => Err(LoginSetback::Passing {
-                            why: "down".into(),
-                            not_before: None,
-                        }),
+                        Reaction::Refused(_) => Err(failure(FailureKind::Login, Retry::Never)),
+                        _ => Err(failure(FailureKind::Network, Retry::Later(None))),
                     };
                     self.machine.logged_in(answer, self.now)
                 }
@@ -186,7 +184,7 @@ impl Model {
         Ok(())
     }
 
-    fn sign(&mut self, answer: Reaction) -> Result<Lease, Setback> {
+    fn sign(&mut self, answer: Reaction) -> Result<Lease, Failure> {
         let days = match answer {
             Reaction::Good => 60,
             Reaction::Short(days) => days,
@@ -199,7 +197,7 @@ impl Model {
         ))
     }
 
-    fn bind(&mut self, lease: &Lease, answer: Reaction) -> Result<(), Setback> {
+    fn bind(&mut self, lease: &Lease, answer: Reaction) -> Result<(), Failure> {
         match answer {
             Reaction::Good | Reaction::Short(_) => {
                 self.binding = Some((lease.port, self.truth));
@@ -211,23 +209,20 @@ impl Model {
     }
 }
 
-fn setback(answer: Reaction) -> Setback {
+fn failure(kind: FailureKind, retry: Retry) -> Failure {
+    Failure::new(kind, retry, "why")
+}
+
+fn setback(answer: Reaction) -> Failure {
+    let later = Retry::Later(None);
     match answer {
-        Reaction::Closed => Setback::Closed {
-            why: "closed".into(),
-        },
-        Reaction::Refused(reason) => Setback::Refused {
-            why: "refused".into(),
-            reason,
-        },
-        Reaction::Patience(seconds) => Setback::Passing {
-            why: "patience".into(),
-            not_before: Some(Duration::from_secs(seconds)),
-        },
-        _ => Setback::Passing {
-            why: "down".into(),
-            not_before: None,
-        },
+        Reaction::Closed => failure(FailureKind::NoPortForwarding, Retry::NextServer),
+        Reaction::Refused(reason) => failure(FailureKind::LeaseRefused(reason), later),
+        Reaction::Patience(seconds) => {
+            let patience = Retry::Later(Some(Duration::from_secs(seconds)));
+            failure(FailureKind::PortForwarding, patience)
+        }
+        _ => failure(FailureKind::PortForwarding, later),
     }
 }
 

@@ -1,0 +1,74 @@
+//! What is examined: the facts that several checks need.
+
+use std::path::Path;
+
+use crate::settings::{Environment, ServerChoice, Settings, Warning};
+use crate::system::cancellation::CancellationToken;
+use crate::system::secret::Secret;
+use crate::system::{files, paths};
+use crate::underlay::name_servers::{self, NameServers};
+use crate::wireguard::show;
+
+/// The container, or the machine, as it was found.
+pub(super) struct Subject {
+    pub environment: Environment,
+    pub settings: Settings,
+    pub warnings: Vec<Warning>,
+    /// The name servers of the network below the tunnel, and those in force now.
+    pub underlay_dns: NameServers,
+    pub dns: NameServers,
+    /// Whether the tunnel's interface is there.
+    pub is_tunnelled: bool,
+    /// Whether the program runs.
+    pub is_running: bool,
+    /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from
+    /// here.
+    pub is_shut_off: bool,
+    pub stop: CancellationToken,
+}
+
+impl Subject {
+    /// `is_blocked` is whether the packet filter stops an ordinary datagram.
+    pub(super) fn new(
+        environment: &Environment,
+        is_blocked: bool,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (settings, warnings) = Settings::from_environment(environment);
+        let text = text_of(paths::RESOLV_CONF).unwrap_or_default();
+        let is_tunnelled = show::exists();
+        Self {
+            environment: environment.clone(),
+            settings,
+            warnings,
+            underlay_dns: name_servers::parse(&text),
+            dns: name_servers::in_force(&text),
+            is_tunnelled,
+            is_running: files::is_locked(Path::new(paths::LOCK)),
+            is_shut_off: !is_tunnelled && is_blocked,
+            stop: stop.clone(),
+        }
+    }
+
+    /// Everything that must not be shown, wherever it comes from.
+    pub(super) fn secrets(&self) -> Vec<Secret> {
+        let credentials = &self.settings.credentials;
+        let mut secrets = Vec::new();
+        secrets.extend(credentials.user.clone());
+        secrets.extend(credentials.password.clone());
+        if let ServerChoice::DedicatedIp(token) = &self.settings.destination {
+            secrets.push(token.clone());
+        }
+        let named = [&credentials.user_file, &credentials.password_file];
+        let token = Some(Path::new(paths::TOKEN));
+        for file in named.into_iter().map(|file| file.as_deref()).chain([token]) {
+            let text = file.and_then(text_of);
+            secrets.extend(text.map(|text| Secret::new(text.trim_end_matches(['\r', '\n']))));
+        }
+        secrets
+    }
+}
+
+fn text_of(file: impl AsRef<Path>) -> Option<String> {
+    files::read_if_present(file.as_ref()).ok().flatten()
+}

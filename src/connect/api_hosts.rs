@@ -1,0 +1,234 @@
+//! The hosts of PIA's API: looked up once, remembered, and let through the gate.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rustls::ClientConfig;
+
+use super::gate::Gate;
+use crate::failure::Failure;
+use crate::firewall::Destination;
+use crate::pia::host::{self, Host};
+use crate::pia::regions::Server;
+use crate::pia::trust;
+use crate::settings::Meta;
+use crate::system::cancellation::CancellationToken;
+use crate::underlay::resolver::{ResolveError, Resolver};
+use crate::underlay::socket::Via;
+
+/// What is asked of PIA outside a VPN server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    Account,
+    ServerList,
+}
+
+impl Service {
+    const ALL: [Self; 2] = [Self::Account, Self::ServerList];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Account => host::ACCOUNT_HOST,
+            Self::ServerList => host::SERVER_LIST_HOST,
+        }
+    }
+}
+
+/// What is known of a service's name.
+#[derive(Default)]
+struct Known {
+    /// Empty before it was looked up.
+    addresses: Vec<Ipv4Addr>,
+    is_in_doubt: bool,
+}
+
+impl Known {
+    fn is_sure(&self) -> bool {
+        !self.addresses.is_empty() && !self.is_in_doubt
+    }
+}
+
+/// What was learnt, by whichever thread; the lock is held for moments only.
+#[derive(Default)]
+struct Learnt {
+    web: Option<Arc<ClientConfig>>,
+    pia: Option<Arc<ClientConfig>>,
+    account: Known,
+    server_list: Known,
+}
+
+impl Learnt {
+    fn known(&mut self, service: Service) -> &mut Known {
+        match service {
+            Service::Account => &mut self.account,
+            Service::ServerList => &mut self.server_list,
+        }
+    }
+}
+
+/// Addresses and certificates of the API's hosts.
+pub struct ApiHosts {
+    meta: Option<Meta>,
+    resolver: Resolver,
+    via: Via,
+    ca_file: PathBuf,
+    gate: Gate,
+    learnt: Mutex<Learnt>,
+}
+
+impl ApiHosts {
+    /// Nothing is looked up or read before it is needed. `ca_file` is PIA's own authority.
+    pub fn new(
+        meta: Option<Meta>,
+        resolver: Resolver,
+        via: Via,
+        ca_file: PathBuf,
+        gate: Gate,
+    ) -> Self {
+        Self {
+            meta,
+            resolver,
+            via,
+            ca_file,
+            gate,
+            learnt: Mutex::default(),
+        }
+    }
+
+    /// The way to all of them.
+    pub fn via(&self) -> &Via {
+        &self.via
+    }
+
+    /// What requests have to pass.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The host of a service: looked up, unless its address is known and not in doubt, and admitted
+    /// by the gate.
+    ///
+    /// # Errors
+    /// When the name cannot be resolved and no address is known from before, or the certificates to
+    /// trust cannot be read.
+    pub fn service(&self, service: Service, stop: &CancellationToken) -> Result<Host, Failure> {
+        if let Some(meta) = &self.meta {
+            self.gate.admit([Destination::tcp(meta.ip, meta.port)])?;
+            let server = Server {
+                cn: meta.cn.clone(),
+                ip: meta.ip,
+            };
+            return Ok(Host::meta(
+                &server,
+                meta.port,
+                &self.pia()?,
+                self.via.clone(),
+            ));
+        }
+        // The way to the name servers may be shut since the last connect.
+        self.gate.admit([])?;
+        self.look_up(service, stop)?;
+        let addresses = self.lock().known(service).addresses.clone();
+        let destinations = addresses
+            .iter()
+            .map(|ip| Destination::tcp(*ip, host::WEB_PORT));
+        self.gate.admit(destinations)?;
+        let web = self.web()?;
+        Ok(match service {
+            Service::Account => Host::account(addresses, &web, self.via.clone()),
+            Service::ServerList => Host::server_list(addresses, &web, self.via.clone()),
+        })
+    }
+
+    /// A request to this service failed on the way: its name is looked up again before the next.
+    pub fn doubt(&self, service: Service) {
+        self.lock().known(service).is_in_doubt = true;
+    }
+
+    /// A VPN server, to register there.
+    ///
+    /// # Errors
+    /// When PIA's authority cannot be read.
+    pub fn server(&self, server: &Server, port: u16) -> Result<Host, Failure> {
+        Ok(Host::server(server, port, &self.pia()?, self.via.clone()))
+    }
+
+    /// PIA's own authority.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn pia(&self) -> Result<Arc<ClientConfig>, Failure> {
+        if let Some(pia) = &self.lock().pia {
+            return Ok(Arc::clone(pia));
+        }
+        let pia = trust::pia(&self.ca_file)?;
+        self.lock().pia = Some(Arc::clone(&pia));
+        Ok(pia)
+    }
+
+    fn web(&self) -> Result<Arc<ClientConfig>, Failure> {
+        if let Some(web) = &self.lock().web {
+            return Ok(Arc::clone(web));
+        }
+        let web = trust::web()?;
+        self.lock().web = Some(Arc::clone(&web));
+        Ok(web)
+    }
+
+    fn look_up(&self, wanted: Service, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.lock().known(wanted).is_sure() {
+            return Ok(());
+        }
+        // The other one is looked up at the same time: a reconnect may need it when no name server
+        // answers.
+        let mut unsure = Vec::new();
+        for service in Service::ALL {
+            if !self.lock().known(service).is_sure() {
+                unsure.push(service);
+            }
+        }
+        for (service, answer) in self.resolve(&unsure, stop) {
+            let mut learnt = self.lock();
+            let known = learnt.known(service);
+            match answer {
+                Ok(addresses) => {
+                    *known = Known {
+                        addresses,
+                        is_in_doubt: false,
+                    };
+                }
+                Err(error) if !known.addresses.is_empty() => {
+                    log::warn!("{error}; using the addresses known from before");
+                }
+                Err(error) if service != wanted => log::debug!("{error}"),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve(
+        &self,
+        services: &[Service],
+        stop: &CancellationToken,
+    ) -> Vec<(Service, Result<Vec<Ipv4Addr>, ResolveError>)> {
+        let mut answers = Vec::new();
+        thread::scope(|scope| {
+            let mut lookups = Vec::new();
+            for service in services {
+                let lookup = scope.spawn(|| self.resolver.addresses(service.name(), stop));
+                lookups.push((*service, lookup));
+            }
+            for (service, lookup) in lookups {
+                answers.extend(lookup.join().ok().map(|answer| (service, answer)));
+            }
+        });
+        answers
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

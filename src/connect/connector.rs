@@ -1,0 +1,91 @@
+//! Finds a server that takes our key, again and again over a life.
+
+use std::sync::Arc;
+
+use super::account::Account;
+use super::api_hosts::ApiHosts;
+use super::register::{Joined, Registrar};
+use super::search_token::SearchToken;
+use super::server_selection::{Selection, ServerSelection, candidates};
+use crate::failure::Failure;
+use crate::firewall::Destination;
+use crate::pia::regions::{Server, ServerList};
+use crate::settings::ServerChoice;
+use crate::system::cancellation::CancellationToken;
+
+/// Finds a server and registers there.
+pub struct Connector {
+    account: Account,
+    hosts: Arc<ApiHosts>,
+    servers: ServerSelection,
+}
+
+impl Connector {
+    /// Nothing is read or asked before it is needed.
+    pub fn new(hosts: Arc<ApiHosts>, account: Account, selection: Selection) -> Self {
+        Self {
+            account,
+            servers: ServerSelection::new(Arc::clone(&hosts), selection),
+            hosts,
+        }
+    }
+
+    /// The account, which others may use at the same time.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Finds a server that takes our key. Those to `avoid`, because they did not respond of late,
+    /// the latest at the end, are tried after all others. In the container the way to PIA is open
+    /// afterwards, for whoever brings up the tunnel; after a failure it is shut.
+    ///
+    /// # Errors
+    /// When no server could be registered at, with what was tried.
+    pub fn join(&mut self, avoid: &[Server], stop: &CancellationToken) -> Result<Joined, Failure> {
+        let hosts = Arc::clone(&self.hosts);
+        let opening = hosts.gate().open();
+        let mut token = SearchToken::of(&self.account, stop)?;
+        let mut found = self.servers.candidates(&mut token, stop)?;
+        let is_avoided = |server: &Server| avoid.contains(server);
+        if !avoid.is_empty() && found.iter().all(|one| is_avoided(&one.server)) {
+            // Another download names other servers; should it fail, these will do.
+            self.servers.doubt();
+            found = self.servers.candidates(&mut token, stop)?;
+        }
+        let found = candidates::avoided_last(found, avoid);
+        let destinations = found
+            .iter()
+            .map(|one| Destination::tcp(one.server.ip, one.port));
+        hosts.gate().admit(destinations)?;
+        let selection = self.servers.selection();
+        let registrar = Registrar {
+            hosts: &hosts,
+            retry: selection.retry,
+            dedicated_ip: match &selection.choice {
+                ServerChoice::DedicatedIp(token) => Some(token),
+                _ => None,
+            },
+        };
+        let outcome = registrar.register_at_any(found, &mut token, stop);
+        match outcome {
+            Ok(_) => opening.keep(),
+            Err(_) => self.servers.doubt(),
+        }
+        outcome
+    }
+
+    /// The server list, for those who want to see it.
+    ///
+    /// # Errors
+    /// When none can be had.
+    pub fn server_list(&mut self, stop: &CancellationToken) -> Result<&ServerList, Failure> {
+        let hosts = Arc::clone(&self.hosts);
+        let _opening = hosts.gate().open();
+        self.servers.server_list(stop)
+    }
+
+    /// Ids of locations with port forwarding, as far as a list is at hand.
+    pub fn locations_with_port_forwarding(&self) -> Vec<String> {
+        self.servers.with_port_forwarding()
+    }
+}

@@ -1,0 +1,120 @@
+//! User name and password: where they are, and reading them when they are needed.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use crate::pia::credentials::Credentials;
+use crate::settings::CredentialSources;
+use crate::system::files;
+use crate::system::secret::Secret;
+
+/// What is missing for a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    User,
+    Password,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::User => "user name",
+            Self::Password => "password",
+        })
+    }
+}
+
+/// What is missing, in words.
+pub fn in_words(missing: &[Missing]) -> String {
+    let words: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    words.join(" and ")
+}
+
+/// User name and password, from the files if they can be read, else from the environment.
+///
+/// # Errors
+/// Names what is nowhere.
+pub fn read(sources: &CredentialSources) -> Result<Credentials, Vec<Missing>> {
+    let user = secret(
+        sources.user_file.as_deref(),
+        "USER_FILE",
+        sources.user.as_ref(),
+    );
+    let password = secret(
+        sources.password_file.as_deref(),
+        "PASS_FILE",
+        sources.password.as_ref(),
+    );
+    match (user, password) {
+        (Some(user), Some(password)) => Ok(Credentials { user, password }),
+        (None, Some(_)) => Err(vec![Missing::User]),
+        (Some(_), None) => Err(vec![Missing::Password]),
+        (None, None) => Err(vec![Missing::User, Missing::Password]),
+    }
+}
+
+/// The file wins when readable; a trailing newline is the editor's, not the secret's.
+fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option<Secret> {
+    let Some(path) = file else {
+        return value.cloned();
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let text = text.strip_suffix('\n').unwrap_or(&text);
+            let text = text.strip_suffix('\r').unwrap_or(text);
+            (!text.is_empty())
+                .then(|| Secret::new(text))
+                .or_else(|| value.cloned())
+        }
+        Err(error) => {
+            let instead = if value.is_some() {
+                "; the environment's value is used"
+            } else {
+                ""
+            };
+            let advice = if error.kind() == ErrorKind::PermissionDenied {
+                files::PERMISSION_ADVICE
+            } else {
+                ""
+            };
+            log::warn!(
+                "{variable}={}: cannot be read: {error}{instead}{advice}",
+                path.display()
+            );
+            value.cloned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_win_and_lose_their_trailing_newline() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("password");
+        std::fs::write(&file, "p&+%\" \r\n").unwrap();
+        let sources = CredentialSources {
+            user: Some(Secret::new("p1")),
+            password: Some(Secret::new("wrong")),
+            user_file: Some(directory.path().join("missing")),
+            password_file: Some(file),
+        };
+        let found = read(&sources).unwrap();
+        assert_eq!(
+            (found.user.expose(), found.password.expose()),
+            ("p1", "p&+%\" ")
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let sources = CredentialSources {
+            user: Some(Secret::new("p1")),
+            ..CredentialSources::default()
+        };
+        assert_eq!(read(&sources).unwrap_err(), [Missing::Password]);
+    }
+}

@@ -1,0 +1,140 @@
+//! The forwarded port in the container: kept by a thread of its own, announced and withdrawn by the
+//! main loop.
+
+use std::ops::ControlFlow;
+use std::sync::mpsc::Sender;
+use std::time::SystemTime;
+
+use super::announcement::Announcement;
+use super::event::Event;
+use super::task::Task;
+use crate::connect::account::Account;
+use crate::container::Container;
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::port_forward::{Effect, LeaseFile, LeaseMachine, LeaseOptions, PortService, Worker};
+use crate::settings::ServerChoice;
+use crate::status::State;
+use crate::system::paths;
+use crate::tunnel::Tunnel;
+use crate::underlay::socket::Via;
+
+/// What an effect asks of the main loop, beyond what was done about it here.
+#[must_use]
+pub enum Demand {
+    /// Reconnect to another server, for this reason.
+    AnotherServer(String),
+    Fatal(Failure),
+    /// Say that this server forwards no ports, and where some do.
+    Advice(String),
+}
+
+/// The forwarded port of this life. The lease outlives the connection to a server, so that the port
+/// stays the same.
+pub struct PortKeeper {
+    options: LeaseOptions,
+    file: Option<LeaseFile>,
+    account: Account,
+    announcement: Announcement,
+    task: Option<Task<LeaseMachine>>,
+}
+
+impl PortKeeper {
+    /// With the lease of an earlier life, if the user wants that.
+    pub fn new(container: &Container, tunnel: &Tunnel, account: Account) -> Self {
+        let settings = &container.settings;
+        let options = LeaseOptions {
+            interval: settings.port_forwarding.rebind_interval,
+            fatal: settings.port_forwarding.fatal,
+            other_servers: settings.monitor.enabled && has_other_servers(&settings.destination),
+        };
+        let persist = settings.port_forwarding.persist;
+        Self {
+            options,
+            file: persist.then(|| LeaseFile::new(paths::PORT_SIGNATURE)),
+            account,
+            announcement: Announcement::new(tunnel.kill_switch().clone()),
+            task: None,
+        }
+    }
+
+    /// Has the port forwarded by the server of this tunnel from now on, and no longer asks the former
+    /// one. The port that is announced stays so until the new server's first answer.
+    pub fn start(&mut self, tunnel: &Tunnel, container: &Container, events: &Sender<Event>) {
+        let before = self.task.take().and_then(Task::end);
+        let mut machine = before.unwrap_or_else(|| self.machine());
+        let joined = &tunnel.joined;
+        let inside = joined.registration.server_vip.into_iter();
+        let service = PortService {
+            cn: joined.server.cn.clone(),
+            addresses: inside.chain([joined.server.ip]).collect(),
+            ca_file: container.settings.pia_ca_file.clone(),
+            via: Via::Interface(paths::INTERFACE.to_owned()),
+            is_supported: joined.port_forwarding,
+        };
+        let worker = Worker::new(service, self.account.clone());
+        let events = events.clone();
+        self.task = Task::start("port-forward", &container.stop, move |stop| {
+            let report = |effect| match events.send(Event::PortForward(effect)) {
+                Ok(()) => ControlFlow::Continue(()),
+                // Nobody listens any more once the life is over.
+                Err(_) => ControlFlow::Break(()),
+            };
+            worker.run(&mut machine, report, stop);
+            machine
+        });
+    }
+
+    fn machine(&self) -> LeaseMachine {
+        let stored = self.file.as_ref().and_then(LeaseFile::read);
+        LeaseMachine::new(self.options, stored, fastrand::Rng::new())
+    }
+
+    /// Does what an effect calls for.
+    pub fn handle(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
+        match effect {
+            Effect::Store(lease) => {
+                if let Some(file) = &self.file {
+                    file.store(&lease);
+                }
+            }
+            Effect::Bound { port } => {
+                self.announcement
+                    .announce(port, SystemTime::now(), container);
+                if container.reporter.current().state == State::Blocked {
+                    container.reporter.enter(State::Connected, None);
+                }
+            }
+            Effect::Withdraw { why } => self.announcement.withdraw(why, container),
+            Effect::Failing { failure, again } => {
+                self.announcement
+                    .note_failure(failure.text, again, container);
+            }
+            Effect::NotHere { why } => return Some(Demand::Advice(why)),
+            Effect::AskAnotherServer { why } => {
+                return Some(Demand::AnotherServer(format!("no port here: {why}")));
+            }
+            Effect::Fatal { why } => {
+                return Some(Demand::Fatal(Failure::new(
+                    FailureKind::PortForwarding,
+                    Retry::Later(None),
+                    format!("PORT_FATAL=1 and port forwarding is lost: {why}"),
+                )));
+            }
+        }
+        None
+    }
+
+    /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
+    /// about.
+    pub fn shut_down(self, container: &mut Container) {
+        if let Some(task) = self.task {
+            task.end();
+        }
+        self.announcement.shut_down(container);
+    }
+}
+
+/// Whether the user lets us choose among servers.
+fn has_other_servers(choice: &ServerChoice) -> bool {
+    matches!(choice, ServerChoice::Locations(_) | ServerChoice::Nearest)
+}

@@ -1,0 +1,492 @@
+//! What is to be done about the forwarded port, decided without a clock or a socket: time and
+//! answers are arguments.
+//!
+//! The machine says which [`Step`] is due. Whoever takes it tells the machine how it went, and gets
+//! the [`Effect`]s of that: above all when a port may be announced and when it must be withdrawn.
+//!
+//! A binding ends at the server when it is not refreshed, some 20 to 23 minutes after the last time.
+//! So a port stays announced while refreshes fail for passing reasons, for two intervals and at most
+//! 20 minutes since the last good one; a refusal withdraws it at once. At a new server nothing is
+//! bound yet: there the first failure of any kind withdraws it.
+
+use std::time::{Duration, SystemTime};
+
+use super::attempts::{Attempts, FIRST_PAUSE};
+use super::loss::{FATAL_AFTER, Loss};
+use super::step::{Effect, LeaseOptions, Step};
+use super::timekeeper::{Now, Timekeeper};
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::pia::error::LeaseRefusal;
+use crate::pia::lease::Lease;
+
+/// The longest pause after failures that may pass.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// The longest pause where nobody listens: a server without port forwarding seldom gets it.
+const MAX_PAUSE_WITHOUT_SERVICE: Duration = Duration::from_secs(3600);
+/// How many intervals a binding is taken to last without a refresh.
+const INTERVALS_HELD: u32 = 2;
+/// The longest that any binding is taken to last, as PIA's staff and other clients' measurements say.
+const MAX_HELD: Duration = Duration::from_secs(20 * 60);
+/// How many intervals lie between two renewals, should PIA give leases for less than a week: more
+/// often helps nobody.
+const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
+/// Between two logins: a token that is refused although it is new is not the cause.
+const LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
+/// After the credentials were refused: they would lock the account.
+const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Between two requests for another server.
+const OTHER_SERVER_INTERVAL: Duration = Duration::from_secs(900);
+
+/// A lease, and whether it was handed out to be stored.
+#[derive(Debug)]
+struct HeldLease {
+    lease: Lease,
+    is_stored: bool,
+}
+
+/// What is known of the server in use.
+#[derive(Debug)]
+struct ServerState {
+    /// Whether PIA says that it forwards ports.
+    is_supported: bool,
+    /// Whether it was told that it does not.
+    is_absence_told: bool,
+    /// When it last confirmed the lease in use.
+    bound_at: Option<Duration>,
+    /// Of bindings, without a success in between.
+    refusals: u32,
+    leasing: Attempts,
+    binding: Attempts,
+}
+
+impl ServerState {
+    fn new(is_supported: bool) -> Self {
+        Self {
+            is_supported,
+            is_absence_told: false,
+            bound_at: None,
+            refusals: 0,
+            leasing: Attempts::default(),
+            binding: Attempts::default(),
+        }
+    }
+}
+
+/// What the server is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Attempt {
+    Lease,
+    Binding,
+    /// The binding of a newer lease beside the one in use.
+    Succession,
+}
+
+/// What a failed request means for the port.
+enum Meaning {
+    /// It may pass.
+    Passing,
+    /// This server forwards no ports.
+    Absent,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LeaseMachine {
+    options: LeaseOptions,
+    rng: fastrand::Rng,
+    time: Timekeeper,
+    server: ServerState,
+    /// In use, or about to be.
+    current: Option<HeldLease>,
+    /// A newer lease, to replace one that is in use.
+    successor: Option<Lease>,
+    succession: Attempts,
+    last_leased_at: Option<Duration>,
+    announced: Option<u16>,
+    wants_token: bool,
+    no_login_before: Duration,
+    no_other_server_before: Duration,
+    /// While there is no port.
+    loss: Option<Loss>,
+}
+
+impl LeaseMachine {
+    /// Starts with the lease of an earlier life, if there is one.
+    pub fn new(options: LeaseOptions, stored: Option<Lease>, rng: fastrand::Rng) -> Self {
+        let held = |lease| HeldLease {
+            lease,
+            is_stored: true,
+        };
+        Self {
+            options,
+            rng,
+            time: Timekeeper::default(),
+            server: ServerState::new(true),
+            current: stored.map(held),
+            successor: None,
+            succession: Attempts::default(),
+            last_leased_at: None,
+            announced: None,
+            wants_token: false,
+            no_login_before: Duration::ZERO,
+            no_other_server_before: Duration::ZERO,
+            loss: None,
+        }
+    }
+
+    /// From now on everything is asked of another server; `is_supported` is whether PIA says that it
+    /// forwards ports. The lease is good there too.
+    pub fn move_to_server(&mut self, is_supported: bool, now: Now) {
+        self.time.advance(now);
+        if let Some(lease) = self.successor.take() {
+            self.take_into_use(lease);
+        }
+        self.server = ServerState::new(is_supported);
+        if self.announced.is_none() {
+            self.loss.get_or_insert(Loss::new(self.time.awake));
+        }
+    }
+
+    /// What is due now.
+    pub fn next(&mut self, now: Now) -> Step {
+        self.time.advance(now);
+        let leasing = self.until_leasing(now.wall);
+        let binding = self.until_binding();
+        let succession = self.until_succession();
+        let lapse = self.until_lapse();
+        // What is bound is kept first of all; what is not yet is bound with the newest lease that
+        // can be had.
+        let refresh_first = self.server.bound_at.is_some() && is_due(binding);
+        if is_due(leasing) && !refresh_first {
+            return if self.wants_token {
+                Step::LogIn
+            } else {
+                Step::Lease
+            };
+        }
+        if let Some(held) = &self.current
+            && is_due(binding)
+        {
+            return Step::Bind(held.lease.clone());
+        }
+        if let Some(lease) = &self.successor
+            && is_due(succession)
+        {
+            return Step::Bind(lease.clone());
+        }
+        if is_due(lapse) {
+            return Step::Withdraw;
+        }
+        let nearest = [leasing, binding, succession, lapse]
+            .into_iter()
+            .flatten()
+            .min();
+        Step::Wait(nearest.unwrap_or(self.options.interval))
+    }
+
+    fn until_leasing(&self, wall: SystemTime) -> Option<Duration> {
+        let is_wanted = match &self.current {
+            None => true,
+            Some(_) if self.successor.is_some() => false,
+            Some(held) => held.lease.is_due_for_renewal(wall) && !self.has_leased_lately(),
+        };
+        is_wanted.then(|| self.left(self.server.leasing.not_before()))
+    }
+
+    fn has_leased_lately(&self) -> bool {
+        let interval = self.options.interval;
+        let apart = interval.saturating_mul(INTERVALS_BETWEEN_RENEWALS);
+        self.last_leased_at
+            .is_some_and(|at| !self.left(at.saturating_add(apart)).is_zero())
+    }
+
+    fn until_binding(&self) -> Option<Duration> {
+        self.current.as_ref()?;
+        let due = match self.server.bound_at {
+            Some(at) => at.saturating_add(self.options.interval),
+            None => Duration::ZERO,
+        };
+        Some(self.left(due.max(self.server.binding.not_before())))
+    }
+
+    fn until_succession(&self) -> Option<Duration> {
+        self.successor.as_ref()?;
+        Some(self.left(self.succession.not_before()))
+    }
+
+    /// Until the binding of the announced port must be taken for gone.
+    fn until_lapse(&self) -> Option<Duration> {
+        self.announced?;
+        let held = self.options.interval.saturating_mul(INTERVALS_HELD);
+        Some(self.left(self.server.bound_at?.saturating_add(held.min(MAX_HELD))))
+    }
+
+    /// The port was not refreshed in time.
+    pub fn lapsed(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.withdraw("the port could not be refreshed in time", &mut effects);
+        effects
+    }
+
+    /// A new lease was asked for.
+    pub fn leased(&mut self, answer: Result<Lease, Failure>, now: Now) -> Vec<Effect> {
+        self.time.advance(now);
+        let failure = match answer {
+            Ok(lease) => {
+                self.take_new(lease);
+                return Vec::new();
+            }
+            Err(failure) => failure,
+        };
+        let refused = FailureKind::LeaseRefused(LeaseRefusal::Unauthorized);
+        if failure.kind == refused && self.may_log_in() {
+            self.wants_token = true;
+            return vec![at_once(failure)];
+        }
+        let mut effects = Vec::new();
+        self.fail(Attempt::Lease, failure, &mut effects);
+        effects
+    }
+
+    /// A new token was asked for.
+    pub fn logged_in(&mut self, answer: Result<(), Failure>, now: Now) -> Vec<Effect> {
+        self.time.advance(now);
+        let mut effects = Vec::new();
+        match answer {
+            Ok(()) => {
+                self.wants_token = false;
+                self.no_login_before = self.time.apparent.saturating_add(LOGIN_INTERVAL);
+                self.server.leasing = Attempts::default();
+            }
+            Err(failure) => {
+                if failure.retry == Retry::Never {
+                    self.wants_token = false;
+                    let apart = REFUSED_LOGIN_INTERVAL;
+                    self.no_login_before = self.time.apparent.saturating_add(apart);
+                }
+                self.pause(Attempt::Lease, self.max_pause(), failure, &mut effects);
+            }
+        }
+        effects
+    }
+
+    /// `lease` was to be bound.
+    pub fn bound(&mut self, lease: &Lease, answer: Result<(), Failure>, now: Now) -> Vec<Effect> {
+        self.time.advance(now);
+        let mut effects = Vec::new();
+        let is_successor = self.successor.as_ref() == Some(lease);
+        let failure = match answer {
+            Ok(()) => {
+                self.take_bound(lease, &mut effects);
+                return effects;
+            }
+            Err(failure) => failure,
+        };
+        match failure.kind {
+            FailureKind::LeaseRefused(_) if is_successor => {
+                // The lease in use is as good as before; a later one may be taken.
+                self.successor = None;
+                self.pause(Attempt::Succession, self.max_pause(), failure, &mut effects);
+            }
+            FailureKind::LeaseRefused(reason) => self.lose_lease(failure, reason, &mut effects),
+            _ if is_successor => self.fail(Attempt::Succession, failure, &mut effects),
+            _ => self.fail(Attempt::Binding, failure, &mut effects),
+        }
+        effects
+    }
+
+    fn take_new(&mut self, lease: Lease) {
+        self.server.leasing = Attempts::default();
+        self.last_leased_at = Some(self.time.apparent);
+        if self.current.is_some() && self.server.bound_at.is_some() {
+            self.successor = Some(lease);
+            self.succession = Attempts::default();
+        } else {
+            self.take_into_use(lease);
+            self.server.binding = Attempts::default();
+        }
+    }
+
+    fn take_into_use(&mut self, lease: Lease) {
+        self.current = Some(HeldLease {
+            lease,
+            is_stored: false,
+        });
+    }
+
+    fn take_bound(&mut self, lease: &Lease, effects: &mut Vec<Effect>) {
+        if self.successor.as_ref() == Some(lease) {
+            self.successor = None;
+            self.take_into_use(lease.clone());
+        }
+        self.server.bound_at = Some(self.time.apparent);
+        self.server.binding = Attempts::default();
+        self.server.refusals = 0;
+        self.announced = Some(lease.port);
+        self.loss = None;
+        if let Some(held) = &mut self.current
+            && !std::mem::replace(&mut held.is_stored, true)
+        {
+            effects.push(Effect::Store(lease.clone()));
+        }
+        effects.push(Effect::Bound { port: lease.port });
+    }
+
+    /// The first refusal leads to a new lease at once. A further one means that the lease was not
+    /// the cause.
+    fn lose_lease(&mut self, failure: Failure, reason: LeaseRefusal, effects: &mut Vec<Effect>) {
+        self.current = None;
+        if let Some(lease) = self.successor.take() {
+            self.take_into_use(lease);
+        }
+        self.server.bound_at = None;
+        self.server.refusals = self.server.refusals.saturating_add(1);
+        self.withdraw(&failure.text, effects);
+        if self.server.refusals == 1 {
+            effects.push(at_once(failure));
+            return;
+        }
+        if reason == LeaseRefusal::Unauthorized && self.may_log_in() {
+            self.wants_token = true;
+            effects.push(at_once(failure));
+            return;
+        }
+        let what = format!("{failure}, also with a new lease");
+        let is_elsewhere_better = reason == LeaseRefusal::Busy
+            && self.options.other_servers
+            && self.left(self.no_other_server_before).is_zero();
+        if is_elsewhere_better {
+            self.no_other_server_before = self.time.apparent.saturating_add(OTHER_SERVER_INTERVAL);
+            effects.push(Effect::AskAnotherServer { why: what.clone() });
+        } else if self.options.fatal && self.tell_fatal() {
+            effects.push(Effect::Fatal { why: what.clone() });
+        }
+        // Whichever is next, a lease or the binding of a successor.
+        let soon = self.time.apparent.saturating_add(FIRST_PAUSE);
+        self.server.binding.hold_until(soon);
+        self.pause(
+            Attempt::Lease,
+            self.max_pause(),
+            failure.with_text(what),
+            effects,
+        );
+    }
+
+    /// Where PIA says that there is no port forwarding, a failure of any kind confirms it. Where
+    /// there has been some, a closed port is that of a server that starts again.
+    fn meaning(&self, failure: &Failure) -> Meaning {
+        let was_bound = self.server.bound_at.is_some();
+        match failure.kind {
+            FailureKind::NoPortForwarding if was_bound => Meaning::Passing,
+            FailureKind::NoPortForwarding => Meaning::Absent,
+            _ if !self.server.is_supported && !was_bound => Meaning::Absent,
+            _ => Meaning::Passing,
+        }
+    }
+
+    fn fail(&mut self, attempt: Attempt, failure: Failure, effects: &mut Vec<Effect>) {
+        let ceiling = match self.meaning(&failure) {
+            Meaning::Absent => {
+                if !std::mem::replace(&mut self.server.is_absence_told, true) {
+                    let why = failure.text.clone();
+                    effects.push(Effect::NotHere { why });
+                }
+                MAX_PAUSE_WITHOUT_SERVICE
+            }
+            Meaning::Passing => self.max_pause(),
+        };
+        self.pause(attempt, ceiling, failure, effects);
+    }
+
+    /// The next attempt is made after a pause, which grows up to `ceiling`.
+    fn pause(
+        &mut self,
+        attempt: Attempt,
+        ceiling: Duration,
+        failure: Failure,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.until_lapse().is_none_or(|left| left.is_zero()) {
+            self.withdraw(&failure.text, effects);
+        }
+        self.judge_loss(&failure.text, effects);
+        let decision = self.until_decision();
+        let now = self.time.apparent;
+        let attempts = match attempt {
+            Attempt::Lease => &mut self.server.leasing,
+            Attempt::Binding => &mut self.server.binding,
+            Attempt::Succession => &mut self.succession,
+        };
+        let mut again = attempts.next_pause(ceiling, &mut self.rng);
+        if let Some(decision) = decision {
+            again = again.min(decision);
+        }
+        again = again.max(failure.not_before().unwrap_or_default());
+        attempts.fail(now, again);
+        effects.push(Effect::Failing { failure, again });
+    }
+
+    fn withdraw(&mut self, why: &str, effects: &mut Vec<Effect>) {
+        if self.announced.take().is_none() {
+            return;
+        }
+        self.loss = Some(Loss::new(self.time.awake));
+        effects.push(Effect::Withdraw {
+            why: why.to_owned(),
+        });
+    }
+
+    fn judge_loss(&mut self, why: &str, effects: &mut Vec<Effect>) {
+        let is_over = self.until_fatal().is_some_and(|left| left.is_zero());
+        if is_over && self.tell_fatal() {
+            let minutes = FATAL_AFTER.as_secs() / 60;
+            effects.push(Effect::Fatal {
+                why: format!("no port could be had for {minutes} minutes: {why}"),
+            });
+        }
+    }
+
+    fn tell_fatal(&mut self) -> bool {
+        self.loss.as_mut().is_some_and(Loss::tell_fatal)
+    }
+
+    fn until_fatal(&self) -> Option<Duration> {
+        let loss = self.loss.as_ref().filter(|_| self.options.fatal)?;
+        Some(loss.left(self.time.awake))
+    }
+
+    /// Until the binding must be taken for gone, or the loss is fatal: an attempt is made at that
+    /// moment.
+    fn until_decision(&self) -> Option<Duration> {
+        let decisions = [self.until_lapse(), self.until_fatal()];
+        decisions
+            .into_iter()
+            .flatten()
+            .filter(|left| !left.is_zero())
+            .min()
+    }
+
+    /// Longer than an interval no pause need be.
+    fn max_pause(&self) -> Duration {
+        MAX_PAUSE.min(self.options.interval)
+    }
+
+    fn may_log_in(&self) -> bool {
+        self.server.is_supported && self.left(self.no_login_before).is_zero()
+    }
+
+    fn left(&self, until: Duration) -> Duration {
+        until.saturating_sub(self.time.apparent)
+    }
+}
+
+fn is_due(left: Option<Duration>) -> bool {
+    left.is_some_and(|left| left.is_zero())
+}
+
+fn at_once(failure: Failure) -> Effect {
+    Effect::Failing {
+        failure,
+        again: Duration::ZERO,
+    }
+}

@@ -1,0 +1,23 @@
+//! A forwarded port, kept for as long as this runs: leased, bound at the server of the tunnel, and
+//! bound anew every quarter of an hour.
+//!
+//! `lease_machine` decides, without a clock or a socket; `worker` asks the server and hands the
+//! effects to a callback. Whoever runs it, the container or the command by hand, decides what becomes
+//! of them: nothing here knows of firewalls, port files or hooks.
+
+mod attempts;
+mod lease_file;
+mod lease_machine;
+#[cfg(test)]
+mod lease_machine_properties;
+#[cfg(test)]
+mod lease_machine_tests;
+mod loss;
+mod step;
+mod timekeeper;
+mod worker;
+
+pub use self::lease_file::LeaseFile;
+pub use self::lease_machine::LeaseMachine;
+pub use self::step::{Effect, LeaseOptions};
+pub use self::worker::{PortService, Worker};

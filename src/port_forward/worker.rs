@@ -1,0 +1,174 @@
+//! Asks the server, step by step as the machine says, and hands the effects on.
+
+use std::net::Ipv4Addr;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::lease_machine::LeaseMachine;
+use super::step::{Effect, Step};
+use super::timekeeper::Now;
+use crate::connect::account::Account;
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::pia::credentials::Token;
+use crate::pia::forwarding;
+use crate::pia::host::Host;
+use crate::pia::lease::Lease;
+use crate::pia::trust;
+use crate::system::cancellation::CancellationToken;
+use crate::underlay::socket::Via;
+
+/// For one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a pause may be before the clocks are looked at again: one of them stands still while the
+/// machine sleeps.
+const MAX_PAUSE_SLICE: Duration = Duration::from_secs(5);
+
+/// Where ports are asked for, through the tunnel.
+#[derive(Debug, Clone)]
+pub struct PortService {
+    /// The server's common name.
+    pub cn: String,
+    /// The address inside the tunnel first; where that refuses, the server's own has worked.
+    pub addresses: Vec<Ipv4Addr>,
+    /// PIA's own authority.
+    pub ca_file: PathBuf,
+    pub via: Via,
+    /// Whether PIA says that this server forwards ports.
+    pub is_supported: bool,
+}
+
+/// Keeps a port at one server.
+pub struct Worker {
+    service: PortService,
+    account: Account,
+    /// The server by each of its addresses, the one that worked last first; empty before the first
+    /// request.
+    hosts: Vec<Host>,
+    /// The token that the last lease was asked for with.
+    token: Option<Token>,
+}
+
+impl Worker {
+    /// `account` must be the one that the tunnel was registered with.
+    pub fn new(service: PortService, account: Account) -> Self {
+        Self {
+            service,
+            account,
+            hosts: Vec::new(),
+            token: None,
+        }
+    }
+
+    /// Takes one step after the other until it is cancelled, or `handle` wants no more.
+    pub fn run<T>(
+        mut self,
+        machine: &mut LeaseMachine,
+        mut handle: impl FnMut(Effect) -> ControlFlow<T>,
+        stop: &CancellationToken,
+    ) -> Option<T> {
+        machine.move_to_server(self.service.is_supported, Now::read());
+        loop {
+            let effects = self.take_step(machine, stop)?;
+            for effect in effects {
+                if let ControlFlow::Break(end) = handle(effect) {
+                    return Some(end);
+                }
+            }
+        }
+    }
+
+    /// `None` where the step was cancelled.
+    fn take_step(
+        &mut self,
+        machine: &mut LeaseMachine,
+        stop: &CancellationToken,
+    ) -> Option<Vec<Effect>> {
+        let effects = match machine.next(Now::read()) {
+            Step::Wait(pause) => {
+                stop.pause(pause.min(MAX_PAUSE_SLICE)).ok()?;
+                Vec::new()
+            }
+            Step::Withdraw => machine.lapsed(),
+            Step::Lease => {
+                let answer = self.lease(stop);
+                machine.leased(unless_cancelled(answer)?, Now::read())
+            }
+            Step::Bind(lease) => {
+                let answer = self.bind(&lease, stop);
+                machine.bound(&lease, unless_cancelled(answer)?, Now::read())
+            }
+            Step::LogIn => {
+                log::info!("Port forwarding: the account token is refused; logging in again");
+                let answer = self.account.renew(self.token.as_ref(), stop).map(drop);
+                machine.logged_in(unless_cancelled(answer)?, Now::read())
+            }
+        };
+        Some(effects)
+    }
+
+    fn lease(&mut self, stop: &CancellationToken) -> Result<Lease, Failure> {
+        self.token = self.account.token();
+        let Some(token) = self.token.clone() else {
+            return Err(Failure::new(
+                FailureKind::PortForwarding,
+                Retry::Later(None),
+                "there is no account token",
+            ));
+        };
+        self.ask(|host| Ok(forwarding::lease(host, &token, REQUEST_TIMEOUT, stop)?))
+    }
+
+    fn bind(&mut self, lease: &Lease, stop: &CancellationToken) -> Result<(), Failure> {
+        self.ask(|host| {
+            let answer = forwarding::bind_port(host, lease, REQUEST_TIMEOUT, stop)?;
+            log::debug!("bindPort: {answer}");
+            Ok(())
+        })
+    }
+
+    /// Asks each address of the server until one has somebody listening.
+    fn ask<T>(&mut self, request: impl Fn(&Host) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.find_hosts()?;
+        let mut failure = Failure::new(
+            FailureKind::NoPortForwarding,
+            Retry::NextServer,
+            "the server has no address for port forwarding",
+        );
+        for (number, host) in self.hosts.iter().enumerate() {
+            failure = match request(host) {
+                Ok(answer) => {
+                    self.hosts.swap(0, number);
+                    return Ok(answer);
+                }
+                Err(failure) if failure.kind != FailureKind::NoPortForwarding => {
+                    return Err(failure);
+                }
+                Err(failure) => failure,
+            };
+        }
+        Err(failure)
+    }
+
+    fn find_hosts(&mut self) -> Result<(), Failure> {
+        if !self.hosts.is_empty() {
+            return Ok(());
+        }
+        let PortService {
+            cn, ca_file, via, ..
+        } = &self.service;
+        let pia = trust::pia(ca_file)?;
+        for address in &self.service.addresses {
+            self.hosts
+                .push(Host::forwarding(cn, *address, &pia, via.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn unless_cancelled<T>(answer: Result<T, Failure>) -> Option<Result<T, Failure>> {
+    match answer {
+        Err(failure) if failure.is_cancelled() => None,
+        answer => Some(answer),
+    }
+}
