@@ -36,6 +36,13 @@ enum Verb {
     /// Say in one line whether all is well; exit status 0 or 1.
     Healthcheck,
     Status(status::Arguments),
+    #[command(flatten)]
+    ByHand(ByHand),
+}
+
+/// The verbs that a stop signal ends before they are done.
+#[derive(Debug, Subcommand)]
+enum ByHand {
     Doctor(doctor::Arguments),
     Locations(locations::Arguments),
     Auth(auth::Arguments),
@@ -109,11 +116,6 @@ fn words_of(mut words: Vec<OsString>) -> (Vec<OsString>, bool) {
     (words, by_old_name)
 }
 
-/// clap keeps the version for the life of the program.
-fn leaked(text: String) -> &'static str {
-    Box::leak(text.into_boxed_str())
-}
-
 /// The whole of the arguments, for the program itself and for what is generated from them.
 pub fn command() -> clap::Command {
     Arguments::command().after_help(variables_help())
@@ -124,39 +126,38 @@ pub fn main() -> ExitCode {
     let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
     let parsed = command()
-        .version(leaked(version(&environment)))
+        .version(version(&environment))
         .try_get_matches_from(&words)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match parsed {
-        Ok(arguments) => act(&arguments.verb.unwrap_or(Verb::Run), environment),
+        Ok(arguments) => act(arguments.verb.unwrap_or(Verb::Run), environment),
         Err(error) => refuse(&error, by_old_name.then(|| words.get(1)).flatten()),
     }
 }
 
-fn act(verb: &Verb, environment: Environment) -> ExitCode {
+fn act(verb: Verb, environment: Environment) -> ExitCode {
     // What a command prints for other programs goes to standard output alone; the long-running ones
     // have no such thing.
     let target = match verb {
-        Verb::Run | Verb::PortForward(_) | Verb::PfSuccess(_) => env_logger::Target::Stdout,
+        Verb::Run | Verb::ByHand(ByHand::PortForward(_) | ByHand::PfSuccess(_)) => {
+            env_logger::Target::Stdout
+        }
         _ => env_logger::Target::Stderr,
     };
-    log_output::init(
-        environment.text("RUST_LOG"),
-        environment.text("DEBUG").is_some(),
-        target,
-    );
+    let debug = environment.text("DEBUG").is_some();
+    log_output::init(environment.text("RUST_LOG"), debug, target);
     match verb {
         Verb::Run => {
             let version = version(&environment);
             lifecycle::run(environment, &version)
         }
         Verb::Healthcheck => healthcheck::run(&environment),
-        Verb::Status(arguments) => status::run(arguments),
-        by_hand => act_by_hand(by_hand, &environment),
+        Verb::Status(arguments) => status::run(&arguments),
+        Verb::ByHand(verb) => act_by_hand(&verb, &environment),
     }
 }
 
-fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
+fn act_by_hand(verb: &ByHand, environment: &Environment) -> ExitCode {
     let stop = match stop_by_signal() {
         Ok(stop) => stop,
         Err(error) => {
@@ -165,13 +166,12 @@ fn act_by_hand(verb: &Verb, environment: &Environment) -> ExitCode {
         }
     };
     let outcome = match verb {
-        Verb::Doctor(arguments) => return doctor::run(arguments, environment, &stop),
-        Verb::Locations(arguments) => locations::run(arguments, environment, &stop),
-        Verb::Auth(arguments) => auth::run(arguments, environment, &stop),
-        Verb::WgGen(arguments) => wg_gen::run(arguments, environment, &stop),
-        Verb::PortForward(arguments) => port_forward::run(arguments, environment, &stop),
-        Verb::PfSuccess(arguments) => pf_success::run(arguments, environment, &stop),
-        Verb::Run | Verb::Healthcheck | Verb::Status(_) => Ok(()),
+        ByHand::Doctor(arguments) => return doctor::run(arguments, environment, &stop),
+        ByHand::Locations(arguments) => locations::run(arguments, environment, &stop),
+        ByHand::Auth(arguments) => auth::run(arguments, environment, &stop),
+        ByHand::WgGen(arguments) => wg_gen::run(arguments, environment, &stop),
+        ByHand::PortForward(arguments) => port_forward::run(arguments, environment, &stop),
+        ByHand::PfSuccess(arguments) => pf_success::run(arguments, environment, &stop),
     };
     commands::exit_code(outcome)
 }

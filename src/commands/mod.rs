@@ -6,7 +6,6 @@
 
 pub mod api_client;
 pub mod auth;
-mod claimed_gateway;
 pub mod doctor;
 pub mod getopts;
 pub mod healthcheck;

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::thread::Builder;
 
 use super::api_client::ApiClient;
-use super::claimed_gateway;
 use super::getopts::ScriptOptions;
 use super::{pia_files, token_file};
 use crate::connect::account::Account;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::hooks::{self, Surroundings};
-use crate::port_forward::{Effect, LeaseFile, LeaseMachine, LeaseOptions, PortService, Worker};
+use crate::port_forward::{
+    Effect, LeaseFile, LeaseMachine, LeaseOptions, PortService, Worker, gateway_discovery,
+};
 use crate::settings::{Environment, Settings};
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
@@ -125,11 +126,11 @@ fn service(
     };
     let address = match arguments.gateway {
         Some(address) => address,
-        None => claimed_gateway::first_hop(&via, stop)?,
+        None => gateway_discovery::first_hop(&via, stop)?,
     };
     let cn = match &arguments.name {
         Some(name) => name.clone(),
-        None => claimed_gateway::claimed_name(address, &ca_file, &via, stop)?,
+        None => gateway_discovery::claimed_name(address, &ca_file, &via, stop)?,
     };
     Ok(PortService {
         cn,

@@ -6,6 +6,7 @@
 //! of them: nothing here knows of firewalls, port files or hooks.
 
 mod attempts;
+pub mod gateway_discovery;
 mod lease_file;
 mod lease_machine;
 #[cfg(test)]

@@ -9,7 +9,6 @@ use askama::Template;
 
 use super::WireGuardError;
 use crate::system::files::{self, FileError};
-use crate::system::paths;
 use crate::system::secret::Secret;
 
 /// All that goes into `wg0.conf`.
@@ -21,7 +20,7 @@ pub struct Conf {
     pub private_key: Secret,
     /// The tunnel's own address.
     pub address: Ipv4Addr,
-    /// Set by us, so that it is known before wg-quick runs: see [`paths::FWMARK`]. With 0 wg-quick
+    /// Set by us, so that it is known before wg-quick runs: see [`FWMARK`](crate::system::paths::FWMARK). With 0 wg-quick
     /// chooses one, and the file is for a host, which keeps it.
     pub mark: u32,
     /// Comma-separated; empty leaves the container's DNS alone.
@@ -74,27 +73,10 @@ impl Conf {
     }
 }
 
-impl Default for Conf {
-    fn default() -> Self {
-        Self {
-            location: String::new(),
-            private_key: Secret::new(""),
-            address: Ipv4Addr::UNSPECIFIED,
-            mark: paths::FWMARK,
-            dns: String::new(),
-            mtu: None,
-            peer: String::new(),
-            endpoint: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
-            keepalive: None,
-            server_cn: String::new(),
-            port_forwarding_gateway: None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::paths;
 
     fn conf() -> Conf {
         Conf {
@@ -104,7 +86,11 @@ mod tests {
             peer: "PEER=".into(),
             endpoint: "192.0.2.7:1337".parse().unwrap(),
             server_cn: "zurich406".into(),
-            ..Conf::default()
+            mark: paths::FWMARK,
+            dns: String::new(),
+            mtu: None,
+            keepalive: None,
+            port_forwarding_gateway: None,
         }
     }
 

@@ -26,7 +26,6 @@ pub fn for_people(stop: &CancellationToken) -> Result<String, CommandError> {
 /// The peer, from `wg show wg0 dump`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    pub public_key: String,
     /// `address:port`, `None` where it is not known.
     pub endpoint: Option<String>,
     /// `None` before the first.
@@ -54,7 +53,7 @@ fn parse_dump(text: &str) -> Vec<Peer> {
 fn parse_peer(line: &str) -> Option<Peer> {
     let fields: Vec<&str> = line.split('\t').collect();
     let [
-        public_key,
+        _public_key,
         _preshared,
         endpoint,
         _allowed,
@@ -68,7 +67,6 @@ fn parse_peer(line: &str) -> Option<Peer> {
     };
     let handshake: u64 = handshake.parse().ok()?;
     Some(Peer {
-        public_key: (*public_key).to_owned(),
         endpoint: (*endpoint != "(none)").then(|| (*endpoint).to_owned()),
         last_handshake: (handshake > 0)
             .then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(handshake)),

@@ -96,7 +96,6 @@ mod tests {
     fn an_old_handshake_is_no_good_sign() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
         let peer = |ago: Option<u64>| Peer {
-            public_key: String::new(),
             endpoint: Some("192.0.2.7:1337".into()),
             last_handshake: ago.map(|ago| now - Duration::from_secs(ago)),
             received: 0,

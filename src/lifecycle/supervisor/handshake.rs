@@ -82,7 +82,6 @@ mod tests {
 
     fn peer(handshake: Option<u64>, sent: u64) -> Peer {
         Peer {
-            public_key: String::new(),
             endpoint: None,
             last_handshake: handshake.map(at),
             received: 0,
