@@ -96,12 +96,16 @@ pub fn run(
         lease_file: arguments.lease_file.clone().map(LeaseFile::new),
         announced: None,
         was_bound: false,
+        cause: None,
     };
     let stored = handler.lease_file.as_ref().and_then(LeaseFile::read);
     let mut machine = LeaseMachine::new(options, stored, fastrand::Rng::new());
     let worker = Worker::new(service, account);
     match worker.run(&mut machine, |effect| handler.handle(effect), stop) {
-        Some(failure) => Err(failure.with_text_before("Fatal error: ")),
+        // pf.sh has one status for all that can go wrong.
+        Some(failure) => Err(failure
+            .with_kind(FailureKind::Local)
+            .with_text_before("Fatal error: ")),
         None => {
             log::info!("Stopped: the port is no longer refreshed and will soon be closed");
             Ok(())
@@ -152,6 +156,8 @@ struct EffectHandler<'a> {
     announced: Option<u16>,
     /// A port that was held once is fought for; where there never was one, a clear no is an answer.
     was_bound: bool,
+    /// What led to a step that was taken at once.
+    cause: Option<Failure>,
 }
 
 impl EffectHandler<'_> {
@@ -168,9 +174,17 @@ impl EffectHandler<'_> {
             Effect::Withdraw { why } => self.withdraw(&why),
             Effect::Failing { failure, again } if again.is_zero() => {
                 log::warn!("{failure}; trying anew");
+                self.cause = Some(failure);
             }
             Effect::Failing { failure, .. } if !self.was_bound && is_clear_no(&failure) => {
-                return ControlFlow::Break(failure);
+                return ControlFlow::Break(match self.cause.take() {
+                    // That there is no other token is not the reason.
+                    Some(cause) if failure.kind == FailureKind::Login => {
+                        let text = format!("{cause}; {failure}");
+                        failure.with_text(text)
+                    }
+                    _ => failure,
+                });
             }
             Effect::Failing { failure, again } => {
                 log::warn!("{failure}; trying again in {} s", again.as_secs().max(1));

@@ -26,14 +26,14 @@ pub struct Account(Arc<AccountInner>);
 struct AccountInner {
     hosts: Arc<ApiHosts>,
     retry: RetryPolicy,
-    origin: Origin,
+    origin: TokenOrigin,
     state: Mutex<TokenSlot>,
     /// A login has ended.
     login_ended: Condvar,
 }
 
 /// Where tokens come from.
-enum Origin {
+enum TokenOrigin {
     /// From the file, or by a login, whose token is stored there.
     Stored {
         file: PathBuf,
@@ -58,7 +58,7 @@ impl Account {
         sources: CredentialSources,
         file: &Path,
     ) -> Self {
-        let origin = Origin::Stored {
+        let origin = TokenOrigin::Stored {
             file: file.to_owned(),
             sources,
         };
@@ -67,13 +67,13 @@ impl Account {
 
     /// With this token and no other.
     pub fn with_token(hosts: Arc<ApiHosts>, retry: RetryPolicy, token: Token) -> Self {
-        Self::from_origin(hosts, retry, Origin::Given, Some(token))
+        Self::from_origin(hosts, retry, TokenOrigin::Given, Some(token))
     }
 
     fn from_origin(
         hosts: Arc<ApiHosts>,
         retry: RetryPolicy,
-        origin: Origin,
+        origin: TokenOrigin,
         token: Option<Token>,
     ) -> Self {
         let state = TokenSlot {
@@ -93,7 +93,7 @@ impl Account {
     pub fn token(&self) -> Option<Token> {
         let mut state = self.lock();
         if state.token.is_none()
-            && let Origin::Stored { file, .. } = &self.0.origin
+            && let TokenOrigin::Stored { file, .. } = &self.0.origin
         {
             state.token = read_token(file);
         }
@@ -152,7 +152,7 @@ impl Account {
     }
 
     fn log_in(&self, stop: &CancellationToken) -> Result<Token, Failure> {
-        let Origin::Stored { file, sources } = &self.0.origin else {
+        let TokenOrigin::Stored { file, sources } = &self.0.origin else {
             return Err(Failure::new(
                 FailureKind::Login,
                 Retry::Never,

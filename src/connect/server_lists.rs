@@ -73,8 +73,6 @@ impl ServerLists {
         let key = self.key()?;
         let signed = account::server_list(host, version, &key, retry, stop)?;
         if version == ListVersion::V6 {
-            let count = signed.list.locations.len();
-            log::info!("Verified server list ({count} locations)");
             self.store(&signed.text);
         }
         self.lists.insert(0, signed.list);

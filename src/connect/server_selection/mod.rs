@@ -47,6 +47,15 @@ pub struct Selection {
     pub files: ListFiles,
 }
 
+/// Where a list comes from.
+#[derive(PartialEq, Eq)]
+enum ListOrigin {
+    /// Just now from its host.
+    Fetched,
+    /// Earlier in this life, or from an earlier one.
+    Remembered,
+}
+
 /// Chooses servers, and remembers what it learnt for the next time.
 pub struct ServerSelection {
     selection: Selection,
@@ -97,7 +106,11 @@ impl ServerSelection {
         token: &mut SearchToken<'_>,
         stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
-        match self.selection.choice.clone() {
+        let choice = self.selection.choice.clone();
+        if matches!(choice, ServerChoice::Locations(_) | ServerChoice::Nearest) {
+            self.have_list_said(stop)?;
+        }
+        match choice {
             ServerChoice::Manual { ip, cn, port } => Ok(vec![Candidate {
                 location: "manual".into(),
                 server: Server { cn, ip },
@@ -167,7 +180,6 @@ impl ServerSelection {
         ids: &[String],
         stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
-        self.have_list(stop)?;
         let mut choice = locations::choose(ids, &self.lists.all());
         let lacks = |problem: &LocationProblem| !matches!(problem, LocationProblem::Offline { .. });
         if choice.problems.iter().any(lacks) {
@@ -197,7 +209,10 @@ impl ServerSelection {
     }
 
     fn nearest(&mut self, stop: &CancellationToken) -> Result<Vec<Candidate>, Failure> {
-        let mut usable = self.server_list(stop)?.locations.clone();
+        let mut usable = match self.lists.first() {
+            Some(list) => list.locations.clone(),
+            None => Vec::new(),
+        };
         usable.retain(locations::is_usable);
         if self.selection.port_forwarding {
             usable.retain(|location| location.port_forward);
@@ -275,10 +290,21 @@ impl ServerSelection {
         })
     }
 
-    fn have_list(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+    /// Makes sure that there is a list, and says so of a new one.
+    fn have_list_said(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.have_list(stop)? == ListOrigin::Fetched
+            && let Some(list) = self.lists.first()
+        {
+            let count = list.locations.len();
+            log::info!("Verified server list ({count} locations)");
+        }
+        Ok(())
+    }
+
+    fn have_list(&mut self, stop: &CancellationToken) -> Result<ListOrigin, Failure> {
         let is_at_hand = self.lists.first().is_some();
         if is_at_hand && !self.in_doubt {
-            return Ok(());
+            return Ok(ListOrigin::Remembered);
         }
         let mut retry = self.selection.retry;
         if is_at_hand {
@@ -289,7 +315,7 @@ impl ServerSelection {
         let failure = match self.fetch(ListVersion::V6, &retry, stop) {
             Ok(()) => {
                 self.in_doubt = false;
-                return Ok(());
+                return Ok(ListOrigin::Fetched);
             }
             Err(failure) if failure.is_cancelled() => return Err(failure),
             Err(failure) => failure,
@@ -305,7 +331,7 @@ impl ServerSelection {
             return Err(failure);
         }
         log::warn!("{failure}; using the stored server list");
-        Ok(())
+        Ok(ListOrigin::Remembered)
     }
 
     /// Fetches another list in addition; that it cannot be had is no failure where there is one.
