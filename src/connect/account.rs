@@ -14,8 +14,8 @@ use crate::settings::CredentialSources;
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
-/// A token that is refused so soon after PIA gave it is not the cause: another login would not help,
-/// and too many lock the account.
+/// A token that no server has taken yet, and that is refused so soon after PIA gave it, is not the
+/// cause: another login would not help, and too many lock the account.
 const LOGIN_INTERVAL: Duration = Duration::from_secs(900);
 
 /// The account token and how a new one is got. Clones are the same account; a login is made by one
@@ -46,7 +46,8 @@ enum TokenOrigin {
 #[derive(Default)]
 struct TokenSlot {
     token: Option<Token>,
-    logged_in_at: Option<Instant>,
+    /// When PIA gave the token; forgotten once a server has taken it.
+    unproven_since: Option<Instant>,
     is_logging_in: bool,
 }
 
@@ -100,10 +101,19 @@ impl Account {
         state.token.clone()
     }
 
-    /// Whether the token in use was got so lately that another login would not help.
-    pub fn is_fresh(&self) -> bool {
-        let logged_in_at = self.lock().logged_in_at;
-        logged_in_at.is_some_and(|at| at.elapsed() < LOGIN_INTERVAL)
+    /// Whether the token in use is so new, and as yet taken nowhere, that another login would not
+    /// help.
+    pub fn is_unproven(&self) -> bool {
+        let since = self.lock().unproven_since;
+        since.is_some_and(|since| since.elapsed() < LOGIN_INTERVAL)
+    }
+
+    /// Notes that this token was taken: should it be refused later, a new one will help.
+    pub fn prove(&self, token: &Token) {
+        let mut state = self.lock();
+        if state.token.as_ref() == Some(token) {
+            state.unproven_since = None;
+        }
     }
 
     /// A token in place of the `refused` one: that which another thread got meanwhile, else by a
@@ -144,7 +154,7 @@ impl Account {
         state.is_logging_in = false;
         if let Ok(token) = &outcome {
             state.token = Some(token.clone());
-            state.logged_in_at = Some(Instant::now());
+            state.unproven_since = Some(Instant::now());
         }
         drop(state);
         self.0.login_ended.notify_all();

@@ -17,7 +17,7 @@ impl<'a> SearchToken<'a> {
     /// The token in use or stored, else a new one.
     pub(super) fn of(account: &'a Account, stop: &CancellationToken) -> Result<Self, Failure> {
         let (token, is_new) = match account.token() {
-            Some(token) => (token, account.is_fresh()),
+            Some(token) => (token, account.is_unproven()),
             None => (account.renew(None, stop)?, true),
         };
         Ok(Self {
@@ -37,14 +37,19 @@ impl<'a> SearchToken<'a> {
         stop: &CancellationToken,
         mut request: impl FnMut(&Token) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        match request(&self.token) {
-            Err(failure) if failure.retry == Retry::LogIn && !self.is_new => {
-                log::info!("The token is refused; logging in again");
-                self.token = self.account.renew(Some(&self.token), stop)?;
-                self.is_new = true;
-                request(&self.token)
-            }
-            outcome => outcome,
+        let mut outcome = request(&self.token);
+        if let Err(failure) = &outcome
+            && failure.retry == Retry::LogIn
+            && !self.is_new
+        {
+            log::info!("The token is refused; logging in again");
+            self.token = self.account.renew(Some(&self.token), stop)?;
+            self.is_new = true;
+            outcome = request(&self.token);
         }
+        if outcome.is_ok() {
+            self.account.prove(&self.token);
+        }
+        outcome
     }
 }

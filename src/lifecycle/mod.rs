@@ -54,8 +54,10 @@ enum End {
 
 /// What exists.
 enum Phase {
-    /// The network is as we found it: the pre-up hooks run.
+    /// The network is as we found it.
     Open,
+    /// It still is, as pre-up hooks need it; a backend to close it with is chosen.
+    Hooks(KillSwitch),
     /// Nothing leaves but what the kill switch admits.
     Sealed(KillSwitch),
     /// A tunnel stands.
@@ -89,8 +91,6 @@ struct Life {
     phase: Phase,
     /// Held from when it could be taken until the life is over.
     lock: Option<File>,
-    /// Down hooks run only if the pre-up stage was reached.
-    reached_pre_up: bool,
     post_up_hooks: Option<JoinHandle<()>>,
     events: Sender<Event>,
     inbox: Receiver<Event>,
@@ -112,7 +112,6 @@ impl Life {
             container: Container::new(environment, stop),
             phase: Phase::Open,
             lock: None,
-            reached_pre_up: false,
             post_up_hooks: None,
             events,
             inbox,
@@ -123,6 +122,7 @@ impl Life {
         self.until_done(|_| check_capabilities())?;
         let kill_switch = self.until_done(Self::choose_backend)?;
         self.lock = Some(self.until_done(|_| lock::take())?);
+        self.container.reporter.enter(State::Starting, None);
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;
         let mut connector = self.prepare(&connectors)?;
@@ -152,13 +152,14 @@ impl Life {
             if is_wanted {
                 log::info!("Kill switch closed");
             }
+        } else {
+            self.phase = Phase::Hooks(kill_switch.clone());
         }
         Ok(kill_switch)
     }
 
     /// With the network open, as people install packages here.
     fn run_pre_up_hooks(&mut self) -> Result<(), End> {
-        self.reached_pre_up = true;
         self.container.run_pre_up_hooks();
         self.container.stop.check().map_err(|_| End::Stopped)
     }
@@ -308,7 +309,7 @@ impl Life {
     fn wait_blocked(&mut self, pause: Option<Duration>) -> Result<(), End> {
         let is_sealed = match &self.phase {
             Phase::Sealed(kill_switch) => kill_switch.is_sealed(),
-            Phase::Open | Phase::Connected(_) => false,
+            Phase::Open | Phase::Hooks(_) | Phase::Connected(_) => false,
         };
         match pause {
             Some(pause) => log::info!("Trying again in {} s", pause.as_secs()),
@@ -337,7 +338,8 @@ impl Life {
         {
             log::warn!("the post-up hooks ended badly");
         }
-        let has_hooks = self.reached_pre_up && matches!(end, End::Stopped);
+        let reached_pre_up = !matches!(self.phase, Phase::Open);
+        let has_hooks = reached_pre_up && matches!(end, End::Stopped);
         if has_hooks {
             self.container.run_down_hooks(Stage::PreDown);
         }
@@ -351,7 +353,7 @@ impl Life {
         }
         match self.phase {
             Phase::Open => {}
-            Phase::Sealed(kill_switch) => close(&kill_switch),
+            Phase::Hooks(kill_switch) | Phase::Sealed(kill_switch) => close(&kill_switch),
             Phase::Connected(supervisor) => {
                 let kill_switch = supervisor.shut_down(&mut self.container);
                 close(&kill_switch);
