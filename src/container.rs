@@ -1,5 +1,4 @@
-//! What every step of the story needs: the environment, the settings, the request to stop, the
-//! status.
+//! What every step of a life needs: the environment, the settings, the request to stop, the status.
 
 use std::collections::HashSet;
 use std::ffi::OsString;

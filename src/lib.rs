@@ -1,23 +1,30 @@
 //! wireguard-pia: joins Private Internet Access over WireGuard and lends its network to other
 //! containers.
 //!
-//! # The house
+//! # The map
 //!
-//! `lifecycle` is the story of a container's life, one line a step. What it is told with:
-//! `container` (environment, settings, hooks, status), `kill_switch` (the policy in force),
-//! `connect` (from an account to a registration), `link` (the tunnel that stands on one),
-//! `supervisor` (the loop while it stands, with its long tasks), `failure` (what a step's failure
-//! calls for). Below are the capabilities, which do not know each other: `pia` (the API), `tunnel`
-//! (wg0 and wg-quick), `firewall`, `underlay` (the network below the tunnel), `probe`, `hooks`,
-//! `status`; and below them `system`. Arrows only point down, which `tests/architecture.rs` holds
-//! to account. Beside the story stand the other verbs: `commands`, `doctor`, `healthcheck`,
-//! `status_command`.
+//! `main` sets up the log and calls [`cli`], which turns the arguments into one of two things:
+//!
+//! - **The container**: `lifecycle`, a life from its first rule to its last, one line a step. It rests
+//!   on `container` (environment, settings, hooks, status) and works with `connect` (from an account
+//!   to a registration), `tunnel` (what stands on one) and `port_forward` (a port that stays bound);
+//!   `lifecycle::supervisor` is its loop while a tunnel stands.
+//! - **A command by hand**: `commands`, on the same modules.
+//!
+//! `failure` says of whatever failed how it is told and whether trying again helps. Below are the
+//! capabilities, which do not know each other: `pia` (its API), `wireguard` (wg0.conf, wg-quick, wg),
+//! `firewall` (policy, rules, backends, kill switch), `underlay` (the network below the tunnel: names,
+//! sockets, HTTP, pings), `settings`, `hooks`, `status`; and below them `system`. Arrows only point
+//! down, and no file imports one that imports it: `tests/behaviour/architecture.rs` holds that to
+//! account. `docs/architecture.md` draws the threads, the states and the path of a rule.
+//!
+//! # The rules of the code
 //!
 //! - **Decide, then act.** The rule set, the next server, whether a rebind is due: pure functions,
 //!   time included.
-//! - **Every wait takes a [`CancellationToken`](system::cancellation::CancellationToken)**: a pause ends, a child's process group
-//!   gets SIGTERM, a socket is shut down, and the story unwinds. So a stop is obeyed within a
-//!   second, whatever is under way.
+//! - **Every wait takes a [`CancellationToken`](system::cancellation::CancellationToken)**: a pause
+//!   ends, a child's process group gets SIGTERM, a socket is shut down, and the callers return. So a
+//!   stop is obeyed within a second, whatever is under way.
 //! - **The main loop alone changes the tunnel.** Long tasks report to it over one channel.
 //! - **The firewall is a value**, rendered whole and loaded in one step a family; nothing adds and
 //!   removes single rules.

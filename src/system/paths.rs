@@ -1,4 +1,4 @@
-//! Every path and name that the contract fixes, in one place.
+//! Every path and name that users rely on, in one place.
 
 /// The WireGuard interface.
 pub const INTERFACE: &str = "wg0";
