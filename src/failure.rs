@@ -93,6 +93,12 @@ impl Failure {
         }
     }
 
+    /// Trouble of this machine's, such as a lock that another program holds or a full disk: trying
+    /// again does no harm, and it may have passed.
+    fn local(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::because(FailureKind::Local, Retry::Later(None), source)
+    }
+
     /// A stop was asked for.
     pub fn cancelled() -> Self {
         Cancelled.into()
@@ -205,13 +211,13 @@ impl From<ListKeyError> for Failure {
 
 impl From<FirewallError> for Failure {
     fn from(error: FirewallError) -> Self {
-        Self::because(FailureKind::Local, Retry::Never, error)
+        Self::local(error)
     }
 }
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
-        Self::because(FailureKind::Local, Retry::Never, error)
+        Self::local(error)
     }
 }
 
@@ -234,7 +240,7 @@ impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Interrupted { .. } => Self::cancelled(),
-            error => Self::because(FailureKind::Local, Retry::Never, error),
+            error => Self::local(error),
         }
     }
 }
@@ -244,6 +250,6 @@ impl From<WireGuardError> for Failure {
         if error.is_interrupted() {
             return Self::cancelled();
         }
-        Self::because(FailureKind::Local, Retry::Never, error)
+        Self::local(error)
     }
 }

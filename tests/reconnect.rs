@@ -422,3 +422,49 @@ fn a_stop_in_a_reconnect_is_obeyed_at_once() {
     assert!(stopped.status.success());
     assert!(container.logs().contains("down-hook"));
 }
+
+#[test]
+fn an_interface_that_is_gone_is_brought_up_anew() {
+    let world = World::new();
+    let container = up(&world);
+    container.shell("ip link delete wg0");
+    container.wait_for_log(AGAIN, DETECTED + RECOVERED);
+    carries(&world);
+    assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
+}
+
+/// As on a disk that is full.
+fn let_no_configuration_be_written(container: &Container) {
+    container.shell("mv /etc/wireguard /etc/kept; touch /etc/wireguard");
+}
+
+#[test]
+fn the_old_tunnel_is_kept_where_a_new_one_cannot_be_set_and_it_carries() {
+    let world = World::new();
+    let container = up(&world);
+    let before = in_use(&world);
+    let_no_configuration_be_written(&container);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(
+        "answers through the old tunnel again; keeping it",
+        RECOVERED,
+    );
+    assert_eq!(in_use(&world), before);
+    assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
+}
+
+/// Each try costs PIA a registration.
+#[test]
+fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
+    let world = World::new();
+    let container = up(&world);
+    world.pia.server(&in_use(&world)).silence_endpoint();
+    let_no_configuration_be_written(&container);
+    container.wait_for_log("The search for a server goes on in", DETECTED + RECOVERED);
+    thread::sleep(Duration::from_secs(10));
+    let registrations = world.pia.records().of(Api::AddKey).len();
+    assert!((2..=5).contains(&registrations), "{registrations}");
+    container.shell("rm /etc/wireguard; mv /etc/kept /etc/wireguard");
+    container.wait_for_log(AGAIN, RECOVERED);
+    carries(&world);
+}

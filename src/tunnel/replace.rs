@@ -1,4 +1,4 @@
-//! A new registration on the live interface.
+//! A new registration on the live interface, or on a new one where that is gone.
 
 use std::path::Path;
 
@@ -11,17 +11,30 @@ use crate::firewall::Destination;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::wireguard::peer::Peering;
+use crate::wireguard::show;
 
 /// How often a change of the interface is tried before it is taken back.
 const MAX_TRIES: usize = 3;
 
 impl Tunnel {
-    /// Changes the interface to `joined`. The old tunnel is given up only now that the new
-    /// registration is in hand; should the change fail, it is taken back.
+    /// Changes the tunnel to `joined`. The old one is given up only now that the new registration
+    /// is in hand; should the change fail, it is taken back. An interface that somebody took away
+    /// is brought up anew.
     ///
     /// # Errors
-    /// When the change had to be taken back: the tunnel is then as it was before.
-    pub fn replace(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
+    /// When the change failed: the tunnel is then as it was before, or, where the interface was
+    /// gone, still gone.
+    pub fn reconnect(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
+        if show::exists() {
+            return self.replace(container, joined);
+        }
+        log::warn!("{} is gone; bringing it up anew", paths::INTERFACE);
+        self.take_down();
+        *self = Self::bring_up(container, self.kill_switch.clone(), joined)?;
+        Ok(())
+    }
+
+    fn replace(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
         let next = Self {
             dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
             wg_quick: self.wg_quick.clone(),

@@ -41,7 +41,7 @@ impl Peering {
         Ok(())
     }
 
-    /// Takes the address of `old` away, unless it is ours too.
+    /// Takes the address of `old` away, unless it is ours too or gone already.
     ///
     /// # Errors
     /// When `ip` fails.
@@ -56,7 +56,7 @@ impl Peering {
         let address = format!("{}/32", old.address);
         Command::new(
             "ip",
-            ["-4", "address", "delete", &address, "dev", INTERFACE],
+            ["-4", "address", "flush", "dev", INTERFACE, "to", &address],
         )
         .run(stop)
         .map(drop)

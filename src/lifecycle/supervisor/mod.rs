@@ -12,7 +12,7 @@ mod task;
 
 use std::sync::mpsc::{Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use self::event::Event;
 use self::forwarded_port::{Demand, PortKeeper};
@@ -27,11 +27,18 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
 use crate::pia::regions::Server;
 use crate::port_forward::Effect;
-use crate::status::State;
+use crate::status::{self, State};
+use crate::system::backoff::Backoff;
 use crate::tunnel::Tunnel;
 
 /// How long a server that did not respond is thought to be worse than others.
 const AVOIDANCE_PERIOD: Duration = Duration::from_secs(600);
+
+/// Between searches whose finds could not be used: each costs PIA a registration.
+const CHANGE_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(2),
+    ceiling: Duration::from_secs(300),
+};
 
 /// Why the loop ended.
 pub enum SupervisorEnd {
@@ -48,6 +55,8 @@ pub struct Supervisor {
     /// `None` while the search has it.
     connector: Option<Connector>,
     search: Option<Task<Connector>>,
+    /// How many finds in a row could not be used.
+    failed_changes: u32,
     events: Sender<Event>,
     /// What watches the server in use.
     watches: Vec<Task<()>>,
@@ -77,6 +86,7 @@ impl Supervisor {
             connectors,
             connector: Some(connector),
             search: None,
+            failed_changes: 0,
             events,
             watches: Vec::new(),
             avoided: Vec::new(),
@@ -194,25 +204,25 @@ impl Supervisor {
             .reporter
             .enter(State::Reconnecting, why.to_owned());
         self.end_watches();
-        self.avoid_server_in_use();
+        self.avoid(self.tunnel.joined.server.clone());
         container.run_hooks(Stage::PreReconnect);
-        self.start_search(container);
+        self.start_search(container, Duration::ZERO);
     }
 
-    /// Remembers the server in use as one that others are better than, for a while.
-    fn avoid_server_in_use(&mut self) {
-        let server = self.tunnel.joined.server.clone();
+    /// Remembers a server as one that others are better than, for a while.
+    fn avoid(&mut self, server: Server) {
         self.avoided
             .retain(|(avoided, at)| *avoided != server && at.elapsed() < AVOIDANCE_PERIOD);
         self.avoided.push((server, Instant::now()));
     }
 
-    fn start_search(&mut self, container: &Container) {
+    fn start_search(&mut self, container: &Container, delay: Duration) {
         let connector = match self.connector.take() {
             Some(connector) => connector,
             None => self.connectors.connector(container),
         };
         let search = Search {
+            delay,
             avoid: self
                 .avoided
                 .iter()
@@ -236,9 +246,9 @@ impl Supervisor {
 
     fn reconnect_with(&mut self, container: &mut Container, joined: Joined) {
         self.end_search();
-        if let Err(failure) = self.tunnel.replace(container, joined) {
-            log::warn!("{failure}; the former tunnel is kept, and the search goes on");
-            self.start_search(container);
+        let server = joined.server.clone();
+        if let Err(failure) = self.tunnel.reconnect(container, joined) {
+            self.search_again(container, server, &failure);
             return;
         }
         let joined = &self.tunnel.joined;
@@ -252,6 +262,26 @@ impl Supervisor {
         self.connected_again(container);
     }
 
+    /// It may be the server or this machine that is the trouble: another server is taken, and the
+    /// pauses grow.
+    fn search_again(&mut self, container: &Container, server: Server, failure: &Failure) {
+        if failure.is_cancelled() {
+            return;
+        }
+        self.failed_changes = self.failed_changes.saturating_add(1);
+        self.avoid(server);
+        let pause = CHANGE_BACKOFF.pause(self.failed_changes, &mut fastrand::Rng::new());
+        log::warn!(
+            "{failure}. The search for a server goes on in {} s",
+            pause.as_secs()
+        );
+        container.reporter.update(|status| {
+            status.last_error = Some(failure.text.clone());
+            status.next_attempt = status::seconds_from(SystemTime::now(), pause);
+        });
+        self.start_search(container, pause);
+    }
+
     fn go_on(&mut self, container: &mut Container, target: &str) {
         self.end_search();
         log::info!("{target} answers through the old tunnel again; keeping it");
@@ -262,6 +292,7 @@ impl Supervisor {
     }
 
     fn connected_again(&mut self, container: &mut Container) {
+        self.failed_changes = 0;
         container
             .reporter
             .update(|status| status.endpoint_silent = false);

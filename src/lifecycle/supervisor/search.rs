@@ -25,6 +25,8 @@ const LASTING_BACKOFF: Backoff = Backoff {
 
 /// What a search needs.
 pub(super) struct Search {
+    /// Before the first attempt: what the last search found could not be used.
+    pub delay: Duration,
     /// Servers that did not respond, the latest at the end.
     pub avoid: Vec<Server>,
     pub prober: Prober,
@@ -46,6 +48,12 @@ impl Search {
 
     fn search(&self, connector: &mut Connector, stop: &CancellationToken) -> Option<Event> {
         let mut rng = fastrand::Rng::new();
+        if !self.delay.is_zero() {
+            stop.pause(self.delay).ok()?;
+            if let Some(recovered) = self.old_tunnel(stop) {
+                return Some(recovered);
+            }
+        }
         for failures in 1.. {
             let failure = match connector.join(&self.avoid, stop) {
                 Ok(joined) => return Some(Event::Found(Box::new(joined))),
@@ -59,13 +67,18 @@ impl Search {
                 status.next_attempt = status::seconds_from(SystemTime::now(), pause);
             });
             stop.pause(pause).ok()?;
-            // If it was the network that was away, the old tunnel is as good as a new one, and costs
-            // no registration.
-            if let Ok(target) = self.prober.any_answers(self.probe_timeout, stop) {
-                return Some(Event::Recovered(target));
+            if let Some(recovered) = self.old_tunnel(stop) {
+                return Some(recovered);
             }
         }
         None
+    }
+
+    /// If it was the network that was away, the old tunnel is as good as a new one, and costs no
+    /// registration.
+    fn old_tunnel(&self, stop: &CancellationToken) -> Option<Event> {
+        let target = self.prober.any_answers(self.probe_timeout, stop).ok()?;
+        Some(Event::Recovered(target))
     }
 }
 
