@@ -2,7 +2,7 @@
 //! servers.
 
 use std::{
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     process::Command,
     time::{Duration, Instant},
 };
@@ -256,6 +256,32 @@ fn vpndns_names_others() {
     assert_eq!(name_servers(&container), ["10.0.0.242", "9.9.9.9"]);
     container.stop();
     assert_eq!(name_servers(&container), [DNS.to_string()]);
+}
+
+/// A Pi-hole, for one, often on the same host as everything else.
+#[test]
+fn a_resolver_in_the_lan_is_asked_there_and_its_host_stays_in_reach() {
+    let world = World::new();
+    let (_lan, there) = listen(world.lan());
+    let resolver = world
+        .lan()
+        .run(|| UdpSocket::bind((LAN, 53)))
+        .expect("port 53 is free");
+    resolver.set_read_timeout(Some(SOON)).unwrap();
+    let container = start(
+        life(&world)
+            .env("LOCAL_NETWORK", "192.168.77.0/24")
+            .env("VPNDNS", LAN.to_string())
+            .env("ACTIVE_HEALTHCHECKS", "1")
+            .env("HEALTHCHECK_PING_TARGET", "www.example.com"),
+    );
+    assert!(reaches(world.client(), (LAN, there)));
+    assert!(!container.logs().contains("routed into the tunnel"));
+    container.shell("wireguard-pia healthcheck");
+    let mut query = [0; 512];
+    let (length, from) = resolver.recv_from(&mut query).expect("a query in the LAN");
+    assert!(query[..length].windows(7).any(|seen| seen == b"example"));
+    assert_eq!(from.ip(), CLIENT);
 }
 
 #[test]

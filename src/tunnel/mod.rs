@@ -131,13 +131,18 @@ impl Tunnel {
                  may be outside the tunnel"
             );
         }
+        if container.settings.dns == VpnDns::Pia {
+            self.warn_of_hidden_servers(container);
+        }
+    }
+
+    fn warn_of_hidden_servers(&self, container: &Container) {
         for range in &container.settings.local_network {
             for server in self.dns.iter().filter(|server| range.contains(*server)) {
                 log::warn!(
                     "LOCAL_NETWORK range {range} holds the VPN's DNS server {server}; that \
-                     address is routed into the \
-                     tunnel all the same. If the LAN has a host of that address, set VPNDNS to \
-                     other servers"
+                     address is routed into the tunnel all the same. If the LAN has a host of that \
+                     address, set VPNDNS to other servers"
                 );
             }
         }
@@ -149,7 +154,11 @@ impl Tunnel {
             .iter()
             .map(|(_, network)| *network)
             .collect();
-        let mut inside = self.dns.clone();
+        // Servers that the user chose may be in the LAN, or on an attached network.
+        let mut inside = match container.settings.dns {
+            VpnDns::Pia => self.dns.clone(),
+            VpnDns::Custom(_) | VpnDns::Unchanged => Vec::new(),
+        };
         inside.extend(self.joined.registration.server_vip);
         let rules = routing_rules::rules(&container.settings.local_network, &attached, &inside);
         for (interface, range) in &networks.local {

@@ -33,9 +33,10 @@ pub enum Unanswered {
 }
 
 impl Prober {
-    /// `servers` resolve the targets that are names; they are asked through the interface too.
+    /// `servers` resolve the targets that are names; they are asked as everybody here asks them,
+    /// for they may be in the LAN. Only the echo itself has to go through the interface.
     pub fn new(interface: &str, targets: &[String], servers: NameServers) -> Self {
-        let resolver = Resolver::new(servers, Via::Interface(interface.to_owned()));
+        let resolver = Resolver::new(servers, Via::Routing);
         Self {
             interface: interface.to_owned(),
             targets: targets.to_vec(),
