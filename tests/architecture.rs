@@ -11,7 +11,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("underlay", &["system"]),
     ("pia", &["system", "underlay"]),
     ("wireguard", &["system"]),
-    ("firewall", &["system", "underlay"]),
+    ("firewall", &["system"]),
     ("hooks", &["system"]),
     ("status", &["system"]),
     // Options are types of the capability that they are for.

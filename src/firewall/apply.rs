@@ -1,79 +1,196 @@
 //! Loading a policy: what has changed, one step a family, and once more without what the kernel
 //! turns out to lack.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::backend::{Backend, Programs};
+use super::backend::Backend;
+use super::cleanup::{self, InUse};
+use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
-use super::rules::{self, Family, Table};
-use super::{Firewall, FirewallError};
+use super::programs::Programs;
+use super::rules;
+use super::table::Table;
+use super::tables::{Family, TableName};
+use super::wg_quick_rule;
 use crate::system::command::CommandError;
+
+/// The packet filter of this network namespace, as far as it is ours.
+#[derive(Debug)]
+pub struct Firewall {
+    pub(super) programs: Programs,
+    pub(super) private_bin: PathBuf,
+    families: Vec<Family>,
+    strict_rp_filter: bool,
+    pub(super) missing: Vec<KernelModule>,
+    /// What each table of ours holds.
+    loaded: BTreeMap<(Family, TableName), Table>,
+    /// No jump stands twice.
+    tidy: bool,
+    /// Nothing of an earlier life is left.
+    alone: bool,
+    pub(super) private_bin_needed: bool,
+}
 
 /// A family's load that failed.
 pub(super) struct FailedLoad {
     pub family: Family,
-    pub text: String,
+    /// What the kernel may have lacked for it.
+    pub modules: BTreeSet<KernelModule>,
     pub error: CommandError,
 }
 
+/// A family's load that is to be done.
+struct Load {
+    family: Family,
+    tables: Vec<Table>,
+    /// The same for iptables-restore, with the jumps where there are none yet.
+    text: String,
+}
+
 impl Firewall {
+    /// With these programs, and nothing loaded or known to be missing yet.
+    pub fn new(programs: Programs, private_bin: &Path, strict_rp_filter: bool) -> Self {
+        // Of this thread: a process may have threads in several namespaces.
+        let ipv6 = Path::new("/proc/thread-self/net/if_inet6").exists();
+        Self {
+            programs,
+            private_bin: private_bin.to_owned(),
+            families: if ipv6 {
+                vec![Family::V4, Family::V6]
+            } else {
+                vec![Family::V4]
+            },
+            strict_rp_filter,
+            missing: Vec::new(),
+            loaded: BTreeMap::new(),
+            tidy: false,
+            alone: false,
+            private_bin_needed: false,
+        }
+    }
+
+    /// Loads the policy: one step a family, and only what has changed since the last time. Even a
+    /// stop does not interrupt it.
+    ///
+    /// # Errors
+    /// When the IPv4 rules are refused: those of before then stay in force. IPv6 failing is a
+    /// warning.
+    pub fn apply(&mut self, policy: &Policy) -> Result<(), FirewallError> {
+        let mut failures = self.load(policy)?;
+        if let Some(failure) = of_v4(&failures)
+            && self.learn_missing(&failure.modules)
+        {
+            failures = self.load(policy)?;
+        }
+        self.judge(&mut failures)?;
+        self.clean(&failures);
+        Ok(())
+    }
+
+    /// Moves wg-quick's rule against spoofed packets to the tunnel's new address.
+    ///
+    /// # Errors
+    /// When it is there and cannot be replaced.
+    pub fn move_wg_quick_rule(
+        &self,
+        interface: &str,
+        old: Ipv4Addr,
+        new: Ipv4Addr,
+    ) -> Result<(), FirewallError> {
+        wg_quick_rule::move_rule(&self.programs, interface, old, new).map_err(|source| {
+            FirewallError::NotMoved {
+                address: new,
+                source,
+            }
+        })
+    }
+
+    /// The backend that was chosen.
+    pub fn backend(&self) -> Backend {
+        self.programs.backend
+    }
+
+    /// Whether plain `iptables` is another backend, so that the private directory has to come
+    /// first in PATH.
+    pub fn private_bin_needed(&self) -> bool {
+        self.private_bin_needed
+    }
+
+    /// Whether any rules of ours are known to be in force.
+    pub fn is_loaded(&self) -> bool {
+        !self.loaded.is_empty()
+    }
+
     /// One load a family, of the tables that differ from what is there.
     pub(super) fn load(&mut self, policy: &Policy) -> Result<Vec<FailedLoad>, FirewallError> {
-        let mut work = Vec::new();
+        let mut loads = Vec::new();
         for family in &self.families {
             let tables = self.changed(policy, *family)?;
             if !tables.is_empty() {
-                let text = |table: &Table| match self.loaded.contains_key(&(*family, table.name)) {
-                    true => table.text.clone(),
-                    false => table.first_text.clone(),
-                };
-                let text: String = tables.iter().map(text).collect();
-                work.push((*family, tables, text));
+                loads.push(self.plan(*family, tables));
             }
         }
         let mut failures = Vec::new();
-        for ((family, tables, text), result) in run_loads(&self.programs, work) {
-            match result {
-                Ok(()) => self.loaded.extend(
-                    tables
-                        .into_iter()
-                        .map(|table| ((family, table.name), table.text)),
-                ),
-                Err(error) => {
-                    // Each table is loaded whole or not at all, but which of them were is not
-                    // known.
-                    self.loaded.retain(|(of, _), _| *of != family);
-                    self.tidy = false;
-                    failures.push(FailedLoad {
-                        family,
-                        text,
-                        error,
-                    });
+        let results = run_loads(&self.programs, &loads);
+        for (load, result) in loads.into_iter().zip(results) {
+            let family = load.family;
+            let Err(error) = result else {
+                for table in load.tables {
+                    self.loaded.insert((family, table.name), table);
                 }
-            }
+                continue;
+            };
+            // Each table is loaded whole or not at all, but which of them were is not known.
+            self.loaded.retain(|(of, _), _| *of != family);
+            self.tidy = false;
+            failures.push(FailedLoad {
+                family,
+                modules: load.tables.iter().flat_map(Table::modules).collect(),
+                error,
+            });
         }
         Ok(failures)
     }
 
     fn changed(&self, policy: &Policy, family: Family) -> Result<Vec<Table>, FirewallError> {
-        let tables = rules::render(policy, family, self.strict_rp_filter)?;
-        let differs = |table: &Table| match self.loaded.get(&(family, table.name)) {
-            Some(text) => *text != table.text,
-            None => table.matters(),
-        };
-        Ok(tables
-            .into_iter()
-            .map(|table| table.without(&self.missing))
-            .filter(differs)
-            .collect())
+        let mut changed = Vec::new();
+        for table in rules::render(policy, family, self.strict_rp_filter)? {
+            let table = table.without(&self.missing);
+            let differs = match self.loaded.get(&(family, table.name)) {
+                Some(loaded) => *loaded != table,
+                None => table.matters(),
+            };
+            if differs {
+                changed.push(table);
+            }
+        }
+        Ok(changed)
+    }
+
+    fn plan(&self, family: Family, tables: Vec<Table>) -> Load {
+        let mut text = String::new();
+        for table in &tables {
+            text += &match self.loaded.contains_key(&(family, table.name)) {
+                true => table.without_jumps().to_string(),
+                false => table.to_string(),
+            };
+        }
+        Load {
+            family,
+            tables,
+            text,
+        }
     }
 
     /// Whether something is missing that was thought to be there.
-    pub(super) fn learn_missing(&mut self, text: &str) -> bool {
-        let missing = self.programs.missing(text);
+    fn learn_missing(&mut self, modules: &BTreeSet<KernelModule>) -> bool {
+        let missing = self.programs.missing(modules);
         missing.iter().for_each(|module| warn_of(*module));
         self.missing.extend(&missing);
         !missing.is_empty()
@@ -81,10 +198,8 @@ impl Firewall {
 
     /// Takes IPv4's failure out as the error; warns of IPv6's.
     pub(super) fn judge(&self, failures: &mut Vec<FailedLoad>) -> Result<(), FirewallError> {
-        if let Some(index) = failures
-            .iter()
-            .position(|failure| failure.family == Family::V4)
-        {
+        let of_v4 = |failure: &FailedLoad| failure.family == Family::V4;
+        if let Some(index) = failures.iter().position(of_v4) {
             let source = failures.swap_remove(index).error;
             return Err(FirewallError::NotLoaded {
                 backend: self.backend(),
@@ -104,28 +219,46 @@ impl Firewall {
         }
         Ok(())
     }
-}
 
-type Work = (Family, Vec<Table>, String);
+    /// Takes away what an earlier life left, in the families where our own rules hold now.
+    pub(super) fn clean(&mut self, failures: &[FailedLoad]) {
+        if self.tidy && self.alone {
+            return;
+        }
+        let mut in_use = Vec::new();
+        for family in &self.families {
+            if failures.iter().all(|failure| failure.family != *family) {
+                let loaded = self.loaded.iter().filter(|((of, _), _)| of == family);
+                let tables = loaded.map(|(_, table)| table.clone()).collect();
+                in_use.push((*family, InUse::new(tables)));
+            }
+        }
+        if self.alone {
+            cleanup::remove_surplus(&self.programs, &in_use);
+        } else {
+            cleanup::remove_leftovers(&self.programs, &self.private_bin, &in_use);
+        }
+        self.tidy = failures.is_empty();
+        self.alone = true;
+    }
+}
 
 /// Both families at once with nf_tables, where each waits for the kernel; legacy has one lock for
 /// both.
-fn run_loads(programs: &Programs, work: Vec<Work>) -> Vec<(Work, Result<(), CommandError>)> {
-    let load = |(family, _, text): &Work| programs.load(*family, text);
-    let results: Vec<_> = match programs.backend {
-        Backend::Legacy => work.iter().map(load).collect(),
-        Backend::NfTables => thread::scope(|scope| {
-            let threads: Vec<_> = work
-                .iter()
-                .map(|one| scope.spawn(move || load(one)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-                .collect()
-        }),
-    };
-    work.into_iter().zip(results).collect()
+fn run_loads(programs: &Programs, loads: &[Load]) -> Vec<Result<(), CommandError>> {
+    let run = |load: &Load| programs.load(load.family, &load.text);
+    if programs.backend == Backend::Legacy {
+        return loads.iter().map(run).collect();
+    }
+    thread::scope(|scope| {
+        let start = |load| scope.spawn(move || run(load));
+        let threads: Vec<_> = loads.iter().map(start).collect();
+        let mut results = Vec::new();
+        for thread in threads {
+            results.push(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        results
+    })
 }
 
 /// The failure that counts.

@@ -1,47 +1,78 @@
 //! Which backend it is: the one that takes the first rules. Nothing is probed before, for that
 //! would take time in which the network is open.
 
-use super::apply::{FailedLoad, of_v4, warn_of};
+use std::path::Path;
+
+use super::apply::{FailedLoad, Firewall, of_v4, warn_of};
+use super::backend::Backend;
+use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
-use super::rules::Family;
-use super::{Firewall, FirewallError, backend, private_bin};
+use super::private_bin;
+use super::programs::{self, Programs};
+use super::tables::Family;
 
 impl Firewall {
-    /// The first that takes the policy whole; `None` where there is none to try.
-    pub(super) fn open_any(
-        firewalls: impl Iterator<Item = Self>,
+    /// Chooses the backend by loading the `first` policy with it: nf_tables if that works, else
+    /// legacy, unless there is a `choice`. Without a first policy nothing is changed yet.
+    /// `private_bin` gets links to the chosen iptables if plain `iptables` is another one.
+    ///
+    /// # Errors
+    /// When no backend takes the policy, not even without what kernel modules are missing for.
+    pub fn open(
+        choice: Option<Backend>,
+        private_bin: &Path,
         first: Option<&Policy>,
-    ) -> Result<Option<Self>, FirewallError> {
+        strict_rp_filter: bool,
+    ) -> Result<Self, FirewallError> {
+        let wanted = Backend::wanted(choice);
+        let mut installed = Vec::new();
+        for backend in &wanted {
+            if let Some(programs) = Programs::find(*backend, private_bin) {
+                installed.push(Self::new(programs, private_bin, strict_rp_filter));
+            }
+        }
+        if installed.is_empty() {
+            let names: Vec<String> = wanted.iter().map(Backend::to_string).collect();
+            return Err(FirewallError::NotInstalled {
+                wanted: names.join(" or "),
+            });
+        }
+        Self::open_any(installed, first)
+    }
+
+    /// The first that takes the policy whole, or else the one that lacks least.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_any(firewalls: Vec<Self>, first: Option<&Policy>) -> Result<Self, FirewallError> {
         let mut refused = Vec::new();
         for mut firewall in firewalls {
             let failures = firewall.start(first)?;
             if failures.is_empty() {
                 firewall.settle(first, &[]);
-                return Ok(Some(firewall));
+                return Ok(firewall);
             }
             refused.push((firewall, failures));
         }
-        if refused.is_empty() {
-            Ok(None)
-        } else {
-            Self::open_weakened(refused, first).map(Some)
-        }
+        Self::open_weakened(refused, first)
     }
 
     /// No backend took everything: takes the one that lacks least, without what it lacks.
     fn open_weakened(
-        mut refused: Vec<(Self, Vec<FailedLoad>)>,
+        refused: Vec<(Self, Vec<FailedLoad>)>,
         first: Option<&Policy>,
     ) -> Result<Self, FirewallError> {
-        for (firewall, failures) in &mut refused {
-            if let Some(failure) = of_v4(failures) {
-                firewall.missing = firewall.programs.missing(&failure.text);
+        let mut weakened = Vec::new();
+        for (mut firewall, failures) in refused {
+            if let Some(failure) = of_v4(&failures) {
+                firewall.missing = firewall.programs.missing(&failure.modules);
             }
+            weakened.push(firewall);
         }
-        refused.sort_by_key(|(firewall, _)| KernelModule::weight(&firewall.missing));
+        weakened.sort_by_key(|firewall| KernelModule::weight(&firewall.missing));
         let mut tried = Vec::new();
-        for (mut firewall, _) in refused {
+        for mut firewall in weakened {
             let mut failures = firewall.start(first)?;
             match firewall.judge(&mut failures) {
                 Ok(()) => {
@@ -65,14 +96,15 @@ impl Firewall {
         if let Some(policy) = first {
             failures = self.load(policy)?;
         }
-        if failures.is_empty() && self.loaded.is_empty() {
-            let text = KernelModule::strip(&self.missing, backend::PROBE);
-            let probe = self.programs.probe(&text);
-            failures.extend(probe.err().map(|error| FailedLoad {
+        if failures.is_empty()
+            && !self.is_loaded()
+            && let Err(error) = self.programs.probe(&self.missing)
+        {
+            failures.push(FailedLoad {
                 family: Family::V4,
-                text,
+                modules: KernelModule::ALWAYS_USED.into(),
                 error,
-            }));
+            });
         }
         Ok(failures)
     }
@@ -82,7 +114,8 @@ impl Firewall {
         if first.is_some() {
             self.clean(failures);
         }
-        self.private_bin_needed = backend::plain_backend(&self.private_bin) != Some(self.backend());
+        let plain = programs::plain_backend(&self.private_bin);
+        self.private_bin_needed = plain != Some(self.backend());
         let links = match self.private_bin_needed {
             true => private_bin::fill(&self.private_bin, &self.programs),
             false => private_bin::empty(&self.private_bin),

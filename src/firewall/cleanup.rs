@@ -5,12 +5,14 @@
 //! would judge all traffic once more.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 
-use super::apply::FailedLoad;
-use super::backend::{Backend, Programs};
-use super::rules::Family;
-use super::{Firewall, wg_quick_rule};
+use super::backend::Backend;
+use super::programs::Programs;
+use super::table::Table;
+use super::tables::Family;
+use super::wg_quick_rule;
 use crate::system::command::CommandError;
 use crate::system::paths;
 
@@ -23,46 +25,43 @@ const OUR_CHAINS: [&str; 6] = [
     "PIA_PROBE",
 ];
 
-impl Firewall {
-    /// Takes away what an earlier life left, in the families where our own rules hold now.
-    pub(super) fn clean(&mut self, failures: &[FailedLoad]) {
-        if self.tidy && self.alone {
-            return;
-        }
-        let holds = |family: &&Family| failures.iter().all(|failure| failure.family != **family);
-        let firewall = &*self;
-        thread::scope(|scope| {
-            for family in firewall.families.iter().filter(holds) {
-                scope.spawn(|| firewall.clean_family(*family));
-            }
-            if !firewall.alone {
-                warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
-            }
-        });
-        self.tidy = failures.is_empty();
-        self.alone = true;
+/// Takes away jumps that stand twice, in these families: after a load that failed half way.
+pub(super) fn remove_surplus(programs: &Programs, in_use: &[(Family, InUse)]) {
+    for (family, in_use) in in_use {
+        // wg-quick's rules are those of the running tunnel.
+        warn_if_left(remove(programs, *family, in_use, None));
     }
+}
 
-    fn clean_family(&self, family: Family) {
-        let mut in_use = InUse::default();
-        self.loaded
-            .iter()
-            .filter(|((of, _), _)| *of == family)
-            .for_each(|(_, text)| in_use.add(text));
-        // Later in a life they are those of the running tunnel.
-        let wg_quick = (!self.alone).then_some(paths::INTERFACE);
-        warn_if_left(remove(&self.programs, family, &in_use, wg_quick));
-        let other = self.backend().other();
-        if self.alone || !possible(other, family) {
-            return;
+/// Takes away what an earlier life left, in these families, where our own rules hold now.
+pub(super) fn remove_leftovers(
+    programs: &Programs,
+    private_bin: &Path,
+    in_use: &[(Family, InUse)],
+) {
+    thread::scope(|scope| {
+        for (family, in_use) in in_use {
+            scope.spawn(|| {
+                let interface = Some(paths::INTERFACE);
+                warn_if_left(remove(programs, *family, in_use, interface));
+                remove_from_other(programs.backend.other(), private_bin, *family);
+            });
         }
-        let Some(programs) = Programs::find(other, &self.private_bin) else {
-            return;
-        };
-        if let Err(error) = remove(&programs, family, &InUse::default(), wg_quick) {
-            // As a rule the kernel does not have that backend at all.
-            log::debug!("rules of an earlier life: {other}: {error}");
-        }
+        warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
+    });
+}
+
+fn remove_from_other(other: Backend, private_bin: &Path, family: Family) {
+    if !possible(other, family) {
+        return;
+    }
+    let Some(programs) = Programs::find(other, private_bin) else {
+        return;
+    };
+    let none = InUse::default();
+    if let Err(error) = remove(&programs, family, &none, Some(paths::INTERFACE)) {
+        // As a rule the kernel does not have that backend at all.
+        log::debug!("rules of an earlier life: {other}: {error}");
     }
 }
 
@@ -91,22 +90,20 @@ fn warn_if_left(result: Result<(), CommandError>) {
     }
 }
 
-/// Chains that are in use, with the table in front: `*filter PIA_INPUT`.
+/// The tables that are in use.
 #[derive(Debug, Default)]
-struct InUse(Vec<String>);
+pub(super) struct InUse(Vec<Table>);
 
 impl InUse {
-    /// Those that a loaded text declares.
-    fn add(&mut self, loaded: &str) {
-        let name = loaded.lines().next().unwrap_or_default();
-        for line in loaded.lines().filter_map(|line| line.strip_prefix(":PIA_")) {
-            let chain = line.split(' ').next().unwrap_or_default();
-            self.0.push(format!("{name} PIA_{chain}"));
-        }
+    /// These are in force.
+    pub fn new(loaded: Vec<Table>) -> Self {
+        Self(loaded)
     }
 
     fn has(&self, table: &str, chain: &str) -> bool {
-        self.0.contains(&format!("{table} {chain}"))
+        self.0
+            .iter()
+            .any(|loaded| loaded.name.to_string() == table && loaded.has_chain(chain))
     }
 }
 
@@ -198,6 +195,7 @@ fn removal_of(table: &str, content: &Saved<'_>, in_use: &InUse) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::tables::TableName;
 
     const SAVED: &str = "\
 *filter
@@ -225,8 +223,9 @@ COMMIT
 
     #[test]
     fn one_jump_remains() {
-        let mut in_use = InUse::default();
-        in_use.add("*filter\n:INPUT DROP [0:0]\n:PIA_INPUT - [0:0]\n:PIA_FORWARD - [0:0]\n");
+        let text = ":INPUT DROP [0:0]\n:PIA_INPUT - [0:0]\n:PIA_FORWARD - [0:0]\n";
+        let table = Table::parse(TableName::Filter, text).unwrap();
+        let in_use = InUse::new(vec![table]);
         assert_eq!(
             removal(SAVED, &in_use, None),
             "*filter\n-D INPUT 4\n-D INPUT 3\nCOMMIT\n"

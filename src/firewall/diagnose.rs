@@ -1,11 +1,13 @@
 //! What the kernel and the installed programs offer, found out without changing what flows: for
 //! `doctor`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::backend::{Backend, PROBE, Programs};
+use super::backend::Backend;
 use super::kernel_modules::KernelModule;
-use super::rules::Family;
+use super::programs::Programs;
+use super::tables::Family;
 
 /// What wg-quick loads for itself, in a chain that nothing jumps to.
 const WG_QUICK: &str = "*raw
@@ -27,6 +29,9 @@ COMMIT
 -X PIA_PROBE
 COMMIT
 ";
+
+const PLAIN: &str = "*filter\n:PIA_PROBE - [0:0]\n-A PIA_PROBE -o lo -j ACCEPT\nCOMMIT\n";
+const PLAIN_REMOVED: &str = "*filter\n:PIA_PROBE - [0:0]\n-X PIA_PROBE\nCOMMIT\n";
 
 /// One backend, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,16 +66,15 @@ pub struct Features {
 /// The installed backends, the `wanted` one or all; those that need not be tried are not, for even
 /// to look at legacy tables makes them.
 pub fn diagnose(private_bin: &Path, wanted: Option<Backend>, features: Features) -> Vec<Diagnosis> {
-    let backends = wanted.map_or(vec![Backend::NfTables, Backend::Legacy], |backend| {
-        vec![backend]
-    });
     let mut diagnoses = Vec::new();
-    for programs in backends
-        .into_iter()
-        .filter_map(|backend| Programs::find(backend, private_bin))
-    {
-        diagnoses.push(of(&programs, features));
-        if diagnoses.last().is_some_and(Diagnosis::is_whole) {
+    for backend in Backend::wanted(wanted) {
+        let Some(programs) = Programs::find(backend, private_bin) else {
+            continue;
+        };
+        let diagnosis = of(&programs, features);
+        let is_whole = diagnosis.is_whole();
+        diagnoses.push(diagnosis);
+        if is_whole {
             break;
         }
     }
@@ -78,59 +82,56 @@ pub fn diagnose(private_bin: &Path, wanted: Option<Backend>, features: Features)
 }
 
 fn of(programs: &Programs, features: Features) -> Diagnosis {
-    let missing = programs.missing(&features.text());
-    let unusable = programs
-        .probe(&KernelModule::strip(&missing, PROBE))
-        .err()
-        .map(|error| error.to_string());
-    let refused = |family, text: &str, removed: &str| {
-        programs
-            .load(family, text)
-            .and_then(|()| programs.load(family, removed))
-            .err()
-            .map(|error| error.to_string())
-    };
+    let missing = programs.missing(&features.modules());
+    let unusable = programs.probe(&missing).err();
+    let mut wg_quick_refused = None;
+    if unusable.is_none() {
+        wg_quick_refused = refused(programs, Family::V4, WG_QUICK, WG_QUICK_REMOVED);
+    }
     // Of this thread: a process may have threads in several namespaces.
     let has_ipv6 = Path::new("/proc/thread-self/net/if_inet6").exists();
-    let scrap = "*filter\n:PIA_PROBE - [0:0]\n-X PIA_PROBE\nCOMMIT\n";
-    let plain = "*filter\n:PIA_PROBE - [0:0]\n-A PIA_PROBE -o lo -j ACCEPT\nCOMMIT\n";
+    let mut ipv6_unusable = None;
+    if has_ipv6 {
+        ipv6_unusable = refused(programs, Family::V6, PLAIN, PLAIN_REMOVED);
+    }
     Diagnosis {
         backend: programs.backend,
+        unusable: unusable.map(|error| error.to_string()),
         missing: missing
             .iter()
             .map(|module| (module.kernel_name(), module.consequence()))
             .collect(),
-        wg_quick_refused: unusable
-            .is_none()
-            .then(|| refused(Family::V4, WG_QUICK, WG_QUICK_REMOVED))
-            .flatten(),
-        ipv6_unusable: has_ipv6
-            .then(|| refused(Family::V6, plain, scrap))
-            .flatten(),
-        unusable,
+        wg_quick_refused,
+        ipv6_unusable,
     }
 }
 
+/// Why this text is not taken, or what removes it.
+fn refused(programs: &Programs, family: Family, text: &str, removed: &str) -> Option<String> {
+    programs
+        .load(family, text)
+        .and_then(|()| programs.load(family, removed))
+        .err()
+        .map(|error| error.to_string())
+}
+
 impl Features {
-    /// Rules that need what these features need.
-    fn text(self) -> String {
-        let of = |wanted: bool, module: KernelModule| {
-            let (_, rule) = module.probe();
-            if wanted {
-                format!("-A PIA_PROBE {rule} \n")
-            } else {
-                String::new()
-            }
-        };
-        [
-            PROBE.to_owned(),
-            of(self.gateway, KernelModule::Masquerade),
-            of(self.handed_on, KernelModule::Dnat),
-            of(self.redirect, KernelModule::Redirect),
-            of(self.strict_rp_filter, KernelModule::Connmark),
-            of(self.embedded_dns, KernelModule::Owner),
-        ]
-        .concat()
+    /// What rules with these features need.
+    fn modules(self) -> BTreeSet<KernelModule> {
+        let mut modules = BTreeSet::from(KernelModule::ALWAYS_USED);
+        let wanted = [
+            (self.gateway, KernelModule::Masquerade),
+            (self.handed_on, KernelModule::Dnat),
+            (self.redirect, KernelModule::Redirect),
+            (self.strict_rp_filter, KernelModule::Connmark),
+            (self.embedded_dns, KernelModule::Owner),
+        ];
+        modules.extend(
+            wanted
+                .iter()
+                .filter_map(|(is_wanted, module)| is_wanted.then_some(module)),
+        );
+        modules
     }
 }
 
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_name_the_modules_that_they_need() {
+    fn features_name_the_modules_that_they_need() {
         let all = Features {
             gateway: true,
             handed_on: true,
@@ -147,10 +148,7 @@ mod tests {
             strict_rp_filter: true,
             embedded_dns: true,
         };
-        assert_eq!(KernelModule::used_in(&all.text()).count(), 8);
-        assert_eq!(
-            KernelModule::used_in(&Features::default().text()).count(),
-            3
-        );
+        assert_eq!(all.modules().len(), 8);
+        assert_eq!(Features::default().modules().len(), 3);
     }
 }

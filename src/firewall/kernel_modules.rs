@@ -1,6 +1,6 @@
-//! What a kernel may lack, how to find out, and what is left of a rule without it.
+//! What a kernel may lack, what is lost with it, and how to find out.
 
-use super::rules::TableName;
+use super::tables::TableName;
 
 /// A match or target that needs a kernel module of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,36 +16,40 @@ pub(super) enum KernelModule {
 }
 
 impl KernelModule {
-    const ALL: [Self; 8] = [
-        Self::Ports,
-        Self::Conntrack,
-        Self::Mark,
-        Self::Owner,
-        Self::Connmark,
-        Self::Masquerade,
-        Self::Redirect,
-        Self::Dnat,
-    ];
+    /// What every policy with the kill switch needs.
+    pub const ALWAYS_USED: [Self; 3] = [Self::Ports, Self::Conntrack, Self::Mark];
 
-    /// The modules that rules in `text` need.
-    pub fn used_in(text: &str) -> impl Iterator<Item = Self> {
-        Self::ALL
-            .into_iter()
-            .filter(|module| text.contains(module.token()))
+    /// What `-m NAME` needs.
+    pub fn of_match(name: &str) -> Option<Self> {
+        match name {
+            "conntrack" => Some(Self::Conntrack),
+            "mark" => Some(Self::Mark),
+            "owner" => Some(Self::Owner),
+            _ => None,
+        }
+    }
+
+    /// What `-j NAME` needs.
+    pub fn of_target(name: &str) -> Option<Self> {
+        match name {
+            "CONNMARK" => Some(Self::Connmark),
+            "MASQUERADE" => Some(Self::Masquerade),
+            "REDIRECT" => Some(Self::Redirect),
+            "DNAT" => Some(Self::Dnat),
+            _ => None,
+        }
     }
 
     /// How much is lost without these; without the first two no tunnel comes up at all.
     pub fn weight(missing: &[Self]) -> usize {
-        missing
-            .iter()
-            .map(|module| {
-                if matches!(module, Self::Ports | Self::Conntrack) {
-                    100
-                } else {
-                    1
-                }
-            })
-            .sum()
+        let mut weight = 0;
+        for module in missing {
+            weight += match module {
+                Self::Ports | Self::Conntrack => 100,
+                _ => 1,
+            };
+        }
+        weight
     }
 
     /// The kernel module that offers it.
@@ -83,7 +87,8 @@ impl KernelModule {
         }
     }
 
-    /// A rule that shows whether it is there, and the table that the rule needs.
+    /// Conditions and target of a rule that shows whether it is there, and the table that the rule
+    /// needs.
     pub fn probe(self) -> (TableName, &'static str) {
         match self {
             Self::Ports => (TableName::Filter, "-p tcp --dport 1"),
@@ -100,47 +105,6 @@ impl KernelModule {
                 TableName::Nat,
                 "-p tcp -j DNAT --to-destination 192.0.2.1:1",
             ),
-        }
-    }
-
-    /// `text` without what is `missing`.
-    pub fn strip(missing: &[Self], text: &str) -> String {
-        text.lines()
-            .filter_map(|line| Self::without(missing, line))
-            .map(|line| line + "\n")
-            .collect()
-    }
-
-    /// `line` without what is `missing`; `None` where nothing safe is left. Only a mark may be left
-    /// out of a rule, because the exact address and port remain.
-    fn without(missing: &[Self], line: &str) -> Option<String> {
-        let mut line = line.to_owned();
-        for module in missing {
-            if !line.contains(module.token()) {
-                continue;
-            }
-            if *module != Self::Mark || !line.contains(" --dport ") {
-                return None;
-            }
-            let words: Vec<&str> = line.split(' ').collect();
-            let start = words.windows(2).position(|pair| pair == ["-m", "mark"])?;
-            line = [words.get(..start)?, words.get(start + 4..)?]
-                .concat()
-                .join(" ");
-        }
-        Some(line)
-    }
-
-    fn token(self) -> &'static str {
-        match self {
-            Self::Ports => " --dport ",
-            Self::Conntrack => " -m conntrack ",
-            Self::Mark => " -m mark ",
-            Self::Owner => " -m owner ",
-            Self::Connmark => " -j CONNMARK ",
-            Self::Masquerade => " -j MASQUERADE",
-            Self::Redirect => " -j REDIRECT ",
-            Self::Dnat => " -j DNAT ",
         }
     }
 }

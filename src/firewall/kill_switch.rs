@@ -1,15 +1,29 @@
-//! The policy in force, shared by the story and its long tasks, and the firewall that enforces it.
+//! The policy in force, shared by the main loop and its long tasks, and the firewall that enforces
+//! it.
 //!
 //! Whoever needs the policy changed says what is to be true; the whole policy is then rendered and
 //! loaded in one step.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::firewall::{Destination, Firewall, FirewallError, ForwardedPort, Policy, TunnelPolicy};
+use super::apply::Firewall;
+use super::error::FirewallError;
+use super::policy::{Destination, ForwardedPort, Policy, TunnelPolicy};
 use crate::system::paths;
-use crate::underlay::name_servers::{NameServer, NameServers};
+
+const DNS_PORT: u16 = 53;
+
+/// The way to the name servers that the container had before the tunnel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NameServerAccess {
+    /// Those that are asked from marked sockets.
+    pub addresses: Vec<Ipv4Addr>,
+    /// Docker's resolver is among them, and of a version that asks others from inside this
+    /// namespace, unmarked.
+    pub embedded_unmarked: bool,
+}
 
 /// Clones are the same switch.
 #[derive(Clone)]
@@ -38,50 +52,40 @@ struct Parts {
 
 impl Parts {
     fn policy(&self) -> Policy {
-        let way_to_pia = self
-            .name_servers
-            .iter()
-            .chain(&self.api)
-            .copied()
-            .filter(|_| self.searching);
-        let embedded_dns = self.embedded_dns && self.searching;
-        let policy = match (self.endpoint, self.tunnel.clone()) {
-            (Some(endpoint), Some(tunnel)) => Policy {
-                embedded_dns,
-                ..Policy::connected(paths::FWMARK, endpoint, tunnel).reconnecting(way_to_pia)
-            },
+        let mut policy = match (self.endpoint, self.tunnel.clone()) {
+            (Some(endpoint), Some(tunnel)) => Policy::connected(paths::FWMARK, endpoint, tunnel),
             (_, tunnel) => Policy {
                 tunnel,
-                ..Policy::bootstrap(paths::FWMARK, way_to_pia, embedded_dns)
+                ..Policy::closed(paths::FWMARK)
             },
         };
-        if self.sealed {
-            policy
-        } else {
-            policy.unsealed()
+        if self.searching {
+            policy.untunnelled.extend(&self.name_servers);
+            policy.untunnelled.extend(&self.api);
+            policy.embedded_dns = self.embedded_dns;
         }
+        policy.sealed = self.sealed;
+        policy
     }
 }
 
 /// The policy before a tunnel: nothing but the way to these name servers.
-pub fn first_policy(sealed: bool, servers: &NameServers) -> Policy {
+pub fn first_policy(sealed: bool, servers: &NameServerAccess) -> Policy {
     Parts::new(sealed, servers).policy()
 }
 
 impl Parts {
-    fn new(sealed: bool, servers: &NameServers) -> Self {
-        let direct = servers
-            .servers
-            .iter()
-            .filter(|server| server.is_direct())
-            .map(NameServer::address);
+    fn new(sealed: bool, servers: &NameServerAccess) -> Self {
+        let mut name_servers = Vec::new();
+        for address in &servers.addresses {
+            name_servers.push(Destination::udp(*address, DNS_PORT));
+            name_servers.push(Destination::tcp(*address, DNS_PORT));
+        }
         Self {
             sealed,
             searching: true,
-            name_servers: direct
-                .flat_map(|address| [Destination::udp(address, 53), Destination::tcp(address, 53)])
-                .collect(),
-            embedded_dns: servers.servers.contains(&NameServer::EmbeddedUnmarked),
+            name_servers,
+            embedded_dns: servers.embedded_unmarked,
             api: BTreeSet::new(),
             endpoint: None,
             tunnel: None,
@@ -95,12 +99,12 @@ impl KillSwitch {
     ///
     /// # Errors
     /// When the rules cannot be loaded.
-    pub fn restart(&self, sealed: bool, servers: &NameServers) -> Result<(), FirewallError> {
+    pub fn restart(&self, sealed: bool, servers: &NameServerAccess) -> Result<(), FirewallError> {
         self.change(|parts| *parts = Parts::new(sealed, servers))
     }
 
     /// `firewall` has [`first_policy`] loaded already, or loads it with the first change.
-    pub fn new(firewall: Firewall, sealed: bool, servers: &NameServers) -> Self {
+    pub fn new(firewall: Firewall, sealed: bool, servers: &NameServerAccess) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             firewall,
             parts: Parts::new(sealed, servers),

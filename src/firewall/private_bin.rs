@@ -1,12 +1,13 @@
-//! A directory with `iptables` and its siblings of the chosen backend, for wg-quick, hooks and `docker
-//! exec`: it comes first in their PATH. Empty where plain `iptables` is the right one already.
+//! A directory with `iptables` and its siblings of the chosen backend, for wg-quick, hooks and
+//! `docker exec`: it comes first in their PATH. Empty where plain `iptables` is the right one
+//! already.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::backend::{NAMES, Programs};
+use super::programs::{NAMES, Programs};
 use crate::system::files::{self, FileError};
 
 /// Makes the links.

@@ -5,10 +5,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use ipnet::Ipv4Net;
 use proptest::prelude::*;
 
-use super::FirewallError;
+use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
 use super::policy::{Destination, ForwardedPort, Gateway, Policy, TunnelPolicy};
-use super::rules::{Family, Table, TableName, render};
+use super::rule::Rule;
+use super::rules::render;
+use super::table::Table;
+use super::tables::{Family, TableName};
 
 const MARK: u32 = 51820;
 
@@ -41,7 +44,7 @@ fn find(policy: &Policy, name: TableName, strict: bool) -> Table {
 
 /// The rules in chains of ours.
 fn rules(policy: &Policy, name: TableName) -> String {
-    let text = find(policy, name, false).text;
+    let text = find(policy, name, false).without_jumps().to_string();
     text.lines()
         .filter(|line| line.starts_with("-A"))
         .map(|line| format!("{line}\n"))
@@ -67,8 +70,8 @@ fn the_first_load_closes_everything_and_jumps_to_our_chains() {
         -A PIA_OUTPUT -o lo -j ACCEPT\n\
         -A PIA_OUTPUT -d 192.0.2.1/32 -p tcp -m mark --mark 0xca6c --dport 443 -j ACCEPT\n\
         -A PIA_OUTPUT -d 9.9.9.9/32 -p udp -m mark --mark 0xca6c --dport 53 -j ACCEPT\nCOMMIT\n";
-    assert_eq!(table.first_text, format!("{head}{jumps}{rules}"));
-    assert_eq!(table.text, format!("{head}{rules}"));
+    assert_eq!(table.to_string(), format!("{head}{jumps}{rules}"));
+    assert_eq!(table.without_jumps().to_string(), format!("{head}{rules}"));
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn ipv6_has_lo_and_nothing_else() {
     assert_eq!(
         tables
             .into_iter()
-            .map(|table| table.text)
+            .map(|table| table.without_jumps().to_string())
             .collect::<String>(),
         "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:PIA_INPUT - \
          [0:0]\n:PIA_OUTPUT - [0:0]\n\
@@ -141,7 +144,7 @@ fn reconnecting_keeps_what_is_open_and_adds_the_way_to_a_new_server() {
 fn strict_rp_filter_needs_the_mark_back_once_there_is_a_tunnel() {
     let table = find(&connected(tunnel()), TableName::Mangle, true);
     assert_eq!(
-        table.first_text,
+        table.to_string(),
         "*mangle\n:PIA_PREROUTING - [0:0]\n:PIA_POSTROUTING - [0:0]\n\
          -A PREROUTING -j PIA_PREROUTING\n-A POSTROUTING -j PIA_POSTROUTING\n\
          -A PIA_POSTROUTING -p tcp -m mark --mark 0xca6c -j CONNMARK --save-mark\n\
@@ -199,7 +202,7 @@ fn a_gateway_lends_the_tunnel_and_hands_the_port_on_with_and_without_the_kill_sw
     assert_eq!(rules(&policy, TableName::Nat), nat);
     let unsealed = policy.unsealed();
     assert_eq!(
-        find(&unsealed, TableName::Filter, false).first_text,
+        find(&unsealed, TableName::Filter, false).to_string(),
         format!("*filter\n:PIA_FORWARD - [0:0]\n-A FORWARD -j PIA_FORWARD\n{forward}COMMIT\n")
     );
     assert_eq!(rules(&unsealed, TableName::Nat), nat);
@@ -255,7 +258,8 @@ fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
             KernelModule::Owner,
             KernelModule::Conntrack,
         ])
-        .text;
+        .without_jumps()
+        .to_string();
     let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A")).collect();
     assert_eq!(
         rules,
@@ -309,6 +313,62 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
     })
 }
 
+/// Every line that the templates hold, with something in each place.
+fn template_lines() -> Vec<String> {
+    let templates = [
+        include_str!("../../templates/filter.rules"),
+        include_str!("../../templates/filter6.rules"),
+        include_str!("../../templates/nat.rules"),
+        include_str!("../../templates/mangle.rules"),
+    ];
+    let mut lines = Vec::new();
+    for line in templates.iter().flat_map(|template| template.lines()) {
+        let mut line = line.to_owned();
+        while let (Some(start), Some(end)) = (line.find("{{"), line.find("}}")) {
+            line.replace_range(start..end + 2, "x1");
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+#[test]
+fn every_rule_of_a_template_comes_back_word_for_word_and_its_modules_are_known() {
+    let basic = ["ACCEPT", "DROP"];
+    for line in template_lines() {
+        if !line.starts_with("-A") {
+            continue;
+        }
+        let rule = Rule::parse(&line).expect(&line);
+        assert_eq!(rule.to_string(), line);
+        let modules: Vec<KernelModule> = rule.modules().collect();
+        let words: Vec<&str> = line.split(' ').collect();
+        for pair in words.windows(2) {
+            let needed = match *pair {
+                ["-m", name] => KernelModule::of_match(name),
+                ["--dport", _] => Some(KernelModule::Ports),
+                ["-j", name] if name.starts_with("PIA_") || basic.contains(&name) => continue,
+                ["-j", name] => KernelModule::of_target(name),
+                _ => continue,
+            };
+            assert!(modules.contains(&needed.expect(&line)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_table_comes_back_line_for_line() {
+    let policy = connected(tunnel());
+    for name in [TableName::Filter, TableName::Nat, TableName::Mangle] {
+        let text = find(&policy, name, true).to_string();
+        assert_eq!(Table::parse(name, &text).unwrap().to_string(), text);
+    }
+    assert!(matches!(
+        Table::parse(TableName::Filter, "*filter\n-D INPUT 1\nCOMMIT\n"),
+        Err(FirewallError::NotARule { line }) if line == "-D INPUT 1"
+    ));
+}
+
 proptest! {
     #[test]
     fn nothing_goes_out_but_by_a_rule_that_says_where(
@@ -328,9 +388,15 @@ proptest! {
             embedded_dns: false,
             tunnel: tunnel.clone(),
         };
-        let mut allowed = vec!["-A PIA_OUTPUT -o lo -j ACCEPT".to_owned()];
+        let mut allowed = vec![
+            "-A PIA_OUTPUT -o lo -j ACCEPT".to_owned(),
+            "-A OUTPUT -j PIA_OUTPUT".to_owned(),
+        ];
         for Destination { protocol, address, port } in to {
-            let mark = if lacking.contains(&KernelModule::Mark) { "" } else { " -m mark --mark 0xca6c" };
+            let mark = match lacking.contains(&KernelModule::Mark) {
+                true => "",
+                false => " -m mark --mark 0xca6c",
+            };
             allowed.push(format!("-A PIA_OUTPUT -d {address}/32 -p {protocol}{mark} --dport \
                                   {port} -j ACCEPT"));
         }
@@ -343,7 +409,7 @@ proptest! {
         for table in render(&policy, Family::V4, strict).unwrap() {
             let chains = ["-A PIA_OUTPUT", "-A OUTPUT"];
             let out = |line: &&str| chains.iter().any(|chain| line.starts_with(chain));
-            for line in table.without(&lacking).text.lines().filter(out) {
+            for line in table.without(&lacking).to_string().lines().filter(out) {
                 prop_assert!(allowed.iter().any(|rule| rule == line), "{}", line);
             }
         }

@@ -3,8 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::backend::Programs;
-use super::rules::Family;
+use super::programs::Programs;
+use super::tables::Family;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 

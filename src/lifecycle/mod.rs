@@ -22,7 +22,7 @@ use crate::connect::connector::Connector;
 use crate::connect::location_table;
 use crate::container::Container;
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::firewall::kill_switch::{self, KillSwitch};
+use crate::firewall::kill_switch::{self, KillSwitch, NameServerAccess};
 use crate::firewall::{Backend, Firewall};
 use crate::hooks::Stage;
 use crate::settings::{Environment, ServerChoice};
@@ -32,7 +32,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
 use crate::system::{files, paths, signals};
 use crate::tunnel::{self, Tunnel};
-use crate::underlay::name_servers::{self, NameServers};
+use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::resolv_conf;
 use crate::wireguard::sysctl;
 
@@ -139,14 +139,14 @@ impl Life {
         let is_wanted = settings.firewall;
         let backend = settings.nf_tables.map(Backend::from_nf_tables);
         let servers = name_servers_below();
-        let first = kill_switch::first_policy(is_wanted, &servers);
+        let first = kill_switch::first_policy(is_wanted, &access_to(&servers));
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
         let strict = sysctl::reverse_path().strict;
         let firewall = Firewall::open(backend, Path::new(paths::PRIVATE_BIN), first, strict)?;
         if firewall.private_bin_needed() {
             self.container.prefer_programs_of(paths::PRIVATE_BIN);
         }
-        let kill_switch = KillSwitch::new(firewall, is_wanted, &servers);
+        let kill_switch = KillSwitch::new(firewall, is_wanted, &access_to(&servers));
         if first.is_some() {
             self.phase = Phase::Sealed(kill_switch.clone());
             if is_wanted {
@@ -169,7 +169,7 @@ impl Life {
     fn seal(&mut self, kill_switch: &KillSwitch) -> Result<ContainerConnector, Failure> {
         let servers = name_servers_below();
         let is_wanted = self.container.settings.firewall;
-        kill_switch.restart(is_wanted, &servers)?;
+        kill_switch.restart(is_wanted, &access_to(&servers))?;
         if is_wanted && self.container.has_hook(Stage::PreUp) {
             log::info!("Kill switch closed");
         }
@@ -385,6 +385,19 @@ fn check_capabilities() -> Result<(), Failure> {
         }
         Capabilities::Some => Ok(()),
     }
+}
+
+/// What the kill switch must let through for these name servers to be asked.
+fn access_to(servers: &NameServers) -> NameServerAccess {
+    let mut access = NameServerAccess::default();
+    for server in &servers.servers {
+        match server {
+            NameServer::Direct(address) => access.addresses.push(*address),
+            NameServer::EmbeddedUnmarked => access.embedded_unmarked = true,
+            NameServer::Embedded | NameServer::Loopback(_) => {}
+        }
+    }
+    access
 }
 
 /// The name servers that the container had before any tunnel. A file that cannot be read names none:

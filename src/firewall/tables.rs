@@ -1,0 +1,29 @@
+//! Which rule sets there are: an address family's, and the tables in it.
+
+use std::fmt;
+
+/// An address family with its own rule set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// A table of ours, in the order of loading: what closes the network comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TableName {
+    Filter,
+    Nat,
+    Mangle,
+}
+
+/// As iptables-restore heads it.
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Filter => "*filter",
+            Self::Nat => "*nat",
+            Self::Mangle => "*mangle",
+        })
+    }
+}
