@@ -31,6 +31,16 @@
 //! - **Untunnelled traffic of ours** carries the tunnel's mark, and each rule for it names the
 //!   exact destination too, as others in the same network can set the mark.
 
+/// What the tests of the rules need, which load them into namespaces of their own. They need root,
+/// so they lie with the other tests of that kind and not with the unit tests.
+#[doc(hidden)]
+pub mod firewall_internals {
+    pub use crate::firewall::{
+        Backend, Destination, Firewall, FirewallError, ForwardedPort, Gateway, Policy, Programs,
+        TunnelPolicy,
+    };
+}
+
 pub mod cli;
 mod commands;
 mod connect;

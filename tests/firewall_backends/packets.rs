@@ -1,0 +1,197 @@
+//! Whether packets obey: two network namespaces with a cable between them, and real sockets.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use socket2::{Domain, Socket, Type};
+use wireguard_pia::firewall_internals::{
+    Backend, Destination, Firewall, ForwardedPort, Policy, TunnelPolicy,
+};
+
+const MARK: u32 = 51820;
+const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+const PATIENCE: Duration = Duration::from_millis(300);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The namespace at the other end of the cable, whose tasks run on a thread in it.
+struct Far {
+    tasks: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Far {
+    /// Puts this thread into a namespace with `interface`, and another thread into one at its other
+    /// end.
+    fn connect(interface: &str) -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes network namespaces and needs root: run it by sudo"
+        );
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let (tasks, inbox) = mpsc::channel::<Job>();
+        let (ready, is_ready) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ready.send(nix::unistd::gettid()).unwrap();
+            inbox.into_iter().for_each(|task| task());
+        });
+        let tid = is_ready.recv().unwrap();
+        ip(&format!(
+            "link add {interface} type veth peer name far netns {tid}"
+        ));
+        ip(&format!("address add {HERE}/24 dev {interface}"));
+        ip(&format!("link set {interface} up"));
+        ip("link set lo up");
+        let far = Self {
+            tasks: Some(tasks),
+            thread: Some(thread),
+        };
+        far.run(|| {
+            ip(&format!("address add {THERE}/24 dev far"));
+            ip("link set far up");
+        });
+        far
+    }
+
+    fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
+        let (done, is_done) = mpsc::channel();
+        self.tasks
+            .as_ref()
+            .unwrap()
+            .send(Box::new(move || done.send(task()).unwrap()))
+            .unwrap();
+        is_done.recv().unwrap()
+    }
+
+    /// A service there that keeps its connections.
+    fn listen(&self, port: u16) -> TcpListener {
+        self.run(move || TcpListener::bind((THERE, port)).unwrap())
+    }
+
+    fn reaches(&self, port: u16) -> bool {
+        self.run(move || {
+            TcpStream::connect_timeout(&SocketAddr::new(HERE.into(), port), PATIENCE).is_ok()
+        })
+    }
+}
+
+impl Drop for Far {
+    fn drop(&mut self) {
+        self.tasks = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[track_caller]
+fn ip(arguments: &str) {
+    assert!(
+        Command::new("ip")
+            .args(arguments.split(' '))
+            .status()
+            .unwrap()
+            .success(),
+        "ip {arguments}"
+    );
+}
+
+fn open(backend: Backend, first: &Policy) -> Firewall {
+    let directory = tempfile::tempdir().unwrap();
+    Firewall::open(Some(backend), directory.path(), Some(first), false).unwrap()
+}
+
+fn reaches(port: u16, mark: u32) -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_mark(mark).unwrap();
+    socket
+        .connect_timeout(&SocketAddrV4::new(THERE, port).into(), PATIENCE)
+        .is_ok()
+}
+
+fn both(test: fn(Backend)) {
+    test(Backend::NfTables);
+    test(Backend::Legacy);
+}
+
+#[test]
+fn only_the_mark_together_with_address_and_port_gets_out() {
+    both(|backend| {
+        let far = Far::connect("eth0");
+        let _services = (far.listen(443), far.listen(444));
+        assert!(reaches(443, 0) && reaches(444, MARK), "the cable works");
+        let mut firewall = open(backend, &Policy::closed(MARK));
+        assert!(!reaches(443, MARK));
+        firewall
+            .apply(&Policy::bootstrap(
+                MARK,
+                [Destination::tcp(THERE, 443)],
+                false,
+            ))
+            .unwrap();
+        assert!(reaches(443, MARK));
+        assert!(!reaches(443, 0) && !reaches(444, MARK));
+        firewall.apply(&Policy::closed(MARK)).unwrap();
+        assert!(!reaches(443, MARK));
+        assert!(!far.reaches(443));
+    });
+}
+
+#[test]
+fn a_flow_opened_before_dies() {
+    both(|backend| {
+        let far = Far::connect("eth0");
+        let service = far.listen(443);
+        let mut flow = TcpStream::connect((THERE, 443)).unwrap();
+        let (mut accepted, _) = service.accept().unwrap();
+        accepted.set_read_timeout(Some(PATIENCE)).unwrap();
+        flow.write_all(b"before").unwrap();
+        assert_eq!(accepted.read(&mut [0; 16]).unwrap(), 6);
+        let _firewall = open(backend, &Policy::closed(MARK));
+        flow.write_all(b"after").unwrap();
+        assert!(accepted.read(&mut [0; 16]).is_err());
+    });
+}
+
+#[test]
+fn the_forwarded_port_is_open_and_what_it_is_redirected_to_is_not() {
+    both(|backend| {
+        let far = Far::connect("wg0");
+        let _service = far.listen(80);
+        let _application = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 6881)).unwrap();
+        let connected = |redirect| {
+            let forwarded = Some(ForwardedPort {
+                port: 40000,
+                redirect,
+            });
+            let tunnel = TunnelPolicy {
+                interface: "wg0".into(),
+                forwarded,
+                ..TunnelPolicy::default()
+            };
+            Policy::connected(
+                MARK,
+                SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337),
+                tunnel,
+            )
+        };
+        let mut firewall = open(backend, &connected(None));
+        assert!(reaches(80, 0), "the tunnel carries");
+        assert!(!far.reaches(6881));
+        let plain = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 40000)).unwrap();
+        assert!(far.reaches(40000));
+        drop(plain);
+        firewall.apply(&connected(Some(6881))).unwrap();
+        assert!(far.reaches(40000));
+        assert!(!far.reaches(6881));
+        firewall.apply(&Policy::closed(MARK)).unwrap();
+        assert!(!far.reaches(40000) && !reaches(80, 0));
+    });
+}

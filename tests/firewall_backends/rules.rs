@@ -1,0 +1,467 @@
+//! What stands in the kernel after each policy, whatever stood there before and whatever the kernel
+//! lacks.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process;
+
+use nix::sched::{CloneFlags, unshare};
+use wireguard_pia::firewall_internals::{
+    Backend, Destination, Firewall, FirewallError, ForwardedPort, Gateway, Policy, Programs,
+    TunnelPolicy,
+};
+
+const MARK: u32 = 51820;
+const BOTH: [Backend; 2] = [Backend::NfTables, Backend::Legacy];
+
+/// A network namespace that this thread, and the commands that it runs, are in until it ends.
+struct Namespace {
+    directory: tempfile::TempDir,
+}
+
+impl Namespace {
+    fn enter() -> Self {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes a network namespace and needs root: run it by sudo"
+        );
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn bin(&self) -> std::path::PathBuf {
+        self.directory.path().join("bin")
+    }
+
+    fn open(&self, backend: Backend, first: &Policy) -> Firewall {
+        Firewall::open(Some(backend), &self.bin(), Some(first), false).unwrap()
+    }
+}
+
+#[track_caller]
+fn run(command: &str) -> String {
+    let output = process::Command::new("bash")
+        .args(["-c", command])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn iptables(backend: Backend) -> &'static str {
+    match backend {
+        Backend::NfTables => "iptables-nft",
+        Backend::Legacy => "iptables-legacy",
+    }
+}
+
+fn other(backend: Backend) -> Backend {
+    match backend {
+        Backend::NfTables => Backend::Legacy,
+        Backend::Legacy => Backend::NfTables,
+    }
+}
+
+/// Everything that iptables knows, without counters and comments.
+fn saved(backend: Backend) -> String {
+    let name = iptables(backend);
+    run(&format!(
+        "{name}-save 2>/dev/null | sed '/^#/d; s/ \\[.*//'; ip6{}-save 2>/dev/null | sed '/^#/d; \
+         s/ \\[.*//'",
+        name.trim_start_matches("ip")
+    ))
+}
+
+fn closed() -> Policy {
+    Policy::closed(MARK)
+}
+
+fn bootstrap() -> Policy {
+    Policy::bootstrap(
+        MARK,
+        [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53)],
+        true,
+    )
+}
+
+/// With a rule of every kind.
+fn connected() -> Policy {
+    let network = |name: &str, network: &str| (name.to_owned(), network.parse().unwrap());
+    let tunnel = TunnelPolicy {
+        interface: "wg0".into(),
+        attached: vec![network("eth0", "172.18.0.2/16")],
+        local: vec![network("eth0", "192.168.1.0/24")],
+        forwarded: Some(ForwardedPort {
+            port: 40000,
+            redirect: Some(6881),
+        }),
+        gateway: Some(Gateway {
+            interface: "eth1".into(),
+            destination: None,
+        }),
+    };
+    Policy::connected(
+        MARK,
+        SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337),
+        tunnel,
+    )
+}
+
+fn handing_on() -> Policy {
+    let mut policy = connected();
+    if let Some(gateway) = policy
+        .tunnel
+        .as_mut()
+        .and_then(|tunnel| tunnel.gateway.as_mut())
+    {
+        gateway.destination = Some(Ipv4Addr::new(172, 20, 0, 3));
+    }
+    policy
+}
+
+#[test]
+fn every_policy_is_taken_and_its_jumps_stand_once() {
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        let mut firewall =
+            Firewall::open(Some(backend), &namespace.bin(), Some(&closed()), true).unwrap();
+        assert_eq!(firewall.backend(), backend);
+        for policy in [
+            bootstrap(),
+            connected(),
+            connected(),
+            handing_on(),
+            bootstrap(),
+            connected(),
+        ] {
+            firewall.apply(&policy).unwrap();
+        }
+        let saved = saved(backend);
+        for jump in ["INPUT", "OUTPUT", "FORWARD"] {
+            let expected = if jump == "FORWARD" { 1 } else { 2 };
+            assert_eq!(
+                saved.matches(&format!("-A {jump} -j PIA_{jump}\n")).count(),
+                expected,
+                "{backend}\n{saved}"
+            );
+            assert_eq!(
+                saved.matches(&format!(":{jump} DROP\n")).count(),
+                2,
+                "{backend}\n{saved}"
+            );
+        }
+        for jump in ["PREROUTING", "POSTROUTING"] {
+            assert_eq!(
+                saved.matches(&format!("-A {jump} -j PIA_{jump}\n")).count(),
+                2,
+                "{backend}\n{saved}"
+            );
+        }
+        assert_eq!(
+            saved.matches("REDIRECT --to-ports 6881").count(),
+            2,
+            "{saved}"
+        );
+        assert_eq!(saved.matches("-o wg0 -j MASQUERADE").count(), 1, "{saved}");
+        firewall.apply(&closed()).unwrap();
+        assert!(!self::saved(backend).contains("wg0"));
+    }
+}
+
+#[test]
+fn a_second_life_finds_its_way_whatever_the_first_left() {
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
+        let mut firewall = namespace.open(backend, &bootstrap());
+        let after = saved(backend);
+        for gone in ["wg0", "REDIRECT", "PIA_PREROUTING"] {
+            assert!(!after.contains(gone), "{gone}\n{after}");
+        }
+        firewall.apply(&connected()).unwrap();
+        let twice = saved(backend);
+
+        let namespace = Namespace::enter();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
+        assert_eq!(twice, saved(backend));
+    }
+}
+
+#[test]
+fn rules_of_the_other_backend_do_not_judge_once_more() {
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
+        run(&format!(
+            "{} -A OUTPUT -d 192.0.2.99 -j DROP",
+            iptables(backend)
+        ));
+        namespace.open(other(backend), &closed());
+        let left = saved(backend);
+        assert!(
+            !left.contains("PIA_") && !left.contains(" DROP\n:"),
+            "{left}"
+        );
+        assert!(
+            left.contains("-A OUTPUT -d 192.0.2.99/32 -j DROP"),
+            "{left}"
+        );
+        assert!(saved(other(backend)).contains(":OUTPUT DROP"));
+    }
+}
+
+#[test]
+fn without_the_kill_switch_an_earlier_one_goes_and_the_gateway_works() {
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        namespace
+            .open(backend, &closed())
+            .apply(&connected())
+            .unwrap();
+        let mut firewall = namespace.open(backend, &closed().unsealed());
+        let open = saved(backend);
+        assert!(!open.contains("PIA_") && !open.contains("DROP"), "{open}");
+        firewall.apply(&handing_on().unsealed()).unwrap();
+        let open = saved(backend);
+        assert!(
+            open.contains("MASQUERADE") && open.contains("--to-destination 172.20.0.3:6881"),
+            "{open}"
+        );
+        assert!(
+            open.contains("-A FORWARD -j PIA_FORWARD") && !open.contains("DROP"),
+            "{open}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_others_set_stays_without_the_kill_switch() {
+    let namespace = Namespace::enter();
+    run("iptables-nft -P FORWARD DROP; iptables-nft -A INPUT -p tcp --dport 22 -j DROP");
+    let mut firewall = namespace.open(Backend::NfTables, &closed().unsealed());
+    firewall.apply(&handing_on().unsealed()).unwrap();
+    let kept = saved(Backend::NfTables);
+    assert!(
+        kept.contains(":FORWARD DROP") && kept.contains("--dport 22 -j DROP"),
+        "{kept}"
+    );
+}
+
+#[test]
+fn rules_of_users_and_of_docker_are_never_touched() {
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        let name = iptables(backend);
+        run(&format!(
+            "{name}-restore --noflush <<'END'
+*nat
+:DOCKER_OUTPUT - [0:0]
+:DOCKER_POSTROUTING - [0:0]
+-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT
+-A POSTROUTING -d 127.0.0.11/32 -j DOCKER_POSTROUTING
+-A DOCKER_OUTPUT -d 127.0.0.11/32 -p udp -m udp --dport 53 -j DNAT --to-destination 127.0.0.11:41234
+COMMIT
+END
+{name} -A INPUT -p tcp --dport 8080 -j ACCEPT"
+        ));
+        let mut firewall = namespace.open(backend, &closed());
+        firewall.apply(&connected()).unwrap();
+        run(&format!(
+            "{name} -I OUTPUT -d 198.51.100.1 -j ACCEPT; {name} -A INPUT -s 198.51.100.1 -j ACCEPT
+             {name} -t nat -I PREROUTING -i wg0 -p tcp --dport 81 -j REDIRECT --to-ports 82"
+        ));
+        firewall.apply(&handing_on()).unwrap();
+        firewall.apply(&closed()).unwrap();
+        namespace
+            .open(backend, &bootstrap())
+            .apply(&connected())
+            .unwrap();
+        namespace
+            .open(other(backend), &bootstrap())
+            .apply(&connected())
+            .unwrap();
+        let kept = saved(backend);
+        for rule in [
+            "-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT",
+            "-A POSTROUTING -d 127.0.0.11/32 -j DOCKER_POSTROUTING",
+            "-j DNAT --to-destination 127.0.0.11:41234",
+            "-A INPUT -p tcp -m tcp --dport 8080 -j ACCEPT",
+            "-A OUTPUT -d 198.51.100.1/32 -j ACCEPT",
+            "-A INPUT -s 198.51.100.1/32 -j ACCEPT",
+            "--dport 81 -j REDIRECT --to-ports 82",
+        ] {
+            assert_eq!(kept.matches(rule).count(), 1, "{rule}\n{kept}");
+        }
+    }
+}
+
+#[test]
+fn the_rule_of_wg_quick_follows_the_address_and_goes_with_the_next_life() {
+    let (old, new) = (Ipv4Addr::new(10, 1, 2, 3), Ipv4Addr::new(10, 9, 8, 7));
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        let firewall = namespace.open(backend, &closed());
+        firewall.move_wg_quick_rule("wg0", old, new).unwrap();
+        run(&format!(
+            "{}-restore -n <<'END'
+*raw
+-I PREROUTING ! -i wg0 -d {old} -m addrtype ! --src-type LOCAL -j DROP -m comment --comment \
+\"wg-quick(8) rule for wg0\"
+COMMIT
+*mangle
+-I PREROUTING -p udp -j CONNMARK --restore-mark -m comment --comment \"wg-quick(8) rule for wg0\"
+COMMIT
+END
+nft -f - <<'END'
+add table ip wg-quick-wg0
+add chain ip wg-quick-wg0 preraw {{ type filter hook prerouting priority -300; }}
+add rule ip wg-quick-wg0 preraw iifname != \"wg0\" ip daddr {old} fib saddr type != local drop
+END",
+            iptables(backend)
+        ));
+        for (from, to) in [(old, new), (new, new), (old, new)] {
+            firewall.move_wg_quick_rule("wg0", from, to).unwrap();
+            let rules = saved(backend) + &run("nft list table ip wg-quick-wg0");
+            assert_eq!(rules.matches(&new.to_string()).count(), 2, "{rules}");
+            assert_eq!(rules.matches(&old.to_string()).count(), 0, "{rules}");
+        }
+        namespace.open(other(backend), &closed());
+        let rules = saved(backend) + &run("nft list tables");
+        assert!(!rules.contains("wg-quick"), "{rules}");
+    }
+}
+
+#[test]
+fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
+    let namespace = Namespace::enter();
+    let plain = if run("iptables --version").contains("nf_tables") {
+        Backend::NfTables
+    } else {
+        Backend::Legacy
+    };
+    for backend in [other(plain), plain] {
+        let firewall = Firewall::open(Some(backend), &namespace.bin(), None, false).unwrap();
+        assert_eq!(firewall.private_bin_needed(), backend != plain);
+        let links = namespace.bin().join("iptables");
+        assert_eq!(links.exists(), backend != plain);
+        if backend != plain {
+            let version = run(&format!("{} --version", links.display()));
+            assert!(version.contains(&backend.to_string()), "{version}");
+        }
+    }
+    assert!(!saved(Backend::NfTables).contains("PIA_") && !saved(Backend::Legacy).contains("PIA_"));
+    let firewall = Firewall::open(None, &namespace.bin(), Some(&closed()), false).unwrap();
+    assert_eq!(firewall.backend(), Backend::NfTables);
+}
+
+/// An iptables whose kernel refuses rules with one of `words` in them.
+fn lacking(namespace: &Namespace, words: &str) -> Programs {
+    let mut programs = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
+    for name in ["iptables-restore", "ip6tables-restore"] {
+        let path = namespace.directory.path().join(name);
+        let real = programs.path(name).unwrap().display();
+        let script = format!(
+            "#!/bin/bash\ninput=$(cat)\ngrep -qE -e '{words}' <<<\"$input\" && {{ echo refused \
+             >&2; exit 2; }}\n\
+             exec {real} \"$@\" <<<\"$input\"\n"
+        );
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        programs.replace(name, path);
+    }
+    programs
+}
+
+fn open_lacking(namespace: &Namespace, words: &str) -> Result<Firewall, FirewallError> {
+    let firewall = Firewall::new(lacking(namespace, words), &namespace.bin(), true);
+    Firewall::open_any(vec![firewall], Some(&bootstrap()))
+}
+
+#[test]
+fn without_a_module_the_rest_holds() {
+    let namespace = Namespace::enter();
+    let mut firewall = open_lacking(&namespace, "-m owner|-m mark|CONNMARK|MASQUERADE").unwrap();
+    let first = saved(Backend::NfTables);
+    assert!(
+        first.contains(":OUTPUT DROP")
+            && first.contains("-d 9.9.9.9/32 -p udp -m udp --dport 53 -j ACCEPT")
+    );
+    firewall.apply(&connected()).unwrap();
+    let saved = saved(Backend::NfTables);
+    assert!(
+        saved.contains("-A PIA_OUTPUT -o wg0 -j ACCEPT") && saved.contains("REDIRECT"),
+        "{saved}"
+    );
+    assert!(!saved.contains("PIA_PROBE"), "{saved}");
+    assert_eq!(saved.matches("-A INPUT -j PIA_INPUT").count(), 2, "{saved}");
+}
+
+#[test]
+fn what_cannot_be_closed_is_an_error_and_ipv6_alone_a_warning() {
+    let namespace = Namespace::enter();
+    let error = open_lacking(&namespace, "DROP").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("firewall: no rules can be set: with nf_tables: iptables-restore: "),
+        "{error}"
+    );
+    // Only the IPv6 rules have no conntrack and close something.
+    let mut programs = lacking(&namespace, "DROP");
+    let real = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
+    let of_ipv4 = real.path("iptables-restore").unwrap().to_owned();
+    programs.replace("iptables-restore", of_ipv4);
+    let firewall = Firewall::new(programs, &namespace.bin(), false);
+    let mut firewall = Firewall::open_any(vec![firewall], Some(&closed())).unwrap();
+    firewall.apply(&connected()).unwrap();
+    assert!(saved(Backend::NfTables).contains("-A PIA_OUTPUT -o wg0 -j ACCEPT"));
+}
+
+#[test]
+fn a_refused_policy_leaves_the_former_one_in_force() {
+    let namespace = Namespace::enter();
+    let mut firewall = open_lacking(&namespace, "192.0.2.7").unwrap();
+    let filter = || run("iptables-nft-save -t filter | sed '/^#/d; s/ \\[.*//'");
+    let before = filter();
+    assert!(matches!(
+        firewall.apply(&connected()),
+        Err(FirewallError::NotLoaded { .. })
+    ));
+    assert_eq!(filter(), before);
+    firewall.apply(&bootstrap()).unwrap();
+    assert_eq!(filter(), before);
+}
+
+#[test]
+fn legacy_takes_over_where_nf_tables_does_not_work() {
+    let namespace = Namespace::enter();
+    for lacks in [".", "-m conntrack"] {
+        let candidates = [
+            lacking(&namespace, lacks),
+            Programs::find(Backend::Legacy, Path::new("/nonexistent")).unwrap(),
+        ];
+        let firewalls = candidates
+            .into_iter()
+            .map(|programs| Firewall::new(programs, &namespace.bin(), false))
+            .collect();
+        let firewall = Firewall::open_any(firewalls, Some(&bootstrap())).unwrap();
+        assert_eq!(firewall.backend(), Backend::Legacy);
+        assert!(!saved(Backend::NfTables).contains("PIA_"));
+    }
+}
