@@ -39,6 +39,7 @@ pub mod firewall_internals {
         Backend, Destination, Firewall, FirewallError, ForwardedPort, Gateway, Policy, Programs,
         TunnelPolicy,
     };
+    pub use crate::system::cancellation::CancellationToken;
 }
 
 pub mod cli;

@@ -7,18 +7,23 @@ use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use super::backend::Backend;
 use super::cleanup::{self, InUse};
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
-use super::programs::Programs;
+use super::programs::{self, Programs};
 use super::rules;
 use super::table::Table;
 use super::tables::{Family, TableName};
 use super::wg_quick_rule;
 use crate::system::command::CommandError;
+
+/// How often a policy is loaded before its failure counts: what fails in passing does no harm.
+pub(super) const MAX_LOADS: usize = 5;
+pub(super) const LOAD_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The packet filter of this network namespace, as far as it is ours.
 #[derive(Debug)]
@@ -28,8 +33,11 @@ pub struct Firewall {
     families: Vec<Family>,
     strict_rp_filter: bool,
     pub(super) missing: Vec<KernelModule>,
-    /// What each table of ours holds.
-    loaded: BTreeMap<(Family, TableName), Table>,
+    /// What each table of ours holds; `None` after a load that failed, for it may have been taken
+    /// or not.
+    loaded: BTreeMap<(Family, TableName), Option<Table>>,
+    /// The next load sets the policies of the built-in chains again.
+    policies_due: bool,
     /// No jump stands twice.
     tidy: bool,
     /// Nothing of an earlier life is left.
@@ -69,6 +77,7 @@ impl Firewall {
             strict_rp_filter,
             missing: Vec::new(),
             loaded: BTreeMap::new(),
+            policies_due: false,
             tidy: false,
             alone: false,
             private_bin_needed: false,
@@ -83,14 +92,42 @@ impl Firewall {
     /// warning.
     pub fn apply(&mut self, policy: &Policy) -> Result<(), FirewallError> {
         let mut failures = self.load(policy)?;
-        if let Some(failure) = of_v4(&failures)
-            && self.learn_missing(&failure.modules)
-        {
+        for _ in 1..MAX_LOADS {
+            let Some(failure) = of_v4(&failures) else {
+                break;
+            };
+            if programs::is_final(&failure.error) {
+                break;
+            }
+            let may_lack = programs::is_refusal(&failure.error);
+            if !may_lack || !self.learn_missing(&failure.modules) {
+                self.programs.pause(LOAD_INTERVAL);
+            }
             failures = self.load(policy)?;
         }
         self.judge(&mut failures)?;
         self.clean(&failures);
         Ok(())
+    }
+
+    /// As [`Self::apply`], and sets the policies of the built-in chains again, which a user may
+    /// have opened since the first load.
+    ///
+    /// # Errors
+    /// As [`Self::apply`].
+    pub fn close(&mut self, policy: &Policy) -> Result<(), FirewallError> {
+        self.policies_due = true;
+        self.apply(policy)
+    }
+
+    /// Takes every module to be there again: the next load shows which are not.
+    pub fn forget_missing(&mut self) {
+        self.missing.clear();
+    }
+
+    /// Whether rules cannot tell by the mark who sends.
+    pub fn lacks_marks(&self) -> bool {
+        self.missing.contains(&KernelModule::Mark)
     }
 
     /// Moves wg-quick's rule against spoofed packets to the tunnel's new address.
@@ -142,12 +179,15 @@ impl Firewall {
             let family = load.family;
             let Err(error) = result else {
                 for table in load.tables {
-                    self.loaded.insert((family, table.name), table);
+                    self.loaded.insert((family, table.name), Some(table));
                 }
                 continue;
             };
-            // Each table is loaded whole or not at all, but which of them were is not known.
-            self.loaded.retain(|(of, _), _| *of != family);
+            // Each table is loaded whole or not at all, but which of them were is not known. The
+            // jumps of former loads stand in any case.
+            for ((_, _), table) in self.loaded.iter_mut().filter(|((of, _), _)| *of == family) {
+                *table = None;
+            }
             self.tidy = false;
             failures.push(FailedLoad {
                 family,
@@ -155,6 +195,7 @@ impl Firewall {
                 error,
             });
         }
+        self.policies_due &= !failures.is_empty();
         Ok(failures)
     }
 
@@ -163,10 +204,10 @@ impl Firewall {
         for table in rules::render(policy, family, self.strict_rp_filter)? {
             let table = table.without(&self.missing);
             let differs = match self.loaded.get(&(family, table.name)) {
-                Some(loaded) => *loaded != table,
+                Some(loaded) => loaded.as_ref() != Some(&table),
                 None => table.matters(),
             };
-            if differs {
+            if differs || self.policies_due && table.has_policies() {
                 changed.push(table);
             }
         }
@@ -176,10 +217,14 @@ impl Firewall {
     fn plan(&self, family: Family, tables: Vec<Table>) -> Load {
         let mut text = String::new();
         for table in &tables {
-            text += &match self.loaded.contains_key(&(family, table.name)) {
-                true => table.without_jumps().to_string(),
-                false => table.to_string(),
-            };
+            let mut part = table.clone();
+            if self.loaded.contains_key(&(family, table.name)) {
+                part = part.without_jumps();
+                if !self.policies_due {
+                    part = part.without_policies();
+                }
+            }
+            text += &part.to_string();
         }
         Load {
             family,
@@ -229,7 +274,7 @@ impl Firewall {
         for family in &self.families {
             if failures.iter().all(|failure| failure.family != *family) {
                 let loaded = self.loaded.iter().filter(|((of, _), _)| of == family);
-                let tables = loaded.map(|(_, table)| table.clone()).collect();
+                let tables = loaded.filter_map(|(_, table)| table.clone()).collect();
                 in_use.push((*family, InUse::new(tables)));
             }
         }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::apply::{FailedLoad, Firewall, of_v4, warn_of};
+use super::apply::{FailedLoad, Firewall, LOAD_INTERVAL, MAX_LOADS, of_v4, warn_of};
 use super::backend::Backend;
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
@@ -11,11 +11,13 @@ use super::policy::Policy;
 use super::private_bin;
 use super::programs::{self, Programs};
 use super::tables::Family;
+use crate::system::cancellation::CancellationToken;
 
 impl Firewall {
     /// Chooses the backend by loading the `first` policy with it: nf_tables if that works, else
     /// legacy, unless there is a `choice`. Without a first policy nothing is changed yet.
-    /// `private_bin` gets links to the chosen iptables if plain `iptables` is another one.
+    /// `private_bin` gets links to the chosen iptables if plain `iptables` is another one. While
+    /// others hold iptables' lock it waits, until `stop` at most.
     ///
     /// # Errors
     /// When no backend takes the policy, not even without what kernel modules are missing for.
@@ -24,11 +26,13 @@ impl Firewall {
         private_bin: &Path,
         first: Option<&Policy>,
         strict_rp_filter: bool,
+        stop: &CancellationToken,
     ) -> Result<Self, FirewallError> {
         let wanted = Backend::wanted(choice);
         let mut installed = Vec::new();
         for backend in &wanted {
-            if let Some(programs) = Programs::find(*backend, private_bin) {
+            if let Some(mut programs) = Programs::find(*backend, private_bin) {
+                programs.wait_until(stop);
                 installed.push(Self::new(programs, private_bin, strict_rp_filter));
             }
         }
@@ -58,32 +62,43 @@ impl Firewall {
         Self::open_weakened(refused, first)
     }
 
-    /// No backend took everything: takes the one that lacks least, without what it lacks.
+    /// No backend took everything: takes the one that lacks least, without what it lacks. What
+    /// failed in passing is tried again.
     fn open_weakened(
-        refused: Vec<(Self, Vec<FailedLoad>)>,
+        mut refused: Vec<(Self, Vec<FailedLoad>)>,
         first: Option<&Policy>,
     ) -> Result<Self, FirewallError> {
-        let mut weakened = Vec::new();
-        for (mut firewall, failures) in refused {
-            if let Some(failure) = of_v4(&failures) {
-                firewall.missing = firewall.programs.missing(&failure.modules);
+        for _ in 1..MAX_LOADS {
+            if refused.iter().any(|(_, failures)| waited_in_vain(failures)) {
+                break;
             }
-            weakened.push(firewall);
-        }
-        weakened.sort_by_key(|firewall| KernelModule::weight(&firewall.missing));
-        let mut tried = Vec::new();
-        for mut firewall in weakened {
-            let mut failures = firewall.start(first)?;
-            match firewall.judge(&mut failures) {
-                Ok(()) => {
+            for (firewall, failures) in &mut refused {
+                if let Some(failure) = of_v4(failures)
+                    && programs::is_refusal(&failure.error)
+                {
+                    firewall.missing = firewall.programs.missing(&failure.modules);
+                }
+            }
+            refused.sort_by_key(|(firewall, _)| KernelModule::weight(&firewall.missing));
+            for index in 0..refused.len() {
+                let (mut firewall, _) = refused.remove(index);
+                let mut failures = firewall.start(first)?;
+                if of_v4(&failures).is_none() {
+                    firewall.judge(&mut failures)?;
                     firewall.missing.iter().for_each(|module| warn_of(*module));
                     firewall.settle(first, &failures);
                     return Ok(firewall);
                 }
-                Err(FirewallError::NotLoaded { backend, source }) => {
-                    tried.push(format!("with {backend}: {source}"));
-                }
-                Err(error) => return Err(error),
+                refused.insert(index, (firewall, failures));
+            }
+            if let Some((firewall, _)) = refused.first() {
+                firewall.programs.pause(LOAD_INTERVAL);
+            }
+        }
+        let mut tried = Vec::new();
+        for (firewall, failures) in &refused {
+            if let Some(failure) = of_v4(failures) {
+                tried.push(format!("with {}: {}", firewall.backend(), failure.error));
             }
         }
         Err(FirewallError::Unusable {
@@ -128,4 +143,8 @@ impl Firewall {
         }
         log::info!("iptables backend: {}", self.backend());
     }
+}
+
+fn waited_in_vain(failures: &[FailedLoad]) -> bool {
+    of_v4(failures).is_some_and(|failure| programs::is_final(&failure.error))
 }

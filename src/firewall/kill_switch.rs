@@ -171,19 +171,23 @@ impl KillSwitch {
     }
 
     /// No tunnel and no way to one. Attached networks and the LAN stay as they are, for those who
-    /// share the network.
+    /// share the network. What the kernel was found to lack is asked anew by the next load.
     ///
     /// # Errors
     /// As [`Self::admit`].
     pub fn close(&self) -> Result<(), FirewallError> {
-        self.change(|parts| {
-            parts.searching = false;
-            parts.api.clear();
-            parts.endpoint = None;
-            if let Some(tunnel) = &mut parts.tunnel {
-                tunnel.forwarded = None;
-            }
-        })
+        let mut inner = self.lock();
+        let mut parts = inner.parts.clone();
+        parts.searching = false;
+        parts.api.clear();
+        parts.endpoint = None;
+        if let Some(tunnel) = &mut parts.tunnel {
+            tunnel.forwarded = None;
+        }
+        inner.firewall.close(&parts.policy())?;
+        inner.parts = parts;
+        inner.firewall.forget_missing();
+        Ok(())
     }
 
     /// Whether rules are in force by which nothing but what the policy names gets out.

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::backend::Backend;
 use super::kernel_modules::KernelModule;
 use super::tables::{Family, TableName};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
+use crate::system::files;
 
 /// The programs that a script may call, by the names that it uses.
 pub(super) const NAMES: [&str; 6] = [
@@ -20,6 +23,24 @@ pub(super) const NAMES: [&str; 6] = [
     "ip6tables-restore",
     "ip6tables-save",
 ];
+
+/// What legacy iptables locks during a change.
+const LEGACY_LOCK: &str = "/run/xtables.lock";
+/// For the lock, all tries of one load together.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
+/// The same once a stop is asked for, which has a second for everything.
+const LOCK_TIMEOUT_AT_STOP: Duration = Duration::from_millis(500);
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How a rule on trial fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trial {
+    Taken,
+    /// The kernel does not take such rules.
+    Refused,
+    /// It failed for another reason, or for an unknown one.
+    Unclear,
+}
 
 /// Where a program is, and the applet to name when it is a multi-call binary.
 #[derive(Debug, Clone)]
@@ -39,6 +60,8 @@ impl Program {
 pub struct Programs {
     pub(super) backend: Backend,
     pub(super) found: Vec<(&'static str, Program)>,
+    /// Asks waiting to end.
+    stop: CancellationToken,
 }
 
 impl Programs {
@@ -48,6 +71,7 @@ impl Programs {
         let mut programs = Self {
             backend,
             found: Vec::new(),
+            stop: CancellationToken::never(),
         };
         for name in NAMES {
             if let Some(program) = find_program(backend, name, private_bin) {
@@ -56,6 +80,17 @@ impl Programs {
         }
         programs.named("iptables-restore")?;
         Some(programs)
+    }
+
+    /// Gives up waiting for others soon after `stop`.
+    pub fn wait_until(&mut self, stop: &CancellationToken) {
+        self.stop = stop.clone();
+    }
+
+    /// Pauses before the next try, unless a stop is asked for.
+    pub(super) fn pause(&self, duration: Duration) {
+        // Trying once more is right after a stop too.
+        let _ = self.stop.pause(duration);
     }
 
     /// With another program under this name.
@@ -77,12 +112,43 @@ impl Programs {
         } else {
             "ip6tables-restore"
         };
-        // Another program may hold legacy's lock. A load is never given up half way, not even for a
-        // stop.
-        self.command(name, &["--noflush", "--wait", "5"])
-            .input(text)
-            .run(&CancellationToken::never())
-            .map(drop)
+        let command = self
+            .command(name, &["--noflush", "--wait", "1"])
+            .input(text);
+        let started = Instant::now();
+        loop {
+            self.wait_for_lock(started);
+            if self.stop.is_cancelled() && self.is_locked() {
+                return Err(CommandError::Interrupted {
+                    program: name.to_owned(),
+                });
+            }
+            // A load is never given up half way, not even for a stop.
+            match command.run(&CancellationToken::never()) {
+                Err(error) if is_lock_held(&error) && self.may_wait(started) => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// Waits while another program holds legacy's lock; here, as the wait of iptables itself heeds
+    /// no stop.
+    fn wait_for_lock(&self, started: Instant) {
+        while self.is_locked() && self.may_wait(started) {
+            thread::sleep(LOCK_INTERVAL);
+        }
+    }
+
+    fn is_locked(&self) -> bool {
+        self.backend == Backend::Legacy && files::is_locked(Path::new(LEGACY_LOCK))
+    }
+
+    fn may_wait(&self, started: Instant) -> bool {
+        let timeout = match self.stop.is_cancelled() {
+            true => LOCK_TIMEOUT_AT_STOP,
+            false => LOCK_TIMEOUT,
+        };
+        started.elapsed() < timeout
     }
 
     /// All tables, as iptables-restore would read them.
@@ -110,28 +176,55 @@ impl Programs {
     }
 
     /// Which of these modules are missing. `/proc` and `--test` do not tell: a rule has to be
-    /// tried. A rule that is refused while a plain one is taken lacks its module; where both are,
-    /// the reason is another.
+    /// tried.
+    ///
+    /// A passing trouble looks the same as a missing module, and may begin or end between any two
+    /// loads. So a module is missing only if its rule is refused twice, with a plain rule taken
+    /// before, between and after; at the first doubt nothing more is asked.
     pub(super) fn missing(&self, modules: &BTreeSet<KernelModule>) -> Vec<KernelModule> {
         let mut missing = Vec::new();
         for module in modules {
-            let (table, rule) = module.probe();
-            if !self.takes(table, rule) && self.takes(TableName::Filter, "-j RETURN") {
-                missing.push(*module);
+            match self.is_missing(*module) {
+                Some(true) => missing.push(*module),
+                Some(false) => {}
+                None => break,
             }
         }
         missing
     }
 
-    fn takes(&self, table: TableName, rule: &str) -> bool {
+    /// `None` where it cannot be told.
+    fn is_missing(&self, module: KernelModule) -> Option<bool> {
+        let plain_is_taken = || self.try_rule(TableName::Filter, "-j RETURN") == Trial::Taken;
+        let (table, rule) = module.probe();
+        for _ in 0..2 {
+            if !plain_is_taken() {
+                return None;
+            }
+            match self.try_rule(table, rule) {
+                Trial::Taken => return Some(false),
+                Trial::Refused => {}
+                Trial::Unclear => return None,
+            }
+        }
+        plain_is_taken().then_some(true)
+    }
+
+    fn try_rule(&self, table: TableName, rule: &str) -> Trial {
         let text = format!("{table}\n:PIA_PROBE - [0:0]\n-A PIA_PROBE {rule}\nCOMMIT\n");
         let tried = self
             .load(Family::V4, &text)
             .and_then(|()| self.scrap(table));
-        if let Err(error) = &tried {
-            log::debug!("trying {rule}: {error}");
+        match tried {
+            Ok(()) => Trial::Taken,
+            Err(error) => {
+                log::debug!("trying {rule}: {error}");
+                match is_refusal(&error) {
+                    true => Trial::Refused,
+                    false => Trial::Unclear,
+                }
+            }
         }
-        tried.is_ok()
     }
 
     fn scrap(&self, table: TableName) -> Result<(), CommandError> {
@@ -153,6 +246,32 @@ impl Programs {
             // Running it says that it is missing.
             None => Command::new(self.backend.own_name(name), arguments),
         }
+    }
+}
+
+/// Whether the kernel, or iptables itself, does not know what a rule asks for. A signal, a failed
+/// fork and the exit status 4 (locked, busy, out of memory) tell nothing about a rule; but of
+/// nf_tables a missing module has this status too, with words of its own.
+pub(super) fn is_refusal(error: &CommandError) -> bool {
+    let CommandError::Failed { status, stderr, .. } = error else {
+        return false;
+    };
+    match status.code() {
+        Some(1..=3) => true,
+        Some(4) => stderr.contains("RULE_APPEND failed (No such file or directory)"),
+        _ => false,
+    }
+}
+
+/// Whether it has been waited for long enough, so that another try is of no use.
+pub(super) fn is_final(error: &CommandError) -> bool {
+    matches!(error, CommandError::Interrupted { .. }) || is_lock_held(error)
+}
+
+fn is_lock_held(error: &CommandError) -> bool {
+    match error {
+        CommandError::Failed { stderr, .. } => stderr.contains("xtables lock"),
+        _ => false,
     }
 }
 

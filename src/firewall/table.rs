@@ -81,10 +81,23 @@ impl Table {
         }
     }
 
+    /// Whether it sets the policies of built-in chains.
+    pub fn has_policies(&self) -> bool {
+        !self.policies.is_empty()
+    }
+
     /// For a load after the first one of a life: the jumps are there already.
     pub fn without_jumps(&self) -> Self {
         Self {
             jumps: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// For a load that leaves the policies as they are: a user may have changed one meanwhile.
+    pub fn without_policies(&self) -> Self {
+        Self {
+            policies: Vec::new(),
             ..self.clone()
         }
     }

@@ -142,7 +142,13 @@ impl Life {
         let first = kill_switch::first_policy(is_wanted, &access_to(&servers));
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
         let strict = sysctl::reverse_path().strict;
-        let firewall = Firewall::open(backend, Path::new(paths::PRIVATE_BIN), first, strict)?;
+        let firewall = Firewall::open(
+            backend,
+            Path::new(paths::PRIVATE_BIN),
+            first,
+            strict,
+            &self.container.stop,
+        )?;
         if firewall.private_bin_needed() {
             self.container.prefer_programs_of(paths::PRIVATE_BIN);
         }

@@ -46,6 +46,7 @@ impl std::fmt::Debug for CancellationToken {
 }
 
 /// Keeps a callback registered; dropping it takes the callback back.
+#[derive(Debug)]
 #[must_use]
 pub struct Guard {
     token: CancellationToken,

@@ -9,5 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod namespace;
 mod packets;
+mod passing;
 mod rules;

@@ -10,18 +10,22 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 use wireguard_pia::firewall_internals::{
-    Backend, Destination, Firewall, ForwardedPort, Policy, TunnelPolicy,
+    Backend, CancellationToken, Destination, Firewall, ForwardedPort, Policy, TunnelPolicy,
 };
 
-const MARK: u32 = 51820;
-const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-const PATIENCE: Duration = Duration::from_millis(300);
+use crate::namespace::MARK;
+
+pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub const THERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// For what is to arrive: only a failure takes that long.
+pub const ARRIVES: Duration = Duration::from_secs(20);
+/// For what is not to arrive.
+pub const BLOCKED: Duration = Duration::from_millis(300);
 
 type Job = Box<dyn FnOnce() + Send>;
 
 /// The namespace at the other end of the cable, whose tasks run on a thread in it.
-struct Far {
+pub struct Far {
     tasks: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,7 +33,7 @@ struct Far {
 impl Far {
     /// Puts this thread into a namespace with `interface`, and another thread into one at its other
     /// end.
-    fn connect(interface: &str) -> Self {
+    pub fn connect(interface: &str) -> Self {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this test makes network namespaces and needs root: run it by sudo"
@@ -60,7 +64,7 @@ impl Far {
         far
     }
 
-    fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
+    pub fn run<T: Send + 'static>(&self, task: impl FnOnce() -> T + Send + 'static) -> T {
         let (done, is_done) = mpsc::channel();
         self.tasks
             .as_ref()
@@ -75,9 +79,9 @@ impl Far {
         self.run(move || TcpListener::bind((THERE, port)).unwrap())
     }
 
-    fn reaches(&self, port: u16) -> bool {
+    fn reaches(&self, port: u16, wait: Duration) -> bool {
         self.run(move || {
-            TcpStream::connect_timeout(&SocketAddr::new(HERE.into(), port), PATIENCE).is_ok()
+            TcpStream::connect_timeout(&SocketAddr::new(HERE.into(), port), wait).is_ok()
         })
     }
 }
@@ -92,7 +96,7 @@ impl Drop for Far {
 }
 
 #[track_caller]
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     assert!(
         Command::new("ip")
             .args(arguments.split(' '))
@@ -103,20 +107,27 @@ fn ip(arguments: &str) {
     );
 }
 
-fn open(backend: Backend, first: &Policy) -> Firewall {
+pub fn open(backend: Backend, first: &Policy) -> Firewall {
     let directory = tempfile::tempdir().unwrap();
-    Firewall::open(Some(backend), directory.path(), Some(first), false).unwrap()
+    Firewall::open(
+        Some(backend),
+        directory.path(),
+        Some(first),
+        false,
+        &CancellationToken::never(),
+    )
+    .unwrap()
 }
 
-fn reaches(port: u16, mark: u32) -> bool {
+fn reaches(port: u16, mark: u32, wait: Duration) -> bool {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_mark(mark).unwrap();
     socket
-        .connect_timeout(&SocketAddrV4::new(THERE, port).into(), PATIENCE)
+        .connect_timeout(&SocketAddrV4::new(THERE, port).into(), wait)
         .is_ok()
 }
 
-fn both(test: fn(Backend)) {
+pub fn both(test: fn(Backend)) {
     test(Backend::NfTables);
     test(Backend::Legacy);
 }
@@ -126,9 +137,12 @@ fn only_the_mark_together_with_address_and_port_gets_out() {
     both(|backend| {
         let far = Far::connect("eth0");
         let _services = (far.listen(443), far.listen(444));
-        assert!(reaches(443, 0) && reaches(444, MARK), "the cable works");
+        assert!(
+            reaches(443, 0, ARRIVES) && reaches(444, MARK, ARRIVES),
+            "the cable works"
+        );
         let mut firewall = open(backend, &Policy::closed(MARK));
-        assert!(!reaches(443, MARK));
+        assert!(!reaches(443, MARK, BLOCKED));
         firewall
             .apply(&Policy::bootstrap(
                 MARK,
@@ -136,11 +150,11 @@ fn only_the_mark_together_with_address_and_port_gets_out() {
                 false,
             ))
             .unwrap();
-        assert!(reaches(443, MARK));
-        assert!(!reaches(443, 0) && !reaches(444, MARK));
+        assert!(reaches(443, MARK, ARRIVES));
+        assert!(!reaches(443, 0, BLOCKED) && !reaches(444, MARK, BLOCKED));
         firewall.apply(&Policy::closed(MARK)).unwrap();
-        assert!(!reaches(443, MARK));
-        assert!(!far.reaches(443));
+        assert!(!reaches(443, MARK, BLOCKED));
+        assert!(!far.reaches(443, BLOCKED));
     });
 }
 
@@ -151,10 +165,11 @@ fn a_flow_opened_before_dies() {
         let service = far.listen(443);
         let mut flow = TcpStream::connect((THERE, 443)).unwrap();
         let (mut accepted, _) = service.accept().unwrap();
-        accepted.set_read_timeout(Some(PATIENCE)).unwrap();
+        accepted.set_read_timeout(Some(ARRIVES)).unwrap();
         flow.write_all(b"before").unwrap();
         assert_eq!(accepted.read(&mut [0; 16]).unwrap(), 6);
         let _firewall = open(backend, &Policy::closed(MARK));
+        accepted.set_read_timeout(Some(BLOCKED)).unwrap();
         flow.write_all(b"after").unwrap();
         assert!(accepted.read(&mut [0; 16]).is_err());
     });
@@ -183,15 +198,15 @@ fn the_forwarded_port_is_open_and_what_it_is_redirected_to_is_not() {
             )
         };
         let mut firewall = open(backend, &connected(None));
-        assert!(reaches(80, 0), "the tunnel carries");
-        assert!(!far.reaches(6881));
+        assert!(reaches(80, 0, ARRIVES), "the tunnel carries");
+        assert!(!far.reaches(6881, BLOCKED));
         let plain = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 40000)).unwrap();
-        assert!(far.reaches(40000));
+        assert!(far.reaches(40000, ARRIVES));
         drop(plain);
         firewall.apply(&connected(Some(6881))).unwrap();
-        assert!(far.reaches(40000));
-        assert!(!far.reaches(6881));
+        assert!(far.reaches(40000, ARRIVES));
+        assert!(!far.reaches(6881, BLOCKED));
         firewall.apply(&Policy::closed(MARK)).unwrap();
-        assert!(!far.reaches(40000) && !reaches(80, 0));
+        assert!(!far.reaches(40000, BLOCKED) && !reaches(80, 0, BLOCKED));
     });
 }

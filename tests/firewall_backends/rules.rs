@@ -2,88 +2,20 @@
 //! lacks.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process;
 
-use nix::sched::{CloneFlags, unshare};
 use wireguard_pia::firewall_internals::{
-    Backend, Destination, Firewall, FirewallError, ForwardedPort, Gateway, Policy, Programs,
-    TunnelPolicy,
+    Backend, CancellationToken, Destination, Firewall, FirewallError, ForwardedPort, Gateway,
+    Policy, Programs, TunnelPolicy,
 };
 
-const MARK: u32 = 51820;
-const BOTH: [Backend; 2] = [Backend::NfTables, Backend::Legacy];
+use crate::namespace::{BOTH, MARK, Namespace, iptables, lacking, other, run, saved};
 
-/// A network namespace that this thread, and the commands that it runs, are in until it ends.
-struct Namespace {
-    directory: tempfile::TempDir,
-}
-
-impl Namespace {
-    fn enter() -> Self {
-        assert!(
-            nix::unistd::geteuid().is_root(),
-            "this test makes a network namespace and needs root: run it by sudo"
-        );
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn bin(&self) -> std::path::PathBuf {
-        self.directory.path().join("bin")
-    }
-
-    fn open(&self, backend: Backend, first: &Policy) -> Firewall {
-        Firewall::open(Some(backend), &self.bin(), Some(first), false).unwrap()
-    }
-}
-
-#[track_caller]
-fn run(command: &str) -> String {
-    let output = process::Command::new("bash")
-        .args(["-c", command])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{command}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn iptables(backend: Backend) -> &'static str {
-    match backend {
-        Backend::NfTables => "iptables-nft",
-        Backend::Legacy => "iptables-legacy",
-    }
-}
-
-fn other(backend: Backend) -> Backend {
-    match backend {
-        Backend::NfTables => Backend::Legacy,
-        Backend::Legacy => Backend::NfTables,
-    }
-}
-
-/// Everything that iptables knows, without counters and comments.
-fn saved(backend: Backend) -> String {
-    let name = iptables(backend);
-    run(&format!(
-        "{name}-save 2>/dev/null | sed '/^#/d; s/ \\[.*//'; ip6{}-save 2>/dev/null | sed '/^#/d; \
-         s/ \\[.*//'",
-        name.trim_start_matches("ip")
-    ))
-}
-
-fn closed() -> Policy {
+pub fn closed() -> Policy {
     Policy::closed(MARK)
 }
 
-fn bootstrap() -> Policy {
+pub fn bootstrap() -> Policy {
     Policy::bootstrap(
         MARK,
         [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53)],
@@ -92,7 +24,7 @@ fn bootstrap() -> Policy {
 }
 
 /// With a rule of every kind.
-fn connected() -> Policy {
+pub fn connected() -> Policy {
     let network = |name: &str, network: &str| (name.to_owned(), network.parse().unwrap());
     let tunnel = TunnelPolicy {
         interface: "wg0".into(),
@@ -130,8 +62,14 @@ fn handing_on() -> Policy {
 fn every_policy_is_taken_and_its_jumps_stand_once() {
     for backend in BOTH {
         let namespace = Namespace::enter();
-        let mut firewall =
-            Firewall::open(Some(backend), &namespace.bin(), Some(&closed()), true).unwrap();
+        let mut firewall = Firewall::open(
+            Some(backend),
+            &namespace.bin(),
+            Some(&closed()),
+            true,
+            &CancellationToken::never(),
+        )
+        .unwrap();
         assert_eq!(firewall.backend(), backend);
         for policy in [
             bootstrap(),
@@ -356,7 +294,14 @@ fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
         Backend::Legacy
     };
     for backend in [other(plain), plain] {
-        let firewall = Firewall::open(Some(backend), &namespace.bin(), None, false).unwrap();
+        let firewall = Firewall::open(
+            Some(backend),
+            &namespace.bin(),
+            None,
+            false,
+            &CancellationToken::never(),
+        )
+        .unwrap();
         assert_eq!(firewall.private_bin_needed(), backend != plain);
         let links = namespace.bin().join("iptables");
         assert_eq!(links.exists(), backend != plain);
@@ -366,26 +311,15 @@ fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
         }
     }
     assert!(!saved(Backend::NfTables).contains("PIA_") && !saved(Backend::Legacy).contains("PIA_"));
-    let firewall = Firewall::open(None, &namespace.bin(), Some(&closed()), false).unwrap();
+    let firewall = Firewall::open(
+        None,
+        &namespace.bin(),
+        Some(&closed()),
+        false,
+        &CancellationToken::never(),
+    )
+    .unwrap();
     assert_eq!(firewall.backend(), Backend::NfTables);
-}
-
-/// An iptables whose kernel refuses rules with one of `words` in them.
-fn lacking(namespace: &Namespace, words: &str) -> Programs {
-    let mut programs = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
-    for name in ["iptables-restore", "ip6tables-restore"] {
-        let path = namespace.directory.path().join(name);
-        let real = programs.path(name).unwrap().display();
-        let script = format!(
-            "#!/bin/bash\ninput=$(cat)\ngrep -qE -e '{words}' <<<\"$input\" && {{ echo refused \
-             >&2; exit 2; }}\n\
-             exec {real} \"$@\" <<<\"$input\"\n"
-        );
-        std::fs::write(&path, script).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        programs.replace(name, path);
-    }
-    programs
 }
 
 fn open_lacking(namespace: &Namespace, words: &str) -> Result<Firewall, FirewallError> {
