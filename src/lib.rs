@@ -35,9 +35,10 @@
 /// so they lie with the other tests of that kind and not with the unit tests.
 #[doc(hidden)]
 pub mod firewall_internals {
+    pub use crate::firewall::kill_switch::{KillSwitch, NameServerAccess, first_policy};
     pub use crate::firewall::{
-        Backend, Destination, Firewall, FirewallError, ForwardedPort, Gateway, Policy, Programs,
-        TunnelPolicy,
+        Backend, Destination, EmbeddedDns, Firewall, FirewallError, ForwardedPort, Gateway, Policy,
+        Programs, TunnelPolicy,
     };
     pub use crate::system::cancellation::CancellationToken;
 }

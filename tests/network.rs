@@ -337,27 +337,51 @@ fn docker_26_with_a_name_server_of_the_host_is_asked() {
 }
 
 #[test]
-fn docker_before_26_may_ask_as_root_until_the_tunnel_is_up() {
+fn docker_before_26_may_ask_as_root_only_while_a_look_up_runs() {
     let world = World::new();
     let resolv_conf = world.docker_dns(Docker::Old);
     world.pia.hang(Api::Token);
     let mut container = life(&world).resolv_conf(resolv_conf).start();
+    // The look-up of its host came before.
     assert!(world.pia.records().wait_for(Api::Token, 1, SOON));
-    assert!(
-        container
-            .shell("iptables -S PIA_OUTPUT")
-            .contains("--uid-owner 0")
-    );
+    let rules = |container: &Container| container.shell("iptables -S PIA_OUTPUT");
+    assert!(!rules(&container).contains("--uid-owner"));
     container.stop();
     world.pia.heal(Api::Token);
     container.restart();
     container.wait_for_log(UP, SOON);
-    assert!(
-        !container
-            .shell("iptables -S PIA_OUTPUT")
-            .contains("--uid-owner")
-    );
+    assert!(!rules(&container).contains("--uid-owner"));
     carries(&world, &container);
+}
+
+#[test]
+fn a_neighbour_gets_no_answer_from_dockers_resolver_in_any_state() {
+    let world = World::new();
+    let resolv_conf = world.docker_dns(Docker::AsksFromHost);
+    let answered = |wait| world.client().run(move || embedded_resolver_answers(wait));
+    assert!(answered(SOON), "anybody may ask it before the start");
+    world.pia.hang(Api::Token);
+    let mut container = life(&world).resolv_conf(resolv_conf).start();
+    assert!(world.pia.records().wait_for(Api::Token, 1, SOON));
+    let blocked = Duration::from_millis(500);
+    assert!(!answered(blocked), "while it connects");
+    container.stop();
+    assert!(!answered(blocked), "after a stop on the way");
+    world.pia.heal(Api::Token);
+    container.restart();
+    container.wait_for_log(UP, SOON);
+    assert!(!answered(blocked), "while it is connected");
+    container.stop();
+    assert!(!answered(blocked), "after the stop");
+}
+
+#[test]
+fn with_vpndns_0_dockers_resolver_is_for_all() {
+    let world = World::new();
+    let resolv_conf = world.docker_dns(Docker::AsksFromHost);
+    let container = start(life(&world).resolv_conf(resolv_conf).env("VPNDNS", "0"));
+    assert!(world.client().run(|| embedded_resolver_answers(SOON)));
+    container.stop();
 }
 
 #[test]
@@ -549,6 +573,15 @@ fn name_servers(container: &Container) -> Vec<String> {
         .filter_map(|line| line.strip_prefix("nameserver "))
         .map(str::to_owned)
         .collect()
+}
+
+/// Asks Docker's resolver for the addresses of `example.com`, without a mark.
+fn embedded_resolver_answers(wait: Duration) -> bool {
+    let mut question = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    question.extend(b"\x07example\x03com\0\0\x01\0\x01");
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.set_read_timeout(Some(wait)).unwrap();
+    socket.send_to(&question, "127.0.0.11:53").is_ok() && socket.recv(&mut [0; 512]).is_ok()
 }
 
 fn asks_the_name_server(packet: &Packet) -> bool {

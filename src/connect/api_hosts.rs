@@ -189,7 +189,10 @@ impl ApiHosts {
                 unsure.push(service);
             }
         }
-        for (service, answer) in self.resolve(&unsure, stop) {
+        let lookup = self.gate.open_lookup()?;
+        let answers = self.resolve(&unsure, stop);
+        drop(lookup);
+        for (service, answer) in answers {
             let mut learnt = self.lock();
             let known = learnt.known(service);
             match answer {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::firewall::kill_switch::KillSwitch;
+use crate::firewall::kill_switch::{KillSwitch, OpenLookup};
 use crate::firewall::{Destination, FirewallError};
 
 /// What has to be told about a destination before a request to it. Clones are the same gate.
@@ -50,6 +50,17 @@ impl Gate {
         match self {
             Self::Open => Ok(()),
             Self::KillSwitch(kill_switch, _) => kill_switch.admit(destinations),
+        }
+    }
+
+    /// Lets Docker's resolver look names up, for as long as the returned value lives.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn open_lookup(&self) -> Result<Option<OpenLookup>, FirewallError> {
+        match self {
+            Self::Open => Ok(None),
+            Self::KillSwitch(kill_switch, _) => kill_switch.open_lookup().map(Some),
         }
     }
 }

@@ -69,7 +69,10 @@ impl KernelModule {
     /// What is given up without it.
     pub fn consequence(self) -> &'static str {
         match self {
-            Self::Ports => "no rule can name a port, so PIA cannot be reached",
+            Self::Ports => {
+                "no rule can name a port, so everything of the API's hosts and of the endpoint can \
+                 be reached, and the forwarded port cannot"
+            }
             Self::Conntrack => {
                 "no answer can be told from other incoming traffic, so all of it stays blocked"
             }
@@ -77,7 +80,10 @@ impl KernelModule {
                 "the API and the endpoint can be reached by everything in this network, not by us \
                  alone"
             }
-            Self::Owner => "Docker's embedded DNS cannot resolve names until the tunnel is up",
+            Self::Owner => {
+                "while Docker's resolver looks a name up for us, everything in this network can \
+                 reach port 53 outside"
+            }
             Self::Connmark => {
                 "with strict rp_filter, PIA's API cannot be reached while the tunnel is up"
             }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::apply::Firewall;
 use super::error::FirewallError;
-use super::policy::{Destination, ForwardedPort, Policy, TunnelPolicy};
+use super::policy::{Destination, EmbeddedDns, ForwardedPort, Policy, TunnelPolicy};
 use crate::system::paths;
 
 const DNS_PORT: u16 = 53;
@@ -20,15 +20,18 @@ const DNS_PORT: u16 = 53;
 pub struct NameServerAccess {
     /// Those that are asked from marked sockets.
     pub addresses: Vec<Ipv4Addr>,
-    /// Docker's resolver is among them, and of a version that asks others from inside this
-    /// namespace, unmarked.
-    pub embedded_unmarked: bool,
+    /// What Docker's resolver does, if it is one of them.
+    pub embedded: EmbeddedDns,
+    /// Everybody may ask Docker's resolver, because the user leaves `/etc/resolv.conf` to it
+    /// (`VPNDNS=0`).
+    pub embedded_for_all: bool,
 }
 
 /// Clones are the same switch.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct KillSwitch(Arc<Mutex<Inner>>);
 
+#[derive(Debug)]
 struct Inner {
     firewall: Firewall,
     /// What the policy is made of.
@@ -43,11 +46,45 @@ struct Parts {
     searching: bool,
     /// Name servers that are asked from marked sockets.
     name_servers: Vec<Destination>,
-    embedded_dns: bool,
+    embedded: EmbeddedDns,
+    embedded_for_all: bool,
+    /// Look-ups that are under way.
+    lookups: usize,
     /// API hosts and candidate servers, as they became known.
     api: BTreeSet<Destination>,
     endpoint: Option<SocketAddrV4>,
     tunnel: Option<TunnelPolicy>,
+}
+
+impl Inner {
+    /// Loads what a look-up that begins or ends changes. With marks, a question to Docker's
+    /// resolver passes as it is if the host passes it on.
+    fn apply_lookups(&mut self) -> Result<(), FirewallError> {
+        let needs_rule = match self.parts.embedded_dns() {
+            EmbeddedDns::Unused => false,
+            EmbeddedDns::ByHost => self.firewall.lacks_marks() && !self.parts.embedded_for_all,
+            EmbeddedDns::FromHere => true,
+        };
+        if needs_rule {
+            self.firewall.apply(&self.parts.policy())?;
+        }
+        Ok(())
+    }
+}
+
+/// A look-up that is under way.
+#[derive(Debug)]
+#[must_use]
+pub struct OpenLookup(KillSwitch);
+
+impl Drop for OpenLookup {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        inner.parts.lookups = inner.parts.lookups.saturating_sub(1);
+        if let Err(error) = inner.apply_lookups() {
+            log::warn!("after a look-up: {error}");
+        }
+    }
 }
 
 impl Parts {
@@ -62,10 +99,22 @@ impl Parts {
         if self.searching {
             policy.untunnelled.extend(&self.name_servers);
             policy.untunnelled.extend(&self.api);
-            policy.embedded_dns = self.embedded_dns;
+        }
+        policy.embedded_dns_guarded = !self.embedded_for_all;
+        if self.lookups > 0 {
+            policy.embedded_dns = self.embedded_dns();
         }
         policy.sealed = self.sealed;
         policy
+    }
+
+    /// What has to be open for a look-up by Docker's resolver. Once there is a tunnel, what it asks
+    /// from here goes into the tunnel, and our own addresses are remembered.
+    fn embedded_dns(&self) -> EmbeddedDns {
+        match (self.embedded, &self.tunnel) {
+            (EmbeddedDns::FromHere, Some(_)) => EmbeddedDns::ByHost,
+            (embedded, _) => embedded,
+        }
     }
 }
 
@@ -85,7 +134,9 @@ impl Parts {
             sealed,
             searching: true,
             name_servers,
-            embedded_dns: servers.embedded_unmarked,
+            embedded: servers.embedded,
+            embedded_for_all: servers.embedded_for_all,
+            lookups: 0,
             api: BTreeSet::new(),
             endpoint: None,
             tunnel: None,
@@ -168,6 +219,20 @@ impl KillSwitch {
                 tunnel.forwarded = port;
             }
         })
+    }
+
+    /// Opens what Docker's resolver needs for a look-up of ours, for as long as the returned value
+    /// lives.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn open_lookup(&self) -> Result<OpenLookup, FirewallError> {
+        // Made before the lock is taken, so that it is dropped after it is given back.
+        let open = OpenLookup(self.clone());
+        let mut inner = self.lock();
+        inner.parts.lookups += 1;
+        inner.apply_lookups()?;
+        Ok(open)
     }
 
     /// No tunnel and no way to one. Attached networks and the LAN stay as they are, for those who

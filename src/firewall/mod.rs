@@ -29,5 +29,5 @@ mod rules_tests;
 pub use self::apply::Firewall;
 pub use self::backend::Backend;
 pub use self::error::FirewallError;
-pub use self::policy::{Destination, ForwardedPort, Gateway, Policy, TunnelPolicy};
+pub use self::policy::{Destination, EmbeddedDns, ForwardedPort, Gateway, Policy, TunnelPolicy};
 pub use self::programs::Programs;

@@ -51,6 +51,19 @@ impl Destination {
     }
 }
 
+/// What Docker's resolver at 127.0.0.11 does with a question of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EmbeddedDns {
+    /// It gets none.
+    #[default]
+    Unused,
+    /// It passes it on from the host's network, which no rule here sees.
+    ByHost,
+    /// It passes it on from this network, as root and without a mark, as Docker did before version
+    /// 26.
+    FromHere,
+}
+
 /// What may flow now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -61,9 +74,10 @@ pub struct Policy {
     pub mark: u32,
     /// Where marked traffic may go outside the tunnel.
     pub untunnelled: BTreeSet<Destination>,
-    /// Docker before 26 forwards DNS from inside this namespace, unmarked: root's UDP to port 53
-    /// may go out.
-    pub embedded_dns: bool,
+    /// Nobody but us asks Docker's resolver, because what it forwards leaves outside the tunnel.
+    pub embedded_dns_guarded: bool,
+    /// Whom Docker's resolver is asking for us at this moment.
+    pub embedded_dns: EmbeddedDns,
     /// What the tunnel adds, once it is there.
     pub tunnel: Option<TunnelPolicy>,
 }
@@ -75,20 +89,22 @@ impl Policy {
             sealed: true,
             mark,
             untunnelled: BTreeSet::new(),
-            embedded_dns: false,
+            embedded_dns_guarded: true,
+            embedded_dns: EmbeddedDns::Unused,
             tunnel: None,
         }
     }
 
     /// Before the tunnel: only what is needed to get one.
-    pub fn bootstrap(
-        mark: u32,
-        to: impl IntoIterator<Item = Destination>,
-        embedded_dns: bool,
-    ) -> Self {
+    pub fn bootstrap(mark: u32, to: impl IntoIterator<Item = Destination>) -> Self {
+        Self::closed(mark).reconnecting(to)
+    }
+
+    /// As this one, while Docker's resolver is asked.
+    pub fn asking(self, embedded_dns: EmbeddedDns) -> Self {
         Self {
             embedded_dns,
-            ..Self::closed(mark).reconnecting(to)
+            ..self
         }
     }
 
@@ -97,7 +113,7 @@ impl Policy {
         let endpoint = Destination::udp(*endpoint.ip(), endpoint.port());
         Self {
             tunnel: Some(tunnel),
-            ..Self::bootstrap(mark, [endpoint], false)
+            ..Self::bootstrap(mark, [endpoint])
         }
     }
 

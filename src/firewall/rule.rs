@@ -81,18 +81,44 @@ impl Rule {
         {
             return None;
         }
-        let mut matches = self.matches.clone();
-        matches.retain(|part| part.module.is_none_or(|module| !missing.contains(&module)));
+        let is_left = |part: &&Part| part.module.is_none_or(|module| !missing.contains(&module));
         let left = Self {
-            matches,
+            matches: self.matches.iter().filter(is_left).cloned().collect(),
             ..self.clone()
         };
-        let lost_mark_alone = self
-            .modules()
-            .all(|module| module == KernelModule::Mark || !missing.contains(&module));
-        // A mark says who may, and can be left out because address and port still say where to.
-        let says_where = left.modules().any(|module| module == KernelModule::Ports);
-        (lost_mark_alone && says_where).then_some(left)
+        let mut lost = self.modules().filter(|module| missing.contains(module));
+        lost.all(|module| left.holds_without(module))
+            .then_some(left)
+    }
+
+    /// Whether this rule is still worth having after it lost a match of this module.
+    fn holds_without(&self, module: KernelModule) -> bool {
+        // One that drops drops more without it. Ours are about single hosts.
+        if self.target.words == ["DROP"] {
+            return module == KernelModule::Mark && self.names_host();
+        }
+        if self.target.words != ["ACCEPT"] || self.chain != "PIA_OUTPUT" {
+            return false;
+        }
+        match module {
+            // They say who may; host or port still say where to.
+            KernelModule::Mark | KernelModule::Owner => self.names_host() || self.names_port(),
+            // Without the endpoint's rule there is no tunnel.
+            KernelModule::Ports => self.names_host(),
+            _ => false,
+        }
+    }
+
+    fn names_host(&self) -> bool {
+        let is_host = |part: &Part| match part.words.as_slice() {
+            [option, address] => option == "-d" && address.ends_with("/32"),
+            _ => false,
+        };
+        self.matches.iter().any(is_host)
+    }
+
+    fn names_port(&self) -> bool {
+        self.modules().any(|module| module == KernelModule::Ports)
     }
 }
 

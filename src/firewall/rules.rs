@@ -7,7 +7,7 @@
 use askama::Template;
 
 use super::error::FirewallError;
-use super::policy::{Arrival, Policy, Protocol, TunnelPolicy};
+use super::policy::{Arrival, EmbeddedDns, Policy, Protocol, TunnelPolicy};
 use super::table::Table;
 use super::tables::{Family, TableName};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
-use super::policy::{Destination, ForwardedPort, Gateway, Policy, TunnelPolicy};
+use super::policy::{Destination, EmbeddedDns, ForwardedPort, Gateway, Policy, TunnelPolicy};
 use super::rule::Rule;
 use super::rules::render;
 use super::table::Table;
@@ -57,16 +57,15 @@ fn the_first_load_closes_everything_and_jumps_to_our_chains() {
         Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53),
         Destination::tcp(Ipv4Addr::new(192, 0, 2, 1), 443),
     ];
-    let table = find(
-        &Policy::bootstrap(MARK, to, false),
-        TableName::Filter,
-        false,
-    );
+    let table = find(&Policy::bootstrap(MARK, to), TableName::Filter, false);
     let head = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n\
         :PIA_INPUT - [0:0]\n:PIA_OUTPUT - [0:0]\n:PIA_FORWARD - [0:0]\n";
     let jumps = "-A INPUT -j PIA_INPUT\n-A OUTPUT -j PIA_OUTPUT\n-A FORWARD -j PIA_FORWARD\n";
     let rules = "-A PIA_INPUT -i lo -j ACCEPT\n\
         -A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+        -A PIA_OUTPUT -d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n\
+        -A PIA_OUTPUT -m conntrack --ctorigdst 127.0.0.11 -m conntrack --ctdir ORIGINAL \
+        -m mark ! --mark 0xca6c -j DROP\n\
         -A PIA_OUTPUT -o lo -j ACCEPT\n\
         -A PIA_OUTPUT -d 192.0.2.1/32 -p tcp -m mark --mark 0xca6c --dport 443 -j ACCEPT\n\
         -A PIA_OUTPUT -d 9.9.9.9/32 -p udp -m mark --mark 0xca6c --dport 53 -j ACCEPT\nCOMMIT\n";
@@ -90,7 +89,7 @@ fn ipv6_has_lo_and_nothing_else() {
 
 #[test]
 fn old_docker_lets_root_ask_for_names() {
-    let policy = Policy::bootstrap(MARK, [], true);
+    let policy = Policy::bootstrap(MARK, []).asking(EmbeddedDns::FromHere);
     assert!(
         rules(&policy, TableName::Filter)
             .contains("-A PIA_OUTPUT -p udp -m owner --uid-owner 0 --dport 53 -j ACCEPT\n")
@@ -112,6 +111,9 @@ fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
         rules(&policy, TableName::Filter),
         "-A PIA_INPUT -i lo -j ACCEPT\n\
          -A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+         -A PIA_OUTPUT -d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n\
+         -A PIA_OUTPUT -m conntrack --ctorigdst 127.0.0.11 -m conntrack --ctdir ORIGINAL \
+         -m mark ! --mark 0xca6c -j DROP\n\
          -A PIA_OUTPUT -o lo -j ACCEPT\n\
          -A PIA_OUTPUT -d 192.0.2.7/32 -p udp -m mark --mark 0xca6c --dport 1337 -j ACCEPT\n\
          -A PIA_OUTPUT -o wg0 -j ACCEPT\n\
@@ -248,7 +250,8 @@ fn an_interface_cannot_smuggle_in_a_rule() {
 #[test]
 fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
     let table = find(
-        &Policy::bootstrap(MARK, [Destination::tcp(Ipv4Addr::LOCALHOST, 443)], true),
+        &Policy::bootstrap(MARK, [Destination::tcp(Ipv4Addr::LOCALHOST, 443)])
+            .asking(EmbeddedDns::FromHere),
         TableName::Filter,
         false,
     );
@@ -265,8 +268,11 @@ fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
         rules,
         [
             "-A PIA_INPUT -i lo -j ACCEPT",
+            "-A PIA_OUTPUT -d 127.0.0.11/32 -j ACCEPT",
+            "-A PIA_OUTPUT -d 127.0.0.11/32 -j DROP",
             "-A PIA_OUTPUT -o lo -j ACCEPT",
-            "-A PIA_OUTPUT -d 127.0.0.1/32 -p tcp --dport 443 -j ACCEPT"
+            "-A PIA_OUTPUT -d 127.0.0.1/32 -p tcp --dport 443 -j ACCEPT",
+            "-A PIA_OUTPUT -p udp --dport 53 -j ACCEPT"
         ]
     );
     let mangle = find(&connected(tunnel()), TableName::Mangle, true);
@@ -311,6 +317,42 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
         forwarded,
         gateway,
     })
+}
+
+#[test]
+fn docker_s_resolver_is_ours_alone_unless_the_user_leaves_it_to_all() {
+    let guard = "-d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n";
+    for policy in [Policy::closed(MARK), connected(tunnel())] {
+        let rules = rules(&policy, TableName::Filter);
+        let lo = rules.find("-o lo").unwrap();
+        assert!(rules.find(guard).is_some_and(|at| at < lo), "{rules}");
+        let open = Policy {
+            embedded_dns_guarded: false,
+            ..policy
+        };
+        assert!(!self::rules(&open, TableName::Filter).contains("127.0.0.11"));
+    }
+}
+
+#[test]
+fn the_endpoint_s_rule_stays_whatever_is_missing() {
+    let table = find(&connected(tunnel()), TableName::Filter, false);
+    let lacking = |missing: &[KernelModule]| table.without(missing).to_string();
+    let of_host = "-A PIA_OUTPUT -d 192.0.2.7/32 -p udp";
+    for (missing, left) in [
+        (vec![KernelModule::Mark], " --dport 1337 -j ACCEPT\n"),
+        (
+            vec![KernelModule::Ports],
+            " -m mark --mark 0xca6c -j ACCEPT\n",
+        ),
+        (
+            vec![KernelModule::Ports, KernelModule::Mark],
+            " -j ACCEPT\n",
+        ),
+    ] {
+        let rules = lacking(&missing);
+        assert!(rules.contains(&format!("{of_host}{left}")), "{rules}");
+    }
 }
 
 /// Every line that the templates hold, with something in each place.
@@ -385,7 +427,8 @@ proptest! {
             sealed,
             mark: MARK,
             untunnelled: to.clone(),
-            embedded_dns: false,
+            embedded_dns_guarded: true,
+            embedded_dns: EmbeddedDns::Unused,
             tunnel: tunnel.clone(),
         };
         let mut allowed = vec![
@@ -408,7 +451,9 @@ proptest! {
         }
         for table in render(&policy, Family::V4, strict).unwrap() {
             let chains = ["-A PIA_OUTPUT", "-A OUTPUT"];
-            let out = |line: &&str| chains.iter().any(|chain| line.starts_with(chain));
+            let out = |line: &&str| {
+                chains.iter().any(|chain| line.starts_with(chain)) && !line.ends_with(" -j DROP")
+            };
             for line in table.without(&lacking).to_string().lines().filter(out) {
                 prop_assert!(allowed.iter().any(|rule| rule == line), "{}", line);
             }

@@ -23,9 +23,9 @@ use crate::connect::location_table;
 use crate::container::Container;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::kill_switch::{self, KillSwitch, NameServerAccess};
-use crate::firewall::{Backend, Firewall};
+use crate::firewall::{Backend, EmbeddedDns, Firewall};
 use crate::hooks::Stage;
-use crate::settings::{Environment, ServerChoice};
+use crate::settings::{Environment, ServerChoice, VpnDns};
 use crate::status::{self, State};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
@@ -139,7 +139,8 @@ impl Life {
         let is_wanted = settings.firewall;
         let backend = settings.nf_tables.map(Backend::from_nf_tables);
         let servers = name_servers_below();
-        let first = kill_switch::first_policy(is_wanted, &access_to(&servers));
+        let access = access_to(&servers, &settings.dns);
+        let first = kill_switch::first_policy(is_wanted, &access);
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
         let strict = sysctl::reverse_path().strict;
         let firewall = Firewall::open(
@@ -152,7 +153,7 @@ impl Life {
         if firewall.private_bin_needed() {
             self.container.prefer_programs_of(paths::PRIVATE_BIN);
         }
-        let kill_switch = KillSwitch::new(firewall, is_wanted, &access_to(&servers));
+        let kill_switch = KillSwitch::new(firewall, is_wanted, &access);
         if first.is_some() {
             self.phase = Phase::Sealed(kill_switch.clone());
             if is_wanted {
@@ -175,7 +176,8 @@ impl Life {
     fn seal(&mut self, kill_switch: &KillSwitch) -> Result<ContainerConnector, Failure> {
         let servers = name_servers_below();
         let is_wanted = self.container.settings.firewall;
-        kill_switch.restart(is_wanted, &access_to(&servers))?;
+        let access = access_to(&servers, &self.container.settings.dns);
+        kill_switch.restart(is_wanted, &access)?;
         if is_wanted && self.container.has_hook(Stage::PreUp) {
             log::info!("Kill switch closed");
         }
@@ -394,12 +396,18 @@ fn check_capabilities() -> Result<(), Failure> {
 }
 
 /// What the kill switch must let through for these name servers to be asked.
-fn access_to(servers: &NameServers) -> NameServerAccess {
-    let mut access = NameServerAccess::default();
+fn access_to(servers: &NameServers, dns: &VpnDns) -> NameServerAccess {
+    let mut access = NameServerAccess {
+        embedded_for_all: *dns == VpnDns::Unchanged,
+        ..NameServerAccess::default()
+    };
     for server in &servers.servers {
         match server {
             NameServer::Direct(address) => access.addresses.push(*address),
-            NameServer::EmbeddedUnmarked => access.embedded_unmarked = true,
+            NameServer::EmbeddedUnmarked => access.embedded = EmbeddedDns::FromHere,
+            NameServer::Embedded if access.embedded == EmbeddedDns::Unused => {
+                access.embedded = EmbeddedDns::ByHost;
+            }
             NameServer::Embedded | NameServer::Loopback(_) => {}
         }
     }

@@ -72,7 +72,8 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// `via` is the way to servers outside; those on loopback are asked as they are.
+    /// `via` is the way to servers outside; Docker's resolver gets the mark too; others
+    /// on loopback are asked as they are.
     pub fn new(servers: NameServers, via: Via) -> Self {
         Self {
             servers,
@@ -175,11 +176,7 @@ impl Resolver {
         wait: Duration,
         stop: &CancellationToken,
     ) -> LookupResult {
-        let via = if server.is_direct() {
-            &self.via
-        } else {
-            &Via::Routing
-        };
+        let via = self.via_to(server);
         let peer = SocketAddrV4::new(server.address(), self.port);
         let deadline = Instant::now() + wait;
         match ask_by_udp(via, peer, host, deadline, stop) {
@@ -189,6 +186,17 @@ impl Resolver {
                 ask_by_tcp(via, peer, host, deadline, stop).unwrap_or(outcome)
             }
             Err(failure) => Err(failure_of(&failure)),
+        }
+    }
+
+    /// The kill switch lets nobody else ask Docker's.
+    fn via_to(&self, server: NameServer) -> &Via {
+        let is_embedded = matches!(server, NameServer::Embedded | NameServer::EmbeddedUnmarked);
+        let marks_embedded = is_embedded && matches!(self.via, Via::Mark(_));
+        if server.is_direct() || marks_embedded {
+            &self.via
+        } else {
+            &Via::Routing
         }
     }
 }
@@ -373,6 +381,23 @@ mod tests {
                 .unwrap(),
             [ADDRESS]
         );
+    }
+
+    #[test]
+    fn docker_s_resolver_is_asked_with_the_mark_and_others_on_loopback_without() {
+        let ask = |server, via| {
+            let resolver = Resolver::new(NameServers::default(), via);
+            resolver.via_to(server).clone()
+        };
+        let mark = Via::Mark(7);
+        for server in [NameServer::Embedded, NameServer::EmbeddedUnmarked] {
+            assert_eq!(ask(server, mark.clone()), mark);
+            // What is bound to an interface does not get to loopback.
+            assert_eq!(ask(server, Via::Interface("wg0".into())), Via::Routing);
+        }
+        let loopback = NameServer::Loopback(Ipv4Addr::LOCALHOST);
+        assert_eq!(ask(loopback, mark.clone()), Via::Routing);
+        assert_eq!(ask(NameServer::Direct(ADDRESS), mark.clone()), mark);
     }
 
     #[test]

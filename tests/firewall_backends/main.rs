@@ -9,6 +9,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod embedded_dns;
 mod namespace;
 mod packets;
 mod passing;

@@ -144,11 +144,7 @@ fn only_the_mark_together_with_address_and_port_gets_out() {
         let mut firewall = open(backend, &Policy::closed(MARK));
         assert!(!reaches(443, MARK, BLOCKED));
         firewall
-            .apply(&Policy::bootstrap(
-                MARK,
-                [Destination::tcp(THERE, 443)],
-                false,
-            ))
+            .apply(&Policy::bootstrap(MARK, [Destination::tcp(THERE, 443)]))
             .unwrap();
         assert!(reaches(443, MARK, ARRIVES));
         assert!(!reaches(443, 0, BLOCKED) && !reaches(444, MARK, BLOCKED));

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use wireguard_pia::firewall_internals::{
-    Backend, CancellationToken, Destination, Firewall, FirewallError, ForwardedPort, Gateway,
-    Policy, Programs, TunnelPolicy,
+    Backend, CancellationToken, Destination, EmbeddedDns, Firewall, FirewallError, ForwardedPort,
+    Gateway, Policy, Programs, TunnelPolicy,
 };
 
 use crate::namespace::{BOTH, MARK, Namespace, iptables, lacking, other, run, saved};
@@ -16,11 +16,8 @@ pub fn closed() -> Policy {
 }
 
 pub fn bootstrap() -> Policy {
-    Policy::bootstrap(
-        MARK,
-        [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53)],
-        true,
-    )
+    Policy::bootstrap(MARK, [Destination::udp(Ipv4Addr::new(9, 9, 9, 9), 53)])
+        .asking(EmbeddedDns::FromHere)
 }
 
 /// With a rule of every kind.

@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::finding::Finding;
 use super::subject::Subject;
 use crate::pia::host::ACCOUNT_HOST;
+use crate::system::capabilities::{self, Capabilities};
+use crate::system::paths;
 use crate::underlay::interfaces::{self, DefaultRoute};
 use crate::underlay::name_servers::{NameServer, NameServers};
 use crate::underlay::resolver::Resolver;
@@ -55,7 +57,7 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
             servers: vec![server],
             skipped: Vec::new(),
         };
-        let answer = Resolver::new(alone, Via::Routing).addresses(ACCOUNT_HOST, &subject.stop);
+        let answer = Resolver::new(alone, via_to(server)).addresses(ACCOUNT_HOST, &subject.stop);
         (server, answer.map(drop).map_err(|error| error.to_string()))
     };
     std::thread::scope(|scope| {
@@ -70,6 +72,15 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
             .filter_map(|thread| thread.join().ok())
             .collect()
     })
+}
+
+/// The kill switch lets only the program ask Docker's resolver.
+fn via_to(server: NameServer) -> Via {
+    let is_embedded = matches!(server, NameServer::Embedded | NameServer::EmbeddedUnmarked);
+    match is_embedded && capabilities::from_process() != Capabilities::WithoutNetAdmin {
+        true => Via::Mark(paths::FWMARK),
+        false => Via::Routing,
+    }
 }
 
 fn judge_servers(servers: &NameServers, asked: &[Asked], is_shut_off: bool) -> Finding {
