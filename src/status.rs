@@ -79,6 +79,9 @@ pub struct Status {
     pub port: Option<Port>,
     /// The handshake is older than three minutes although packets were sent since.
     pub endpoint_silent: bool,
+    /// What the kill switch should block and does not, and why.
+    #[serde(default)]
+    pub not_blocked: Option<String>,
     pub last_error: Option<String>,
     /// When the next attempt is due.
     pub next_attempt: Option<u64>,
@@ -97,6 +100,7 @@ impl Status {
             local_ip: None,
             port: None,
             endpoint_silent: false,
+            not_blocked: None,
             last_error: None,
             next_attempt: None,
         }

@@ -99,6 +99,9 @@ fn judge(facts: &Facts) -> Result<String, String> {
         }
         Interface::Complete => {}
     }
+    if let Some(why) = &status.not_blocked {
+        return Err(why.clone());
+    }
     if status.endpoint_silent {
         return Err(
             "the endpoint is silent: no handshake for three minutes although packets were sent"
@@ -174,7 +177,7 @@ mod tests {
                 .contains("4711")
         );
         type Change = fn(&mut Facts, &mut Status);
-        let bad: [(Change, &str); 9] = [
+        let bad: [(Change, &str); 10] = [
             (|facts, _| facts.running = false, "not running"),
             (|facts, _| facts.status = Err("garbage".into()), "garbage"),
             (|facts, _| facts.interface = Interface::Missing, "gone"),
@@ -194,6 +197,10 @@ mod tests {
                 "reconnecting",
             ),
             (|_, status| status.endpoint_silent = true, "silent"),
+            (
+                |_, status| status.not_blocked = Some("IPv6 is not blocked: …".into()),
+                "IPv6 is not blocked",
+            ),
             (|facts, _| facts.wants_port = true, "no port is forwarded"),
         ];
         for (change, why) in bad {

@@ -118,6 +118,7 @@ fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
             .endpoint_silent
             .then(|| "silent: no handshake for three minutes".to_owned()),
     );
+    add("not blocked", status.not_blocked.clone());
     add("last error", status.last_error.clone());
     let left = |then: u64| {
         humantime::format_duration(Duration::from_secs(then.saturating_sub(now))).to_string()

@@ -2,7 +2,6 @@
 //! turns out to lack.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::Ipv4Addr;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use std::time::Duration;
 use super::backend::Backend;
 use super::cleanup::{self, InUse};
 use super::error::FirewallError;
+use super::ipv6;
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
 use super::programs::{self, Programs};
@@ -24,6 +24,14 @@ use crate::system::command::CommandError;
 /// How often a policy is loaded before its failure counts: what fails in passing does no harm.
 pub(super) const MAX_LOADS: usize = 5;
 pub(super) const LOAD_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Whether everything is closed that the policy closes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealing {
+    Whole,
+    /// IPv6 goes where it wants; with the reason and the cure.
+    WithoutIpv6(String),
+}
 
 /// The packet filter of this network namespace, as far as it is ours.
 #[derive(Debug)]
@@ -38,6 +46,7 @@ pub struct Firewall {
     loaded: BTreeMap<(Family, TableName), Option<Table>>,
     /// The next load sets the policies of the built-in chains again.
     policies_due: bool,
+    sealing: Sealing,
     /// No jump stands twice.
     tidy: bool,
     /// Nothing of an earlier life is left.
@@ -78,6 +87,7 @@ impl Firewall {
             missing: Vec::new(),
             loaded: BTreeMap::new(),
             policies_due: false,
+            sealing: Sealing::Whole,
             tidy: false,
             alone: false,
             private_bin_needed: false,
@@ -88,13 +98,18 @@ impl Firewall {
     /// stop does not interrupt it.
     ///
     /// # Errors
-    /// When the IPv4 rules are refused: those of before then stay in force. IPv6 failing is a
-    /// warning.
+    /// When the IPv4 rules are refused: those of before then stay in force. For IPv6 see
+    /// [`Self::sealing`].
     pub fn apply(&mut self, policy: &Policy) -> Result<(), FirewallError> {
         let mut failures = self.load(policy)?;
-        for _ in 1..MAX_LOADS {
+        for round in 1..MAX_LOADS {
             let Some(failure) = of_v4(&failures) else {
-                break;
+                // IPv6 has other means, so one more try is enough.
+                if failures.is_empty() || round > 1 {
+                    break;
+                }
+                failures = self.load(policy)?;
+                continue;
             };
             if programs::is_final(&failure.error) {
                 break;
@@ -128,6 +143,11 @@ impl Firewall {
     /// Whether rules cannot tell by the mark who sends.
     pub fn lacks_marks(&self) -> bool {
         self.missing.contains(&KernelModule::Mark)
+    }
+
+    /// Whether the rules close all that they should.
+    pub fn sealing(&self) -> &Sealing {
+        &self.sealing
     }
 
     /// Moves wg-quick's rule against spoofed packets to the tunnel's new address.
@@ -241,8 +261,8 @@ impl Firewall {
         !missing.is_empty()
     }
 
-    /// Takes IPv4's failure out as the error; warns of IPv6's.
-    pub(super) fn judge(&self, failures: &mut Vec<FailedLoad>) -> Result<(), FirewallError> {
+    /// Takes IPv4's failure out as the error; blocks IPv6 by other means where its load failed.
+    pub(super) fn judge(&mut self, failures: &mut Vec<FailedLoad>) -> Result<(), FirewallError> {
         let of_v4 = |failure: &FailedLoad| failure.family == Family::V4;
         if let Some(index) = failures.iter().position(of_v4) {
             let source = failures.swap_remove(index).error;
@@ -251,17 +271,25 @@ impl Firewall {
                 source,
             });
         }
-        let disabled =
-            fs::read_to_string("/proc/sys/net/ipv6/conf/all/disable_ipv6").unwrap_or_default();
-        for failure in failures.iter().filter(|_| disabled.trim() != "1") {
-            log::warn!(
-                "IPv6 is NOT blocked: {}: switch it off with the sysctls \
-                 net.ipv6.conf.all.disable_ipv6=1 and \
-                 net.ipv6.conf.default.disable_ipv6=1 on the container, or load ip6_tables and \
-                 ip6table_filter on the host",
-                failure.error
-            );
+        let sealing = match failures.first() {
+            None => Sealing::Whole,
+            Some(failure) => match ipv6::shut_off() {
+                Ok(()) => Sealing::Whole,
+                Err(why) => Sealing::WithoutIpv6(format!(
+                    "IPv6 is not blocked: {}, and without it: {why}: switch it off with the \
+                     sysctls net.ipv6.conf.all.disable_ipv6=1 and \
+                     net.ipv6.conf.default.disable_ipv6=1 on the container, or load ip6_tables \
+                     and ip6table_filter on the host",
+                    failure.error
+                )),
+            },
+        };
+        if sealing != self.sealing
+            && let Sealing::WithoutIpv6(why) = &sealing
+        {
+            log::error!("{why}");
         }
+        self.sealing = sealing;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread;
 
 use super::backend::Backend;
+use super::ipv6;
 use super::programs::Programs;
 use super::table::Table;
 use super::tables::Family;
@@ -46,6 +47,9 @@ pub(super) fn remove_leftovers(
                 warn_if_left(remove(programs, *family, in_use, interface));
                 remove_from_other(programs.backend.other(), private_bin, *family);
             });
+        }
+        if in_use.iter().any(|(family, _)| *family == Family::V6) {
+            scope.spawn(|| warn_if_left(ipv6::reopen()));
         }
         warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
     });

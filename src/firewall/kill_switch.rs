@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::apply::Firewall;
+use super::apply::{Firewall, Sealing};
 use super::error::FirewallError;
 use super::policy::{Destination, EmbeddedDns, ForwardedPort, Policy, TunnelPolicy};
 use crate::system::paths;
@@ -253,6 +253,11 @@ impl KillSwitch {
         inner.parts = parts;
         inner.firewall.forget_missing();
         Ok(())
+    }
+
+    /// Whether the rules close all that they should.
+    pub fn sealing(&self) -> Sealing {
+        self.lock().firewall.sealing().clone()
     }
 
     /// Whether rules are in force by which nothing but what the policy names gets out.

@@ -12,6 +12,7 @@ mod backend_selection;
 mod cleanup;
 pub mod diagnose;
 mod error;
+mod ipv6;
 mod kernel_modules;
 pub mod kill_switch;
 mod policy;
@@ -26,7 +27,7 @@ mod wg_quick_rule;
 #[cfg(test)]
 mod rules_tests;
 
-pub use self::apply::Firewall;
+pub use self::apply::{Firewall, Sealing};
 pub use self::backend::Backend;
 pub use self::error::FirewallError;
 pub use self::policy::{Destination, EmbeddedDns, ForwardedPort, Gateway, Policy, TunnelPolicy};

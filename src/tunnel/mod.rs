@@ -13,7 +13,7 @@ use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::firewall::{Backend, TunnelPolicy};
+use crate::firewall::{Backend, Sealing, TunnelPolicy};
 use crate::settings::VpnDns;
 use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
@@ -196,14 +196,7 @@ impl Tunnel {
             Err(error) => log::warn!("wg show: {error}"),
         }
         log::info!("WireGuard successfully started");
-        if container.settings.firewall {
-            log::info!("Firewall enabled: untunnelled traffic is dropped");
-        } else {
-            log::warn!(
-                "FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever \
-                 it is down"
-            );
-        }
+        announce_firewall(container, &self.kill_switch);
         let path = sysctl::reverse_path();
         if path.strict && !path.obeys_mark {
             log::warn!(
@@ -282,6 +275,25 @@ fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
         // resolv.conf takes three; the original took two.
         VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
     }
+}
+
+/// Says whether untunnelled traffic is dropped, to people and to the health check.
+fn announce_firewall(container: &Container, kill_switch: &KillSwitch) {
+    let mut not_blocked = None;
+    if !container.settings.firewall {
+        log::warn!(
+            "FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever it \
+             is down"
+        );
+    } else if let Sealing::WithoutIpv6(why) = kill_switch.sealing() {
+        log::error!("{why}");
+        not_blocked = Some(why);
+    } else {
+        log::info!("Firewall enabled: untunnelled traffic is dropped");
+    }
+    container
+        .reporter
+        .update(|status| status.not_blocked = not_blocked);
 }
 
 fn wg_quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {

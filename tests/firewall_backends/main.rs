@@ -10,6 +10,7 @@
 )]
 
 mod embedded_dns;
+mod ipv6;
 mod namespace;
 mod packets;
 mod passing;
