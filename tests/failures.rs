@@ -425,6 +425,18 @@ fn no_server_can_be_reached() {
     ends_saying(&world, container(&world), &names);
 }
 
+/// `user: 1000:1000`: `cap_add` is there, and of no use.
+#[test]
+fn an_ordinary_user_is_told_to_run_it_as_root() {
+    let world = World::new();
+    let container = container(&world).ordinary_user(1000);
+    let (status, log) = container.env("EXIT_ON_FATAL", "1").start().end();
+    assert_eq!(status, Some(1));
+    assert!(log.contains("NET_ADMIN is missing"), "{log}");
+    assert!(log.contains("remove `user:` from the service"), "{log}");
+    assert!(!log.contains("DAC_OVERRIDE"), "{log}");
+}
+
 #[test]
 fn without_net_admin_nothing_is_tried() {
     let world = World::new();

@@ -378,21 +378,17 @@ impl Life {
 }
 
 fn check_capabilities() -> Result<(), Failure> {
-    match capabilities::from_process() {
-        Capabilities::WithoutNetAdmin => Err(Failure::new(
-            FailureKind::Local,
-            Retry::Never,
-            "the capability NET_ADMIN is missing, without which no tunnel can be set up: add \
-             `cap_add: [NET_ADMIN]` to the service, or `--cap-add NET_ADMIN` to docker run",
-        )),
-        Capabilities::All => {
-            log::info!(
-                "The container has every capability (privileged?); NET_ADMIN alone is enough"
-            );
-            Ok(())
-        }
-        Capabilities::Some => Ok(()),
+    let capabilities = capabilities::from_process();
+    if let Some(cure) = capabilities.cure() {
+        let text = format!(
+            "the capability NET_ADMIN is missing, without which no tunnel can be set up: {cure}"
+        );
+        return Err(Failure::new(FailureKind::Local, Retry::Never, text));
     }
+    if capabilities == Capabilities::All {
+        log::info!("The container has every capability (privileged?); NET_ADMIN alone is enough");
+    }
+    Ok(())
 }
 
 /// What the kill switch must let through for these name servers to be asked.

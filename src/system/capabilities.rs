@@ -7,9 +7,33 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capabilities {
     WithoutNetAdmin,
+    /// Without it because the process runs as this user: `cap_add` is for root alone.
+    OrdinaryUser(u32),
     Some,
     /// As with `--privileged`.
     All,
+}
+
+impl Capabilities {
+    /// Whether interfaces, routes and rules can be changed.
+    pub fn has_net_admin(self) -> bool {
+        self.cure().is_none()
+    }
+
+    /// What gives us NET_ADMIN, where it is missing.
+    pub fn cure(self) -> Option<String> {
+        match self {
+            Self::WithoutNetAdmin => Some(
+                "add `cap_add: [NET_ADMIN]` to the service, or `--cap-add NET_ADMIN` to docker run"
+                    .to_owned(),
+            ),
+            Self::OrdinaryUser(uid) => Some(format!(
+                "remove `user:` from the service, or `--user` from docker run: this runs as user \
+                 {uid}, and capabilities that are added are root's"
+            )),
+            Self::Some | Self::All => None,
+        }
+    }
 }
 
 /// Those in force for this process.
@@ -35,12 +59,21 @@ fn judge(status: &str, last: &str) -> Capabilities {
         .and_then(|last| 1_u64.checked_shl(last + 1))
         .map(|beyond| beyond - 1);
     if effective & CAP_NET_ADMIN == 0 {
-        Capabilities::WithoutNetAdmin
+        match effective_user(status) {
+            Some(uid) if uid != 0 => Capabilities::OrdinaryUser(uid),
+            _ => Capabilities::WithoutNetAdmin,
+        }
     } else if all.is_some_and(|all| effective & all == all) {
         Capabilities::All
     } else {
         Capabilities::Some
     }
+}
+
+/// The second of real, effective, saved and file system's.
+fn effective_user(status: &str) -> Option<u32> {
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -54,5 +87,18 @@ mod tests {
         assert_eq!(with("00000000a80435fb"), Capabilities::Some);
         assert_eq!(with("000001ffffffffff"), Capabilities::All);
         assert_eq!(judge("", ""), Capabilities::Some);
+    }
+
+    #[test]
+    fn an_ordinary_user_is_told_what_keeps_capabilities_away() {
+        let of = |uid: u32| {
+            let text = format!("Uid:\t0\t{uid}\t0\t0\nCapEff:\t0000000000000000\n");
+            judge(&text, "40\n")
+        };
+        assert_eq!(of(0), Capabilities::WithoutNetAdmin);
+        assert_eq!(of(1000), Capabilities::OrdinaryUser(1000));
+        assert!(of(1000).cure().unwrap().contains("remove `user:`"));
+        assert!(!of(1000).has_net_admin());
+        assert!(Capabilities::Some.has_net_admin());
     }
 }

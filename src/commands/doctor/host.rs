@@ -27,7 +27,7 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     report(programs(
         &["ip", "wg", "wg-quick", "bash"].map(|name| (name, which::which(name).is_ok())),
     ));
-    let privileged = capabilities != Capabilities::WithoutNetAdmin;
+    let privileged = capabilities.has_net_admin();
     report(judge_wireguard(&WireGuard::find(subject, privileged)));
     report(if privileged {
         let wanted = wanted(&subject.settings);
@@ -67,17 +67,19 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
 
 fn judge_capabilities(capabilities: Capabilities) -> Finding {
     const CHECK: &str = "capabilities";
-    match capabilities {
-        Capabilities::WithoutNetAdmin => Finding::failure(
+    if let Some(cure) = capabilities.cure() {
+        return Finding::failure(
             CHECK,
             "NET_ADMIN is missing, without which no tunnel can be set up",
-            "add `cap_add: [NET_ADMIN]` to the service, or `--cap-add NET_ADMIN` to docker run",
-        ),
-        Capabilities::Some => Finding::ok(CHECK, "NET_ADMIN is there"),
+            cure,
+        );
+    }
+    match capabilities {
         Capabilities::All => Finding::ok(
             CHECK,
             "all of them (privileged?); NET_ADMIN alone is enough",
         ),
+        _ => Finding::ok(CHECK, "NET_ADMIN is there"),
     }
 }
 

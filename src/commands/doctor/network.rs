@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::finding::Finding;
 use super::subject::Subject;
 use crate::pia::host::ACCOUNT_HOST;
-use crate::system::capabilities::{self, Capabilities};
+use crate::system::capabilities;
 use crate::system::paths;
 use crate::underlay::interfaces::{self, DefaultRoute};
 use crate::underlay::name_servers::{NameServer, NameServers};
@@ -77,7 +77,7 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
 /// The kill switch lets only the program ask Docker's resolver.
 fn via_to(server: NameServer) -> Via {
     let is_embedded = matches!(server, NameServer::Embedded | NameServer::EmbeddedUnmarked);
-    match is_embedded && capabilities::from_process() != Capabilities::WithoutNetAdmin {
+    match is_embedded && capabilities::from_process().has_net_admin() {
         true => Via::Mark(paths::FWMARK),
         false => Via::Routing,
     }
