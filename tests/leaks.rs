@@ -69,6 +69,41 @@ fn nothing_leaks_while_the_start_fails() {
     watch.expect_only(blocked, None, |_| false);
 }
 
+const PROGRAMS: [&str; 6] = [
+    "iptables",
+    "iptables-restore",
+    "iptables-save",
+    "ip6tables",
+    "ip6tables-restore",
+    "ip6tables-save",
+];
+
+/// Where blocking fails, the network is cut; where it works again, the cut is taken back.
+#[test]
+fn without_any_iptables_nothing_leaves() {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let mut recipe = recipe(&world)
+        .without("/usr/sbin/xtables-nft-multi")
+        .without("/usr/sbin/xtables-legacy-multi");
+    for name in PROGRAMS {
+        recipe = recipe.without(format!("/usr/sbin/{name}"));
+    }
+    let container = recipe.start();
+    container.wait_for_log("no iptables program for", SOON);
+    container.wait_for_log("blocks all IPv4 instead", SOON);
+    let cut = container.wait_for_log("IPv6 is blocked by", SOON).at;
+    // Meanwhile the probers send a few hundred probes a second.
+    container.wait_for_log("Warning: firewall: no iptables program for", SOON);
+    container.stop();
+    let again = Instant::now();
+    let container = start(&world);
+    watch.expect_only(cut, Some(again), |_| false);
+    container.wait_for_log(UP, SOON);
+    assert!(!world.look("ip -4 rule").contains("blackhole"));
+    container.stop();
+}
+
 #[test]
 fn nothing_leaks_when_a_stop_meets_a_hanging_login() {
     let world = World::new();

@@ -13,6 +13,7 @@ use crate::simulator::faults::Api;
 use crate::world::builder::Kind;
 use crate::world::container::Container;
 use crate::world::internet::Outage;
+use crate::world::journal::Line;
 use crate::world::network::{CLIENT, PINGABLE};
 use crate::world::probe::Probe;
 use crate::world::recipe::Recipe;
@@ -460,10 +461,15 @@ fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     let container = up(&world);
     world.pia.server(&in_use(&world)).silence_endpoint();
     let_no_configuration_be_written(&container);
-    container.wait_for_log("The search for a server goes on in", DETECTED + RECOVERED);
-    thread::sleep(Duration::from_secs(10));
-    let registrations = world.pia.records().of(Api::AddKey).len();
-    assert!((2..=5).contains(&registrations), "{registrations}");
+    let tries = || {
+        let said = |line: &Line| line.text.contains("The search for a server goes on in");
+        let lines = container.lines().into_iter();
+        lines.filter(said).map(|line| line.at).collect::<Vec<_>>()
+    };
+    wait_until("three tries", DETECTED + RECOVERED, || tries().len() == 3);
+    let tries = tries();
+    let lasted = tries[2] - tries[0];
+    assert!(lasted > Duration::from_secs(4), "{lasted:?}");
     container.shell("rm /etc/wireguard; mv /etc/kept /etc/wireguard");
     container.wait_for_log(AGAIN, RECOVERED);
     carries(&world);

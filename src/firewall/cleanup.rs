@@ -9,8 +9,8 @@ use std::path::Path;
 use std::thread;
 
 use super::backend::Backend;
-use super::ipv6;
 use super::programs::Programs;
+use super::routing_block;
 use super::table::Table;
 use super::tables::Family;
 use super::wg_quick_rule;
@@ -47,9 +47,7 @@ pub(super) fn remove_leftovers(
                 warn_if_left(remove(programs, *family, in_use, interface));
                 remove_from_other(programs.backend.other(), private_bin, *family);
             });
-        }
-        if in_use.iter().any(|(family, _)| *family == Family::V6) {
-            scope.spawn(|| warn_if_left(ipv6::reopen()));
+            scope.spawn(|| warn_if_left(routing_block::unblock(*family)));
         }
         warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
     });

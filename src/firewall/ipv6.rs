@@ -4,15 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use crate::system::cancellation::CancellationToken;
-use crate::system::command::{Command, CommandError};
+use super::routing_block;
+use super::tables::Family;
 
 // Of this thread's network namespace.
 const SETTINGS: &str = "/proc/sys/net/ipv6/conf";
-/// Which routing rules are ours: `protocol`, as ip-rule(8) calls it.
-const PROTOCOL: &str = "51";
-/// After the rule for our own addresses, before all others.
-const PRIORITY: &str = "1";
 
 /// Shuts IPv6 off: by the kernel's setting where it may be written, else by a routing rule that
 /// drops whatever is not for this network namespace itself. Multicast on the link is not routed and
@@ -21,7 +17,7 @@ const PRIORITY: &str = "1";
 /// # Errors
 /// Says in words why it is still open.
 pub(super) fn shut_off() -> Result<(), String> {
-    if is_off(Path::new(SETTINGS)) || is_there() {
+    if is_off(Path::new(SETTINGS)) || routing_block::is_there(Family::V6) {
         return Ok(());
     }
     switch_off(Path::new(SETTINGS));
@@ -29,32 +25,9 @@ pub(super) fn shut_off() -> Result<(), String> {
         log::warn!("ip6tables does not work: IPv6 is switched off (disable_ipv6)");
         return Ok(());
     }
-    rule("add", &["type", "blackhole"]).map_err(|error| error.to_string())?;
+    routing_block::block(Family::V6).map_err(|error| error.to_string())?;
     log::warn!("ip6tables does not work: IPv6 is blocked by a routing rule instead");
     Ok(())
-}
-
-/// Takes back the routing rule of an earlier life, where ip6tables works now.
-pub(super) fn reopen() -> Result<(), CommandError> {
-    match is_there() {
-        true => rule("delete", &[]),
-        false => Ok(()),
-    }
-}
-
-fn rule(verb: &str, what: &[&str]) -> Result<(), CommandError> {
-    let ours = ["priority", PRIORITY, "protocol", PROTOCOL];
-    let arguments = [&["-6", "rule", verb], what, &ours].concat();
-    Command::new("ip", arguments)
-        .run(&CancellationToken::never())
-        .map(drop)
-}
-
-fn is_there() -> bool {
-    let arguments = ["-6", "rule", "list", "protocol", PROTOCOL];
-    Command::new("ip", arguments)
-        .run(&CancellationToken::never())
-        .is_ok_and(|listed| listed.contains("blackhole"))
 }
 
 /// Whether no interface but lo has IPv6, nor will one that comes later.

@@ -18,6 +18,7 @@ pub mod kill_switch;
 mod policy;
 mod private_bin;
 mod programs;
+mod routing_block;
 mod rule;
 mod rules;
 mod table;
@@ -32,3 +33,18 @@ pub use self::backend::Backend;
 pub use self::error::FirewallError;
 pub use self::policy::{Destination, EmbeddedDns, ForwardedPort, Gateway, Policy, TunnelPolicy};
 pub use self::programs::Programs;
+use self::tables::Family;
+
+/// Leaves this network no way out by other means, where no packet filter can be had; the next load
+/// that succeeds takes that back. Says what is open all the same.
+pub fn cut_off() {
+    if !routing_block::is_there(Family::V4) {
+        match routing_block::block(Family::V4) {
+            Ok(()) => log::warn!("No packet filter works: a routing rule blocks all IPv4 instead"),
+            Err(error) => log::error!("IPv4 is not blocked: {error}"),
+        }
+    }
+    if let Err(why) = ipv6::shut_off() {
+        log::error!("IPv6 is not blocked: {why}");
+    }
+}

@@ -22,6 +22,7 @@ use crate::connect::connector::Connector;
 use crate::connect::location_table;
 use crate::container::Container;
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::firewall;
 use crate::firewall::kill_switch::{self, KillSwitch, NameServerAccess};
 use crate::firewall::{Backend, EmbeddedDns, Firewall};
 use crate::hooks::Stage;
@@ -149,7 +150,12 @@ impl Life {
             first,
             strict,
             &self.container.stop,
-        )?;
+        )
+        .inspect_err(|_| {
+            if is_wanted {
+                firewall::cut_off();
+            }
+        })?;
         if firewall.private_bin_needed() {
             self.container.prefer_programs_of(paths::PRIVATE_BIN);
         }
