@@ -16,7 +16,7 @@ use crate::commands::{
 };
 use crate::lifecycle;
 use crate::settings::Environment;
-use crate::settings::variables::{DESCRIPTIONS, NAMES};
+use crate::settings::variables;
 use crate::system::cancellation::CancellationToken;
 use crate::system::log_output;
 use crate::system::signals;
@@ -54,15 +54,41 @@ enum ByHand {
 
 /// What `--help` says about the environment, from the one table of variables.
 fn variables_help() -> String {
+    const NAME_WIDTH: usize = 28;
+    const TEXT_WIDTH: usize = 80 - NAME_WIDTH;
     let mut text = String::from("Environment (all of it is in the README):\n");
-    for (name, description) in NAMES.iter().zip(DESCRIPTIONS) {
-        text.push_str(&format!(
-            "  {:<34}{}\n",
-            name.to_uppercase(),
-            description.join("").trim()
-        ));
+    for variable in variables::ALL {
+        let mut words = variable.summary();
+        if let Some(default) = variable.default {
+            words.push_str(&format!(" [default: {default}]"));
+        }
+        let mut column = format!("  {}", variable.name);
+        for line in lines(&words, TEXT_WIDTH) {
+            if column.len() >= NAME_WIDTH {
+                text.push_str(&column);
+                text.push('\n');
+                column.clear();
+            }
+            text.push_str(&format!("{column:NAME_WIDTH$}{line}\n"));
+            column.clear();
+        }
     }
     text
+}
+
+/// The words in lines of at most `width` characters, where no word is longer than that.
+fn lines(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// The version, with what the image's build said of itself.

@@ -138,9 +138,9 @@ impl Container {
         if self.stop.is_cancelled() {
             return;
         }
-        let ours: Vec<String> = variables::NAMES
+        let ours: Vec<String> = variables::ALL
             .iter()
-            .map(|name| name.to_uppercase())
+            .map(|variable| variable.name.to_owned())
             .collect();
         for (name, value) in hooks::run_pre_up(&text, &ours, &around) {
             self.environment.set(name, value);

@@ -1,43 +1,29 @@
 //! What the README says is so.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use wireguard_pia::settings::variables::NAMES;
+use wireguard_pia::settings::variables;
 
 fn read(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The variables of the README's tables: the first cell of a row, in backquotes.
-fn documented() -> BTreeSet<String> {
-    let readme = read("README.md");
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `"));
-    rows.flat_map(|row| {
-        let cell = row.split('|').next().unwrap();
-        cell.split('`')
-            .map(|part| part.trim_matches([',', ' ']))
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    })
-    .filter(|name| {
-        name.chars()
-            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-    })
-    .collect()
-}
-
 #[test]
 fn the_table_of_variables_is_that_of_the_program() {
-    let known: BTreeSet<String> = NAMES.iter().map(|name| name.to_uppercase()).collect();
-    let documented = documented();
-    let missing: Vec<_> = known.difference(&documented).collect();
-    let unknown: Vec<_> = documented.difference(&known).collect();
+    let table = variables::table();
+    let readme = read("README.md");
+    let head = table.lines().next().unwrap();
+    let found: String = readme
+        .lines()
+        .skip_while(|line| *line != head)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| format!("{line}\n"))
+        .collect();
     assert!(
-        missing.is_empty() && unknown.is_empty(),
-        "not in the README: {missing:?}; not in the program: {unknown:?}"
+        found == table,
+        "the README's table of variables has to be (cargo run --example manual -- --variables):\n\
+         {table}"
     );
 }
 

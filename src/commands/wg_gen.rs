@@ -14,7 +14,7 @@ use crate::connect::location_table;
 use crate::connect::register::Joined;
 use crate::connect::server_selection::Selection;
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::settings::{Environment, ServerChoice, Settings, values};
+use crate::settings::{self, Environment, ServerChoice, Settings};
 use crate::system::cancellation::CancellationToken;
 use crate::wireguard::conf::Conf;
 
@@ -76,7 +76,7 @@ fn dns(text: &str) -> Result<String, String> {
             .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
             && part.chars().any(|letter| letter.is_ascii_alphabetic())
     };
-    let parts: Vec<&str> = values::list(text).collect();
+    let parts: Vec<&str> = settings::list(text).collect();
     if text.trim() == "0" {
         return Ok(String::new());
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use super::values::Warning;
-use super::variables::{NAMES, Variables};
+use super::variables::{ALL, Texts, Variables};
+use super::warning::Warning;
 
 /// Names and values; values need not be UTF-8.
 #[derive(Debug, Clone, Default)]
@@ -51,34 +51,30 @@ impl Environment {
             .map(|(name, value)| (name.clone(), value.clone()))
     }
 
-    /// Our variables, and a warning for each whose value is not even text.
+    /// Our variables, and a warning for each that could not be taken as it was.
     pub(super) fn variables(&self) -> (Variables, Vec<Warning>) {
         let mut warnings = Vec::new();
         let mut pairs = Vec::new();
-        for name in NAMES.iter().map(|name| name.to_uppercase()) {
+        for variable in ALL {
             // Blank values count as unset: compose passes `VAR=` as an empty one.
-            match self.0.get(OsStr::new(&name)).map(|value| value.to_str()) {
-                Some(Some(value)) if !value.trim().is_empty() => {
-                    pairs.push((name, value.to_owned()));
-                }
-                Some(None) => {
-                    warnings.push(Warning {
-                        variable: name,
-                        message: " is not valid UTF-8 text; it is ignored".into(),
-                    });
-                }
-                _ => {}
+            if let Some(text) = self.text(variable.name) {
+                pairs.push((variable.name.to_owned(), text.to_owned()));
+            } else if let Some(value) = self.0.get(OsStr::new(variable.name))
+                && value.to_str().is_none()
+            {
+                warnings.push(variable.warning("not valid UTF-8 text", "it is ignored"));
             }
         }
-        // Every field is optional text or lenient, so this cannot fail; should it ever, the
-        // defaults hold, said aloud.
-        let variables = envy::from_iter(pairs).unwrap_or_else(|error| {
+        // Every field is optional text, so this cannot fail; should it ever, the defaults hold,
+        // and that is said.
+        let texts = envy::from_iter(pairs).unwrap_or_else(|error| {
             warnings.push(Warning {
-                variable: "environment".into(),
-                message: format!(": {error}; all defaults are used"),
+                variable: "environment",
+                problem: error.to_string(),
+                consequence: "all defaults are used".to_owned(),
             });
-            Variables::default()
+            Texts::default()
         });
-        (variables, warnings)
+        (Variables::read(&texts, &mut warnings), warnings)
     }
 }

@@ -1,126 +1,40 @@
 //! Environment variables → typed, validated settings.
 //!
-//! Known only to the story (`main`, `lifecycle`, `connect`, `supervisor`): each capability takes
-//! its own small struct.
+//! `variables` has an entry for each variable; the other files say what groups of them mean
+//! together. The capabilities do not know this module: each takes a small struct of its own.
 
-mod effective;
+mod dns;
 mod environment;
-mod parse;
+mod hook_commands;
+mod monitoring;
+mod port_forwarding;
+mod read;
+mod server_choice;
+#[cfg(test)]
+mod settings_tests;
 pub mod values;
+pub mod variable;
 pub mod variables;
+mod warning;
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
+use self::values::ShellCode;
+use self::variables::{Variables, entry};
 use crate::firewall::Gateway;
 use crate::pia::retry::RetryPolicy;
-use crate::system::files::Ownership;
-use crate::system::secret::Secret;
 
+pub use dns::VpnDns;
 pub use environment::Environment;
-pub use values::Warning;
-
-/// Which server to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerChoice {
-    /// `PIA_IP`, `PIA_CN` and `PIA_PORT`.
-    Manual { ip: Ipv4Addr, cn: String, port: u16 },
-    /// `PIA_DIP_TOKEN`.
-    DedicatedIp(Secret),
-    /// `LOC`, in order of preference, as typed.
-    Locations(Vec<String>),
-    /// `LOC=auto`.
-    Nearest,
-    /// Nothing was said: print the locations.
-    Unset,
-}
-
-impl ServerChoice {
-    /// From a list of location ids, or `auto`.
-    pub fn from_locations(text: &str) -> Self {
-        let ids: Vec<String> = values::list(text).map(str::to_owned).collect();
-        match ids.as_slice() {
-            [] => Self::Unset,
-            [only] if only.eq_ignore_ascii_case("auto") => Self::Nearest,
-            _ => Self::Locations(ids),
-        }
-    }
-}
-
-/// Where username and password are; read when they are needed.
-#[derive(Debug, Clone, Default)]
-pub struct CredentialSources {
-    pub user: Option<Secret>,
-    pub password: Option<Secret>,
-    pub user_file: Option<PathBuf>,
-    pub password_file: Option<PathBuf>,
-}
-
-/// A meta server replaces the account API and the host of the server list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meta {
-    pub ip: Ipv4Addr,
-    pub cn: String,
-    pub port: u16,
-}
-
-/// The container's name servers while the tunnel is up.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VpnDns {
-    /// Those that the registration names.
-    Pia,
-    /// `VPNDNS=0`: leave `/etc/resolv.conf` alone.
-    Unchanged,
-    /// These.
-    Custom(Vec<Ipv4Addr>),
-}
-
-/// `PORT_FORWARDING` and all that goes with it.
-#[derive(Debug, Clone)]
-pub struct PortForwarding {
-    pub enabled: bool,
-    pub file: PathBuf,
-    pub cleanup: bool,
-    pub persist: bool,
-    pub fatal: bool,
-    pub script: Option<String>,
-    pub down_script: Option<String>,
-    pub redirect: Option<u16>,
-    pub rebind_interval: Duration,
-    /// Who may read and write the files under `/pia-shared`: `PUID`, `PGID`, `UMASK`.
-    pub ownership: Ownership,
-}
-
-/// The users' command lines, one a stage.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HookCommands {
-    pub pre_up: Option<String>,
-    pub post_up: Option<String>,
-    pub pre_down: Option<String>,
-    pub post_down: Option<String>,
-    pub pre_reconnect: Option<String>,
-    pub post_reconnect: Option<String>,
-}
-
-/// How the endpoint is probed, for the health check and the monitor.
-#[derive(Debug, Clone)]
-pub struct Probing {
-    /// `ACTIVE_HEALTHCHECKS`
-    pub active_healthchecks: bool,
-    pub targets: Vec<String>,
-    pub timeout: Duration,
-}
-
-/// `RECONNECT`, `MONITOR_INTERVAL`, `MONITOR_RETRIES`.
-#[derive(Debug, Clone, Copy)]
-pub struct Monitor {
-    pub enabled: bool,
-    pub interval: Duration,
-    pub retries: u32,
-}
+pub use hook_commands::HookCommands;
+pub use monitoring::{Monitor, Probing};
+pub use port_forwarding::PortForwarding;
+pub use read::list;
+pub use server_choice::{CredentialSources, Meta, ServerChoice};
+pub use warning::Warning;
 
 /// Everything the user can set, as meant.
 #[derive(Debug, Clone)]
@@ -158,11 +72,70 @@ impl Settings {
     /// The settings of `environment`, and a warning for each value that could not be taken as it
     /// was.
     pub fn from_environment(environment: &Environment) -> (Self, Vec<Warning>) {
-        parse::parse(environment)
+        let (variables, mut warnings) = environment.variables();
+        let settings = Self {
+            destination: ServerChoice::of(&variables, &mut warnings),
+            stable_ip: variables.stable_ip,
+            credentials: CredentialSources::of(&variables),
+            meta: Meta::of(&variables, &mut warnings),
+            local_network: variables.local_network.clone(),
+            // Zero is off, as for wg.
+            keepalive: variables.keepalive.filter(|seconds| *seconds > 0),
+            mtu: variables.mtu.map(|mtu| mtu.0),
+            dns: variables.vpndns.clone(),
+            port_forwarding: PortForwarding::of(&variables),
+            firewall: variables.firewall,
+            exit_on_fatal: variables.exit_on_fatal,
+            fatal_script: ShellCode::text(&variables.fatal_script),
+            gateway: gateway(&variables, &mut warnings),
+            hooks: HookCommands::of(&variables),
+            probing: Probing::of(&variables),
+            nf_tables: variables.nftables,
+            allow_missing_iptables_rules: variables.allow_missing_iptables_rules,
+            monitor: Monitor::of(&variables),
+            qdisc: variables.qdisc.clone(),
+            cycle_ports: variables.cycle_ports.iter().map(|port| port.0).collect(),
+            cycle_interval: variables.cycle_interval.0,
+            retry: RetryPolicy {
+                retries: variables.curl_retry,
+                delay: variables.curl_retry_delay.0,
+                max_time: variables.curl_max_time.0,
+            },
+            pia_ca_file: variables.pia_ca_file,
+            server_list_key_file: variables.pia_serverlist_key_file,
+        };
+        (settings, warnings)
     }
 
-    /// The variables that are set, with the values in force, secrets masked: for the log.
+    /// `LOC=swiss PASS=*** PRE_UP=(12 characters)`: the variables that are set, secrets masked, for
+    /// the log.
     pub fn effective(environment: &Environment) -> String {
-        effective::describe(environment)
+        let set: Vec<String> = variables::ALL
+            .iter()
+            .filter_map(|variable| {
+                let value = environment.text(variable.name)?;
+                Some(format!("{}={}", variable.name, variable.shown(value)))
+            })
+            .collect();
+        if set.is_empty() {
+            "all defaults".to_owned()
+        } else {
+            set.join(" ")
+        }
     }
+}
+
+fn gateway(variables: &Variables, warnings: &mut Vec<Warning>) -> Option<Gateway> {
+    let destination = variables.pf_dest_ip;
+    let Some(interface) = variables.fwd_iface.clone() else {
+        if destination.is_some() {
+            let problem = format!("{} is not set", entry::fwd_iface.name);
+            warnings.push(entry::pf_dest_ip.warning(problem, "it has no effect"));
+        }
+        return None;
+    };
+    Some(Gateway {
+        interface: interface.0,
+        destination,
+    })
 }

@@ -1,101 +1,200 @@
-//! The kinds of values that variables have, and what is said of those that do not parse.
+//! The kinds of values that variables have: for each kind one place that says what is valid.
 
-use std::fmt;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-/// `0` or `1`.
+use ipnet::Ipv4Net;
+
+use super::read::Value;
+use super::variable::Sensitivity;
+use crate::system::interface_name;
+use crate::system::secret::Secret;
+
+/// A hundred years, which is as good as forever and cannot overflow when times are added up.
+const MAX_SECONDS: u64 = 3_153_600_000;
+
+/// A port of TCP or UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PortNumber(pub u16);
+
+/// The maximum transmission unit of an interface, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flag(pub bool);
+pub struct Mtu(pub u32);
 
-/// An octal file mode mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mask(pub u32);
+/// How often something is done, at least once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Times(pub u32);
 
-/// How a value of this kind is read, and what a bad one should have been.
-pub trait Value: Sized {
-    /// What the user should have written.
-    const EXPECTED: &'static str;
-    /// `None` when the text is not such a value.
-    fn parse(text: &str) -> Option<Self>;
+/// The bits that the mode of a new file does not get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ModeMask(pub u32);
+
+/// Time between repetitions, or a limit of time: zero would make a loop spin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Interval(pub Duration);
+
+/// Time that may be zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seconds(pub Duration);
+
+/// A name that the kernel gives an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceName(pub String);
+
+/// The user's own command line or script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShellCode(String);
+
+impl ShellCode {
+    /// The text of a variable that may be unset.
+    pub fn text(variable: &Option<Self>) -> Option<String> {
+        variable.as_ref().map(|code| code.0.clone())
+    }
 }
 
-impl Value for Flag {
-    const EXPECTED: &'static str = "expected 0 or 1";
+/// Text that another program reads, or this one before its settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedOn(pub String);
+
+impl Value for bool {
+    const EXPECTED: &'static str = "0 or 1";
     fn parse(text: &str) -> Option<Self> {
-        match text {
-            "0" => Some(Self(false)),
-            "1" => Some(Self(true)),
+        match text.trim() {
+            "0" => Some(false),
+            "1" => Some(true),
             _ => None,
         }
     }
 }
 
-impl Value for Mask {
-    const EXPECTED: &'static str = "expected an octal mask such as 022";
-    fn parse(text: &str) -> Option<Self> {
-        u32::from_str_radix(text, 8)
-            .ok()
-            .filter(|mask| *mask <= 0o777)
-            .map(Self)
+/// Digits alone: "+5" is no number for us, though `FromStr` takes it.
+fn whole<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>) -> Option<T> {
+    let text = text.trim();
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
-}
-
-impl Value for Ipv4Addr {
-    const EXPECTED: &'static str = "expected an IPv4 address";
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-}
-
-// Not `FromStr` for all: "+5" is no decimal integer for us.
-fn decimal<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())
-        .flatten()
+    text.parse().ok().filter(|number| range.contains(number))
 }
 
 impl Value for u16 {
-    const EXPECTED: &'static str = "expected a whole number from 0 to 65535";
+    const EXPECTED: &'static str = "a whole number from 0 to 65535";
     fn parse(text: &str) -> Option<Self> {
-        decimal(text)
+        whole(text, 0..=Self::MAX)
     }
 }
 
 impl Value for u32 {
-    const EXPECTED: &'static str = "expected a whole number from 0 to 4294967295";
+    const EXPECTED: &'static str = "a whole number from 0 to 4294967295";
     fn parse(text: &str) -> Option<Self> {
-        decimal(text)
+        whole(text, 0..=Self::MAX)
     }
 }
 
-impl Value for u64 {
-    const EXPECTED: &'static str = "expected a whole number, zero or more";
+impl Value for Times {
+    const EXPECTED: &'static str = "a whole number from 1 to 4294967295";
     fn parse(text: &str) -> Option<Self> {
-        decimal(text)
+        whole(text, 1..=u32::MAX).map(Self)
     }
 }
 
-/// One variable that could not be taken as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Warning {
-    /// The variable's name.
-    pub variable: String,
-    /// What is wrong and what was done instead.
-    pub message: String,
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.variable, self.message)
+impl Value for PortNumber {
+    const EXPECTED: &'static str = "a port from 1 to 65535";
+    fn parse(text: &str) -> Option<Self> {
+        whole(text, 1..=u16::MAX).map(Self)
     }
 }
 
-/// The parts of a list: separated by commas and white space.
-pub fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c == ',' || c.is_whitespace())
-        .filter(|part| !part.is_empty())
+impl Value for Mtu {
+    const EXPECTED: &'static str = "a number of bytes from 576 to 65535";
+    fn parse(text: &str) -> Option<Self> {
+        whole(text, 576..=65_535).map(Self)
+    }
+}
+
+impl Value for Interval {
+    const EXPECTED: &'static str = "a number of seconds from 1 to 3153600000";
+    fn parse(text: &str) -> Option<Self> {
+        whole(text, 1..=MAX_SECONDS).map(|seconds| Self(Duration::from_secs(seconds)))
+    }
+}
+
+impl Value for Seconds {
+    const EXPECTED: &'static str = "a number of seconds from 0 to 3153600000";
+    fn parse(text: &str) -> Option<Self> {
+        whole(text, 0..=MAX_SECONDS).map(|seconds| Self(Duration::from_secs(seconds)))
+    }
+}
+
+impl Value for ModeMask {
+    const EXPECTED: &'static str = "an octal mask such as 022";
+    fn parse(text: &str) -> Option<Self> {
+        let mask = u32::from_str_radix(text.trim(), 8).ok()?;
+        (mask <= 0o777).then_some(Self(mask))
+    }
+}
+
+impl Value for Ipv4Addr {
+    const EXPECTED: &'static str = "an IPv4 address";
+    fn parse(text: &str) -> Option<Self> {
+        text.trim().parse().ok()
+    }
+}
+
+impl Value for Ipv4Net {
+    const EXPECTED: &'static str = "an IPv4 range such as 192.168.1.0/24";
+    fn parse(text: &str) -> Option<Self> {
+        let alone = || text.parse::<Ipv4Addr>().ok().map(Self::from);
+        text.parse().ok().or_else(alone).map(|range| range.trunc())
+    }
+}
+
+impl Value for InterfaceName {
+    const EXPECTED: &'static str = "the name of an interface";
+    fn parse(text: &str) -> Option<Self> {
+        let name = text.trim();
+        interface_name::is_valid(name).then(|| Self(name.to_owned()))
+    }
+}
+
+impl Value for String {
+    const EXPECTED: &'static str = "text";
+    fn parse(text: &str) -> Option<Self> {
+        Some(text.trim().to_owned())
+    }
+}
+
+impl Value for PathBuf {
+    const EXPECTED: &'static str = "a path";
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self::from(text))
+    }
+}
+
+impl Value for Secret {
+    const EXPECTED: &'static str = "text";
+    const SENSITIVITY: Sensitivity = Sensitivity::Secret;
+    // White space at its ends may belong to it.
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self::new(text))
+    }
+}
+
+impl Value for ShellCode {
+    const EXPECTED: &'static str = "shell code";
+    const SENSITIVITY: Sensitivity = Sensitivity::ShellCode;
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+}
+
+impl Value for PassedOn {
+    const EXPECTED: &'static str = "text";
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -104,21 +203,28 @@ mod tests {
 
     #[test]
     fn flags_and_numbers_are_strict() {
-        assert_eq!(Flag::parse("1"), Some(Flag(true)));
-        assert_eq!(Flag::parse("yes"), None);
+        assert_eq!(bool::parse("1"), Some(true));
+        assert_eq!(bool::parse("yes"), None);
         assert_eq!(<u16 as Value>::parse("65536"), None);
         assert_eq!(<u16 as Value>::parse("+5"), None);
-        assert_eq!(<u64 as Value>::parse("-1"), None);
-        assert_eq!(<u64 as Value>::parse(""), None);
-        assert_eq!(Mask::parse("022"), Some(Mask(0o22)));
-        assert_eq!(Mask::parse("9"), None);
+        assert_eq!(<u32 as Value>::parse("-1"), None);
+        assert_eq!(<u32 as Value>::parse(""), None);
+        assert_eq!(PortNumber::parse("0"), None);
+        assert_eq!(Mtu::parse("575"), None);
+        assert_eq!(Interval::parse("0"), None);
+        assert_eq!(Seconds::parse("0"), Some(Seconds(Duration::ZERO)));
+        assert_eq!(Seconds::parse("18446744073709551615"), None);
+        assert_eq!(ModeMask::parse("022"), Some(ModeMask(0o22)));
+        assert_eq!(ModeMask::parse("9"), None);
     }
 
+    /// The limits of a duration are typed twice: where they are checked and where they are told.
     #[test]
-    fn lists_are_split_at_commas_and_white_space() {
-        assert_eq!(
-            list(" a, b\tc,,d\n").collect::<Vec<_>>(),
-            ["a", "b", "c", "d"]
-        );
+    fn what_is_expected_is_what_is_accepted() {
+        for expected in [Interval::EXPECTED, Seconds::EXPECTED] {
+            assert!(expected.ends_with(&format!(" {MAX_SECONDS}")), "{expected}");
+        }
+        assert!(Interval::parse(&MAX_SECONDS.to_string()).is_some());
+        assert!(Interval::parse(&(MAX_SECONDS + 1).to_string()).is_none());
     }
 }

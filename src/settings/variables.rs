@@ -1,158 +1,282 @@
-//! Every environment variable, once, as typed by the user: what is meant, [`super::Settings`] says.
+//! Every environment variable, once: its name, its default, what users are told of it, and how it
+//! is read, which is the type after the colon.
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
 use serde::Deserialize;
 
-/// Declares the variables: the field's name in upper case is the variable's name.
+use super::dns::VpnDns;
+use super::read::Read;
+use super::values::{
+    InterfaceName, Interval, ModeMask, Mtu, PassedOn, PortNumber, Seconds, ShellCode, Times,
+};
+use super::variable::Variable;
+use super::warning::Warning;
+use crate::system::paths;
+use crate::system::secret::Secret;
+
+/// Declares the variables. An entry's name in upper case is the variable's name. `= "5"` is its
+/// default, read as a value would be; `, unset: "words"` says what happens without a value.
 macro_rules! variables {
-    ($($(#[doc = $doc:literal])+ $field:ident,)+) => {
-        /// The environment variables of the program as typed, `None` where unset or empty.
+    ($(
+        $(#[doc = $documentation:literal])+
+        $name:ident: $kind:ty $(= $default:expr)? $(, unset: $unset:literal)?;
+    )+) => {
+        /// The variables as typed, for envy; `None` where unset or empty.
         #[derive(Debug, Default, Deserialize)]
-        pub struct Variables {
-            $($(#[doc = $doc])+ #[serde(default)] pub $field: Option<String>,)+
+        #[serde(default)]
+        pub(super) struct Texts {
+            $($name: Option<String>,)+
         }
 
-        /// The names of all variables, in lower case, in the order of the contract.
-        pub const NAMES: &[&str] = &[$(stringify!($field)),+];
+        /// The variables as read.
+        #[derive(Debug)]
+        pub struct Variables {
+            $($(#[doc = $documentation])+ pub $name: $kind,)+
+        }
 
-        /// The first line of each variable's description, for `--help` and the README's test.
-        pub const DESCRIPTIONS: &[&[&str]] = &[$(&[$($doc),+]),+];
+        /// Each variable's entry, under the name of its field in [`Variables`].
+        #[allow(non_upper_case_globals, reason = "they are named as the fields are")]
+        pub mod entry {
+            use super::*;
+
+            $(
+                $(#[doc = $documentation])+
+                pub const $name: Variable = Variable {
+                    name: {
+                        const BYTES: [u8; stringify!($name).len()] = upper(stringify!($name));
+                        text(&BYTES)
+                    },
+                    default: first(&[$($default)?]),
+                    unset: first(&[$($unset)?]),
+                    documentation: concat!($($documentation),+).trim_ascii(),
+                    sensitivity: <$kind as Read>::SENSITIVITY,
+                };
+            )+
+        }
+
+        /// All variables, in the order of the README.
+        pub const ALL: &[Variable] = &[$(entry::$name),+];
+
+        impl Variables {
+            /// Reads all texts; a warning for each that could not be taken as it was.
+            pub(super) fn read(texts: &Texts, warnings: &mut Vec<Warning>) -> Self {
+                Self {
+                    $($name: <$kind>::read(texts.$name.as_deref(), &entry::$name, warnings),)+
+                }
+            }
+        }
     };
 }
 
-variables! {
-    /// Location ids in order of preference, or `auto` for the lowest latency; empty prints all
-    /// locations.
-    loc,
-    /// PIA username.
-    user,
-    /// PIA password.
-    pass,
-    /// File with the username; wins over `USER` when readable.
-    user_file,
-    /// File with the password; wins over `PASS` when readable.
-    pass_file,
-    /// Address of a manually chosen server; needs `PIA_CN` and `PIA_PORT` too.
-    pia_ip,
-    /// Common name of a manually chosen server.
-    pia_cn,
-    /// API port of a manually chosen server, usually 1337.
-    pia_port,
-    /// 1: use only servers whose public address does not rotate.
-    stable_ip,
-    /// Token of a dedicated IP; `LOC` is ignored.
-    pia_dip_token,
-    /// Address of a meta server to use instead of PIA's API hosts; needs `META_CN` too.
-    meta_ip,
-    /// Common name of the meta server.
-    meta_cn,
-    /// Port of the meta server.
-    meta_port,
-    /// IPv4 ranges that are reached outside the tunnel.
-    local_network,
-    /// WireGuard's persistent keepalive in seconds; 0 is off.
-    keepalive,
-    /// MTU of wg0; wg-quick chooses one when unset.
-    mtu,
-    /// DNS servers instead of PIA's; 0 leaves the container's DNS alone.
-    vpndns,
-    /// 1: have a port forwarded.
-    port_forwarding,
-    /// Where the forwarded port is written.
-    port_file,
-    /// 1: remove that file at start and at exit.
-    port_file_cleanup,
-    /// 1: keep the same port over restarts, for up to two months.
-    port_persist,
-    /// 1: a lost forwarded port is a fatal error.
-    port_fatal,
-    /// Command line run with the port appended whenever a port is forwarded.
-    port_script,
-    /// Command line run with the port appended whenever a port is withdrawn.
-    port_down_script,
-    /// Local port to which connections to the forwarded port are redirected.
-    port_redirect,
-    /// Seconds between refreshes of the forwarded port.
-    port_rebind_interval,
-    /// User id that owns the files under `/pia-shared`.
-    puid,
-    /// Group id that owns the files under `/pia-shared`.
-    pgid,
-    /// File mode mask, in octal, for the files under `/pia-shared`.
-    umask,
-    /// 0: no kill switch.
-    firewall,
-    /// 1: exit on a fatal error instead of staying, sealed, until stopped.
-    exit_on_fatal,
-    /// Command line run when a fatal error occurs.
-    fatal_script,
-    /// Gateway mode: the interface whose traffic is forwarded into the tunnel.
-    fwd_iface,
-    /// Gateway mode: where the forwarded port leads.
-    pf_dest_ip,
-    /// Command line run before anything is set up, with the network still open.
-    pre_up,
-    /// Command line run when the tunnel is up.
-    post_up,
-    /// Command line run before the tunnel is taken down.
-    pre_down,
-    /// Command line run after the tunnel was taken down.
-    post_down,
-    /// Command line run before a reconnect.
-    pre_reconnect,
-    /// Command line run after a reconnect.
-    post_reconnect,
-    /// 1: the health check pings through the tunnel.
-    active_healthchecks,
-    /// Hosts to ping; any one answering is enough.
-    healthcheck_ping_target,
-    /// Seconds to wait for an answer, for all targets together.
-    healthcheck_ping_timeout,
-    /// 0: legacy iptables; 1: nf_tables; unset: nf_tables if it works.
-    nftables,
-    /// 1: skip those rules of wg-quick that the kernel has no module for.
-    allow_missing_iptables_rules,
-    /// 1: reconnect when the endpoint no longer responds.
-    reconnect,
-    /// Seconds between probes of the endpoint.
-    monitor_interval,
-    /// Failed probes in a row after which the endpoint counts as unresponsive.
-    monitor_retries,
-    /// Queueing discipline for wg0, as `tc qdisc add root dev wg0` takes it.
-    qdisc,
-    /// Local ports that wg0 listens on in turn.
-    cycle_ports,
-    /// Seconds for each of `CYCLE_PORTS`.
-    cycle_interval,
-    /// Retries of a transient failure of PIA's API.
-    curl_retry,
-    /// Seconds between those retries.
-    curl_retry_delay,
-    /// Seconds for all tries of a request together.
-    curl_max_time,
-    /// Anything: debug logging.
-    debug,
-    /// Log filter in the syntax of Rust's env_logger; wins over `DEBUG`.
-    rust_log,
-    /// User-space WireGuard that wg-quick starts where the kernel has none.
-    wg_quick_userspace_implementation,
-    /// PIA's certificate authority.
-    pia_ca_file,
-    /// Public key of the server list's signature.
-    pia_serverlist_key_file,
+/// The README's table of all variables.
+pub fn table() -> String {
+    let mut table = String::from("| variable | default | meaning |\n|---|---|---|\n");
+    for variable in ALL {
+        table.push_str(&variable.table_row());
+        table.push('\n');
+    }
+    table
 }
 
-/// Variables whose values must never be shown.
-pub const SECRETS: &[&str] = &["user", "pass", "pia_dip_token"];
+const fn upper<const LENGTH: usize>(name: &str) -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
+    bytes.copy_from_slice(name.as_bytes());
+    bytes.make_ascii_uppercase();
+    bytes
+}
 
-/// Variables whose values are the user's shell code, which may hold secrets of theirs.
-pub const SHELL_CODE: &[&str] = &[
-    "pre_up",
-    "post_up",
-    "pre_down",
-    "post_down",
-    "pre_reconnect",
-    "post_reconnect",
-    "port_script",
-    "port_down_script",
-    "fatal_script",
-];
+const fn text(bytes: &'static [u8]) -> &'static str {
+    match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(_) => "",
+    }
+}
+
+const fn first(words: &[&'static str]) -> Option<&'static str> {
+    match words {
+        [first, ..] => Some(first),
+        [] => None,
+    }
+}
+
+variables! {
+    /// Location ids in order of preference, for example `swiss ca_ontario`. `auto` takes the
+    /// location with the lowest latency. When empty, all locations are printed and the container
+    /// exits
+    loc: Option<String>;
+    /// PIA username
+    user: Option<Secret>;
+    /// PIA password
+    pass: Option<Secret>;
+    /// File with the username, for example a Docker secret; wins over `USER` when it can be read
+    user_file: Option<PathBuf>;
+    /// File with the password; wins over `PASS` when it can be read
+    pass_file: Option<PathBuf>;
+    /// Address of one server of your choice. With `PIA_CN` and `PIA_PORT` it is used instead of
+    /// `LOC`
+    pia_ip: Option<Ipv4Addr>;
+    /// Common name of the server at `PIA_IP`
+    pia_cn: Option<String>;
+    /// API port of the server at `PIA_IP`, usually `1337`
+    pia_port: Option<PortNumber>;
+    /// `1`: only servers whose public address stays the same from connection to connection
+    stable_ip: bool = "0";
+    /// Token of a dedicated IP; `LOC` is not used then
+    pia_dip_token: Option<Secret>;
+    /// Address of a meta server through which PIA's account API and server list are reached, where
+    /// the usual hosts are blocked
+    meta_ip: Option<Ipv4Addr>;
+    /// Common name of that meta server
+    meta_cn: Option<String>;
+    /// Port of that meta server; `8080` often works too
+    meta_port: PortNumber = "443";
+    /// IPv4 ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`
+    local_network: Vec<Ipv4Net>;
+    /// WireGuard's persistent keepalive, in seconds; `25` suits most networks with address
+    /// translation. `0` is off
+    keepalive: Option<u16>;
+    /// MTU of the tunnel interface
+    mtu: Option<Mtu>, unset: "wg-quick's";
+    /// DNS servers while connected. `0` leaves the container's DNS as it is; Docker's own resolver
+    /// may then ask from the host, outside the tunnel. Servers other than PIA's learn what you look
+    /// up
+    vpndns: VpnDns, unset: "PIA's";
+    /// `1`: have a port forwarded. Not every location offers it
+    port_forwarding: bool = "0";
+    /// Where the forwarded port is written
+    port_file: PathBuf = paths::PORT_FILE;
+    /// `1`: remove the port file at start and at exit
+    port_file_cleanup: bool = "0";
+    /// `1`: keep the same port over restarts, for up to two months
+    port_persist: bool = "0";
+    /// `1`: a port that stays lost is a fatal error
+    port_fatal: bool = "0";
+    /// Command line that is run with the port appended whenever a port is forwarded. The image has
+    /// [ready-made ones](#port-forwarding)
+    port_script: Option<ShellCode>;
+    /// Command line that is run with the port appended whenever a port is withdrawn
+    port_down_script: Option<ShellCode>;
+    /// Local port to which connections to the forwarded port are redirected, tcp and udp, for
+    /// programs whose port cannot be changed
+    port_redirect: Option<PortNumber>;
+    /// Seconds between refreshes of the forwarded port
+    port_rebind_interval: Interval = "900";
+    /// User id that owns the files in `/pia-shared`
+    puid: Option<u32>, unset: "`0`";
+    /// Group id that owns the files in `/pia-shared`
+    pgid: Option<u32>, unset: "`0`";
+    /// File mode mask for the files in `/pia-shared`, in octal
+    umask: ModeMask = "022";
+    /// `0`: no kill switch
+    firewall: bool = "1";
+    /// `1`: exit on a fatal error. Otherwise the container stays, sealed and unhealthy, so that
+    /// containers which share its network keep it
+    exit_on_fatal: bool = "0";
+    /// Command line that is run when a fatal error occurs
+    fatal_script: Option<ShellCode>;
+    /// Gateway mode: the interface whose traffic is forwarded into the tunnel
+    fwd_iface: Option<InterfaceName>;
+    /// Gateway mode: the address to which the forwarded port leads
+    pf_dest_ip: Option<Ipv4Addr>;
+    /// Shell text that is run before anything is set up, with the network still open
+    pre_up: Option<ShellCode>;
+    /// Shell text that is run when the tunnel is up
+    post_up: Option<ShellCode>;
+    /// Shell text that is run before the tunnel is taken down
+    pre_down: Option<ShellCode>;
+    /// Shell text that is run after the tunnel was taken down
+    post_down: Option<ShellCode>;
+    /// Shell text that is run before a reconnect
+    pre_reconnect: Option<ShellCode>;
+    /// Shell text that is run after a reconnect
+    post_reconnect: Option<ShellCode>;
+    /// `1`: the health check also pings through the tunnel
+    active_healthchecks: bool = "0";
+    /// Hosts to ping; any one that answers is enough
+    healthcheck_ping_target: Vec<String> = "www.privateinternetaccess.com 1.1.1.1";
+    /// Seconds to wait for an answer, for all hosts together
+    healthcheck_ping_timeout: Interval = "3";
+    /// `0`: the legacy iptables backend; `1`: nf_tables; unset: nf_tables where it works
+    nftables: Option<bool>;
+    /// `1`: leave out, with a warning, those rules of wg-quick that the kernel has no module for
+    allow_missing_iptables_rules: bool = "0";
+    /// `1`: reconnect, without taking the interface down, when the server no longer responds
+    reconnect: bool = "0";
+    /// Seconds between probes of the server
+    monitor_interval: Interval = "60";
+    /// Failed probes in a row after which the server counts as unresponsive
+    monitor_retries: Times = "3";
+    /// Queueing discipline of the tunnel interface, as `tc qdisc add root dev wg0` takes it
+    qdisc: Option<String>;
+    /// Local ports that the tunnel uses in turn
+    cycle_ports: Vec<PortNumber>;
+    /// Seconds for each of `CYCLE_PORTS`
+    cycle_interval: Interval = "180";
+    /// Retries after a failure of PIA's API that may pass
+    curl_retry: u32 = "5";
+    /// Seconds between those retries
+    curl_retry_delay: Seconds = "5";
+    /// Seconds for all tries of one request together; `0` is no limit
+    curl_max_time: Seconds = "120";
+    /// Anything: debug log. Secrets stay masked
+    debug: Option<PassedOn>;
+    /// Log filter, for example `debug`; wins over `DEBUG`. Its form is that of
+    /// [env_logger](https://docs.rs/env_logger)
+    rust_log: Option<PassedOn>;
+    /// User-space WireGuard that wg-quick starts where the kernel has none
+    wg_quick_userspace_implementation: Option<PassedOn>, unset: "`wireguard-go`";
+    /// PIA's certificate authority
+    pia_ca_file: PathBuf = paths::PIA_CA;
+    /// Public key of the server list's signature
+    pia_serverlist_key_file: PathBuf = paths::SERVER_LIST_KEY;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::variable::Sensitivity;
+
+    #[test]
+    fn names_are_as_users_type_them() {
+        assert_eq!(entry::pia_ip.name, "PIA_IP");
+        assert_eq!(entry::loc.documentation.lines().count(), 1);
+    }
+
+    #[test]
+    fn every_default_is_a_value_of_its_kind() {
+        let texts = Texts::default();
+        let mut warnings = Vec::new();
+        let variables = Variables::read(&texts, &mut warnings);
+        assert_eq!(warnings, []);
+        assert_eq!(variables.meta_port, PortNumber(443));
+        assert_eq!(variables.monitor_interval.0.as_secs(), 60);
+        assert_eq!(variables.curl_max_time.0.as_secs(), 120);
+        assert!(variables.firewall && !variables.reconnect);
+    }
+
+    #[test]
+    fn what_must_not_be_shown_is_marked() {
+        let of = |sensitivity| -> Vec<&str> {
+            let marked = ALL.iter().filter(|entry| entry.sensitivity == sensitivity);
+            marked.map(|entry| entry.name).collect()
+        };
+        assert_eq!(of(Sensitivity::Secret), ["USER", "PASS", "PIA_DIP_TOKEN"]);
+        assert_eq!(
+            of(Sensitivity::ShellCode),
+            [
+                "PORT_SCRIPT",
+                "PORT_DOWN_SCRIPT",
+                "FATAL_SCRIPT",
+                "PRE_UP",
+                "POST_UP",
+                "PRE_DOWN",
+                "POST_DOWN",
+                "PRE_RECONNECT",
+                "POST_RECONNECT"
+            ]
+        );
+    }
+}

@@ -5,6 +5,7 @@ pub mod cancellation;
 pub mod capabilities;
 pub mod command;
 pub mod files;
+pub mod interface_name;
 pub mod log_output;
 pub mod paths;
 pub mod secret;

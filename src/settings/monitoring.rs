@@ -1,0 +1,42 @@
+//! How it is found out whether the tunnel still carries traffic.
+
+use std::time::Duration;
+
+use super::variables::Variables;
+
+/// How the endpoint is probed, for the health check and the monitor.
+#[derive(Debug, Clone)]
+pub struct Probing {
+    /// `ACTIVE_HEALTHCHECKS`
+    pub active_healthchecks: bool,
+    pub targets: Vec<String>,
+    pub timeout: Duration,
+}
+
+impl Probing {
+    pub(super) fn of(variables: &Variables) -> Self {
+        Self {
+            active_healthchecks: variables.active_healthchecks,
+            targets: variables.healthcheck_ping_target.clone(),
+            timeout: variables.healthcheck_ping_timeout.0,
+        }
+    }
+}
+
+/// `RECONNECT`, `MONITOR_INTERVAL`, `MONITOR_RETRIES`.
+#[derive(Debug, Clone, Copy)]
+pub struct Monitor {
+    pub enabled: bool,
+    pub interval: Duration,
+    pub retries: u32,
+}
+
+impl Monitor {
+    pub(super) fn of(variables: &Variables) -> Self {
+        Self {
+            enabled: variables.reconnect,
+            interval: variables.monitor_interval.0,
+            retries: variables.monitor_retries.0,
+        }
+    }
+}

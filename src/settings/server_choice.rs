@@ -1,0 +1,118 @@
+//! Which server to connect to, by which account, and through which hosts to ask for it.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use super::read::list;
+use super::values::PortNumber;
+use super::variables::{Variables, entry};
+use super::warning::Warning;
+use crate::system::secret::Secret;
+
+/// Which server to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerChoice {
+    /// `PIA_IP`, `PIA_CN` and `PIA_PORT`.
+    Manual { ip: Ipv4Addr, cn: String, port: u16 },
+    /// `PIA_DIP_TOKEN`.
+    DedicatedIp(Secret),
+    /// `LOC`, in order of preference, as typed.
+    Locations(Vec<String>),
+    /// `LOC=auto`.
+    Nearest,
+    /// Nothing was said: print the locations.
+    Unset,
+}
+
+impl ServerChoice {
+    /// From a list of location ids, or `auto`.
+    pub fn from_locations(text: &str) -> Self {
+        let ids: Vec<String> = list(text).map(str::to_owned).collect();
+        match ids.as_slice() {
+            [] => Self::Unset,
+            [only] if only.eq_ignore_ascii_case("auto") => Self::Nearest,
+            _ => Self::Locations(ids),
+        }
+    }
+
+    pub(super) fn of(variables: &Variables, warnings: &mut Vec<Warning>) -> Self {
+        if let Some(token) = &variables.pia_dip_token {
+            return Self::DedicatedIp(Secret::new(token.expose().trim()));
+        }
+        match (variables.pia_ip, &variables.pia_cn, variables.pia_port) {
+            (Some(ip), Some(cn), Some(PortNumber(port))) => {
+                let cn = cn.clone();
+                return Self::Manual { ip, cn, port };
+            }
+            (None, None, None) => {}
+            (ip, cn, port) => {
+                let needed = [
+                    (entry::pia_ip, ip.is_some()),
+                    (entry::pia_cn, cn.is_some()),
+                    (entry::pia_port, port.is_some()),
+                ];
+                for (variable, _) in needed.iter().filter(|(_, is_set)| !is_set) {
+                    let [(ip, _), (cn, _), (port, _)] = needed;
+                    warnings.push(variable.warning(
+                        format!(
+                            "missing, and {}, {} and {} work only together",
+                            ip.name, cn.name, port.name
+                        ),
+                        format!("{} is used", entry::loc.name),
+                    ));
+                }
+            }
+        }
+        Self::from_locations(variables.loc.as_deref().unwrap_or_default())
+    }
+}
+
+/// Where username and password are; read when they are needed.
+#[derive(Debug, Clone, Default)]
+pub struct CredentialSources {
+    pub user: Option<Secret>,
+    pub password: Option<Secret>,
+    pub user_file: Option<PathBuf>,
+    pub password_file: Option<PathBuf>,
+}
+
+impl CredentialSources {
+    pub(super) fn of(variables: &Variables) -> Self {
+        Self {
+            user: variables.user.clone(),
+            password: variables.pass.clone(),
+            user_file: variables.user_file.clone(),
+            password_file: variables.pass_file.clone(),
+        }
+    }
+}
+
+/// A meta server replaces the account API and the host of the server list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    pub ip: Ipv4Addr,
+    pub cn: String,
+    pub port: u16,
+}
+
+impl Meta {
+    pub(super) fn of(variables: &Variables, warnings: &mut Vec<Warning>) -> Option<Self> {
+        let (missing, given) = match (variables.meta_ip, &variables.meta_cn) {
+            (Some(ip), Some(cn)) => {
+                return Some(Self {
+                    ip,
+                    cn: cn.clone(),
+                    port: variables.meta_port.0,
+                });
+            }
+            (Some(_), None) => (entry::meta_cn, entry::meta_ip),
+            (None, Some(_)) => (entry::meta_ip, entry::meta_cn),
+            (None, None) => return None,
+        };
+        warnings.push(missing.warning(
+            format!("missing, and {} has no effect without it", given.name),
+            "PIA's usual hosts are used",
+        ));
+        None
+    }
+}

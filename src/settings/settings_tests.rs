@@ -1,0 +1,133 @@
+//! What whole environments mean.
+
+use std::time::Duration;
+
+use super::{Environment, RetryPolicy, ServerChoice, Settings};
+
+fn settings(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
+    let environment: Environment = pairs
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()))
+        .collect();
+    let (settings, warnings) = Settings::from_environment(&environment);
+    (settings, warnings.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn nothing_set_is_the_defaults_without_a_warning() {
+    let (settings, warnings) = settings(&[]);
+    assert_eq!(warnings, [""; 0]);
+    assert!(settings.firewall && !settings.exit_on_fatal && !settings.port_forwarding.enabled);
+    assert_eq!(settings.destination, ServerChoice::Unset);
+    assert_eq!(
+        settings.retry,
+        RetryPolicy {
+            retries: 5,
+            delay: Duration::from_secs(5),
+            max_time: Duration::from_secs(120)
+        }
+    );
+    assert_eq!(settings.monitor.interval, Duration::from_secs(60));
+    assert_eq!(
+        settings.port_forwarding.rebind_interval,
+        Duration::from_secs(900)
+    );
+    assert_eq!(
+        settings.probing.targets,
+        ["www.privateinternetaccess.com", "1.1.1.1"]
+    );
+}
+
+#[test]
+fn bad_values_give_the_default_and_a_warning_each() {
+    let (settings, warnings) = settings(&[
+        ("FIREWALL", "yes"),
+        ("KEEPALIVE", "-1"),
+        ("MTU", "12"),
+        ("MONITOR_RETRIES", "0"),
+        ("LOCAL_NETWORK", "192.168.1.0/24, nonsense 10.1.2.3"),
+        ("CYCLE_PORTS", "1 x 70000"),
+    ]);
+    assert!(settings.firewall);
+    assert_eq!(settings.keepalive, None);
+    assert_eq!(
+        settings.local_network,
+        [
+            "192.168.1.0/24".parse().unwrap(),
+            "10.1.2.3/32".parse().unwrap()
+        ]
+    );
+    assert_eq!(settings.cycle_ports, [1]);
+    assert_eq!(warnings.len(), 7, "{warnings:#?}");
+    assert!(
+        warnings
+            .contains(&"FIREWALL: expected 0 or 1, not yes; the default, 1, is used".to_owned()),
+        "{warnings:#?}"
+    );
+}
+
+#[test]
+fn empty_counts_as_unset_and_non_text_is_named() {
+    use std::os::unix::ffi::OsStringExt;
+    let (settings, warnings) = settings(&[("FIREWALL", ""), ("LOC", "  ")]);
+    assert_eq!(
+        (settings.destination, warnings.len()),
+        (ServerChoice::Unset, 0)
+    );
+    let odd = [("PASS".into(), std::ffi::OsString::from_vec(vec![0xff]))]
+        .into_iter()
+        .collect();
+    assert_eq!(
+        Settings::from_environment(&odd).1[0].to_string(),
+        "PASS: not valid UTF-8 text; it is ignored"
+    );
+}
+
+#[test]
+fn a_manual_server_needs_all_three() {
+    let all = settings(&[
+        ("PIA_IP", "1.2.3.4"),
+        ("PIA_CN", "x401"),
+        ("PIA_PORT", "1337"),
+        ("LOC", "swiss"),
+    ])
+    .0;
+    assert!(matches!(
+        all.destination,
+        ServerChoice::Manual { port: 1337, .. }
+    ));
+    let (two, warnings) = settings(&[("PIA_IP", "1.2.3.4"), ("PIA_CN", "x401"), ("LOC", "swiss")]);
+    assert_eq!(
+        two.destination,
+        ServerChoice::Locations(vec!["swiss".into()])
+    );
+    assert!(warnings[0].starts_with("PIA_PORT: missing"), "{warnings:?}");
+}
+
+#[test]
+fn the_effective_settings_hide_secrets_and_shell_code() {
+    let environment = [
+        ("LOC", "swiss"),
+        ("PASS", "geheim"),
+        ("PRE_UP", "curl -u me:pw x"),
+    ]
+    .map(|(name, value)| (name.into(), value.into()))
+    .into_iter()
+    .collect();
+    assert_eq!(
+        Settings::effective(&environment),
+        "LOC=swiss PASS=*** PRE_UP=(15 characters)"
+    );
+}
+
+/// The firewall would refuse them later, which would end the start.
+#[test]
+fn an_interface_name_that_no_rule_can_hold_is_ignored_with_a_warning() {
+    for name in ["-x", "e'1", "e#1", "much-too-long-name"] {
+        let (settings, warnings) = settings(&[("FWD_IFACE", name)]);
+        assert_eq!(settings.gateway, None, "{name}");
+        assert!(warnings[0].starts_with("FWD_IFACE: "), "{warnings:?}");
+    }
+    let (settings, warnings) = settings(&[("FWD_IFACE", "eth+")]);
+    assert!(settings.gateway.is_some() && warnings.is_empty());
+}
