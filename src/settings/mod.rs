@@ -6,12 +6,15 @@
 mod dns;
 mod environment;
 mod hook_commands;
+mod local_network;
 mod monitoring;
 mod port_forwarding;
 mod read;
 mod server_choice;
 #[cfg(test)]
 mod settings_tests;
+#[cfg(test)]
+mod user_mistakes_tests;
 pub mod values;
 pub mod variable;
 pub mod variables;
@@ -78,7 +81,7 @@ impl Settings {
             stable_ip: variables.stable_ip,
             credentials: CredentialSources::of(&variables),
             meta: Meta::of(&variables, &mut warnings),
-            local_network: variables.local_network.clone(),
+            local_network: variables.local_network.0.clone(),
             // Zero is off, as for wg.
             keepalive: variables.keepalive.filter(|seconds| *seconds > 0),
             mtu: variables.mtu.map(|mtu| mtu.0),

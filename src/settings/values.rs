@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
-
 use super::read::Value;
 use super::variable::Sensitivity;
 use crate::system::interface_name;
@@ -140,14 +138,6 @@ impl Value for Ipv4Addr {
     const EXPECTED: &'static str = "an IPv4 address";
     fn parse(text: &str) -> Option<Self> {
         text.trim().parse().ok()
-    }
-}
-
-impl Value for Ipv4Net {
-    const EXPECTED: &'static str = "an IPv4 range such as 192.168.1.0/24";
-    fn parse(text: &str) -> Option<Self> {
-        let alone = || text.parse::<Ipv4Addr>().ok().map(Self::from);
-        text.parse().ok().or_else(alone).map(|range| range.trunc())
     }
 }
 

@@ -4,10 +4,10 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
 use serde::Deserialize;
 
 use super::dns::VpnDns;
+use super::local_network::LocalRanges;
 use super::read::Read;
 use super::values::{
     InterfaceName, Interval, ModeMask, Mtu, PassedOn, PortNumber, Seconds, ShellCode, Times,
@@ -133,8 +133,9 @@ variables! {
     meta_cn: Option<String>;
     /// Port of that meta server; `8080` often works too
     meta_port: PortNumber = "443";
-    /// IPv4 ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`
-    local_network: Vec<Ipv4Net>;
+    /// IPv4 ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`.
+    /// `192.168.1.0/255.255.255.0` and `10/8` work too. A range wider than `/8` is left out
+    local_network: LocalRanges;
     /// WireGuard's persistent keepalive, in seconds; `25` suits most networks with address
     /// translation. `0` is off
     keepalive: Option<u16>;

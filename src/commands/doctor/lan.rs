@@ -11,8 +11,6 @@ use crate::underlay::interfaces;
 
 /// PIA's name servers inside the tunnel, as its servers name them.
 const PIA_DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 243), Ipv4Addr::new(10, 0, 0, 242)];
-/// A range so wide is no local network.
-const MAX_REFUSED_PREFIX: u8 = 7;
 const CHECK: &str = "LAN";
 
 pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
@@ -30,16 +28,6 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
 }
 
 fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
-    if let Some(all) = local
-        .iter()
-        .find(|range| range.prefix_len() <= MAX_REFUSED_PREFIX)
-    {
-        return Finding::failure(
-            CHECK,
-            format!("LOCAL_NETWORK holds {all}, so almost everything would leave untunnelled"),
-            "name the LAN alone, such as 192.168.1.0/24",
-        );
-    }
     let hides = |ranges: &[Ipv4Net]| {
         ranges.iter().find_map(|range| {
             dns.iter()
@@ -99,7 +87,5 @@ mod tests {
         assert_eq!(level("192.168.1.0/24", "172.18.0.0/16"), Level::Ok);
         assert_eq!(level("10.0.0.0/8", ""), Level::Warning);
         assert_eq!(level("", "10.0.0.0/24"), Level::Warning);
-        assert_eq!(level("192.168.1.0/24 0.0.0.0/0", ""), Level::Failure);
-        assert_eq!(level("0.0.0.0/1 128.0.0.0/1", ""), Level::Failure);
     }
 }
