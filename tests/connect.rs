@@ -239,6 +239,14 @@ fn an_unknown_location_beside_a_good_one_is_only_warned_of() {
 }
 
 #[test]
+fn a_location_may_be_named_and_quoted_as_compose_files_have_it() {
+    let world = World::builder().servers("us_chicago", Kind::New, 1).build();
+    let container = to(&world, "\"US Chicago, Switzerland\"").start();
+    assert_eq!(location_reached(&world, &container), "us_chicago");
+    container.wait_for_log("Warning: LOC: there are quotes around the value", SOON);
+}
+
+#[test]
 fn without_loc_the_locations_are_printed() {
     let world = World::new();
     world.pia.location_offline("nl_amsterdam");

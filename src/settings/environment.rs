@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
+use super::quotes;
 use super::variables::{ALL, Texts, Variables};
 use super::warning::Warning;
 
@@ -26,12 +27,18 @@ impl Environment {
         std::env::vars_os().collect()
     }
 
-    /// The value, as text, `None` where unset, empty or not UTF-8.
+    /// The value as text, without quotes around it; `None` where unset, empty or not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0
-            .get(OsStr::new(name))
-            .and_then(|value| value.to_str())
-            .filter(|value| !value.trim().is_empty())
+        let typed = self.typed(name)?;
+        let meant = quotes::enclosed(typed).unwrap_or(typed);
+        (!meant.trim().is_empty()).then_some(meant)
+    }
+
+    /// As [`Self::text`], with any quotes.
+    pub(super) fn typed(&self, name: &str) -> Option<&str> {
+        let value = self.0.get(OsStr::new(name))?.to_str()?;
+        // Blank values count as unset: compose passes `VAR=` as an empty one.
+        (!value.trim().is_empty()).then_some(value)
     }
 
     /// Adds or replaces one variable.
@@ -56,8 +63,7 @@ impl Environment {
         let mut warnings = Vec::new();
         let mut pairs = Vec::new();
         for variable in ALL {
-            // Blank values count as unset: compose passes `VAR=` as an empty one.
-            if let Some(text) = self.text(variable.name) {
+            if let Some(text) = self.typed(variable.name) {
                 pairs.push((variable.name.to_owned(), text.to_owned()));
             } else if let Some(value) = self.0.get(OsStr::new(variable.name))
                 && value.to_str().is_none()

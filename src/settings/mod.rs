@@ -9,6 +9,7 @@ mod hook_commands;
 mod local_network;
 mod monitoring;
 mod port_forwarding;
+mod quotes;
 mod read;
 mod server_choice;
 #[cfg(test)]
@@ -116,7 +117,7 @@ impl Settings {
         let set: Vec<String> = variables::ALL
             .iter()
             .filter_map(|variable| {
-                let value = environment.text(variable.name)?;
+                let value = environment.typed(variable.name)?;
                 Some(format!("{}={}", variable.name, variable.shown(value)))
             })
             .collect();

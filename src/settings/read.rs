@@ -1,5 +1,6 @@
 //! From the text of a variable to its value, with a warning where they do not agree.
 
+use super::quotes;
 use super::variable::{Sensitivity, Variable};
 use super::warning::Warning;
 
@@ -9,6 +10,8 @@ pub trait Value: Sized {
     const EXPECTED: &'static str;
     /// Whether such values may be shown.
     const SENSITIVITY: Sensitivity = Sensitivity::Plain;
+    /// Whether quotes around the text are left to whoever reads it.
+    const KEEPS_QUOTES: bool = false;
     /// `None` when the text is no such value.
     fn parse(text: &str) -> Option<Self>;
 }
@@ -18,12 +21,36 @@ pub trait Value: Sized {
 pub trait Read: Sized {
     /// Whether such values may be shown.
     const SENSITIVITY: Sensitivity = Sensitivity::Plain;
+    /// Whether quotes around the text are left to whoever reads it.
+    const KEEPS_QUOTES: bool = false;
     /// The value of `text`, or what holds where that is `None` or makes no sense.
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self;
 }
 
+/// Reads the text of a variable, `None` where it is unset.
+pub(super) fn read<T: Read>(
+    text: Option<&str>,
+    variable: &Variable,
+    warnings: &mut Vec<Warning>,
+) -> T {
+    let text = text.map(|text| {
+        if T::SENSITIVITY == Sensitivity::ShellCode {
+            quotes::told_of(text, variable, warnings);
+        }
+        if T::KEEPS_QUOTES {
+            text
+        } else {
+            quotes::taken_off(text, variable, warnings)
+        }
+    });
+    // What was quoted may be nothing.
+    let text = text.filter(|text| !text.trim().is_empty());
+    T::read(text, variable, warnings)
+}
+
 impl<T: Value + Default> Read for T {
     const SENSITIVITY: Sensitivity = T::SENSITIVITY;
+    const KEEPS_QUOTES: bool = T::KEEPS_QUOTES;
 
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
         let default = variable.default.unwrap_or_default();
@@ -45,6 +72,7 @@ impl<T: Value + Default> Read for T {
 
 impl<T: Value> Read for Option<T> {
     const SENSITIVITY: Sensitivity = T::SENSITIVITY;
+    const KEEPS_QUOTES: bool = T::KEEPS_QUOTES;
 
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
         let text = text?;
@@ -58,6 +86,7 @@ impl<T: Value> Read for Option<T> {
 
 impl<T: Value> Read for Vec<T> {
     const SENSITIVITY: Sensitivity = T::SENSITIVITY;
+    const KEEPS_QUOTES: bool = T::KEEPS_QUOTES;
 
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
         let mut values = Self::new();

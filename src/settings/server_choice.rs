@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use super::read::list;
+use super::quotes;
 use super::values::PortNumber;
 use super::variables::{Variables, entry};
 use super::warning::Warning;
@@ -16,7 +16,8 @@ pub enum ServerChoice {
     Manual { ip: Ipv4Addr, cn: String, port: u16 },
     /// `PIA_DIP_TOKEN`.
     DedicatedIp(Secret),
-    /// `LOC`, in order of preference, as typed.
+    /// `LOC`, in order of preference. What stood between two commas is one text, which may hold
+    /// several ids, or a name of several words: that is told apart where the server list is known.
     Locations(Vec<String>),
     /// `LOC=auto`.
     Nearest,
@@ -25,13 +26,20 @@ pub enum ServerChoice {
 }
 
 impl ServerChoice {
-    /// From a list of location ids, or `auto`.
+    /// From a list of location ids and names, or `auto`.
     pub fn from_locations(text: &str) -> Self {
-        let ids: Vec<String> = list(text).map(str::to_owned).collect();
-        match ids.as_slice() {
+        let mut locations = Vec::new();
+        for part in text.split([',', '\n']) {
+            let part = quotes::enclosed(part).unwrap_or(part);
+            let words: Vec<&str> = part.split_whitespace().collect();
+            if !words.is_empty() {
+                locations.push(words.join(" "));
+            }
+        }
+        match locations.as_slice() {
             [] => Self::Unset,
             [only] if only.eq_ignore_ascii_case("auto") => Self::Nearest,
-            _ => Self::Locations(ids),
+            _ => Self::Locations(locations),
         }
     }
 

@@ -98,3 +98,86 @@ fn ranges_may_have_netmasks_and_missing_zeros() {
         assert!(warnings[0].ends_with("it is left out"), "{warnings:?}");
     }
 }
+
+#[test]
+fn quotes_around_a_value_come_off_with_a_warning() {
+    let (settings, warnings) = settings(&[
+        ("LOC", "\"swiss\""),
+        ("FIREWALL", "'0'"),
+        ("PASS", "\"geheim\""),
+        ("MTU", "\"\""),
+        ("PORT_FILE", "\"/pia-shared/port\""),
+    ]);
+    assert_eq!(
+        settings.destination,
+        ServerChoice::Locations(vec!["swiss".into()])
+    );
+    assert!(!settings.firewall);
+    assert_eq!(settings.credentials.password.unwrap().expose(), "geheim");
+    assert_eq!(
+        settings.port_forwarding.file.to_str(),
+        Some("/pia-shared/port")
+    );
+    assert_eq!(
+        warnings,
+        [
+            "LOC: there are quotes around the value; they are taken off",
+            "PASS: there are quotes around the value; they are taken off. If they belong to it, \
+             write it to a file and name that instead",
+            "MTU: there are quotes around the value; they are taken off",
+            "PORT_FILE: there are quotes around the value; they are taken off",
+            "FIREWALL: there are quotes around the value; they are taken off",
+        ]
+    );
+}
+
+#[test]
+fn quotes_that_are_no_pair_around_the_value_stay() {
+    for password in ["\"geheim", "\"a\"b\"", "\"", "'a\"", "it's"] {
+        let (settings, warnings) = settings(&[("PASS", password)]);
+        assert_eq!(settings.credentials.password.unwrap().expose(), password);
+        assert_eq!(warnings, [""; 0]);
+    }
+}
+
+/// `"/pia/my script"` is a program whose name has a space; bash needs the quotes.
+#[test]
+fn quotes_around_shell_code_stay() {
+    let (settings, warnings) = settings(&[("PRE_UP", "\"/pia/my script\"")]);
+    assert_eq!(settings.hooks.pre_up.as_deref(), Some("\"/pia/my script\""));
+    assert_eq!(warnings, [""; 0]);
+    let (settings, warnings) = self::settings(&[("POST_UP", "\"echo it is up\"")]);
+    assert_eq!(settings.hooks.post_up.as_deref(), Some("\"echo it is up\""));
+    assert_eq!(
+        warnings,
+        [
+            "POST_UP: there are quotes around all of it, so bash takes it for the name of one \
+          program; it is run as it is"
+        ]
+    );
+}
+
+#[test]
+fn variables_that_are_read_elsewhere_lose_their_quotes_too() {
+    let environment: Environment = [("RUST_LOG".into(), "\"debug\"".into())]
+        .into_iter()
+        .collect();
+    assert_eq!(environment.text("RUST_LOG"), Some("debug"));
+}
+
+#[test]
+fn locations_with_spaces_in_their_names_are_parted_by_commas() {
+    for text in [
+        "CA Toronto, swiss  de_berlin",
+        "\"CA Toronto\",'swiss de_berlin'",
+        "CA  Toronto\nswiss de_berlin\n",
+    ] {
+        let (settings, warnings) = settings(&[("LOC", text)]);
+        assert_eq!(
+            settings.destination,
+            ServerChoice::Locations(vec!["CA Toronto".into(), "swiss de_berlin".into()]),
+            "{text}"
+        );
+        assert_eq!(warnings, [""; 0]);
+    }
+}

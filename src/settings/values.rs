@@ -175,6 +175,7 @@ impl Value for Secret {
 impl Value for ShellCode {
     const EXPECTED: &'static str = "shell code";
     const SENSITIVITY: Sensitivity = Sensitivity::ShellCode;
+    const KEEPS_QUOTES: bool = true;
     fn parse(text: &str) -> Option<Self> {
         Some(Self(text.to_owned()))
     }
@@ -182,6 +183,7 @@ impl Value for ShellCode {
 
 impl Value for PassedOn {
     const EXPECTED: &'static str = "text";
+    const KEEPS_QUOTES: bool = true;
     fn parse(text: &str) -> Option<Self> {
         Some(Self(text.to_owned()))
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::dns::VpnDns;
 use super::local_network::LocalRanges;
-use super::read::Read;
+use super::read::{Read, read};
 use super::values::{
     InterfaceName, Interval, ModeMask, Mtu, PassedOn, PortNumber, Seconds, ShellCode, Times,
 };
@@ -64,7 +64,7 @@ macro_rules! variables {
             /// Reads all texts; a warning for each that could not be taken as it was.
             pub(super) fn read(texts: &Texts, warnings: &mut Vec<Warning>) -> Self {
                 Self {
-                    $($name: <$kind>::read(texts.$name.as_deref(), &entry::$name, warnings),)+
+                    $($name: read(texts.$name.as_deref(), &entry::$name, warnings),)+
                 }
             }
         }
@@ -103,9 +103,10 @@ const fn first(words: &[&'static str]) -> Option<&'static str> {
 }
 
 variables! {
-    /// Location ids in order of preference, for example `swiss ca_ontario`. `auto` takes the
-    /// location with the lowest latency. When empty, all locations are printed and the container
-    /// exits
+    /// Location ids in order of preference, for example `swiss ca_ontario`. Names do too, and
+    /// countries with one location; put a comma between names of several words: `CA Toronto, US
+    /// East`. `auto` takes the location with the lowest latency. When empty, all locations are
+    /// printed and the container exits
     loc: Option<String>;
     /// PIA username
     user: Option<Secret>;

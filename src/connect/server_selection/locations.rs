@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use super::location_names::{self, simplified};
 use crate::pia::regions::{Location, Server, ServerList};
 
 /// How many ids are proposed for one that is unknown.
@@ -34,12 +35,15 @@ fn proposals_in_words(nearest: &[String]) -> String {
     }
 }
 
-/// Looks the wanted ids up in the lists, any case, the first list first; a later one counts where
-/// the earlier has no servers for the id.
-pub fn choose(ids: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
+/// Looks the wanted ids and names up in the lists, any case, the first list first; a later one
+/// counts where the earlier has no servers for the id.
+pub fn choose(wanted: &[impl AsRef<str>], lists: &[&ServerList]) -> Choice {
     let mut choice = Choice::default();
-    for id in ids.iter().map(AsRef::as_ref) {
-        match choose_one(id, lists) {
+    let ids = wanted
+        .iter()
+        .flat_map(|part| location_names::ids_of(part.as_ref(), lists));
+    for id in ids {
+        match choose_one(&id, lists) {
             Ok(location) => {
                 let is_new = choice.locations.iter().all(|known| known.id != location.id);
                 if is_new {
@@ -150,7 +154,7 @@ fn likeness(wanted: &str, location: &Location) -> Option<u32> {
     if wanted == id || wanted == name {
         return Some(100);
     }
-    if simplified(&location.country) == wanted {
+    if location_names::is_country_of(wanted, location) {
         return Some(90);
     }
     // A part of a name is only told from chance when it is of some length.
@@ -164,14 +168,6 @@ fn likeness(wanted: &str, location: &Location) -> Option<u32> {
         return Some(70 - u32::try_from(distance).unwrap_or(70));
     }
     is_part(&id, wanted).then_some(50)
-}
-
-/// Lower case, letters and digits only: `DE Frankfurt`, `de-frankfurt` and `de_frankfurt` are one.
-fn simplified(text: &str) -> String {
-    text.chars()
-        .filter(|letter| letter.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 #[cfg(test)]
@@ -236,6 +232,57 @@ mod tests {
         let choice = choose(&["DE_Berlin", "swiss", "SWISS"], &[&world()]);
         assert_eq!(chosen(&choice), ["de_berlin", "swiss"]);
         assert_eq!(choice.problems, []);
+    }
+
+    #[test]
+    fn names_and_countries_stand_for_ids_where_they_are_clear() {
+        let of = |wanted: &str| {
+            let choice = choose(&[wanted], &[&world()]);
+            let ids = chosen(&choice).into_iter().map(str::to_owned);
+            (ids.collect::<Vec<_>>().join(" "), choice.problems)
+        };
+        for (wanted, ids) in [
+            ("Switzerland", "swiss"),
+            ("DE Frankfurt", "de-frankfurt"),
+            ("de_frankfurt", "de-frankfurt"),
+            ("de berlin swiss", "de_berlin swiss"),
+            ("swiss US Chicago de_berlin", "swiss us_chicago de_berlin"),
+            ("US", "us_chicago"),
+            ("united states swiss", "us_chicago swiss"),
+        ] {
+            assert_eq!(of(wanted), (ids.to_owned(), vec![]), "{wanted}");
+        }
+        // Several are meant, or none.
+        let problem = |wanted: &str| {
+            of(wanted)
+                .1
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            problem("Germany"),
+            ["location Germany: there is no such location: \
+                 did you mean de-frankfurt or de_berlin?"]
+        );
+        assert_eq!(problem("swiss nonsense x").len(), 2);
+    }
+
+    #[test]
+    fn an_id_is_an_id_even_where_it_begins_a_name() {
+        let canada = list(vec![
+            location("ca", "CA Montreal", &["montreal401"]),
+            location("ca_toronto", "CA Toronto", &["toronto401"]),
+            location("toronto", "Elsewhere", &["elsewhere401"]),
+        ]);
+        let ids = |wanted: &str, list: &ServerList| chosen(&choose(&[wanted], &[list])).join(" ");
+        assert_eq!(ids("ca toronto", &canada), "ca toronto");
+        let canada = ServerList {
+            locations: canada.locations[..2].to_vec(),
+            ..canada
+        };
+        assert_eq!(ids("ca toronto", &canada), "ca_toronto");
+        assert_eq!(ids("ca", &canada), "ca");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod candidates;
 pub mod latency;
+mod location_names;
 pub mod locations;
 
 use std::sync::Arc;
