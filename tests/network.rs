@@ -285,6 +285,17 @@ fn a_resolver_in_the_lan_is_asked_there_and_its_host_stays_in_reach() {
 }
 
 #[test]
+fn vpndns_takes_search_domains() {
+    let world = World::new();
+    let container = start(life(&world).env("VPNDNS", "9.9.9.9,home.lan"));
+    let text = resolv_conf(&container);
+    let active: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(active, ["nameserver 9.9.9.9", "search home.lan"]);
+    let conf = container.read("/etc/wireguard/wg0.conf").unwrap();
+    assert!(conf.contains("\nDNS = 9.9.9.9,home.lan\n"), "{conf}");
+}
+
+#[test]
 fn vpndns_0_leaves_the_file_alone() {
     let world = World::new();
     let container = start(life(&world).env("VPNDNS", "0"));

@@ -14,6 +14,7 @@ use crate::connect::location_table;
 use crate::connect::register::Joined;
 use crate::connect::server_selection::Selection;
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::settings::values::is_domain_name;
 use crate::settings::{self, Environment, ServerChoice, Settings};
 use crate::system::cancellation::CancellationToken;
 use crate::wireguard::conf::Conf;
@@ -71,18 +72,13 @@ pub struct Arguments {
 
 /// What wg-quick takes on a line of DNS: addresses, and search domains.
 fn dns(text: &str) -> Result<String, String> {
-    let is_domain = |part: &str| {
-        part.chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
-            && part.chars().any(|letter| letter.is_ascii_alphabetic())
-    };
     let parts: Vec<&str> = settings::list(text).collect();
     if text.trim() == "0" {
         return Ok(String::new());
     }
     match parts
         .iter()
-        .find(|part| part.parse::<IpAddr>().is_err() && !is_domain(part))
+        .find(|part| part.parse::<IpAddr>().is_err() && !is_domain_name(part))
     {
         Some(bad) => Err(format!(
             "{bad:?} is no address; give some such as 10.0.0.243,10.0.0.242, or 0 for none"

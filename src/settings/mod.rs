@@ -8,6 +8,7 @@ mod environment;
 mod hook_commands;
 mod local_network;
 mod monitoring;
+mod port_file;
 mod port_forwarding;
 mod quotes;
 mod read;

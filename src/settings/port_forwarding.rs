@@ -27,7 +27,7 @@ impl PortForwarding {
     pub(super) fn of(variables: &Variables) -> Self {
         Self {
             enabled: variables.port_forwarding,
-            file: variables.port_file.clone(),
+            file: variables.port_file.0.clone(),
             cleanup: variables.port_file_cleanup,
             persist: variables.port_persist,
             fatal: variables.port_fatal,

@@ -1,6 +1,6 @@
 //! What users type that is not quite what was meant.
 
-use super::{Environment, ServerChoice, Settings};
+use super::{Environment, RetryPolicy, ServerChoice, Settings, VpnDns};
 
 fn settings(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
     let environment: Environment = pairs
@@ -180,4 +180,96 @@ fn locations_with_spaces_in_their_names_are_parted_by_commas() {
         );
         assert_eq!(warnings, [""; 0]);
     }
+}
+
+#[test]
+fn a_port_file_that_is_a_folder_lies_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let existing = folder.path().to_str().unwrap().to_owned();
+    for typed in [
+        existing.clone(),
+        format!("{existing}/"),
+        "/nowhere/new/".to_owned(),
+    ] {
+        let (settings, warnings) = settings(&[("PORT_FILE", &typed)]);
+        let file = format!("{}/port.dat", typed.trim_end_matches('/'));
+        assert_eq!(settings.port_forwarding.file.to_str(), Some(file.as_str()));
+        assert_eq!(
+            warnings,
+            [format!(
+                "PORT_FILE: {typed} is a folder; the file in it, {file}, is used"
+            )]
+        );
+    }
+    for typed in ["/nowhere/port", "/dev/stdout"] {
+        let (settings, warnings) = settings(&[("PORT_FILE", typed)]);
+        assert_eq!(settings.port_forwarding.file.to_str(), Some(typed));
+        assert_eq!(warnings, [""; 0]);
+    }
+}
+
+#[test]
+fn name_servers_may_have_search_domains_beside_them() {
+    let dns = |text: &str| {
+        let (settings, warnings) = settings(&[("VPNDNS", text)]);
+        (settings.dns, warnings)
+    };
+    let custom = |servers: &[&str], search: &[&str]| VpnDns::Custom {
+        servers: servers
+            .iter()
+            .map(|server| server.parse().unwrap())
+            .collect(),
+        search: search.iter().map(|&domain| domain.to_owned()).collect(),
+    };
+    assert_eq!(
+        dns("192.168.1.1,home.lan example.org"),
+        (
+            custom(&["192.168.1.1"], &["home.lan", "example.org"]),
+            vec![]
+        )
+    );
+    // PIA's servers, with a search domain.
+    assert_eq!(dns("home.lan"), (custom(&[], &["home.lan"]), vec![]));
+    assert!(dns("home.lan").0.uses_pia() && !dns("9.9.9.9 home.lan").0.uses_pia());
+    assert_eq!(
+        dns("9.9.9.9 fd00::53"),
+        (
+            custom(&["9.9.9.9"], &[]),
+            vec![
+                "VPNDNS: fd00::53 is an IPv6 address, and the tunnel carries IPv4 alone; it is \
+                 left out"
+                    .to_owned()
+            ]
+        )
+    );
+    let (bad, warnings) = dns("fd00::53");
+    assert_eq!((bad, warnings.len()), (VpnDns::Pia, 2), "{warnings:?}");
+    for bad in ["1.1.1", "1.1.1.256", "home lan!", "-", ".", "a..b", "#x"] {
+        let last = bad.split(' ').next_back().unwrap();
+        let (_, warnings) = dns(&format!("9.9.9.9 {last}"));
+        assert_eq!(warnings.len(), 1, "{bad}: {warnings:?}");
+    }
+}
+
+#[test]
+fn durations_cannot_overflow() {
+    let most = u64::MAX.to_string();
+    let durations = [
+        "CURL_RETRY_DELAY",
+        "CURL_MAX_TIME",
+        "MONITOR_INTERVAL",
+        "CYCLE_INTERVAL",
+        "PORT_REBIND_INTERVAL",
+        "HEALTHCHECK_PING_TIMEOUT",
+    ];
+    for name in durations {
+        for value in [&most, "99999999999999999999999", "3153600001"] {
+            let (settings, warnings) = settings(&[(name, value)]);
+            assert_eq!(warnings.len(), 1, "{name}");
+            assert_eq!(settings.retry, RetryPolicy::default());
+        }
+    }
+    // As for curl.
+    let (settings, warnings) = settings(&[("CURL_MAX_TIME", "0")]);
+    assert!(settings.retry.max_time.is_zero() && warnings.is_empty());
 }

@@ -57,6 +57,26 @@ impl ShellCode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedOn(pub String);
 
+/// Whether the text is the name of a domain or host. Digits and dots alone are no such name, but
+/// an address that was mistyped.
+pub fn is_domain_name(text: &str) -> bool {
+    const MAX_LENGTH: usize = 253;
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && label
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    text.len() <= MAX_LENGTH
+        && text.contains(|c: char| c.is_ascii_alphabetic())
+        && text
+            .strip_suffix('.')
+            .unwrap_or(text)
+            .split('.')
+            .all(is_label)
+}
+
 impl Value for bool {
     const EXPECTED: &'static str = "0 or 1";
     fn parse(text: &str) -> Option<Self> {

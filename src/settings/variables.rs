@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::dns::VpnDns;
 use super::local_network::LocalRanges;
+use super::port_file::PortFile;
 use super::read::{Read, read};
 use super::values::{
     InterfaceName, Interval, ModeMask, Mtu, PassedOn, PortNumber, Seconds, ShellCode, Times,
@@ -142,14 +143,14 @@ variables! {
     keepalive: Option<u16>;
     /// MTU of the tunnel interface
     mtu: Option<Mtu>, unset: "wg-quick's";
-    /// DNS servers while connected. `0` leaves the container's DNS as it is; Docker's own resolver
+    /// DNS servers while connected, and search domains beside them. `0` leaves the container's DNS as it is; Docker's own resolver
     /// may then ask from the host, outside the tunnel. Servers other than PIA's learn what you look
     /// up
     vpndns: VpnDns, unset: "PIA's";
     /// `1`: have a port forwarded. Not every location offers it
     port_forwarding: bool = "0";
-    /// Where the forwarded port is written
-    port_file: PathBuf = paths::PORT_FILE;
+    /// Where the forwarded port is written. In a folder it is the file `port.dat`
+    port_file: PortFile = paths::PORT_FILE;
     /// `1`: remove the port file at start and at exit
     port_file_cleanup: bool = "0";
     /// `1`: keep the same port over restarts, for up to two months

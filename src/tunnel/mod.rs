@@ -91,12 +91,7 @@ impl Tunnel {
             private_key: joined.keys.private.clone(),
             address: joined.registration.peer_ip,
             mark: paths::FWMARK,
-            dns: self
-                .dns
-                .iter()
-                .map(Ipv4Addr::to_string)
-                .collect::<Vec<_>>()
-                .join(","),
+            dns: self.dns_line(container),
             mtu: container.settings.mtu,
             peer: joined.registration.server_public_key.clone(),
             endpoint: joined.endpoint(),
@@ -107,6 +102,13 @@ impl Tunnel {
                 .server_vip
                 .filter(|_| joined.port_forwarding),
         }
+    }
+
+    /// As wg-quick takes it: name servers and search domains.
+    fn dns_line(&self, container: &Container) -> String {
+        let mut parts: Vec<String> = self.dns.iter().map(Ipv4Addr::to_string).collect();
+        parts.extend_from_slice(container.settings.dns.search());
+        parts.join(",")
     }
 
     fn policy(container: &Container, networks: &Networks) -> TunnelPolicy {
@@ -125,13 +127,15 @@ impl Tunnel {
             return;
         }
         let servers: Vec<IpAddr> = self.dns.iter().copied().map(IpAddr::V4).collect();
-        if let Err(error) = resolv_conf::take_over(Path::new(paths::RESOLV_CONF), &servers, &[]) {
+        let search = container.settings.dns.search();
+        let file = Path::new(paths::RESOLV_CONF);
+        if let Err(error) = resolv_conf::take_over(file, &servers, search) {
             log::warn!(
                 "DNS: {error}; until then names are looked up by the former name servers, which \
                  may be outside the tunnel"
             );
         }
-        if container.settings.dns == VpnDns::Pia {
+        if container.settings.dns.uses_pia() {
             self.warn_of_hidden_servers(container);
         }
     }
@@ -155,9 +159,10 @@ impl Tunnel {
             .map(|(_, network)| *network)
             .collect();
         // Servers that the user chose may be in the LAN, or on an attached network.
-        let mut inside = match container.settings.dns {
-            VpnDns::Pia => self.dns.clone(),
-            VpnDns::Custom(_) | VpnDns::Unchanged => Vec::new(),
+        let mut inside = if container.settings.dns.uses_pia() {
+            self.dns.clone()
+        } else {
+            Vec::new()
         };
         inside.extend(self.joined.registration.server_vip);
         let rules = routing_rules::rules(&container.settings.local_network, &attached, &inside);
@@ -271,9 +276,9 @@ pub fn remove_leftovers() {
 fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
     match wanted {
         VpnDns::Unchanged => Vec::new(),
-        VpnDns::Custom(servers) => servers.clone(),
+        VpnDns::Custom { servers, .. } if !servers.is_empty() => servers.clone(),
         // resolv.conf takes three; the original took two.
-        VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
+        VpnDns::Custom { .. } | VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
     }
 }
 

@@ -6,7 +6,6 @@ use ipnet::Ipv4Net;
 
 use super::finding::Finding;
 use super::subject::Subject;
-use crate::settings::VpnDns;
 use crate::underlay::interfaces;
 
 /// PIA's name servers inside the tunnel, as its servers name them.
@@ -14,17 +13,18 @@ const PIA_DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 243), Ipv4Addr::new(10, 
 const CHECK: &str = "LAN";
 
 pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
-    let dns = match &subject.settings.dns {
-        VpnDns::Pia => PIA_DNS.to_vec(),
-        VpnDns::Custom(servers) => servers.clone(),
-        VpnDns::Unchanged => Vec::new(),
+    // Servers that the user chose may be in the LAN.
+    let dns: &[Ipv4Addr] = if subject.settings.dns.uses_pia() {
+        &PIA_DNS
+    } else {
+        &[]
     };
     let attached: Vec<Ipv4Net> = interfaces::attached_networks()
         .unwrap_or_default()
         .into_iter()
         .map(|attached| attached.network)
         .collect();
-    report(judge(&subject.settings.local_network, &attached, &dns));
+    report(judge(&subject.settings.local_network, &attached, dns));
 }
 
 fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
