@@ -54,15 +54,14 @@ pub fn read(sources: &CredentialSources) -> Result<Credentials, Vec<Missing>> {
     }
 }
 
-/// The file wins when readable; a trailing newline is the editor's, not the secret's.
+/// The file wins when readable; line ends at its end are the editor's, not the secret's.
 fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option<Secret> {
     let Some(path) = file else {
         return value.cloned();
     };
     match std::fs::read_to_string(path) {
         Ok(text) => {
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            let text = text.strip_suffix('\r').unwrap_or(text);
+            let text = text.trim_end_matches(['\r', '\n']);
             (!text.is_empty())
                 .then(|| Secret::new(text))
                 .or_else(|| value.cloned())
@@ -107,6 +106,16 @@ mod tests {
             (found.user.expose(), found.password.expose()),
             ("p1", "p&+%\" ")
         );
+    }
+
+    /// As the shell's `$(<file)` reads them.
+    #[test]
+    fn files_lose_all_line_ends_at_their_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("password");
+        std::fs::write(&file, "\nge heim \n\r\n\n").unwrap();
+        let secret = secret(Some(&file), "PASS_FILE", None).unwrap();
+        assert_eq!(secret.expose(), "\nge heim ");
     }
 
     #[test]
