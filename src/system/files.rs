@@ -29,8 +29,14 @@ impl FileError {
         }
     }
 
+    /// Whether the file could not be given to the owner that was asked for.
+    pub fn is_about_owner(&self) -> bool {
+        self.action == CHANGING_OWNER
+    }
+
     fn advice(&self) -> String {
         match self.source.kind() {
+            io::ErrorKind::PermissionDenied if self.is_about_owner() => OWNER_ADVICE.to_owned(),
             // Docker's and Kubernetes' own mount, which is as the root file system is.
             io::ErrorKind::ReadOnlyFilesystem if self.path == Path::new(paths::RESOLV_CONF) => {
                 "; it is read-only because the root file system is: remove `read_only: true`, or \
@@ -50,6 +56,10 @@ impl FileError {
         }
     }
 }
+
+const CHANGING_OWNER: &str = "changing the owner of";
+const OWNER_ADVICE: &str = "; root without the capability CHOWN cannot give files away: add \
+                            `cap_add: [CHOWN]`";
 
 /// Why root is refused, which surprises people, and what to do.
 pub const PERMISSION_ADVICE: &str = "; root without the capability DAC_OVERRIDE is bound by file \
@@ -78,6 +88,17 @@ pub struct Ownership {
     pub group: Option<u32>,
 }
 
+impl Ownership {
+    /// Ours, with this mode.
+    pub const fn own(mode: u32) -> Self {
+        Self {
+            mode,
+            user: None,
+            group: None,
+        }
+    }
+}
+
 /// Replaces the file in one step: readers see the old content or the new, never a part, and it has
 /// `mode` from the first byte. A file that cannot be replaced because it is a mount point is
 /// written in place.
@@ -85,28 +106,21 @@ pub struct Ownership {
 /// # Errors
 /// With the path, when neither way works.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    replace_for(
-        path,
-        content,
-        Ownership {
-            mode,
-            user: None,
-            group: None,
-        },
-    )
+    replace_for(path, content, Ownership::own(mode))
 }
 
 /// As [`replace`], for somebody else. A mount point keeps its owner and mode, which are the user's
 /// choice.
 ///
 /// # Errors
-/// As [`replace`].
+/// As [`replace`], and when the file cannot be given away; nothing is written then.
 pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), FileError> {
     let Ownership { mode, user, group } = ownership;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    let mut owner_refused = None;
     let replaced = tempfile::Builder::new()
         .prefix(".wireguard-pia-")
         .permissions(fs::Permissions::from_mode(mode))
@@ -117,10 +131,16 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
             file.as_file()
                 .set_permissions(fs::Permissions::from_mode(mode))?;
             if user.is_some() || group.is_some() {
-                std::os::unix::fs::fchown(file.as_file(), user, group)?;
+                owner_refused = std::os::unix::fs::fchown(file.as_file(), user, group).err();
             }
-            file.persist(path).map(drop).map_err(|error| error.error)
+            if owner_refused.is_none() {
+                file.persist(path).map_err(|error| error.error)?;
+            }
+            Ok(())
         });
+    if let Some(error) = owner_refused {
+        return Err(failed(CHANGING_OWNER, path)(error));
+    }
     match replaced {
         Ok(()) => Ok(()),
         // A single bind-mounted file answers EBUSY; its directory may also be read-only while the file

@@ -217,6 +217,24 @@ fn the_port_file_is_for_all_or_for_whom_the_user_says() {
     assert_eq!(looks(&container), (1000, 1001, 0o640));
 }
 
+/// Compose files that share their environment set PUID for other images.
+#[test]
+fn without_the_right_to_give_files_away_the_port_file_is_readable_by_all() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let container = forwarding(&world)
+        .cap_drop("chown")
+        .env("PUID", "1000")
+        .env("PGID", "1001")
+        .env("UMASK", "077")
+        .start();
+    container.wait_for_log("Forwarding on port", SOON);
+    let found = std::fs::metadata(container.path("/pia-shared/port.dat")).expect("the port file");
+    let owner = (found.uid(), found.gid(), found.mode() & 0o777);
+    assert_eq!(owner, (0, 0, 0o644));
+    container.wait_for_log("`cap_add: [CHOWN]`", SOON);
+}
+
 #[test]
 fn a_port_file_that_is_a_mount_is_written_in_place() {
     let world = World::new();

@@ -11,7 +11,7 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::{self, Surroundings};
 use crate::status::{self, Port};
 use crate::system::cancellation::CancellationToken;
-use crate::system::files;
+use crate::system::files::{self, Ownership};
 
 const PORT_SCRIPT: &str = "port-script";
 const PORT_DOWN_SCRIPT: &str = "port-down-script";
@@ -160,11 +160,20 @@ impl Announcement {
 fn write_port_file(port: u16, container: &Container) {
     let settings = &container.settings.port_forwarding;
     let text = format!("{port}\n");
+    let write = |ownership| files::replace_for(&settings.file, text.as_bytes(), ownership);
     let written = settings
         .file
         .parent()
         .map_or(Ok(()), files::make_directory)
-        .and_then(|()| files::replace_for(&settings.file, text.as_bytes(), settings.ownership));
+        .and_then(|()| write(settings.ownership));
+    let written = match written {
+        // PUID is often there for other images; what reads the file has to go on reading it.
+        Err(error) if error.is_about_owner() => {
+            log::warn!("PUID, PGID: {error}; the port file is ours, and readable by all");
+            write(Ownership::own(0o644))
+        }
+        written => written,
+    };
     if let Err(error) = written {
         log::warn!("PORT_FILE: {error}");
     }
