@@ -87,7 +87,8 @@ impl RetryPolicy {
             } => after.max(self.delay),
             _ => self.delay,
         };
-        (self.max_time.is_zero() || elapsed + pause < self.max_time).then_some(pause)
+        let end = elapsed.saturating_add(pause);
+        (self.max_time.is_zero() || end < self.max_time).then_some(pause)
     }
 
     fn time_for_one(&self, elapsed: Duration) -> Duration {
@@ -169,6 +170,7 @@ mod tests {
         assert_eq!(pause(1, 0, limited(30)), Some(30));
         assert_eq!(pause(1, 0, limited(1)), Some(5));
         assert_eq!(pause(1, 0, limited(600)), None);
+        assert_eq!(pause(1, 1, limited(u64::MAX)), None);
         assert_eq!(
             pause(1, 0, ApiErrorKind::RateLimited { retry_after: None }),
             Some(5)

@@ -184,15 +184,16 @@ fn with_headers<B>(
 }
 
 fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
-    let seconds = response
-        .headers()
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds))
+    let header = response.headers().get(http::header::RETRY_AFTER)?;
+    seconds_to_wait(header.to_str().ok()?)
+}
+
+/// No more than a day: a longer pause would end with the container, and times that it is added to
+/// must not overflow.
+pub(super) fn seconds_to_wait(text: &str) -> Option<Duration> {
+    const MAX_SECONDS: u64 = 24 * 60 * 60;
+    let seconds: u64 = text.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(MAX_SECONDS)))
 }
 
 /// An agent for one request: what differs between requests is in its connector.

@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::http::{Content, Remote, Request, Response, send};
+use super::http::{Content, Remote, Request, Response, seconds_to_wait, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
 use crate::system::cancellation::CancellationToken;
@@ -20,6 +20,14 @@ type ServerStream = StreamOwned<ServerConnection, TcpStream>;
 /// As prompt as an end of a request must be.
 const AT_ONCE: Duration = Duration::from_millis(50);
 const CERTIFIED: &str = "localhost";
+
+#[test]
+fn a_server_may_ask_for_a_pause_of_a_day_at_most() {
+    let seconds = |text: &str| seconds_to_wait(text).map(|pause| pause.as_secs());
+    assert_eq!(seconds(" 90"), Some(90));
+    assert_eq!(seconds(&u64::MAX.to_string()), Some(86_400));
+    assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), None);
+}
 
 struct World {
     client: Arc<ClientConfig>,

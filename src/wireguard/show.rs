@@ -68,8 +68,9 @@ fn parse_peer(line: &str) -> Option<Peer> {
     let handshake: u64 = handshake.parse().ok()?;
     Some(Peer {
         endpoint: (*endpoint != "(none)").then(|| (*endpoint).to_owned()),
-        last_handshake: (handshake > 0)
-            .then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(handshake)),
+        last_handshake: SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(handshake))
+            .filter(|_| handshake > 0),
         received: received.parse().ok()?,
         sent: sent.parse().ok()?,
     })
@@ -93,5 +94,17 @@ mod tests {
             (None, None)
         );
         assert!(!format!("{peers:?}").contains("PRIVATE"));
+    }
+
+    /// Beyond what the clock can count to.
+    #[test]
+    fn a_handshake_at_no_possible_time_is_none() {
+        let dump = format!(
+            "PRIVATE\tPUBLIC\t51820\t0xca6c\n\
+             PEER=\t(none)\t(none)\t0.0.0.0/0\t{}\t1\t2\toff\n",
+            u64::MAX
+        );
+        let peers = parse_dump(&dump);
+        assert_eq!((peers[0].last_handshake, peers[0].sent), (None, 2));
     }
 }
