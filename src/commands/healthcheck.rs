@@ -12,7 +12,9 @@ use crate::underlay::name_servers;
 use crate::underlay::ping::Prober;
 use crate::wireguard::show;
 
-/// The image's health check may take three seconds, with all that is around it.
+/// What the image's health check may take in all, as the Dockerfile has it.
+const IMAGE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A ping's part of it.
 const MAX_PING_TIMEOUT: Duration = Duration::from_millis(2300);
 
 /// What is known without sending anything.
@@ -132,16 +134,33 @@ fn ping(settings: &Settings, stop: &CancellationToken) -> Result<String, String>
         &settings.probing.targets,
         name_servers::in_force(&text),
     );
-    let timeout = settings.probing.timeout.min(MAX_PING_TIMEOUT);
+    let timeout = ping_timeout(settings.probing.timeout);
     match prober.any_answers(timeout, stop) {
         Ok(target) => Ok(format!("{target} answers through the tunnel")),
         Err(error) => Err(error.to_string()),
     }
 }
 
+/// Whoever asks for more than the image's health check may take has raised its limit, in the
+/// compose file; else the answer has to come within it, and there has to be time to say it.
+fn ping_timeout(wanted: Duration) -> Duration {
+    if wanted > IMAGE_TIMEOUT {
+        wanted
+    } else {
+        wanted.min(MAX_PING_TIMEOUT)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeout_beyond_the_images_own_is_meant() {
+        let seconds = |wanted| ping_timeout(Duration::from_secs_f32(wanted)).as_secs_f32();
+        assert_eq!([3.0, 2.0, 8.0].map(seconds), [2.3, 2.0, 8.0]);
+    }
+
     use crate::status::{Port, Reporter};
 
     fn well() -> Facts {

@@ -200,7 +200,8 @@ variables! {
     active_healthchecks: bool = "0";
     /// Hosts to ping; any one that answers is enough
     healthcheck_ping_target: Vec<String> = "www.privateinternetaccess.com 1.1.1.1";
-    /// Seconds to wait for an answer, for all hosts together
+    /// Seconds to wait for an answer, for all hosts together. More than `3` needs a longer
+    /// `timeout` in the compose file's `healthcheck`, too
     healthcheck_ping_timeout: Interval = "3";
     /// `0`: the legacy iptables backend; `1`: nf_tables; unset: nf_tables where it works
     nftables: Option<bool>;
