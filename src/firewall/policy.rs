@@ -1,4 +1,4 @@
-//! What may flow now: a plain value, decided by the story and rendered whole by `rules`.
+//! What may flow now: a plain value, decided by the life's steps and rendered whole by `rules`.
 
 use std::collections::BTreeSet;
 use std::fmt;

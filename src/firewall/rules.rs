@@ -10,6 +10,7 @@ use super::error::FirewallError;
 use super::policy::{Arrival, EmbeddedDns, Policy, Protocol, TunnelPolicy};
 use super::table::Table;
 use super::tables::{Family, TableName};
+use crate::system::interface_name;
 
 /// The tables of a family under this policy; those that would be empty as well, for they may have
 /// to be emptied.
@@ -72,21 +73,11 @@ struct Mangle<'a> {
 fn check_interfaces(policy: &Policy) -> Result<(), FirewallError> {
     let names = policy.tunnel.iter().flat_map(TunnelPolicy::interfaces);
     for name in names {
-        if !is_interface(name) {
+        if !interface_name::is_valid(name) {
             return Err(FirewallError::Interface {
                 name: name.to_owned(),
             });
         }
     }
     Ok(())
-}
-
-/// A name that the kernel takes and that cannot be read as anything else in a rule; `eth+` means
-/// all that begin so.
-fn is_interface(name: &str) -> bool {
-    (1..16).contains(&name.len())
-        && !name.starts_with(['-', '!'])
-        && name
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !matches!(c, '/' | '"' | '\'' | '\\' | '#'))
 }
