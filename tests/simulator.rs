@@ -12,12 +12,13 @@
     reason = "a world that cannot be built is no use to anybody"
 )]
 
+#[path = "harness/src/demo.rs"]
 mod demo;
-#[path = "../netns.rs"]
+#[path = "harness/src/netns.rs"]
 mod netns;
-#[path = "mod.rs"]
+#[path = "harness/src/simulator/mod.rs"]
 mod simulator;
-#[path = "../world/mod.rs"]
+#[path = "harness/src/world/mod.rs"]
 mod world;
 
 use std::{

@@ -18,11 +18,11 @@
     reason = "a panic is how a measurement fails"
 )]
 
-#[path = "../netns.rs"]
+#[path = "harness/src/netns.rs"]
 mod netns;
-#[path = "../simulator/mod.rs"]
+#[path = "harness/src/simulator/mod.rs"]
 mod simulator;
-#[path = "../world/mod.rs"]
+#[path = "harness/src/world/mod.rs"]
 mod world;
 
 use std::{

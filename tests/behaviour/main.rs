@@ -11,10 +11,14 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "../harness/src/netns.rs"]
 mod netns;
+#[path = "../harness/src/simulator/mod.rs"]
 mod simulator;
+#[path = "../harness/src/world/mod.rs"]
 mod world;
 
+#[path = "../architecture.rs"]
 mod architecture;
 mod commands;
 mod connect;
@@ -25,14 +29,18 @@ mod firewall;
 mod forwarding;
 mod health;
 mod hooks;
+#[path = "../harness/src/world/inspect.rs"]
 mod inspect;
 mod leaks;
+#[path = "../timing/nearest.rs"]
 mod nearest;
 mod network;
+#[path = "../readme.rs"]
 mod readme;
 mod reconnect;
 mod restart;
 mod secrets;
 mod selftest;
 mod soak;
+#[path = "../timing/stop.rs"]
 mod stop;
