@@ -25,17 +25,17 @@ mod simulator;
 #[path = "harness/src/world/mod.rs"]
 mod world;
 
-use std::{
-    env, fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{env, fs, thread};
 
 use nix::sys::resource::{UsageWho, getrusage};
-use world::{World, container::Container, probe::Probe, prober, recipe::Recipe, wait_until};
+use world::container::Container;
+use world::probe::Probe;
+use world::recipe::Recipe;
+use world::{World, prober, wait_until};
 
 const READY: &str = "WireGuard successfully started";
 const EXECUTED: &str = "executed at ";

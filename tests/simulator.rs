@@ -21,21 +21,17 @@ mod simulator;
 #[path = "harness/src/world/mod.rs"]
 mod world;
 
-use std::{
-    env,
-    io::{self, IsTerminal},
-    path::Path,
-    process::ExitCode,
-    sync::mpsc,
-    thread,
-};
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::mpsc;
+use std::{env, thread};
 
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use simulator::account::{PASSWORD, USER};
-use world::{World, builder::Kind, prober};
+use world::builder::Kind;
+use world::{World, prober};
 
 fn main() -> ExitCode {
     prober::become_one_if_asked_to();

@@ -5,15 +5,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    connect::{LATER, PROGRAM, SOON},
-    simulator::{
-        account::{PASSWORD, USER},
-        faults::{Api, Fault},
-        port_forwarding::Mode,
-    },
-    world::{World, container::Container, recipe::Recipe, wait_until},
-};
+use crate::connect::{LATER, PROGRAM, SOON};
+use crate::simulator::account::{PASSWORD, USER};
+use crate::simulator::faults::{Api, Fault};
+use crate::simulator::port_forwarding::Mode;
+use crate::world::container::Container;
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
 const NOBODY: u32 = 65534;

@@ -1,16 +1,16 @@
 //! The main job: from an empty container to a sealed tunnel and back.
 
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use crate::{
-    simulator::{
-        account::{PASSWORD, USER},
-        certificates::Cert,
-        faults::Api,
-        regions::Wireguard,
-    },
-    world::{World, builder::Kind, container::Container, recipe::Recipe},
-};
+use crate::simulator::account::{PASSWORD, USER};
+use crate::simulator::certificates::Cert;
+use crate::simulator::faults::Api;
+use crate::simulator::regions::Wireguard;
+use crate::world::World;
+use crate::world::builder::Kind;
+use crate::world::container::Container;
+use crate::world::recipe::Recipe;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");

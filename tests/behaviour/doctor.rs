@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{
-    connect::{LATER, PROGRAM, SOON, UP},
-    simulator::{
-        account::{PASSWORD, USER},
-        certificates::Cert,
-    },
-    world::{
-        World, container::Container, internet::Outage, privileges::Privileges, recipe::Recipe,
-        wait_until,
-    },
-};
+use crate::connect::{LATER, PROGRAM, SOON, UP};
+use crate::simulator::account::{PASSWORD, USER};
+use crate::simulator::certificates::Cert;
+use crate::world::container::Container;
+use crate::world::internet::Outage;
+use crate::world::privileges::Privileges;
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
 

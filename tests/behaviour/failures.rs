@@ -1,16 +1,18 @@
 //! What fails is said, with what to do about it; what may pass is tried again, what would lock the
 //! account is not.
 
-use std::{fs, process::Command, time::Duration};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    connect::{LATER, PROGRAM, SOON, UP},
-    inspect::{a_second, count, in_order},
-    simulator::faults::{Api, Fault},
-    world::{World, internet::Outage, recipe::Recipe},
-};
+use crate::connect::{LATER, PROGRAM, SOON, UP};
+use crate::inspect::{a_second, count, in_order};
+use crate::simulator::faults::{Api, Fault};
+use crate::world::World;
+use crate::world::internet::Outage;
+use crate::world::recipe::Recipe;
 
 const WAITING: &str = "Waiting, sealed, to be stopped";
 

@@ -2,19 +2,15 @@
 
 use std::process::Command;
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    netns::Namespace,
-    network::{listen, reaches, start},
-    simulator::server::TUNNEL_DNS,
-    world::{
-        World,
-        container::Container,
-        docker_dns::Docker,
-        network::{CLIENT, GATEWAY, LAN},
-        recipe::Recipe,
-    },
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::netns::Namespace;
+use crate::network::{listen, reaches, start};
+use crate::simulator::server::TUNNEL_DNS;
+use crate::world::World;
+use crate::world::container::Container;
+use crate::world::docker_dns::Docker;
+use crate::world::network::{CLIENT, GATEWAY, LAN};
+use crate::world::recipe::Recipe;
 
 const BACKENDS: [&str; 2] = ["nft", "legacy"];
 

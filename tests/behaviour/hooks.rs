@@ -2,15 +2,11 @@
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    inspect::{a_second, count, in_order},
-    world::{
-        World,
-        network::{ELSEWHERE, INSIDE},
-        recipe::Recipe,
-    },
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::inspect::{a_second, count, in_order};
+use crate::world::World;
+use crate::world::network::{ELSEWHERE, INSIDE};
+use crate::world::recipe::Recipe;
 
 fn container(world: &World) -> Recipe {
     world

@@ -5,30 +5,23 @@
 //! mark, sockets bound to the interface. What is judged is every packet on the wire outside,
 //! whoever sent it.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
-    process::Command,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    simulator::faults::Api,
-    world::{
-        World,
-        capture::Capture,
-        container::Container,
-        network::{API, DNS, LIST},
-        pcap::Packet,
-        probe::{Kind, Probe},
-        prober::Prober,
-        recipe::Recipe,
-        wait_until,
-    },
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::simulator::faults::Api;
+use crate::world::capture::Capture;
+use crate::world::container::Container;
+use crate::world::network::{API, DNS, LIST};
+use crate::world::pcap::Packet;
+use crate::world::probe::{Kind, Probe};
+use crate::world::prober::Prober;
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 const CLOSED: &str = "Kill switch closed";
 const EXECUTED: &str = "executed at ";

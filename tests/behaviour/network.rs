@@ -1,26 +1,20 @@
 //! The networks around the tunnel: the LAN, other interfaces, hosts behind the container, name
 //! servers.
 
-use std::{
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    netns::Namespace,
-    simulator::{faults::Api, server::TUNNEL_DNS},
-    world::{
-        World,
-        container::Container,
-        docker_dns::Docker,
-        network::{BEHIND, CLIENT, CLIENT_SECOND, DNS, ELSEWHERE, GATEWAY, LAN},
-        pcap::{Packet, Transport},
-        recipe::Recipe,
-        wait_until,
-    },
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::netns::Namespace;
+use crate::simulator::faults::Api;
+use crate::simulator::server::TUNNEL_DNS;
+use crate::world::container::Container;
+use crate::world::docker_dns::Docker;
+use crate::world::network::{BEHIND, CLIENT, CLIENT_SECOND, DNS, ELSEWHERE, GATEWAY, LAN};
+use crate::world::pcap::{Packet, Transport};
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 // The local network.
 

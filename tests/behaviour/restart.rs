@@ -2,11 +2,11 @@
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    simulator::faults::Api,
-    world::{World, container::Container, recipe::Recipe, wait_until},
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::simulator::faults::Api;
+use crate::world::container::Container;
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 const DEATHS: usize = 3;
 

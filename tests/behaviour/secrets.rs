@@ -1,11 +1,11 @@
 //! Name, password, token and private key are in no argument list, no log, and no file that others
 //! can read.
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    simulator::account::{PASSWORD, USER},
-    world::{World, container::Container, recipe::Recipe},
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::simulator::account::{PASSWORD, USER};
+use crate::world::World;
+use crate::world::container::Container;
+use crate::world::recipe::Recipe;
 
 /// Where strace writes; the container's own files are looked for elsewhere.
 const TRACE: &str = "/pia-shared/trace";

@@ -3,9 +3,8 @@
 //!
 //! `SOAK_SECONDS=1800 scripts/test soak` is the long version; `SOAK_SEED` repeats one.
 
-use std::env;
-use std::fs;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use crate::connect::{PROGRAM, SOON, UP};
 use crate::simulator::faults::Api;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::connect::{LATER, PROGRAM, UP};
+use crate::world::World;
 use crate::world::builder::Kind;
-use crate::world::{World, container::Container};
+use crate::world::container::Container;
 
 const NEAR: Duration = Duration::from_millis(15);
 const MIDDLE: Duration = Duration::from_millis(45);

@@ -1,26 +1,19 @@
 //! A stop is answered within a second, whatever is under way, and leaves the network sealed and
 //! nothing running.
 
-use std::{
-    net::Ipv4Addr,
-    time::{Duration, Instant},
-};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    connect::{PROGRAM, SOON, UP},
-    inspect::{Tcp, a_second, count, in_order},
-    simulator::faults::Api,
-    world::{
-        World,
-        container::Container,
-        internet::Outage,
-        network::{API, DNS, LIST},
-        recipe::Recipe,
-        wait_until,
-    },
-};
+use crate::connect::{PROGRAM, SOON, UP};
+use crate::inspect::{Tcp, a_second, count, in_order};
+use crate::simulator::faults::Api;
+use crate::world::container::Container;
+use crate::world::internet::Outage;
+use crate::world::network::{API, DNS, LIST};
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 /// A container in which one sees what the program leaves behind, and whose last words are known.
 fn container(world: &World) -> Recipe {

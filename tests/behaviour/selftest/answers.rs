@@ -1,22 +1,17 @@
 //! What PIA's interfaces say when all is well.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::{add_key, body, curl, list, log_in, status};
-use crate::{
-    simulator::{API_HOST, faults::Api},
-    world::{
-        World,
-        builder::Kind,
-        network::{API, LIST},
-        privileges::Privileges,
-    },
-};
+use crate::simulator::API_HOST;
+use crate::simulator::faults::Api;
+use crate::world::World;
+use crate::world::builder::Kind;
+use crate::world::network::{API, LIST};
+use crate::world::privileges::Privileges;
 
 const KEYS: [&str; 2] = [
     "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",

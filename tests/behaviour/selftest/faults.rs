@@ -5,14 +5,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{CUT, REFUSED, RESET, TIMEOUT, add_key, body, curl, list, log_in, status};
-use crate::{
-    simulator::{
-        API_HOST, Simulator,
-        certificates::Cert,
-        faults::{Api, Fault},
-    },
-    world::{World, internet::Outage, network::API, privileges::Privileges},
-};
+use crate::simulator::certificates::Cert;
+use crate::simulator::faults::{Api, Fault};
+use crate::simulator::{API_HOST, Simulator};
+use crate::world::World;
+use crate::world::internet::Outage;
+use crate::world::network::API;
+use crate::world::privileges::Privileges;
 
 type Verb = fn(&Simulator);
 

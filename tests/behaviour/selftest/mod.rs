@@ -6,20 +6,16 @@ mod faults;
 mod tunnels;
 mod world;
 
-use std::{net::Ipv4Addr, process::Output, time::Duration};
+use std::net::Ipv4Addr;
+use std::process::Output;
+use std::time::Duration;
 
-use crate::{
-    simulator::{
-        API_HOST, LIST_HOST,
-        account::{PASSWORD, USER},
-        server::Server,
-    },
-    world::{
-        World,
-        network::{API, LIST},
-        privileges::Privileges,
-    },
-};
+use crate::simulator::account::{PASSWORD, USER};
+use crate::simulator::server::Server;
+use crate::simulator::{API_HOST, LIST_HOST};
+use crate::world::World;
+use crate::world::network::{API, LIST};
+use crate::world::privileges::Privileges;
 
 const SOON: Duration = Duration::from_secs(5);
 

@@ -1,21 +1,21 @@
 //! The simulator's tunnels are real, and so is what happens to them.
 
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    net::{Ipv4Addr, TcpListener},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{SOON, add_key, body};
-use crate::{
-    simulator::{Simulator, server::Server},
-    world::{World, builder::Kind, container::Container, internet::Outage, network, wait_until},
-};
+use crate::simulator::Simulator;
+use crate::simulator::server::Server;
+use crate::world::builder::Kind;
+use crate::world::container::Container;
+use crate::world::internet::Outage;
+use crate::world::{World, network, wait_until};
 
 type Verb<T> = fn(&T);
 

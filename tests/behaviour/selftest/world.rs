@@ -1,24 +1,17 @@
 //! The world is what it claims to be: the container's limits, the networks, Docker's name server.
 
-use std::{
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    thread,
-};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::thread;
 
 use super::SOON;
-use crate::{
-    netns::Namespace,
-    world::{
-        World,
-        docker_dns::Docker,
-        network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN},
-        privileges::Privileges,
-        probe::Probe,
-        recipe::Recipe,
-        wait_until,
-    },
-};
+use crate::netns::Namespace;
+use crate::world::docker_dns::Docker;
+use crate::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN};
+use crate::world::privileges::Privileges;
+use crate::world::probe::Probe;
+use crate::world::recipe::Recipe;
+use crate::world::{World, wait_until};
 
 /// A program that waits to be told what to do.
 fn idle(recipe: Recipe) -> Recipe {

@@ -1,16 +1,16 @@
 //! The main job, shown: a container joins the simulated PIA while a hostile neighbour tries to get
 //! out past it.
 
-use std::{
-    io::{IsTerminal, Write},
-    net::TcpListener,
-    path::Path,
-    sync::mpsc::Receiver,
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{IsTerminal, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::world::{World, container::Container, probe::Probe, wait_until};
+use crate::world::container::Container;
+use crate::world::probe::Probe;
+use crate::world::{World, wait_until};
 
 /// For each thing that is to be seen, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(30);

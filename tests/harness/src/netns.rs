@@ -3,20 +3,16 @@
 //! A namespace is a named file under `/run/netns`, as `ip netns` makes it, so that
 //! `ip -n NAME …` and `ip netns exec NAME …` work on it from any shell.
 
-use std::{
-    fmt::Display,
-    fs::{self, File},
-    io::{self, Write},
-    os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
-    thread,
-};
+use std::fmt::Display;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
 
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sched::{CloneFlags, setns, unshare},
-};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
 
 const DIRECTORY: &str = "/run/netns";
 

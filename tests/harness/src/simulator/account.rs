@@ -1,17 +1,14 @@
 //! One customer of PIA: name, password, tokens, dedicated IP.
 
-use std::{
-    net::Ipv4Addr,
-    sync::{Mutex, MutexGuard},
-};
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::{
-    http::{Reply, Request, first},
-    records::Records,
-};
+use super::http::{Reply, Request, first};
+use super::records::Records;
 
 /// The name that logs in.
 pub const USER: &str = "p1234567";

@@ -7,7 +7,9 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
     PKCS_RSA_SHA512, date_time_ymd,
 };
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
 
 use super::keys::Keys;
 

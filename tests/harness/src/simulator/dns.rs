@@ -1,21 +1,17 @@
 //! A name server that knows a handful of names.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 
-use simple_dns::{
-    CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE,
-    rdata::{A, RData},
-};
+use simple_dns::rdata::{A, RData};
+use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, RCODE, ResourceRecord, TYPE};
 
-use super::{Shared, hub::Hub, records::Question};
+use super::Shared;
+use super::hub::Hub;
+use super::records::Question;
 
 /// The names of the world, the same ones outside and inside the tunnels.
 #[derive(Debug, Default)]

@@ -1,9 +1,7 @@
 //! What an API does instead of answering.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard},
-};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
 
 use super::http::Request;
 

@@ -1,9 +1,7 @@
 //! Just enough HTTP/1.1: one request per connection, one reply.
 
-use std::{
-    io::{self, BufRead, BufReader, Read, Write},
-    net::SocketAddr,
-};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 
 use serde_json::Value;
 

@@ -1,20 +1,16 @@
 //! An HTTPS site whose certificate, answers and faults can change while it runs.
 
-use std::{
-    io::{self, Write},
-    net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{
-    Shared,
-    faults::{Api, Fault},
-    http::{Reply, Request},
-    hub::{Hub, drain},
-};
+use super::Shared;
+use super::faults::{Api, Fault};
+use super::http::{Reply, Request};
+use super::hub::{Hub, drain};
 
 type Handler = dyn Fn(Api, &Request) -> Reply + Send + Sync;
 

@@ -1,15 +1,11 @@
 //! Listening sockets with a thread each, all ended when the hub is dropped.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
-};
+use std::collections::HashMap;
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 
 use socket2::{SockRef, Socket};
 

@@ -3,14 +3,11 @@
 //! PIA's certificates and list signature are RSA, and making such keys takes seconds: they are
 //! made once by `openssl`, next to the build's other products, and used by every later run.
 
-use std::{
-    env,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-    thread,
-};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, thread};
 
 /// Private keys in PEM (PKCS #8).
 #[derive(Debug)]

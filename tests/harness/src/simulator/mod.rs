@@ -28,10 +28,8 @@ pub mod server;
 mod verbs;
 mod wireguard;
 
-use std::{
-    net::{TcpListener, UdpSocket},
-    sync::{Arc, Mutex, MutexGuard},
-};
+use std::net::{TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use account::Account;
 use faults::{Api, Faults};

@@ -1,17 +1,14 @@
 //! Leases of forwarded ports: the signature that a client may keep for two months.
 
-use std::{
-    sync::{Mutex, MutexGuard},
-    time::{Duration, SystemTime},
-};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::{
-    account::random_token,
-    http::{Reply, Request},
-};
+use super::account::random_token;
+use super::http::{Reply, Request};
 
 /// How requests about ports are met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,11 @@
 //! Everything that clients asked for, judged by no one.
 
-use std::{
-    net::Ipv4Addr,
-    sync::{Condvar, Mutex, MutexGuard},
-    time::{Duration, Instant},
-};
+use std::net::Ipv4Addr;
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use super::{faults::Api, http::Request};
+use super::faults::Api;
+use super::http::Request;
 
 /// A request, when it came, and to whom.
 #[derive(Clone, Debug)]

@@ -1,25 +1,22 @@
 //! The signed server lists.
 
-use std::{
-    collections::HashSet,
-    io::Write,
-    net::Ipv4Addr,
-    sync::{Mutex, MutexGuard},
-};
+use std::collections::HashSet;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use flate2::{Compression, write::GzEncoder};
-use ring::{
-    rand::SystemRandom,
-    signature::{RSA_PKCS1_SHA256, RsaKeyPair},
-};
-use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::{
-    http::{Reply, Request},
-    keys::Keys,
-};
+use super::http::{Reply, Request};
+use super::keys::Keys;
 
 /// Servers of locations that are not live have addresses that swallow everything.
 pub const BLACKHOLE: [u8; 2] = [198, 19];

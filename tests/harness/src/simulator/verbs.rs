@@ -1,15 +1,14 @@
 //! What can go wrong with PIA, at any moment.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use super::{
-    Simulator,
-    account::{self, DedicatedIp, Login},
-    faults::{Api, Fault},
-    port_forwarding::Mode,
-    regions::{self, Listed},
-    server::Server,
-};
+use super::Simulator;
+use super::account::{self, DedicatedIp, Login};
+use super::faults::{Api, Fault};
+use super::port_forwarding::Mode;
+use super::regions::{self, Listed};
+use super::server::Server;
 
 impl Simulator {
     // The account.

@@ -1,15 +1,14 @@
 //! The WireGuard interface of a VPN server: the kernel's if it has one, else wireguard-go's.
 
-use std::{
-    fs,
-    net::Ipv4Addr,
-    os::unix::process::CommandExt,
-    path::PathBuf,
-    process::{Command, Stdio},
-    sync::{Arc, OnceLock},
-};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 
 use crate::netns::{Namespace, feed};
 

@@ -1,13 +1,12 @@
 //! What a world is to have.
 
-use std::{net::Ipv4Addr, sync::Once};
+use std::net::Ipv4Addr;
+use std::sync::Once;
 
-use super::{
-    World,
-    network::{self, Shape},
-    preflight, reap,
-};
-use crate::simulator::{certificates::Cert, server::Plan};
+use super::network::{self, Shape};
+use super::{World, preflight, reap};
+use crate::simulator::certificates::Cert;
+use crate::simulator::server::Plan;
 
 /// The kinds of hosts that PIA has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

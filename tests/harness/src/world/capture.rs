@@ -1,21 +1,15 @@
 //! tcpdump on the wire outside the container: what leaves it is seen here, or did not leave.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read},
-    net::{IpAddr, Ipv4Addr, UdpSocket},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
-use super::{
-    World,
-    network::{CLIENT, CLIENT_SECOND, LAN},
-    pcap::{self, Packet},
-    wait_until,
-};
+use super::network::{CLIENT, CLIENT_SECOND, LAN};
+use super::pcap::{self, Packet};
+use super::{World, wait_until};
 
 /// A running capture.
 #[derive(Debug)]

@@ -1,27 +1,20 @@
 //! The container that holds the program, as Docker would give it.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-    process::{Command, ExitStatus, Output},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::signal::Signal,
-};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
 
-use super::{
-    journal::{Journal, Line},
-    process::Process,
-    recipe::{PATH, Recipe, set},
-    wait_until,
-};
+use super::journal::{Journal, Line};
+use super::process::Process;
+use super::recipe::{PATH, Recipe, set};
+use super::wait_until;
 
 /// What remains to be done in the new PID namespace. `$0` is the working directory.
 const INIT: &str = r#"set -e

@@ -5,32 +5,24 @@
 //! its way on the internet, held for the time of a round trip, and put back. What follows it is not
 //! delayed: a connect takes its time, a transfer does not.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{Ipv4Addr, TcpListener},
-    os::fd::{AsRawFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{io, thread};
 
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::{
-        socket::{
-            AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike,
-            bind, recv, send, setsockopt, socket, sockopt,
-        },
-        time::{TimeVal, TimeValLike},
-    },
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, recv,
+    send, setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::World;
-use crate::{netns::Namespace, simulator::regions::BLACKHOLE};
+use crate::netns::Namespace;
+use crate::simulator::regions::BLACKHOLE;
 
 /// Where servers take registrations.
 const PORT: u16 = 1337;

@@ -1,14 +1,13 @@
 //! Docker's embedded name server: 127.0.0.11, inside the container's network.
 
-use std::{
-    io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    process::Command,
-    sync::Arc,
-    time::Duration,
-};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{World, network::DNS};
+use super::World;
+use super::network::DNS;
 use crate::netns::{Namespace, feed};
 
 /// As which version of Docker it behaves.

@@ -1,11 +1,13 @@
 //! What can be seen of a container from outside: rules, sockets, processes, the order of its log.
 
-use std::{fs, net::Ipv4Addr, process::Command, time::Duration};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::time::Duration;
 
-use crate::{
-    connect::SOON,
-    world::{World, container::Container, wait_until},
-};
+use crate::connect::SOON;
+use crate::world::container::Container;
+use crate::world::{World, wait_until};
 
 /// States of a TCP socket, as the kernel numbers them.
 #[derive(Clone, Copy, Debug)]

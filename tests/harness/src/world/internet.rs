@@ -1,15 +1,14 @@
 //! The public hosts that are not PIA's, and what can go wrong between here and there.
 
-use std::{
-    collections::BTreeSet,
-    io::{BufRead, BufReader, Read, Write},
-    net::{IpAddr, TcpListener, TcpStream, UdpSocket},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::network::{API, DNS, DNS_SECOND, ELSEWHERE, INSIDE, LIST, PINGABLE};
-use crate::{netns::Namespace, simulator::hub::Hub};
+use crate::netns::Namespace;
+use crate::simulator::hub::Hub;
 
 /// What the internet does not let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,11 +1,9 @@
 //! What a process printed, line by line, with a bell that rings at each line.
 
-use std::{
-    io::{BufRead, BufReader, Read},
-    sync::{Arc, Condvar, Mutex, MutexGuard},
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{BufRead, BufReader, Read};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A line of output.
 #[derive(Clone, Debug)]

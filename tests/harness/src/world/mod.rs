@@ -31,29 +31,23 @@ pub mod reap;
 pub mod recipe;
 mod rootfs;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::{Path, PathBuf},
-    process::{Output, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use builder::Builder;
 use internet::{Arrivals, Outage, Weather};
 use network::{API, DNS, DNS_SECOND, ELSEWHERE, INSIDE, LIST, Network, PINGABLE};
 use privileges::Privileges;
 
-use crate::{
-    netns::Namespace,
-    simulator::{API_HOST, LIST_HOST, Simulator, certificates, keys::Keys},
-};
+use crate::netns::Namespace;
+use crate::simulator::keys::Keys;
+use crate::simulator::{API_HOST, LIST_HOST, Simulator, certificates};
 
 /// What does not answer by then does not answer.
 const SOON: Duration = Duration::from_secs(1);

@@ -9,7 +9,9 @@
 //! Public addresses are from the ranges kept for documentation, but for 1.1.1.1, which health
 //! checks ping.
 
-use std::{net::Ipv4Addr, sync::Arc, thread};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::thread;
 
 use crate::netns::Namespace;
 

@@ -1,10 +1,8 @@
 //! Reading what tcpdump wrote: the packets of a capture file, as far as tests judge them.
 
-use std::{
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    time::{Duration, Instant, SystemTime},
-};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A packet on a wire.
 #[derive(Clone, PartialEq, Eq)]

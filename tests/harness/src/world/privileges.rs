@@ -1,6 +1,7 @@
 //! The privileges that a container engine leaves to a process.
 
-use std::{ffi::OsStr, process::Command};
+use std::ffi::OsStr;
+use std::process::Command;
 
 /// What Docker gives to every container that asks for nothing.
 pub const DOCKER_DEFAULT: [&str; 14] = [

@@ -1,14 +1,10 @@
 //! The sorts of packets that must not leave, and how to tell them apart on a wire.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::{
-    network::{DNS, ELSEWHERE, ELSEWHERE_V6},
-    pcap::{Packet, Transport},
-};
+use super::network::{DNS, ELSEWHERE, ELSEWHERE_V6};
+use super::pcap::{Packet, Transport};
 
 /// Each sort has a destination port of its own, from here.
 const FIRST_PORT: u16 = 40_000;

@@ -4,24 +4,19 @@
 //! Capabilities and users belong to processes, so probes are sent by this very program started
 //! again, inside the client's network, with few privileges.
 
-use std::{
-    env,
-    io::{self, BufRead, BufReader, Write},
-    net::TcpStream,
-    process::{self, Child, Stdio},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{self, Child, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, thread};
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{
-    World,
-    privileges::{DOCKER_DEFAULT, Privileges},
-    probe::{Kind, Probe, Sender},
-};
+use super::World;
+use super::privileges::{DOCKER_DEFAULT, Privileges};
+use super::probe::{Kind, Probe, Sender};
 use crate::netns::Namespace;
 
 /// Tells a process that it is a prober, and as whom.

@@ -1,18 +1,18 @@
 //! What to run in a container and how: the options of `docker run`.
 
-use std::{
-    ffi::{OsStr, OsString},
-    fs, io,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
 
-use super::{World, container::Container, network::DNS, privileges::Privileges, rootfs::Rootfs};
-use crate::{
-    netns::Namespace,
-    simulator::account::{PASSWORD, USER},
-};
+use super::World;
+use super::container::Container;
+use super::network::DNS;
+use super::privileges::Privileges;
+use super::rootfs::Rootfs;
+use crate::netns::Namespace;
+use crate::simulator::account::{PASSWORD, USER};
 
 /// Where programs are found, in the container and by what starts it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

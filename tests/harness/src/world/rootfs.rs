@@ -1,17 +1,13 @@
 //! The file system of a container: the machine's own, under a layer that takes all changes.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink},
-    path::{Path, PathBuf},
-};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
-use nix::{
-    mount::{MntFlags, MsFlags, mount, umount2},
-    sys::stat::{Mode, SFlag, makedev, mknod},
-    unistd::{chdir, pivot_root},
-};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::{chdir, pivot_root};
 
 /// Directories that outlive a container's layer, as volumes do.
 const VOLUMES: [&str; 3] = ["/pia", "/pia-shared", "/run"];

@@ -3,25 +3,21 @@
 mod disturbances;
 mod service;
 
-use std::{
-    collections::BTreeSet,
-    net::{Ipv4Addr, TcpListener, UdpSocket},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, Weak},
-};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
-use super::{
-    Shared,
-    certificates::{self, Cert},
-    dns,
-    faults::Api,
-    http::{Reply, Request},
-    https::Site,
-    hub::Hub,
-    records::BoundPort,
-    wireguard::Interface,
-};
-use crate::netns::Namespace;
 use disturbances::Disturbance;
+
+use super::certificates::{self, Cert};
+use super::faults::Api;
+use super::http::{Reply, Request};
+use super::https::Site;
+use super::hub::Hub;
+use super::records::BoundPort;
+use super::wireguard::Interface;
+use super::{Shared, dns};
+use crate::netns::Namespace;
 
 /// The name servers inside every tunnel.
 pub const TUNNEL_DNS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 0, 0, 243), Ipv4Addr::new(10, 0, 0, 242)];

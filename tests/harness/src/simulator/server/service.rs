@@ -2,16 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
 use super::{Peer, Server, State, TUNNEL_DNS};
-use crate::simulator::{
-    faults::Api,
-    http::{Reply, Request},
-    port_forwarding,
-    records::{BoundPort, Registration},
-};
+use crate::simulator::faults::Api;
+use crate::simulator::http::{Reply, Request};
+use crate::simulator::port_forwarding;
+use crate::simulator::records::{BoundPort, Registration};
 
 impl Server {
     pub(super) fn add_key(&self, _: Api, request: &Request) -> Reply {
