@@ -34,6 +34,8 @@ RUN if [ -z "$PIA_FILES" ]; then sh scripts/fetch-pia-files /pia-files; fi
 
 # The dependencies first, on an empty program: they change less often than ours.
 COPY Cargo.toml Cargo.lock ./
+# Cargo wants to know all of the workspace, also what it does not build.
+COPY tests/ tests/
 COPY scripts/build-static scripts/build.rs scripts/
 RUN if [ -z "$BINARY" ]; then \
         mkdir src && echo 'fn main() {}' >src/main.rs && : >src/lib.rs \

@@ -20,6 +20,12 @@
 
 #[path = "harness/src/netns.rs"]
 mod netns;
+#[path = "harness/src/programs.rs"]
+#[allow(
+    dead_code,
+    reason = "tests and demonstrations are built from this tree"
+)]
+mod programs;
 #[path = "harness/src/simulator/mod.rs"]
 mod simulator;
 #[path = "harness/src/world/mod.rs"]
@@ -33,9 +39,8 @@ use std::{env, fs, thread};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use world::container::Container;
-use world::probe::Probe;
 use world::recipe::Recipe;
-use world::{World, prober, wait_until};
+use world::{World, wait_until};
 
 const READY: &str = "WireGuard successfully started";
 const EXECUTED: &str = "executed at ";
@@ -48,7 +53,6 @@ const RECONNECTING: &str = "begins to reconnect";
 const TO_REST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    prober::become_one_if_asked_to();
     let arguments: Vec<String> = env::args().skip(1).collect();
     let (runs, program, original) = match arguments.as_slice() {
         [runs, program] => (runs, program, None),
@@ -164,7 +168,7 @@ impl Subject<'_> {
         let container = self.recipe(&world, &self.words()).start();
         container.wait_for_log(READY, SOON);
         thread::sleep(TO_REST);
-        let leaks = capture.leaks(|packet| Probe::of(packet).is_none());
+        let leaks = capture.leaks(|packet| packet.probe().is_none());
         let executed = executed(&container);
         leaks.last().map_or(Duration::ZERO, |last| {
             last.at.saturating_duration_since(executed)

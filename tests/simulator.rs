@@ -16,6 +16,12 @@
 mod demo;
 #[path = "harness/src/netns.rs"]
 mod netns;
+#[path = "harness/src/programs.rs"]
+#[allow(
+    dead_code,
+    reason = "tests and demonstrations are built from this tree"
+)]
+mod programs;
 #[path = "harness/src/simulator/mod.rs"]
 mod simulator;
 #[path = "harness/src/world/mod.rs"]
@@ -30,11 +36,10 @@ use std::{env, thread};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use simulator::account::{PASSWORD, USER};
+use world::World;
 use world::builder::Kind;
-use world::{World, prober};
 
 fn main() -> ExitCode {
-    prober::become_one_if_asked_to();
     let words: Vec<String> = env::args().skip(1).collect();
     let seen = match words
         .iter()

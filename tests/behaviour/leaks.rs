@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
+use prober::{Kind, Probe};
 
 use crate::connect::{PROGRAM, SOON, UP};
 use crate::simulator::faults::Api;
@@ -18,7 +19,6 @@ use crate::world::capture::Capture;
 use crate::world::container::Container;
 use crate::world::network::{API, DNS, LIST};
 use crate::world::pcap::Packet;
-use crate::world::probe::{Kind, Probe};
 use crate::world::prober::Prober;
 use crate::world::recipe::Recipe;
 use crate::world::{World, wait_until};
@@ -197,7 +197,7 @@ fn without_the_kill_switch_the_same_watch_sees_leaks() {
         watch
             .leaked(up, None, ours(&world))
             .iter()
-            .any(|packet| Probe::of(packet).is_some())
+            .any(|packet| packet.probe().is_some())
     );
 }
 
@@ -256,7 +256,7 @@ impl Watch {
             capture,
             _prober: world.probe(),
         };
-        watch.sees(&Probe::all(), Instant::now());
+        watch.sees(&Probe::steady(), Instant::now());
         watch
     }
 
@@ -266,7 +266,8 @@ impl Watch {
         wait_until("the capture sees every kind of probe", SOON, || {
             let mut packets = self.capture.packets();
             packets.retain(|packet| packet.at > moment);
-            Probe::among(&packets).is_superset(wanted)
+            let seen: BTreeSet<Probe> = packets.iter().filter_map(Packet::probe).collect();
+            seen.is_superset(wanted)
         });
     }
 
@@ -275,7 +276,7 @@ impl Watch {
     fn sees_new_flows_after(&self, moment: Instant) {
         let old = |probe: &Probe| matches!(probe.kind, Kind::OldTcp | Kind::OldUdp);
         self.sees(
-            &Probe::all()
+            &Probe::steady()
                 .into_iter()
                 .filter(|probe| !old(probe))
                 .collect(),
@@ -328,7 +329,7 @@ fn ours(world: &World) -> impl Fn(&Packet) -> bool + use<> {
         let is = |address: Ipv4Addr, port| {
             packet.destination == address && packet.to_port() == Some(port)
         };
-        let dns = is(DNS, 53) && !packet.is_icmp() && Probe::of(packet).is_none();
+        let dns = is(DNS, 53) && !packet.is_icmp() && packet.probe().is_none();
         let api = packet.is_tcp()
             && (is(API, 443) || is(LIST, 443) || servers.iter().any(|server| is(*server, 1337)));
         dns || api || tunnel(packet)

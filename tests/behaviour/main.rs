@@ -13,6 +13,8 @@
 
 #[path = "../harness/src/netns.rs"]
 mod netns;
+#[path = "../harness/src/programs.rs"]
+mod programs;
 #[path = "../harness/src/simulator/mod.rs"]
 mod simulator;
 #[path = "../harness/src/world/mod.rs"]

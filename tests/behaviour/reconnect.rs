@@ -15,7 +15,6 @@ use crate::world::container::Container;
 use crate::world::internet::Outage;
 use crate::world::journal::Line;
 use crate::world::network::{CLIENT, PINGABLE};
-use crate::world::probe::Probe;
 use crate::world::recipe::Recipe;
 use crate::world::{self, World, wait_until};
 
@@ -183,7 +182,7 @@ fn nothing_leaks_in_a_reconnect() {
             world::network::LIST,
             world::network::DNS,
         ];
-        Probe::of(packet).is_none() && (ours || api.iter().any(|host| packet.destination == *host))
+        packet.probe().is_none() && (ours || api.iter().any(|host| packet.destination == *host))
     });
     assert!(
         leaks.is_empty(),
@@ -192,7 +191,7 @@ fn nothing_leaks_in_a_reconnect() {
         leaks.first()
     );
     assert!(
-        !Probe::among(&capture.packets()).is_empty(),
+        !capture.probes().is_empty(),
         "the neighbour was seen before the start"
     );
 }

@@ -10,7 +10,6 @@ use crate::connect::{PROGRAM, SOON, UP};
 use crate::simulator::faults::Api;
 use crate::world::container::Container;
 use crate::world::internet::Outage;
-use crate::world::probe::Probe;
 use crate::world::{World, wait_until};
 
 /// After the end of the last fault.
@@ -151,7 +150,7 @@ fn random_faults() {
     let after = size(&container);
     println!("slowest recovery {slowest:?}; before {before:?}, after {after:?}");
     // The kill switch was closed all the time: nothing of the neighbour's got out.
-    let leaks = capture.leaks_since(up, |packet| Probe::of(packet).is_none());
+    let leaks = capture.leaks_since(up, |packet| packet.probe().is_none());
     assert!(
         leaks.is_empty(),
         "{} leaked, first {:?}",

@@ -4,12 +4,13 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
+use prober::Probe;
+
 use super::SOON;
 use crate::netns::Namespace;
 use crate::world::docker_dns::Docker;
 use crate::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN};
 use crate::world::privileges::Privileges;
-use crate::world::probe::Probe;
 use crate::world::recipe::Recipe;
 use crate::world::{World, wait_until};
 
@@ -45,15 +46,9 @@ fn the_capture_sees_every_probe() {
     let world = World::new();
     let capture = world.capture();
     let prober = world.probe();
-    wait_until("every probe", SOON, || {
-        Probe::among(&capture.leaks(|_| false)) == Probe::all()
-    });
+    wait_until("every probe", SOON, || capture.probes() == Probe::steady());
     drop(prober);
-    assert!(
-        capture
-            .leaks(|packet| Probe::of(packet).is_some())
-            .is_empty()
-    );
+    assert!(capture.leaks(|packet| packet.probe().is_some()).is_empty());
 }
 
 #[test]

@@ -8,8 +8,9 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use prober::Probe;
+
 use crate::world::container::Container;
-use crate::world::probe::Probe;
 use crate::world::{World, wait_until};
 
 /// For each thing that is to be seen, on a slow machine.
@@ -29,11 +30,15 @@ pub fn run(program: &Path, hold: bool, stopped: &Receiver<()>) -> bool {
     wait_until(
         "every kind of leak on the wire, while nothing prevents them",
         PATIENCE,
-        || Probe::among(&capture.packets()) == Probe::all(),
+        || capture.probes() == Probe::steady(),
     );
+    let kinds = Probe::steady().len();
     seen(
         "control",
-        "a neighbour in the container's network sends 21 kinds of traffic, and all of it gets out",
+        &format!(
+            "a neighbour in the container's network sends {kinds} kinds of traffic, and all of it \
+             gets out"
+        ),
     );
 
     let begun = Instant::now();
@@ -108,7 +113,7 @@ pub fn run(program: &Path, hold: bool, stopped: &Receiver<()>) -> bool {
     } else {
         let _ = stopped.recv_timeout(WATCH);
     }
-    let leaks = capture.leaks_since(closed.at, |packet| Probe::of(packet).is_none());
+    let leaks = capture.leaks_since(closed.at, |packet| packet.probe().is_none());
     let watched = closed.at.elapsed().as_secs();
     let sealed = check(
         "leaks",

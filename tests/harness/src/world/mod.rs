@@ -24,7 +24,6 @@ pub mod network;
 pub mod pcap;
 mod preflight;
 pub mod privileges;
-pub mod probe;
 pub mod prober;
 pub mod process;
 pub mod reap;

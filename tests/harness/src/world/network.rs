@@ -9,7 +9,7 @@
 //! Public addresses are from the ranges kept for documentation, but for 1.1.1.1, which health
 //! checks ping.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::thread;
 
@@ -40,7 +40,7 @@ pub const LIST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 20);
 /// Where leaks go.
 pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 /// Where IPv6 leaks go.
-pub const ELSEWHERE_V6: &str = "2001:db8:66::66";
+pub const ELSEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66);
 /// A page that only servers can reach.
 pub const INSIDE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 80);
 /// The other target of health checks.

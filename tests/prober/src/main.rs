@@ -1,0 +1,136 @@
+//! Tries every way out of a network that is not the tunnel.
+//!
+//! ```text
+//! prober keep-on SENDER PLACE...   all of SENDER's, all the time; says "ready" at the first round
+//! prober once PLACE...             everything that root can send, and whether it could
+//! prober ports                     the destination ports by which the latter are known
+//! ```
+//!
+//! PLACE... is the interface to get out by, the name server, the IPv4 and the IPv6 address of a
+//! host elsewhere, and the account API's address.
+
+mod flow;
+mod packet;
+
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use prober::{Kind, Probe, Sender, Targets};
+
+use self::flow::{Flow, Place};
+
+/// Between two rounds.
+const PAUSE: Duration = Duration::from_millis(4);
+/// Until a first packet has found its neighbour's hardware address, and has left.
+const UNDER_WAY: Duration = Duration::from_millis(300);
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["keep-on", "root", place @ ..] => keep_on(Sender::Root, place),
+        ["keep-on", "user", place @ ..] => keep_on(Sender::User, place),
+        ["once", place @ ..] => once(place),
+        ["ports"] => {
+            ports();
+            Ok(())
+        }
+        _ => Err("usage: prober keep-on root|user PLACE... | once PLACE... | ports".into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("prober: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(words: &[&str]) -> Result<Place, Box<dyn Error>> {
+    let [interface, name_server, elsewhere, elsewhere_v6, api] = words else {
+        return Err("PLACE is INTERFACE NAME_SERVER ELSEWHERE ELSEWHERE_V6 API".into());
+    };
+    Ok(Place {
+        interface: (*interface).to_owned(),
+        targets: Targets {
+            name_server: name_server.parse()?,
+            elsewhere: elsewhere.parse()?,
+            elsewhere_v6: elsewhere_v6.parse()?,
+            api: api.parse()?,
+        },
+    })
+}
+
+/// Sends until killed.
+fn keep_on(sender: Sender, place: &[&str]) -> Result<(), Box<dyn Error>> {
+    let place = parse(place)?;
+    if sender == Sender::User {
+        become_user()?;
+    }
+    let probes = Probe::steady().into_iter();
+    let flows = probes
+        .filter(|probe| probe.sender == sender)
+        .map(|probe| Flow::open(probe, &place))
+        .collect::<io::Result<Vec<_>>>()?;
+    println!("ready");
+    io::stdout().flush()?;
+    loop {
+        for flow in &flows {
+            // A refusal is what the test hopes for.
+            let _ = flow.send();
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn become_user() -> nix::Result<()> {
+    let (user, group) = (Uid::from_raw(1000), Gid::from_raw(1000));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)
+}
+
+/// Sends each of root's probes once. What is refused here is as good as what is dropped later; the
+/// wire decides.
+fn once(place: &[&str]) -> Result<(), Box<dyn Error>> {
+    let place = parse(place)?;
+    let mut open = Vec::new();
+    // Frames come last in order: by then the gateway's hardware address is known.
+    for probe in Probe::all() {
+        if probe.sender != Sender::Root {
+            continue;
+        }
+        if probe.kind == Kind::Frame {
+            thread::sleep(UNDER_WAY);
+        }
+        let sent = Flow::open(probe, &place).and_then(|flow| Ok((flow.send()?, flow)));
+        match sent {
+            Ok(sent) => {
+                println!("{probe}: sent");
+                open.push(sent);
+            }
+            Err(error) => println!("{probe}: refused: {error}"),
+        }
+    }
+    thread::sleep(UNDER_WAY);
+    Ok(())
+}
+
+/// Each with the name of the probe.
+fn ports() {
+    let nowhere = Targets {
+        name_server: [0; 4].into(),
+        elsewhere: [0; 4].into(),
+        elsewhere_v6: [0; 16].into(),
+        api: [0; 4].into(),
+    };
+    for probe in Probe::all() {
+        if probe.sender == Sender::Root && probe.kind != Kind::Icmp {
+            println!("{} {probe}", probe.target(&nowhere).port());
+        }
+    }
+}
