@@ -7,43 +7,21 @@
 //! own; the last leak by probers and a capture, too; a dead endpoint is one that is silenced, at
 //! equal settings, until a page comes through another one.
 
-#![allow(
-    clippy::exit,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a panic is how a measurement fails"
-)]
-
-#[path = "harness/src/netns.rs"]
-mod netns;
-#[path = "harness/src/programs.rs"]
-#[allow(
-    dead_code,
-    reason = "tests and demonstrations are built from this tree"
-)]
-mod programs;
-#[path = "harness/src/simulator/mod.rs"]
-mod simulator;
-#[path = "harness/src/world/mod.rs"]
-mod world;
+#![allow(clippy::expect_used, reason = "a panic is how a measurement fails")]
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use harness::log_lines::UP;
+use harness::waiting::wait_until;
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::recipe::{PATH, Recipe};
 use nix::sys::resource::{UsageWho, getrusage};
-use world::container::Container;
-use world::recipe::Recipe;
-use world::{World, wait_until};
 
-const READY: &str = "WireGuard successfully started";
-const EXECUTED: &str = "executed at ";
 const SOON: Duration = Duration::from_secs(30);
 /// A dead endpoint takes the original minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -149,13 +127,13 @@ impl Subject<'_> {
     fn time(&self) -> (Duration, Duration) {
         let world = World::new();
         let idle = self.recipe(&world, &["sleep", "100"]).start();
-        idle.wait_for_log(EXECUTED, SOON);
+        idle.executed();
         let idle = cpu_until_killed(&idle);
         let container = self.recipe(&world, &self.words()).start();
         let ready = container
-            .wait_for_log(READY, SOON)
+            .wait_for_log(UP, SOON)
             .at
-            .saturating_duration_since(executed(&container));
+            .saturating_duration_since(container.executed());
         thread::sleep(TO_REST);
         (ready, cpu_until_killed(&container).saturating_sub(idle))
     }
@@ -166,10 +144,10 @@ impl Subject<'_> {
         let capture = world.capture();
         let _prober = world.probe();
         let container = self.recipe(&world, &self.words()).start();
-        container.wait_for_log(READY, SOON);
+        container.wait_for_log(UP, SOON);
         thread::sleep(TO_REST);
         let leaks = capture.leaks(|packet| packet.probe().is_none());
-        let executed = executed(&container);
+        let executed = container.executed();
         leaks.last().map_or(Duration::ZERO, |last| {
             last.at.saturating_duration_since(executed)
         })
@@ -191,7 +169,7 @@ impl Subject<'_> {
         let container = self
             .recipe(&world, &[&strace[..], &self.words()].concat())
             .start();
-        container.wait_for_log(READY, SOON);
+        container.wait_for_log(UP, SOON);
         let trace = at_rest(&container, "/pia-shared/trace");
         let forks = ["clone(", "clone3(", "fork("];
         let forked = |line: &&str| {
@@ -212,7 +190,7 @@ impl Subject<'_> {
             .env("PORT_FORWARDING", "1")
             .env("RECONNECT", "1")
             .start();
-        container.wait_for_log(READY, SOON);
+        container.wait_for_log(UP, SOON);
         thread::sleep(2 * TO_REST);
         resident(container.pid())
     }
@@ -229,7 +207,7 @@ impl Subject<'_> {
             .env("MONITOR_RETRIES", "3")
             .env("PRE_RECONNECT", format!("echo {RECONNECTING}"))
             .start();
-        container.wait_for_log(READY, SOON);
+        container.wait_for_log(UP, SOON);
         let seen = || world.address_seen_from(world.client());
         wait_until("a page through the tunnel", SOON, || seen().is_some());
         let address = seen();
@@ -260,19 +238,16 @@ impl Subject<'_> {
 
     /// A container that says when it executes these words.
     fn recipe(&self, world: &World, words: &[&str]) -> Recipe {
-        let script = format!(
-            "echo \"{EXECUTED}$EPOCHREALTIME\"; exec {}",
-            words.join(" ")
-        );
         let recipe = world
             .container(self.program)
             .credentials()
-            .env("LOC", "swiss");
-        let recipe = recipe.command(["bash", "-c", &script]);
+            .env("LOC", "swiss")
+            .command(words.iter().copied())
+            .saying_when_executed();
         match self.original {
             None => recipe,
             Some(folder) => recipe
-                .env("PATH", format!("/original/bin:{}", world::recipe::PATH))
+                .env("PATH", format!("/original/bin:{PATH}"))
                 .bind(folder.join("scripts"), "/scripts")
                 .bind(folder, "/original"),
         }
@@ -302,25 +277,15 @@ impl Figures {
 fn print(name: &str, values: &[f64], unit: &str) {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    let (Some(least), Some(greatest)) = (values.first(), values.last()) else {
+    let (Some(least), Some(median), Some(greatest)) =
+        (values.first(), values.get(values.len() / 2), values.last())
+    else {
         return;
     };
-    let median = values[values.len() / 2];
     println!(
         "  {name:24}{median:9.1} {unit:3} ({least:.1} to {greatest:.1}, {} runs)",
         values.len()
     );
-}
-
-/// When the container's program was executed.
-fn executed(container: &Container) -> Instant {
-    let line = container.wait_for_log(EXECUTED, SOON).text;
-    let time: f64 = line
-        .trim_start_matches(EXECUTED)
-        .parse()
-        .expect("bash says the time in seconds");
-    let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs_f64(time));
-    Instant::now() - since.expect("time goes on")
 }
 
 /// A file's text once nothing is added to it any more: strace slows everything down.

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
+use harness::simulator::account::{PASSWORD, USER};
+use harness::simulator::faults::{Api, Fault};
+use harness::simulator::port_forwarding::Mode;
+use harness::waiting::{LATER, SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
-use crate::connect::{LATER, PROGRAM, SOON};
-use crate::simulator::account::{PASSWORD, USER};
-use crate::simulator::faults::{Api, Fault};
-use crate::simulator::port_forwarding::Mode;
-use crate::world::container::Container;
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
+use crate::PROGRAM;
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
 const NOBODY: u32 = 65534;
@@ -304,26 +305,23 @@ fn each_problem_has_the_exit_status_that_scripts_know() {
         assert_eq!(code(&swiss, &[]).0, 5);
         world.pia.good_list_signature();
     }
+}
+
+#[test]
+fn a_list_that_is_not_to_be_had_has_its_exit_status_too() {
+    let world = World::new();
     world.pia.fail(Api::List, Fault::Status(404, 100));
-    assert_eq!(
-        generate(
-            &world,
-            0,
-            &[
-                OWN,
-                "wg-gen",
-                "-t",
-                TOKEN,
-                "-l",
-                "swiss",
-                "-o",
-                "/tmp/wg.conf"
-            ],
-            &[]
-        )
-        .code,
-        Some(5)
-    );
+    let words = [
+        OWN,
+        "wg-gen",
+        "-t",
+        TOKEN,
+        "-l",
+        "swiss",
+        "-o",
+        "/tmp/wg.conf",
+    ];
+    assert_eq!(generate(&world, 0, &words, &[]).code, Some(5));
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use crate::simulator::account::{PASSWORD, USER};
-use crate::simulator::certificates::Cert;
-use crate::simulator::faults::Api;
-use crate::simulator::regions::Wireguard;
-use crate::world::World;
-use crate::world::builder::Kind;
-use crate::world::container::Container;
-use crate::world::recipe::Recipe;
+use harness::simulator::account::{PASSWORD, USER};
+use harness::simulator::certificates::Cert;
+use harness::simulator::faults::Api;
+use harness::simulator::regions::Wireguard;
+use harness::world::World;
+use harness::world::builder::Kind;
+use harness::world::container::Container;
+use harness::world::recipe::Recipe;
 
 /// The program under test.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::connect::PROGRAM;
+use crate::PROGRAM;
 
 #[test]
 fn ctrl_c_ends_it_in_order_with_all_of_it_seen() {

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
+use harness::log_lines::UP;
+use harness::simulator::account::{PASSWORD, USER};
+use harness::simulator::certificates::Cert;
+use harness::waiting::{LATER, SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::internet::Outage;
+use harness::world::privileges::Privileges;
+use harness::world::recipe::Recipe;
 use serde_json::Value;
 
-use crate::connect::{LATER, PROGRAM, SOON, UP};
-use crate::simulator::account::{PASSWORD, USER};
-use crate::simulator::certificates::Cert;
-use crate::world::container::Container;
-use crate::world::internet::Outage;
-use crate::world::privileges::Privileges;
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
+use crate::PROGRAM;
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
 

@@ -5,14 +5,15 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use harness::log_lines::{UP, count, in_order};
+use harness::simulator::faults::{Api, Fault};
+use harness::waiting::{LATER, SOON, a_second};
+use harness::world::World;
+use harness::world::internet::Outage;
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
-use crate::connect::{LATER, PROGRAM, SOON, UP};
-use crate::inspect::{a_second, count, in_order};
-use crate::simulator::faults::{Api, Fault};
-use crate::world::World;
-use crate::world::internet::Outage;
-use crate::world::recipe::Recipe;
+use crate::PROGRAM;
 
 const WAITING: &str = "Waiting, sealed, to be stopped";
 

@@ -2,15 +2,18 @@
 
 use std::process::Command;
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::netns::Namespace;
+use harness::log_lines::UP;
+use harness::netns::Namespace;
+use harness::simulator::server::TUNNEL_DNS;
+use harness::waiting::SOON;
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::docker_dns::Docker;
+use harness::world::network::{CLIENT, GATEWAY, LAN};
+use harness::world::recipe::Recipe;
+
+use crate::PROGRAM;
 use crate::network::{listen, reaches, start};
-use crate::simulator::server::TUNNEL_DNS;
-use crate::world::World;
-use crate::world::container::Container;
-use crate::world::docker_dns::Docker;
-use crate::world::network::{CLIENT, GATEWAY, LAN};
-use crate::world::recipe::Recipe;
 
 const BACKENDS: [&str; 2] = ["nft", "legacy"];
 

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::world::container::Container;
-use crate::world::{World, wait_until};
+use harness::log_lines::UP;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+
+use crate::PROGRAM;
 
 /// What the health check says, and whether it is content.
 fn health(container: &Container, environment: &[&str]) -> (bool, String) {

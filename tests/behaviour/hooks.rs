@@ -1,12 +1,13 @@
 //! Users' commands at the stages of the container's life.
 
+use harness::log_lines::{UP, count, in_order};
+use harness::waiting::{SOON, a_second};
+use harness::world::World;
+use harness::world::network::{ELSEWHERE, INSIDE};
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::inspect::{a_second, count, in_order};
-use crate::world::World;
-use crate::world::network::{ELSEWHERE, INSIDE};
-use crate::world::recipe::Recipe;
+use crate::PROGRAM;
 
 fn container(world: &World) -> Recipe {
     world

@@ -10,18 +10,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use harness::log_lines::UP;
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::capture::Capture;
+use harness::world::container::Container;
+use harness::world::network::{API, DNS, LIST};
+use harness::world::pcap::Packet;
+use harness::world::prober::{Kind, Probe, Prober};
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
-use prober::{Kind, Probe};
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::simulator::faults::Api;
-use crate::world::capture::Capture;
-use crate::world::container::Container;
-use crate::world::network::{API, DNS, LIST};
-use crate::world::pcap::Packet;
-use crate::world::prober::Prober;
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
+use crate::PROGRAM;
 
 const CLOSED: &str = "Kill switch closed";
 const EXECUTED: &str = "executed at ";

@@ -5,16 +5,19 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::netns::Namespace;
-use crate::simulator::faults::Api;
-use crate::simulator::server::TUNNEL_DNS;
-use crate::world::container::Container;
-use crate::world::docker_dns::Docker;
-use crate::world::network::{BEHIND, CLIENT, CLIENT_SECOND, DNS, ELSEWHERE, GATEWAY, LAN};
-use crate::world::pcap::{Packet, Transport};
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
+use harness::log_lines::UP;
+use harness::netns::Namespace;
+use harness::simulator::faults::Api;
+use harness::simulator::server::TUNNEL_DNS;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::docker_dns::Docker;
+use harness::world::network::{BEHIND, CLIENT, CLIENT_SECOND, DNS, ELSEWHERE, GATEWAY, LAN};
+use harness::world::pcap::{Packet, Transport};
+use harness::world::recipe::Recipe;
+
+use crate::PROGRAM;
 
 // The local network.
 

@@ -6,17 +6,19 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::log_lines::UP;
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
+use harness::world::builder::Kind;
+use harness::world::container::Container;
+use harness::world::internet::Outage;
+use harness::world::journal::Line;
+use harness::world::network::{CLIENT, PINGABLE};
+use harness::world::recipe::Recipe;
+use harness::world::{self, World};
 use nix::sys::signal::Signal;
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::simulator::faults::Api;
-use crate::world::builder::Kind;
-use crate::world::container::Container;
-use crate::world::internet::Outage;
-use crate::world::journal::Line;
-use crate::world::network::{CLIENT, PINGABLE};
-use crate::world::recipe::Recipe;
-use crate::world::{self, World, wait_until};
+use crate::PROGRAM;
 
 /// At default settings the verdict takes three probes of three seconds.
 const DETECTED: Duration = Duration::from_secs(20);

@@ -1,12 +1,14 @@
 //! After any kind of death the next life in the same network just works.
 
+use harness::log_lines::UP;
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::simulator::faults::Api;
-use crate::world::container::Container;
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
+use crate::PROGRAM;
 
 const DEATHS: usize = 3;
 

@@ -1,11 +1,14 @@
 //! Name, password, token and private key are in no argument list, no log, and no file that others
 //! can read.
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::simulator::account::{PASSWORD, USER};
-use crate::world::World;
-use crate::world::container::Container;
-use crate::world::recipe::Recipe;
+use harness::log_lines::UP;
+use harness::simulator::account::{PASSWORD, USER};
+use harness::waiting::SOON;
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::recipe::Recipe;
+
+use crate::PROGRAM;
 
 /// Where strace writes; the container's own files are looked for elsewhere.
 const TRACE: &str = "/pia-shared/trace";

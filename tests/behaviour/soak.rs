@@ -4,13 +4,16 @@
 //! `SOAK_SECONDS=1800 scripts/test soak` is the long version; `SOAK_SEED` repeats one.
 
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, thread};
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::simulator::faults::Api;
-use crate::world::container::Container;
-use crate::world::internet::Outage;
-use crate::world::{World, wait_until};
+use harness::log_lines::UP;
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::internet::Outage;
+
+use crate::PROGRAM;
 
 /// After the end of the last fault.
 const RECOVERED: Duration = Duration::from_secs(30);
@@ -99,17 +102,17 @@ fn size(container: &Container) -> Size {
     }
 }
 
+/// A number that the user may set.
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
 #[test]
 fn random_faults() {
-    let number = |name: &str| {
-        env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
     let seconds = number("SOAK_SECONDS").unwrap_or(SECONDS);
     let seed = number("SOAK_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("SOAK_SECONDS={seconds} SOAK_SEED={seed}");
-    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut rng = fastrand::Rng::with_seed(seed);
 
     let world = World::new();
     let (capture, _neighbour) = (world.capture(), world.probe());
@@ -122,49 +125,40 @@ fn random_faults() {
         .env("PORT_FORWARDING", "1")
         .start();
     let up = container.wait_for_log(UP, SOON).at;
-    wait_until("traffic", SOON, || {
-        world.address_seen_from(world.client()).is_some()
-    });
+    world.assert_carries();
     let before = size(&container);
     let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let faults: Vec<Fault> = (0..chance.usize(1..=3))
-            .map(|_| FAULTS[chance.usize(..FAULTS.len())])
-            .collect();
-        let lasting = Duration::from_millis(chance.u64(200..12_000));
-        println!(
-            "{:>5} s {faults:?} for {lasting:?}",
-            begun.elapsed().as_secs()
-        );
-        faults
-            .iter()
-            .for_each(|fault| fault.begin(&world, &container));
-        std::thread::park_timeout(lasting);
-        faults.iter().for_each(|fault| fault.end(&world));
-        let ended = Instant::now();
-        wait_until("connected again", RECOVERED, || {
-            world.address_seen_from(world.client()).is_some()
-        });
-        slowest = slowest.max(ended.elapsed());
+        print!("{:>5} s ", begun.elapsed().as_secs());
+        slowest = slowest.max(recovery(&world, &container, &mut rng));
     }
     let after = size(&container);
     println!("slowest recovery {slowest:?}; before {before:?}, after {after:?}");
     // The kill switch was closed all the time: nothing of the neighbour's got out.
     let leaks = capture.leaks_since(up, |packet| packet.probe().is_none());
-    assert!(
-        leaks.is_empty(),
-        "{} leaked, first {:?}",
-        leaks.len(),
-        leaks.first()
-    );
-    assert!(
-        after.memory < before.memory + 4096,
-        "memory grew: {before:?} {after:?}"
-    );
-    assert!(
-        after.files <= before.files + 8,
-        "open files grew: {before:?} {after:?}"
-    );
+    let first = leaks.first();
+    assert!(leaks.is_empty(), "{} leaked, first {first:?}", leaks.len());
+    assert!(after.memory < before.memory + 4096, "memory in kB grew");
+    assert!(after.files <= before.files + 8, "open files grew");
     assert_eq!(after.zombies, 0);
     assert!(container.stop().status.success());
+}
+
+/// Lets up to three things go wrong for a while; how long it then took until all was well again.
+fn recovery(world: &World, container: &Container, rng: &mut fastrand::Rng) -> Duration {
+    let faults: Vec<Fault> = (0..rng.usize(1..=3))
+        .map(|_| FAULTS[rng.usize(..FAULTS.len())])
+        .collect();
+    let lasting = Duration::from_millis(rng.u64(200..12_000));
+    println!("{faults:?} for {lasting:?}");
+    faults
+        .iter()
+        .for_each(|fault| fault.begin(world, container));
+    thread::sleep(lasting);
+    faults.iter().for_each(|fault| fault.end(world));
+    let ended = Instant::now();
+    wait_until("connected again", RECOVERED, || {
+        world.address_seen_from(world.client()).is_some()
+    });
+    ended.elapsed()
 }

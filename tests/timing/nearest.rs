@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::connect::{LATER, PROGRAM, UP};
-use crate::world::World;
-use crate::world::builder::Kind;
-use crate::world::container::Container;
+use harness::log_lines::UP;
+use harness::waiting::LATER;
+use harness::world::World;
+use harness::world::builder::Kind;
+use harness::world::container::Container;
+
+use crate::PROGRAM;
 
 const NEAR: Duration = Duration::from_millis(15);
 const MIDDLE: Duration = Duration::from_millis(45);
@@ -25,7 +28,7 @@ fn world() -> World {
     world
 }
 
-fn distances(world: &World, distances: &[(&str, Duration)]) -> crate::world::delay::Delay {
+fn distances(world: &World, distances: &[(&str, Duration)]) -> harness::world::delay::Delay {
     let of = |(id, delay): &(&str, Duration)| (world.pia.servers_of(id)[0].address(), *delay);
     world.delay_connects(
         &distances.iter().map(of).collect::<Vec<_>>(),

@@ -4,16 +4,18 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use harness::log_lines::{UP, count, in_order};
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, a_second, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::inspect::Tcp;
+use harness::world::internet::Outage;
+use harness::world::network::{API, DNS, LIST};
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::inspect::{Tcp, a_second, count, in_order};
-use crate::simulator::faults::Api;
-use crate::world::container::Container;
-use crate::world::internet::Outage;
-use crate::world::network::{API, DNS, LIST};
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
+use crate::PROGRAM;
 
 /// A container in which one sees what the program leaves behind, and whose last words are known.
 fn container(world: &World) -> Recipe {

@@ -8,14 +8,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::journal::Journal;
+use harness::world::process::Process;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::forwarding;
-use crate::connect::SOON;
-use crate::world::container::Container;
-use crate::world::journal::Journal;
-use crate::world::process::Process;
-use crate::world::{World, wait_until};
 
 /// Clients take their time to start, above all on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,11 +1,12 @@
 //! `PORT_FATAL`: what is fatal, and what never is. The ten minutes of grace are the lease machine's
 //! own tests.
 
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+
 use super::forwarding;
 use super::told::{agreed_port, all_agree_that_there_is_none};
-use crate::connect::SOON;
-use crate::simulator::faults::Api;
-use crate::world::{World, wait_until};
 
 const FATAL: &str = "Fatal error: PORT_FATAL=1";
 

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
+use harness::simulator::faults::{Api, Fault};
+use harness::simulator::server::Server;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::builder::Kind;
+use harness::world::network::BEHIND;
+use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
 use super::forwarding;
 use super::told::{agreed_port, agreed_port_but, all_agree_that_there_is_none};
-use crate::connect::SOON;
-use crate::simulator::faults::{Api, Fault};
-use crate::simulator::server::Server;
-use crate::world::builder::Kind;
-use crate::world::network::BEHIND;
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

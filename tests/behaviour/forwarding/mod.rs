@@ -7,9 +7,10 @@ mod persistence;
 mod reach;
 mod told;
 
-use crate::connect::PROGRAM;
-use crate::world::World;
-use crate::world::recipe::Recipe;
+use harness::world::World;
+use harness::world::recipe::Recipe;
+
+use crate::PROGRAM;
 
 /// A container that has a port forwarded, refreshes it every second, and says what its hooks are
 /// told.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use harness::simulator::faults::Api;
+use harness::world::World;
+use harness::world::container::Container;
+
 use super::forwarding;
 use super::told::{agreed_port, agreed_port_but};
-use crate::simulator::faults::Api;
-use crate::world::World;
-use crate::world::container::Container;
 
 const LEASE: &str = "/pia/portsig.json";
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -4,12 +4,15 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
+use harness::log_lines::UP;
+use harness::netns::Namespace;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::network::BEHIND;
+
 use super::forwarding;
 use super::told::agreed_port;
-use crate::connect::{PROGRAM, SOON, UP};
-use crate::netns::Namespace;
-use crate::world::network::BEHIND;
-use crate::world::{World, wait_until};
+use crate::PROGRAM;
 
 /// Answers at this port, over tcp and udp, with who it is.
 fn listen(world: &World, place: &Namespace, port: u16, name: &'static str) {
@@ -200,7 +203,7 @@ fn hooks_know_the_port_and_the_server() {
 fn the_port_file_is_for_all_or_for_whom_the_user_says() {
     use std::os::unix::fs::MetadataExt;
     let world = World::new();
-    let looks = |container: &crate::world::container::Container| {
+    let looks = |container: &harness::world::container::Container| {
         container.wait_for_log("Forwarding on port", SOON);
         let found =
             std::fs::metadata(container.path("/pia-shared/port.dat")).expect("the port file");
@@ -267,7 +270,7 @@ fn the_port_file_is_removed_at_the_end_only_if_the_user_wants_it() {
 
 #[test]
 fn a_stop_is_heeded_whatever_port_forwarding_does() {
-    use crate::simulator::faults::Api;
+    use harness::simulator::faults::Api;
     let world = World::new();
     for api in [Api::GetSignature, Api::BindPort] {
         world.pia.hang(api);
@@ -299,7 +302,7 @@ fn without_port_forwarding_nothing_is_asked() {
         world
             .pia
             .records()
-            .of(crate::simulator::faults::Api::GetSignature)
+            .of(harness::simulator::faults::Api::GetSignature)
             .is_empty()
     );
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::world::container::Container;
-use crate::world::{World, wait_until};
+use harness::waiting::wait_until;
+use harness::world::World;
+use harness::world::container::Container;
 
 /// Longer than the pauses between tries, which the interval of these tests limits.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -3,15 +3,15 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use harness::simulator::API_HOST;
+use harness::simulator::faults::Api;
+use harness::world::World;
+use harness::world::builder::Kind;
+use harness::world::network::{API, LIST};
+use harness::world::privileges::Privileges;
 use serde_json::Value;
 
 use super::{add_key, body, curl, list, log_in, status};
-use crate::simulator::API_HOST;
-use crate::simulator::faults::Api;
-use crate::world::World;
-use crate::world::builder::Kind;
-use crate::world::network::{API, LIST};
-use crate::world::privileges::Privileges;
 
 const KEYS: [&str; 2] = [
     "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",

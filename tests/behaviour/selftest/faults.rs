@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use harness::simulator::certificates::Cert;
+use harness::simulator::faults::{Api, Fault};
+use harness::simulator::{API_HOST, Simulator};
+use harness::world::World;
+use harness::world::internet::Outage;
+use harness::world::network::API;
+use harness::world::privileges::Privileges;
 use serde_json::Value;
 
 use super::{CUT, REFUSED, RESET, TIMEOUT, add_key, body, curl, list, log_in, status};
-use crate::simulator::certificates::Cert;
-use crate::simulator::faults::{Api, Fault};
-use crate::simulator::{API_HOST, Simulator};
-use crate::world::World;
-use crate::world::internet::Outage;
-use crate::world::network::API;
-use crate::world::privileges::Privileges;
 
 type Verb = fn(&Simulator);
 
@@ -102,66 +102,68 @@ fn lists_change_from_download_to_download() {
     assert_ne!(signature(&good), signature(&bad));
 }
 
+/// Each kind with its subject, the names in its extension, and what openssl thinks of it.
+const CERTIFICATES: [(Cert, &str, &str, &str); 11] = [
+    (
+        Cert::San,
+        "CN = amsterdam447",
+        "DNS:amsterdam447",
+        "return code: 0",
+    ),
+    (Cert::CnOnly, "CN = amsterdam447", "", "return code: 0"),
+    (
+        Cert::WrongName,
+        "CN = berlin499",
+        "DNS:berlin499",
+        "return code: 0",
+    ),
+    (Cert::WrongCn, "CN = berlin499", "", "return code: 0"),
+    (
+        Cert::SanWrongCnRight,
+        "CN = amsterdam447",
+        "DNS:berlin499",
+        "return code: 0",
+    ),
+    (
+        Cert::SanRightCnWrong,
+        "CN = berlin499",
+        "DNS:amsterdam447",
+        "return code: 0",
+    ),
+    (
+        Cert::WrongCa,
+        "CN = amsterdam447",
+        "DNS:amsterdam447",
+        "certificate signature failure",
+    ),
+    (
+        Cert::Expired,
+        "CN = amsterdam447",
+        "",
+        "certificate has expired",
+    ),
+    (Cert::WildcardCn, "CN = *", "", "return code: 0"),
+    (
+        Cert::TwoCns,
+        "CN = amsterdam447, CN = berlin499",
+        "",
+        "return code: 0",
+    ),
+    (
+        Cert::Foreign,
+        "CN = cdn.example.net",
+        "DNS:cdn.example.net",
+        "unable to",
+    ),
+];
+
 #[test]
 fn certificates_are_as_ordered() {
     let world = World::new();
     let server = world.pia.server("amsterdam447");
-    let cases = [
-        (
-            Cert::San,
-            "CN = amsterdam447",
-            "DNS:amsterdam447",
-            "return code: 0",
-        ),
-        (Cert::CnOnly, "CN = amsterdam447", "", "return code: 0"),
-        (
-            Cert::WrongName,
-            "CN = berlin499",
-            "DNS:berlin499",
-            "return code: 0",
-        ),
-        (Cert::WrongCn, "CN = berlin499", "", "return code: 0"),
-        (
-            Cert::SanWrongCnRight,
-            "CN = amsterdam447",
-            "DNS:berlin499",
-            "return code: 0",
-        ),
-        (
-            Cert::SanRightCnWrong,
-            "CN = berlin499",
-            "DNS:amsterdam447",
-            "return code: 0",
-        ),
-        (
-            Cert::WrongCa,
-            "CN = amsterdam447",
-            "DNS:amsterdam447",
-            "certificate signature failure",
-        ),
-        (
-            Cert::Expired,
-            "CN = amsterdam447",
-            "",
-            "certificate has expired",
-        ),
-        (Cert::WildcardCn, "CN = *", "", "return code: 0"),
-        (
-            Cert::TwoCns,
-            "CN = amsterdam447, CN = berlin499",
-            "",
-            "return code: 0",
-        ),
-        (
-            Cert::Foreign,
-            "CN = cdn.example.net",
-            "DNS:cdn.example.net",
-            "unable to",
-        ),
-    ];
     let authority = world.files().pia_ca.display();
     let address = server.address();
-    for (kind, subject, names, verdict) in cases {
+    for (kind, subject, names, verdict) in CERTIFICATES {
         server.certificate(kind);
         let script = format!(
             "openssl s_client -connect {address}:1337 -CAfile {authority} </dev/null 2>&1 | tee \

@@ -10,12 +10,12 @@ use std::net::Ipv4Addr;
 use std::process::Output;
 use std::time::Duration;
 
-use crate::simulator::account::{PASSWORD, USER};
-use crate::simulator::server::Server;
-use crate::simulator::{API_HOST, LIST_HOST};
-use crate::world::World;
-use crate::world::network::{API, LIST};
-use crate::world::privileges::Privileges;
+use harness::simulator::account::{PASSWORD, USER};
+use harness::simulator::server::Server;
+use harness::simulator::{API_HOST, LIST_HOST};
+use harness::world::World;
+use harness::world::network::{API, LIST};
+use harness::world::privileges::Privileges;
 
 const SOON: Duration = Duration::from_secs(5);
 

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use harness::simulator::Simulator;
+use harness::simulator::server::Server;
+use harness::waiting::wait_until;
+use harness::world::builder::Kind;
+use harness::world::container::Container;
+use harness::world::internet::Outage;
+use harness::world::{World, network};
 use serde_json::Value;
 
 use super::{SOON, add_key, body};
-use crate::simulator::Simulator;
-use crate::simulator::server::Server;
-use crate::world::builder::Kind;
-use crate::world::container::Container;
-use crate::world::internet::Outage;
-use crate::world::{World, network, wait_until};
 
 type Verb<T> = fn(&T);
 

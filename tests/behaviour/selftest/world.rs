@@ -4,15 +4,16 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
-use prober::Probe;
+use harness::netns::Namespace;
+use harness::waiting::wait_until;
+use harness::world::World;
+use harness::world::docker_dns::Docker;
+use harness::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN};
+use harness::world::privileges::Privileges;
+use harness::world::prober::Probe;
+use harness::world::recipe::Recipe;
 
 use super::SOON;
-use crate::netns::Namespace;
-use crate::world::docker_dns::Docker;
-use crate::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN};
-use crate::world::privileges::Privileges;
-use crate::world::recipe::Recipe;
-use crate::world::{World, wait_until};
 
 /// A program that waits to be told what to do.
 fn idle(recipe: Recipe) -> Recipe {

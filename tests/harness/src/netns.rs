@@ -6,15 +6,23 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
+use crate::waiting::SOON;
+
 const DIRECTORY: &str = "/run/netns";
+/// A first packet that is lost is sent again after a second.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A network namespace, removed when dropped.
 #[derive(Debug)]
@@ -92,6 +100,41 @@ impl Namespace {
     pub fn output(&self, command: &mut Command) -> io::Result<Output> {
         self.run(|| command.output())
     }
+
+    // Connections.
+
+    /// A socket that takes connections to this place, by all its addresses, and its port.
+    pub fn listen(&self) -> (TcpListener, u16) {
+        let any = (Ipv4Addr::UNSPECIFIED, 0);
+        let listener = self.run(|| TcpListener::bind(any)).expect("a port is free");
+        let address = listener.local_addr().expect("a bound socket has one");
+        (listener, address.port())
+    }
+
+    /// Whether a connection can be made from here to there. A refusal, or no answer, is taken for
+    /// one only when there was time enough.
+    pub fn reaches(&self, to: (Ipv4Addr, u16)) -> bool {
+        let begun = Instant::now();
+        while !self.connects(to) {
+            if begun.elapsed() > SOON {
+                return false;
+            }
+            thread::sleep(PAUSE);
+        }
+        true
+    }
+
+    /// Whether a connection from here to there is in vain, which is known after a while.
+    pub fn is_kept_from(&self, to: (Ipv4Addr, u16)) -> bool {
+        !self.connects(to)
+    }
+
+    fn connects(&self, to: (Ipv4Addr, u16)) -> bool {
+        let stream = self.run(|| TcpStream::connect_timeout(&to.into(), ATTEMPT_TIMEOUT));
+        stream.is_ok()
+    }
+
+    // Its settings.
 
     /// Runs lines of `ip` commands in one go.
     #[track_caller]

@@ -26,17 +26,18 @@ fn build(target: &[&str]) -> PathBuf {
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("cannot start cargo: {error}"));
+    assert!(
+        output.status.success(),
+        "cargo build {target:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let said = String::from_utf8_lossy(&output.stdout);
     let messages = said
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
     let mut executables =
         messages.filter_map(|message: Value| Some(message["executable"].as_str()?.to_owned()));
-    let built = executables.next_back().filter(|_| output.status.success());
-    built.map(PathBuf::from).unwrap_or_else(|| {
-        panic!(
-            "cargo build {target:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )
-    })
+    let last = executables.next_back();
+    last.expect("Cargo names the program that it has built")
+        .into()
 }

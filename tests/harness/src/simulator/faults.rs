@@ -67,10 +67,6 @@ impl Faults {
         self.lock().remove(&api);
     }
 
-    pub fn clear_all(&self) {
-        self.lock().clear();
-    }
-
     /// The fault that connections meant for any of these meet before the TLS handshake.
     pub fn before_handshake(&self, apis: &[Api]) -> Option<Fault> {
         let faults = self.lock();

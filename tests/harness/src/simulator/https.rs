@@ -75,21 +75,21 @@ impl Site {
         let api = Api::of(&request).filter(|api| self.apis.contains(api));
         let mut cut = false;
         let reply = match api {
-            None => Reply::html(404, "404 Not Found"),
+            None => Some(Reply::html(404, "404 Not Found")),
             Some(api) => {
                 self.shared.records.request(api, &self.host, &request);
                 let fault = self.shared.faults.take(api);
                 cut = fault == Some(Fault::CutBody);
                 match fault {
-                    Some(Fault::Hang | Fault::HangInHandshake | Fault::Close) => {
-                        tls.sock.set_read_timeout(None)?;
-                        drain(&mut tls);
-                        return Ok(());
-                    }
-                    None | Some(Fault::CutBody) => (self.handler)(api, &request),
+                    None | Some(Fault::CutBody) => Some((self.handler)(api, &request)),
                     Some(fault) => misbehave(fault),
                 }
             }
+        };
+        let Some(reply) = reply else {
+            tls.sock.set_read_timeout(None)?;
+            drain(&mut tls);
+            return Ok(());
         };
         reply.write(&mut tls, cut)?;
         tls.conn.send_close_notify();
@@ -97,8 +97,9 @@ impl Site {
     }
 }
 
-fn misbehave(fault: Fault) -> Reply {
-    match fault {
+/// What is said instead of the answer; `None` where nothing is said at all.
+fn misbehave(fault: Fault) -> Option<Reply> {
+    Some(match fault {
         Fault::Malformed => {
             Reply::text(200, "{\"status\":\"OK\",\"token\":\"abc").with("X-Cache", "MISS")
         }
@@ -107,8 +108,6 @@ fn misbehave(fault: Fault) -> Reply {
         Fault::RateLimit(seconds) => {
             Reply::text(429, "Too many requests").with("Retry-After", seconds.to_string())
         }
-        Fault::Hang | Fault::HangInHandshake | Fault::Close | Fault::CutBody => {
-            unreachable!("handled where the connection is")
-        }
-    }
+        Fault::Hang | Fault::HangInHandshake | Fault::Close | Fault::CutBody => return None,
+    })
 }

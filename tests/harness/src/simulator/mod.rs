@@ -8,11 +8,6 @@
 //! The simulator listens where it is told to: namespaces, addresses and routes are the business of
 //! `world`.
 
-#![allow(
-    dead_code,
-    reason = "tests and demonstrations are built from this tree, and neither uses all of it"
-)]
-
 pub mod account;
 pub mod certificates;
 pub mod dns;
@@ -28,6 +23,7 @@ pub mod server;
 mod verbs;
 mod wireguard;
 
+use std::fmt;
 use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -189,5 +185,14 @@ impl Simulator {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Server>>> {
         self.servers.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Simulator");
+        shown
+            .field("servers", &self.servers())
+            .finish_non_exhaustive()
     }
 }

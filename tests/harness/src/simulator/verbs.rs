@@ -134,10 +134,6 @@ impl Simulator {
         self.lists().edit(id, |region| region.offline = true);
     }
 
-    pub fn location_online(&self, id: &str) {
-        self.lists().edit(id, |region| region.offline = false);
-    }
-
     pub fn location_missing_from_next_list(&self, id: &str) {
         self.lists().omit_once(id);
     }

@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{fs, thread};
 
+use super::World;
 use super::network::{CLIENT, CLIENT_SECOND, LAN};
 use super::pcap::{self, Packet};
-use super::{World, wait_until};
+use crate::waiting::{SOON, wait_until};
 
 /// A running capture.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Capture {
         let mark = format!("capture mark {:x}", fastrand::u64(..));
         let _ = self.bell.send_to(mark.as_bytes(), (self.neighbour, 9));
         let is_mark = |packet: &Packet| packet.payload == mark.as_bytes();
-        wait_until("the capture's end", Duration::from_secs(5), || {
+        wait_until("the capture's end", SOON, || {
             self.read().iter().any(is_mark)
         });
         let mut packets = self.read();

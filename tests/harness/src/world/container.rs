@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -13,8 +13,8 @@ use nix::sys::signal::Signal;
 
 use super::journal::{Journal, Line};
 use super::process::Process;
-use super::recipe::{PATH, Recipe, set};
-use super::wait_until;
+use super::recipe::{EXECUTED, PATH, Recipe, set};
+use crate::waiting::{SOON, wait_until};
 
 /// What remains to be done in the new PID namespace. `$0` is the working directory.
 const INIT: &str = r#"set -e
@@ -27,8 +27,11 @@ exec "$@""#;
 /// Holds a PID namespace open and reaps what dies in it, as a pod's pause container does.
 const PAUSE: &str = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done";
 
-/// Docker kills a container that has not stopped by then.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A container that has not stopped by then is killed. Docker waits for 10 s only; how fast the
+/// program stops is for the tests of timing to say.
+const STOP_TIMEOUT: Duration = SOON;
+/// For the last lines, which background children of hooks may hold back for ever.
+const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A container; dropping it ends all that runs in it.
 #[derive(Debug)]
@@ -175,7 +178,7 @@ impl Container {
             let name = fs::read_to_string(format!("/proc/{pid}/comm"));
             name.is_ok_and(|name| name.trim() == "bash")
         };
-        wait_until("the pod's first process", Duration::from_secs(5), ready);
+        wait_until("the pod's first process", SOON, ready);
     }
 
     /// `docker exec`: runs words in the container and waits for them.
@@ -212,7 +215,7 @@ impl Container {
             .as_ref()
             .is_some_and(|program| program.status().is_some())
         {
-            self.journal.wait_for_end(Duration::from_secs(2));
+            self.journal.wait_for_end(LAST_LINES_TIMEOUT);
         }
         self.journal.text()
     }
@@ -228,13 +231,25 @@ impl Container {
         self.program().started()
     }
 
+    /// When the words were executed that [`Recipe::saying_when_executed`] wraps.
+    #[track_caller]
+    pub fn executed(&self) -> Instant {
+        let line = self.wait_for_log(EXECUTED, SOON).text;
+        let time: f64 = line
+            .trim_start_matches(EXECUTED)
+            .parse()
+            .expect("bash says the time in seconds");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs_f64(time));
+        Instant::now() - since.expect("time goes on")
+    }
+
     /// Sends a signal to the program.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {
         self.program().signal(signal);
     }
 
-    /// `docker stop`: SIGTERM, and SIGKILL if that does not help within 10 s.
+    /// `docker stop`: SIGTERM, and SIGKILL if that does not help.
     #[track_caller]
     pub fn stop(&self) -> Stopped {
         let begun = Instant::now();

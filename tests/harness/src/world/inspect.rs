@@ -1,13 +1,14 @@
-//! What can be seen of a container from outside: rules, sockets, processes, the order of its log.
+//! What can be seen of a container from outside: its tunnel, rules, sockets, processes.
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::connect::SOON;
-use crate::world::container::Container;
-use crate::world::{World, wait_until};
+use super::World;
+use super::container::Container;
+use crate::simulator::server::{Server, TUNNEL_DNS};
+use crate::waiting::{LATER, SOON, wait_for, wait_until};
 
 /// States of a TCP socket, as the kernel numbers them.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,31 @@ pub enum Tcp {
 }
 
 impl World {
+    /// The server of PIA's by which the container's traffic leaves. Blocks until there is one, and
+    /// fails the test if there is none.
+    #[track_caller]
+    pub fn server_in_use(&self) -> Arc<Server> {
+        wait_for("traffic leaves by a server of PIA's", LATER, || {
+            let visitor = self.address_seen_from(self.client())?;
+            let mut servers = self.pia.servers().into_iter();
+            servers.find(|server| server.exits().contains(&visitor))
+        })
+    }
+
+    /// The id of the location where that server is.
+    #[track_caller]
+    pub fn location_in_use(&self) -> String {
+        self.server_in_use().plan().location.clone()
+    }
+
+    /// The tunnel carries: traffic leaves by a server of PIA's, and the name servers inside are
+    /// reached.
+    #[track_caller]
+    pub fn assert_carries(&self) {
+        self.server_in_use();
+        assert!(self.client().reaches((TUNNEL_DNS[0], 53)));
+    }
+
     /// What a program of the machine prints in the container's network.
     #[track_caller]
     pub fn look(&self, command: &str) -> String {
@@ -126,34 +152,7 @@ impl Container {
     /// Waits until the program ends by itself, and says how and with which last words.
     #[track_caller]
     pub fn end(&self) -> (Option<i32>, String) {
-        let status = self.wait(Duration::from_secs(60));
+        let status = self.wait(LATER);
         (status.code(), self.logs())
     }
-}
-
-/// How often a text has this line.
-pub fn count(text: &str, line: &str) -> usize {
-    text.lines().filter(|candidate| *candidate == line).count()
-}
-
-/// Whether the text has all of these, one after the other.
-pub fn in_order(text: &str, parts: &[&str]) -> bool {
-    let mut rest = text;
-    parts.iter().all(|part| match rest.split_once(part) {
-        Some((_, after)) => {
-            rest = after;
-            true
-        }
-        None => false,
-    })
-}
-
-/// The second within which a stop is to be over; longer on a machine that has far more to do than
-/// it can.
-pub fn a_second() -> Duration {
-    let load = fs::read_to_string("/proc/loadavg")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse::<f32>().ok());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Duration::from_secs_f32((load.unwrap_or(0.0) / cores as f32 / 2.0).max(1.0))
 }

@@ -3,21 +3,18 @@
 //! ```ignore
 //! let world = World::new();
 //! let container = world.container(PROGRAM).env("LOC", "swiss").start();
-//! container.wait_for_log("WireGuard successfully started", Duration::from_secs(10));
+//! container.wait_for_log(UP, SOON);
+//! assert_eq!(world.server_in_use().plan().location, "swiss");
 //! ```
 //!
 //! Everything in it is gone when the world is dropped, also when a test panics.
-
-#![allow(
-    dead_code,
-    reason = "tests and demonstrations are built from this tree, and neither uses all of it"
-)]
 
 pub mod builder;
 pub mod capture;
 pub mod container;
 pub mod delay;
 pub mod docker_dns;
+pub mod inspect;
 pub mod internet;
 pub mod journal;
 pub mod network;
@@ -36,8 +33,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::time::Duration;
+use std::{fmt, fs, thread};
 
 use builder::Builder;
 use internet::{Arrivals, Outage, Weather};
@@ -48,8 +45,8 @@ use crate::netns::Namespace;
 use crate::simulator::keys::Keys;
 use crate::simulator::{API_HOST, LIST_HOST, Simulator, certificates};
 
-/// What does not answer by then does not answer.
-const SOON: Duration = Duration::from_secs(1);
+/// What does not answer by then does not answer. Whoever expects an answer asks again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Files that a container is given.
 #[derive(Clone, Debug)]
@@ -74,6 +71,12 @@ pub struct World {
     files: Files,
     prefix: String,
     next: AtomicU32,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl World {
@@ -164,10 +167,9 @@ impl World {
     // Looking around.
 
     /// The visitor's address that the page inside shows to this place.
-    #[expect(clippy::unused_self, reason = "it is a question to this world")]
     pub fn address_seen_from(&self, place: &Namespace) -> Option<Ipv4Addr> {
         let request = format!("GET / HTTP/1.1\r\nHost: {INSIDE}\r\n\r\n");
-        let answer = converse(place, (INSIDE, 80).into(), SOON, &request)?;
+        let answer = converse(place, (INSIDE, 80).into(), ANSWER_TIMEOUT, &request)?;
         answer.lines().last()?.parse().ok()
     }
 
@@ -183,7 +185,7 @@ impl World {
 
     /// What a host on the internet gets to read when it connects to this address and says nothing.
     pub fn knock_from_internet(&self, address: IpAddr, port: u16) -> Option<String> {
-        converse(self.internet(), (address, port).into(), SOON, "")
+        converse(self.internet(), (address, port).into(), ANSWER_TIMEOUT, "")
     }
 
     /// A name for something in this world that no other world uses.
@@ -193,6 +195,13 @@ impl World {
             self.prefix,
             self.next.fetch_add(1, Ordering::SeqCst)
         )
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("World");
+        shown.field("prefix", &self.prefix).finish_non_exhaustive()
     }
 }
 
@@ -261,15 +270,4 @@ fn converse(place: &Namespace, to: SocketAddr, patience: Duration, text: &str) -
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)
-}
-
-/// Blocks until something is so that rings no bell when it becomes so, and fails the test if it
-/// does not. Look for a bell first: a log line, a record, an arrival.
-#[track_caller]
-pub fn wait_until(what: &str, timeout: Duration, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < timeout, "{what}: not within {timeout:?}");
-        thread::sleep(Duration::from_millis(3));
-    }
 }

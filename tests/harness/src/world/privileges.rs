@@ -46,12 +46,12 @@ impl Privileges {
         }
     }
 
-    pub fn add(mut self, capability: &str) -> Self {
+    pub fn with(mut self, capability: &str) -> Self {
         self.capabilities.push(capability.to_owned());
         self
     }
 
-    pub fn drop(mut self, capability: &str) -> Self {
+    pub fn without(mut self, capability: &str) -> Self {
         self.capabilities.retain(|name| name != capability);
         self
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use prober::{Kind, Probe, Sender, Targets};
+use prober::Targets;
+pub use prober::{Kind, Probe, Sender};
 
 use super::World;
 use super::capture::Capture;

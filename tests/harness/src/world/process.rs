@@ -11,6 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::journal::Journal;
+use crate::waiting::SOON;
 
 /// How and when a process ended, and a bell for it.
 type End = (Mutex<Option<(ExitStatus, Instant)>>, Condvar);
@@ -110,7 +111,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.signal(Signal::SIGKILL);
-        self.wait(Duration::from_secs(5));
+        self.wait(SOON);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::simulator::account::{PASSWORD, USER};
 /// Where programs are found, in the container and by what starts it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a container says when its words are executed, before the time in seconds.
+pub(super) const EXECUTED: &str = "executed at ";
+
 /// What to run and how: the options of `docker run`.
 #[derive(Debug)]
 pub struct Recipe {
@@ -50,7 +53,7 @@ impl World {
             network: Arc::clone(self.client()),
             words: vec!["/usr/local/bin/wireguard-pia".into(), "run".into()],
             environment: Vec::new(),
-            privileges: Privileges::docker().add("net_admin"),
+            privileges: Privileges::docker().with("net_admin"),
             rootfs: Rootfs {
                 directory,
                 binds,
@@ -72,6 +75,16 @@ impl Recipe {
     /// Runs these words instead of `wireguard-pia run`.
     pub fn command<S: Into<OsString>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.words = words.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Says when its words are executed, before anything of them runs: see
+    /// [`Container::executed`].
+    pub fn saying_when_executed(mut self) -> Self {
+        let script = format!("echo \"{EXECUTED}$EPOCHREALTIME\"; exec \"$@\"");
+        let mut words: Vec<OsString> = ["bash", "-c", &script, "-"].map(Into::into).into();
+        words.append(&mut self.words);
+        self.words = words;
         self
     }
 
@@ -136,13 +149,13 @@ impl Recipe {
 
     /// `--cap-drop`; the names are `setpriv`'s: `net_admin`.
     pub fn cap_drop(mut self, capability: &str) -> Self {
-        self.privileges = self.privileges.drop(capability);
+        self.privileges = self.privileges.without(capability);
         self
     }
 
     /// `--cap-add`
     pub fn cap_add(mut self, capability: &str) -> Self {
-        self.privileges = self.privileges.add(capability);
+        self.privileges = self.privileges.with(capability);
         self
     }
 

@@ -4,6 +4,7 @@ mod disturbances;
 mod service;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
@@ -227,5 +228,12 @@ impl Server {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Server");
+        shown.field("cn", &self.cn()).finish_non_exhaustive()
     }
 }

@@ -1,86 +1,62 @@
 //! `simulator demo`: the program's main job, shown in a world of its own. `simulator demo-world
 //! [LOCATION...]`: brings a world up, says what is in it, and holds it until told to stop.
 
-#![allow(
-    clippy::exit,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    clippy::unwrap_used,
-    reason = "a world that cannot be built is no use to anybody"
-)]
-
-#[path = "harness/src/demo.rs"]
 mod demo;
-#[path = "harness/src/netns.rs"]
-mod netns;
-#[path = "harness/src/programs.rs"]
-#[allow(
-    dead_code,
-    reason = "tests and demonstrations are built from this tree"
-)]
-mod programs;
-#[path = "harness/src/simulator/mod.rs"]
-mod simulator;
-#[path = "harness/src/world/mod.rs"]
-mod world;
 
+use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::{env, thread};
 
+use harness::simulator::account::{PASSWORD, USER};
+use harness::world::builder::Kind;
+use harness::world::{World, network};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use simulator::account::{PASSWORD, USER};
-use world::World;
-use world::builder::Kind;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
-    let seen = match words
-        .iter()
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
-        ["demo", program] => demo::run(
-            Path::new(program),
-            io::stdin().is_terminal(),
-            &stop_signals().1,
-        ),
-        ["demo", program, "--once"] => demo::run(Path::new(program), false, &stop_signals().1),
-        ["demo-world", locations @ ..] => hold(locations),
-        _ => {
-            eprintln!(
-                "usage: simulator demo PROGRAM [--once] | simulator demo-world [LOCATION...]"
-            );
-            false
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("simulator: {error}");
+            ExitCode::FAILURE
         }
-    };
-    if seen {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    }
+}
+
+/// Whether all was seen that is to be seen.
+fn run(words: &[&str]) -> Result<bool, Box<dyn Error>> {
+    let at_terminal = io::stdin().is_terminal();
+    match words {
+        ["demo", program, options @ ..] if matches!(options, [] | ["--once"]) => {
+            let hold = at_terminal && options.is_empty();
+            Ok(demo::run(Path::new(program), hold, &stop_signals()?.1))
+        }
+        ["demo-world", locations @ ..] => {
+            hold(locations, stop_signals()?);
+            Ok(true)
+        }
+        _ => Err("usage: demo PROGRAM [--once] | demo-world [LOCATION...]".into()),
     }
 }
 
 /// Something comes out of this channel when a signal asks to stop, or its other end is told so.
-fn stop_signals() -> (mpsc::Sender<()>, mpsc::Receiver<()>) {
+fn stop_signals() -> io::Result<(Sender<()>, Receiver<()>)> {
     let (stop, stopped) = mpsc::channel();
-    let mut signals = Signals::new([SIGINT, SIGTERM]).expect("signals can be handled");
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let by_signal = stop.clone();
     thread::spawn(move || signals.forever().next().map(|_| by_signal.send(())));
-    (stop, stopped)
+    Ok((stop, stopped))
 }
 
 /// Holds a world until standard input ends or a signal comes: the usual one, or one with a server
 /// at each of these locations, so that several clients of one account are not in each other's way.
-fn hold(locations: &[&str]) -> bool {
-    let (stop, stopped) = stop_signals();
+fn hold(locations: &[&str], (stop, stopped): (Sender<()>, Receiver<()>)) {
     let kinds = [Kind::New, Kind::Stable].into_iter().cycle();
     let builder = locations.iter().zip(kinds);
     let world = builder
@@ -94,7 +70,6 @@ fn hold(locations: &[&str]) -> bool {
         stop.send(())
     });
     let _ = stopped.recv();
-    true
 }
 
 fn describe(world: &World) {
@@ -107,9 +82,11 @@ fn describe(world: &World) {
     println!("PIA_CA_FILE={}", files.pia_ca.display());
     println!("PIA_SERVERLIST_KEY_FILE={}", files.list_key.display());
     println!("SSL_CERT_FILE={}", files.web_ca.display());
-    println!("NAMESERVER={}", world::network::DNS);
-    println!("INSIDE_PAGE=http://{}/", world::network::INSIDE);
-    println!("ELSEWHERE={}", world::network::ELSEWHERE);
+    println!("NAMESERVER={}", network::DNS);
+    println!("INSIDE_PAGE=http://{}/", network::INSIDE);
+    println!("ELSEWHERE={}", network::ELSEWHERE);
+    println!("ELSEWHERE_V6={}", network::ELSEWHERE_V6);
+    println!("API={}", network::API);
     println!("USER={USER}");
     println!("PASS={PASSWORD}");
     for server in world.pia.servers() {

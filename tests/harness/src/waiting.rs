@@ -1,0 +1,43 @@
+//! How long tests wait.
+//!
+//! A test of behaviour fails when something does not happen at all, so its limits are far beyond
+//! what a busy machine needs, and never below [`SOON`]. Limits that are promises of the program
+//! stand in the tests of timing.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// For what is a matter of a second.
+pub const SOON: Duration = Duration::from_secs(20);
+/// For what has to wait for a server that does not answer.
+pub const LATER: Duration = Duration::from_secs(60);
+
+/// Blocks until something is so that rings no bell when it becomes so, and fails the test if it
+/// does not. Look for a bell first: a log line, a record, an arrival.
+#[track_caller]
+pub fn wait_until(what: &str, timeout: Duration, is_so: impl Fn() -> bool) {
+    wait_for(what, timeout, || is_so().then_some(()));
+}
+
+/// The same for something that is looked for.
+#[track_caller]
+pub fn wait_for<T>(what: &str, timeout: Duration, look: impl Fn() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < timeout, "{what}: not within {timeout:?}");
+        thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// The second within which a stop is to be over; longer on a machine that has far more to do than
+/// it can.
+pub fn a_second() -> Duration {
+    let load = std::fs::read_to_string("/proc/loadavg")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<f32>().ok());
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    Duration::from_secs_f32((load.unwrap_or(0.0) / cores as f32 / 2.0).max(1.0))
+}
