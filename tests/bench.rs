@@ -208,14 +208,7 @@ impl Subject<'_> {
             .env("PRE_RECONNECT", format!("echo {RECONNECTING}"))
             .start();
         container.wait_for_log(UP, SOON);
-        let seen = || world.address_seen_from(world.client());
-        wait_until("a page through the tunnel", SOON, || seen().is_some());
-        let address = seen();
-        let servers = world.pia.servers();
-        servers
-            .iter()
-            .filter(|server| Some(server.address()) == address)
-            .for_each(|server| server.silence_endpoint());
+        world.server_in_use().silence_endpoint();
         let silenced = Instant::now();
         let reconnecting = container.wait_for_log(RECONNECTING, PATIENCE).at;
         let detected = reconnecting.saturating_duration_since(silenced);
@@ -223,7 +216,7 @@ impl Subject<'_> {
             return (detected, None);
         }
         wait_until("a page through another server", PATIENCE, || {
-            seen().is_some()
+            world.address_seen_from(world.client()).is_some()
         });
         (detected, Some(silenced.elapsed()))
     }

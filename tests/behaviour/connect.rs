@@ -1,23 +1,19 @@
 //! The main job: from an empty container to a sealed tunnel and back.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
+use harness::log_lines::UP;
 use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::Api;
 use harness::simulator::regions::Wireguard;
+use harness::waiting::{LATER, SOON};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::container::Container;
 use harness::world::recipe::Recipe;
 
-/// The program under test.
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");
-pub const UP: &str = "WireGuard successfully started";
-pub const SOON: Duration = Duration::from_secs(20);
-/// For what has to wait for a server that does not answer.
-pub const LATER: Duration = Duration::from_secs(60);
+use crate::PROGRAM;
 
 /// A container with the right credentials that is to connect there.
 fn to(world: &World, locations: &str) -> Recipe {
@@ -32,30 +28,11 @@ fn with_token(world: &World, locations: &str) -> Recipe {
         .file("/pia/.token", world.pia.issue_token())
 }
 
-/// The name of the server through which the container is seen.
-#[track_caller]
-fn server_in_use(world: &World) -> String {
-    let seen = world
-        .address_seen_from(world.client())
-        .expect("the page inside can be fetched");
-    let servers = world.pia.servers();
-    let server = servers.iter().find(|server| server.address() == seen);
-    server.map_or_else(
-        || format!("none, but {seen}"),
-        |server| server.cn().to_owned(),
-    )
-}
-
 /// The location to which the container gets a tunnel that carries.
 #[track_caller]
 fn location_reached(world: &World, container: &Container) -> String {
     container.wait_for_log(UP, LATER);
-    world
-        .pia
-        .server(&server_in_use(world))
-        .plan()
-        .location
-        .clone()
+    world.location_in_use()
 }
 
 // Names in certificates.
@@ -73,7 +50,7 @@ fn connects_to_servers_with_a_name_in_the_subject_only() {
     let world = World::new();
     let container = to(&world, "swiss").start();
     assert_eq!(location_reached(&world, &container), "swiss");
-    assert!(server_in_use(&world).starts_with("Server-"));
+    assert!(world.server_in_use().cn().starts_with("Server-"));
 }
 
 #[test]
@@ -162,7 +139,7 @@ fn every_server_of_a_location_is_tried() {
         .for_each(|server| server.close_registration());
     let container = to(&world, "swiss").start();
     container.wait_for_log(UP, LATER);
-    assert_eq!(server_in_use(&world), servers[3].cn());
+    assert_eq!(world.server_in_use().cn(), servers[3].cn());
 }
 
 #[test]
@@ -310,7 +287,7 @@ fn a_stable_address_is_looked_for_in_further_downloads() {
     world.pia.lists().servers_per_download(3);
     let container = to(&world, "swiss").env("STABLE_IP", "1").start();
     container.wait_for_log(UP, SOON);
-    assert_eq!(server_in_use(&world), "swiss450");
+    assert_eq!(world.server_in_use().cn(), "swiss450");
 }
 
 #[test]
@@ -440,7 +417,7 @@ fn a_manual_server_needs_neither_list_nor_location() {
         .env("LOC", "nowhere")
         .start();
     container.wait_for_log(UP, SOON);
-    assert_eq!(server_in_use(&world), server.cn());
+    assert_eq!(world.server_in_use().cn(), server.cn());
     assert!(world.pia.records().of(Api::List).is_empty());
 }
 
@@ -451,7 +428,7 @@ fn a_dedicated_ip_is_registered_by_its_own_token() {
     let token = world.pia.dedicate(server);
     let container = to(&world, "nowhere").env("PIA_DIP_TOKEN", token).start();
     container.wait_for_log(UP, SOON);
-    assert_eq!(server_in_use(&world), server.cn());
+    assert_eq!(world.server_in_use().cn(), server.cn());
     let request = &world.pia.records().of(Api::AddKey)[0].request;
     assert!(
         request

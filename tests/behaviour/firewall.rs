@@ -4,7 +4,6 @@ use std::process::Command;
 
 use harness::log_lines::UP;
 use harness::netns::Namespace;
-use harness::simulator::server::TUNNEL_DNS;
 use harness::waiting::SOON;
 use harness::world::World;
 use harness::world::container::Container;
@@ -13,7 +12,6 @@ use harness::world::network::{CLIENT, GATEWAY, LAN};
 use harness::world::recipe::Recipe;
 
 use crate::PROGRAM;
-use crate::network::{listen, reaches, start};
 
 const BACKENDS: [&str; 2] = ["nft", "legacy"];
 
@@ -22,7 +20,7 @@ const BACKENDS: [&str; 2] = ["nft", "legacy"];
 #[test]
 fn without_the_firewall_there_are_no_rules_of_ours_and_a_warning() {
     let world = World::new();
-    let container = start(life(&world).env("FIREWALL", "0"));
+    let container = life(&world).env("FIREWALL", "0").connect();
     container.wait_for_log("FIREWALL=0: there is no kill switch", SOON);
     assert!(
         policies(&world, "nft")
@@ -30,17 +28,17 @@ fn without_the_firewall_there_are_no_rules_of_ours_and_a_warning() {
             .all(|policy| policy.ends_with("ACCEPT"))
     );
     assert!(!container.logs().contains("Kill switch closed"));
-    carries(&world, &container);
+    world.assert_carries();
     container.stop();
     // Nothing keeps it from leaving now.
-    let (_lan, port) = listen(world.lan());
-    assert!(reaches(world.client(), (LAN, port)));
+    let (_lan, port) = world.lan().listen();
+    assert!(world.client().reaches((LAN, port)));
 }
 
 #[test]
 fn the_policies_drop_from_the_start_to_after_the_stop() {
     let world = World::new();
-    let container = start(life(&world));
+    let container = life(&world).connect();
     let dropping = ["-P INPUT DROP", "-P FORWARD DROP", "-P OUTPUT DROP"];
     assert_eq!(policies(&world, "nft"), [dropping, dropping].concat());
     container.stop();
@@ -52,36 +50,36 @@ fn the_policies_drop_from_the_start_to_after_the_stop() {
 #[test]
 fn nftables_1_is_nf_tables_for_the_program_its_hooks_and_the_user() {
     let world = World::new();
-    let container = start(
-        life(&world)
-            .env("NFTABLES", "1")
-            .env("POST_UP", "iptables --version"),
-    );
+    let container = life(&world)
+        .env("NFTABLES", "1")
+        .env("POST_UP", "iptables --version")
+        .connect();
     expect_backend(&world, &container, "nf_tables");
 }
 
 #[test]
 fn nftables_0_is_legacy_for_the_program_its_hooks_and_the_user() {
     let world = World::new();
-    let container = start(
-        life(&world)
-            .env("NFTABLES", "0")
-            .env("POST_UP", "iptables --version"),
-    );
+    let container = life(&world)
+        .env("NFTABLES", "0")
+        .env("POST_UP", "iptables --version")
+        .connect();
     expect_backend(&world, &container, "legacy");
 }
 
 #[test]
 fn nf_tables_is_the_default() {
     let world = World::new();
-    let container = start(life(&world).env("POST_UP", "iptables --version"));
+    let container = life(&world).env("POST_UP", "iptables --version").connect();
     expect_backend(&world, &container, "nf_tables");
 }
 
 #[test]
 fn a_kernel_without_nf_tables_gets_legacy() {
     let world = World::new();
-    let container = start(without_nf_tables(life(&world)).env("POST_UP", "iptables --version"));
+    let container = without_nf_tables(life(&world))
+        .env("POST_UP", "iptables --version")
+        .connect();
     expect_backend(&world, &container, "legacy");
 }
 
@@ -117,14 +115,14 @@ fn an_image_with_legacy_alone_is_good_enough() {
             name.replacen("tables", "tables-nft", 1)
         ));
     }
-    let container = start(recipe.env("POST_UP", "iptables --version"));
+    let container = recipe.env("POST_UP", "iptables --version").connect();
     expect_backend(&world, &container, "legacy");
 }
 
 #[test]
 fn changing_the_backend_in_a_used_network_leaves_no_rule_of_the_former() {
     let world = World::new();
-    let mut container = start(life(&world).env("NFTABLES", "0"));
+    let mut container = life(&world).env("NFTABLES", "0").connect();
     for (choice, now, former) in [
         ("1", "nft", "legacy"),
         ("0", "legacy", "nft"),
@@ -151,7 +149,7 @@ fn changing_the_backend_in_a_used_network_leaves_no_rule_of_the_former() {
             "{}",
             saved(&world, former)
         );
-        carries(&world, &container);
+        world.assert_carries();
     }
 }
 
@@ -175,8 +173,9 @@ fn a_rule_of_wg_quick_that_the_kernel_refuses_is_fatal_with_advice() {
 #[test]
 fn with_the_users_leave_such_a_rule_is_skipped_with_a_warning() {
     let world = World::new();
-    let container =
-        start(lacking(life(&world), "addrtype").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
+    let container = lacking(life(&world), "addrtype")
+        .env("ALLOW_MISSING_IPTABLES_RULES", "1")
+        .connect();
     assert!(
         container
             .logs()
@@ -184,7 +183,7 @@ fn with_the_users_leave_such_a_rule_is_skipped_with_a_warning() {
         "{}",
         container.logs()
     );
-    carries(&world, &container);
+    world.assert_carries();
     // The others are there.
     assert!(saved(&world, "nft").contains("--restore-mark"));
 }
@@ -192,25 +191,27 @@ fn with_the_users_leave_such_a_rule_is_skipped_with_a_warning() {
 #[test]
 fn a_kernel_that_cannot_match_marks_gets_rules_by_destination_and_a_warning() {
     let world = World::new();
-    let container = start(lacking(life(&world), "mark").env("ALLOW_MISSING_IPTABLES_RULES", "1"));
+    let container = lacking(life(&world), "mark")
+        .env("ALLOW_MISSING_IPTABLES_RULES", "1")
+        .connect();
     let log = container.logs();
     assert!(
         log.contains("the kernel has no xt_mark") && log.contains("modprobe xt_mark"),
         "{log}"
     );
-    carries(&world, &container);
+    world.assert_carries();
 }
 
 #[test]
 fn a_container_that_has_nft_is_no_other() {
     let world = World::new();
-    let mut container = start(life(&world).with_nft());
-    carries(&world, &container);
+    let mut container = life(&world).with_nft().connect();
+    world.assert_carries();
     assert!(nft_tables(&world).contains("wg-quick-wg0"));
     container.kill();
     container.restart();
     container.wait_for_log(UP, SOON);
-    carries(&world, &container);
+    world.assert_carries();
     container.stop();
     assert!(!nft_tables(&world).contains("wg-quick-wg0"));
 }
@@ -218,8 +219,8 @@ fn a_container_that_has_nft_is_no_other() {
 #[test]
 fn nftables_0_keeps_wg_quick_from_nft() {
     let world = World::new();
-    let container = start(life(&world).with_nft().env("NFTABLES", "0"));
-    carries(&world, &container);
+    let _container = life(&world).with_nft().env("NFTABLES", "0").connect();
+    world.assert_carries();
     assert!(!nft_tables(&world).contains("wg-quick-wg0"));
     assert!(saved(&world, "legacy").contains("wg-quick(8) rule for wg0"));
 }
@@ -233,13 +234,13 @@ fn rules_that_users_append_after_the_start_fit_and_survive_the_stop() {
         "ip route add {LAN} via {GATEWAY}; iptables -A OUTPUT -d {LAN} -j ACCEPT; iptables -I \
          INPUT -s {LAN} -j ACCEPT"
     );
-    let container = start(life(&world).env("POST_UP", hook + "; echo done"));
+    let container = life(&world).env("POST_UP", hook + "; echo done").connect();
     container.wait_for_log("done", SOON);
-    let (_lan, port) = listen(world.lan());
-    let (_inside, open) = listen(world.client());
-    assert!(reaches(world.client(), (LAN, port)) && reaches(world.lan(), (CLIENT, open)));
+    let (_lan, port) = world.lan().listen();
+    let (_inside, open) = world.client().listen();
+    assert!(world.client().reaches((LAN, port)) && world.lan().reaches((CLIENT, open)));
     container.stop();
-    assert!(reaches(world.client(), (LAN, port)) && reaches(world.lan(), (CLIENT, open)));
+    assert!(world.client().reaches((LAN, port)) && world.lan().reaches((CLIENT, open)));
 }
 
 #[test]
@@ -249,7 +250,7 @@ fn rules_that_users_add_before_the_start_survive_every_load() {
         "iptables -I OUTPUT -d {LAN} -j ACCEPT; iptables -t nat -A POSTROUTING -d {LAN} -j \
          MASQUERADE"
     );
-    let container = start(life(&world).env("PRE_UP", hook));
+    let container = life(&world).env("PRE_UP", hook).connect();
     let ours = |text: String| {
         text.lines()
             .filter(|line| line.contains(&LAN.to_string()))
@@ -272,11 +273,10 @@ fn dockers_chains_stay_as_they_are() {
             .collect()
     };
     let before = chains();
-    let container = start(
-        life(&world)
-            .resolv_conf(resolv_conf)
-            .env("PORT_FORWARDING", "1"),
-    );
+    let container = life(&world)
+        .resolv_conf(resolv_conf)
+        .env("PORT_FORWARDING", "1")
+        .connect();
     assert_eq!(chains(), before);
     container.stop();
     assert_eq!(chains(), before);
@@ -291,8 +291,8 @@ fn strict_reverse_path_filtering_works_with_src_valid_mark() {
     let world = strict
         .sysctl("net/ipv4/conf/all/src_valid_mark", "1")
         .build();
-    let container = start(life(&world));
-    carries(&world, &container);
+    let container = life(&world).connect();
+    world.assert_carries();
     assert!(!container.logs().contains("rp_filter"));
 }
 
@@ -322,19 +322,6 @@ fn life(world: &World) -> Recipe {
         .env("PATH", path)
 }
 
-/// The tunnel carries, and the names are looked up in it.
-#[track_caller]
-fn carries(world: &World, container: &Container) {
-    let seen = world.address_seen_from(world.client());
-    let servers = world.pia.servers_of("swiss");
-    assert!(
-        servers.iter().any(|server| Some(server.address()) == seen),
-        "{seen:?}\n{}",
-        container.logs()
-    );
-    assert!(reaches(world.client(), (TUNNEL_DNS[0], 53)));
-}
-
 /// The log names the backend, hooks and `docker exec` have its programs, the other backend holds
 /// nothing.
 #[track_caller]
@@ -360,7 +347,7 @@ fn expect_backend(world: &World, container: &Container, name: &str) {
             && saved(world, this).contains("wg-quick(8) rule for wg0")
     );
     assert!(!saved(world, other).contains("PIA") && !saved(world, other).contains("wg-quick"));
-    carries(world, container);
+    world.assert_carries();
 }
 
 /// The programs of nf_tables fail as they do where the kernel has none.

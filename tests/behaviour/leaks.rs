@@ -34,11 +34,7 @@ fn nothing_leaks_from_the_closing_to_after_the_stop() {
     let container = start(&world);
     let closed = container.wait_for_log(CLOSED, SOON).at;
     let up = container.wait_for_log(UP, SOON).at;
-    assert!(
-        world.address_seen_from(world.client()).is_some(),
-        "{}",
-        container.logs()
-    );
+    world.assert_carries();
     Watch::many_probes_are_dropped(&world);
     let stop = Instant::now();
     container.stop();

@@ -1,12 +1,11 @@
 //! The networks around the tunnel: the LAN, other interfaces, hosts behind the container, name
 //! servers.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use harness::log_lines::UP;
-use harness::netns::Namespace;
 use harness::simulator::faults::Api;
 use harness::simulator::server::TUNNEL_DNS;
 use harness::waiting::{SOON, wait_until};
@@ -24,38 +23,44 @@ use crate::PROGRAM;
 #[test]
 fn without_local_network_neither_side_reaches_the_other() {
     let world = World::new();
-    let _container = start(life(&world));
-    let ((_lan, there), (_client, here)) = (listen(world.lan()), listen(world.client()));
-    assert!(!reaches(world.client(), (LAN, there)));
-    assert!(!reaches(world.lan(), (CLIENT, here)));
+    let _container = life(&world).connect();
+    let ((_lan, there), (_client, here)) = (world.lan().listen(), world.client().listen());
+    assert!(world.client().is_kept_from((LAN, there)));
+    assert!(world.lan().is_kept_from((CLIENT, here)));
 }
 
 #[test]
 fn local_network_and_container_reach_each_other() {
     let world = World::new();
-    let container = start(life(&world).env("LOCAL_NETWORK", "192.168.77.0/24"));
-    let ((_lan, there), (_client, here)) = (listen(world.lan()), listen(world.client()));
-    assert!(reaches(world.client(), (LAN, there)));
-    assert!(reaches(world.lan(), (CLIENT, here)));
-    carries(&world, &container);
+    let _container = life(&world)
+        .env("LOCAL_NETWORK", "192.168.77.0/24")
+        .connect();
+    let ((_lan, there), (_client, here)) = (world.lan().listen(), world.client().listen());
+    assert!(world.client().reaches((LAN, there)));
+    assert!(world.lan().reaches((CLIENT, here)));
+    world.assert_carries();
 }
 
 #[test]
 fn local_network_ends_at_its_range() {
     let world = World::new();
-    let _container = start(life(&world).env("LOCAL_NETWORK", "192.168.77.11, 192.168.78.0/24"));
-    let ((_lan, there), (_client, here)) = (listen(world.lan()), listen(world.client()));
-    assert!(!reaches(world.client(), (LAN, there)));
-    assert!(!reaches(world.lan(), (CLIENT, here)));
+    let _container = life(&world)
+        .env("LOCAL_NETWORK", "192.168.77.11, 192.168.78.0/24")
+        .connect();
+    let ((_lan, there), (_client, here)) = (world.lan().listen(), world.client().listen());
+    assert!(world.client().is_kept_from((LAN, there)));
+    assert!(world.lan().is_kept_from((CLIENT, here)));
 }
 
 #[test]
 fn bad_ranges_are_named_and_the_others_hold() {
     let world = World::new();
-    let container = start(life(&world).env(
-        "LOCAL_NETWORK",
-        "192.168.300.0/24,lan 192.168.77.10 10.1.0.0/33",
-    ));
+    let container = life(&world)
+        .env(
+            "LOCAL_NETWORK",
+            "192.168.300.0/24,lan 192.168.77.10 10.1.0.0/33",
+        )
+        .connect();
     let log = container.logs();
     for bad in ["192.168.300.0/24", "lan", "10.1.0.0/33"] {
         let warned = log
@@ -63,14 +68,14 @@ fn bad_ranges_are_named_and_the_others_hold() {
             .any(|line| line.contains("LOCAL_NETWORK") && line.contains(bad));
         assert!(warned, "{bad}\n{log}");
     }
-    let (_lan, port) = listen(world.lan());
-    assert!(reaches(world.client(), (LAN, port)));
+    let (_lan, port) = world.lan().listen();
+    assert!(world.client().reaches((LAN, port)));
 }
 
 #[test]
 fn a_range_that_holds_the_vpns_own_hosts_is_warned_of_and_they_stay_in_the_tunnel() {
     let world = World::new();
-    let container = start(life(&world).env("LOCAL_NETWORK", "10.0.0.0/8"));
+    let container = life(&world).env("LOCAL_NETWORK", "10.0.0.0/8").connect();
     let warning = container
         .wait_for_log(
             "LOCAL_NETWORK range 10.0.0.0/8 holds the VPN's DNS server",
@@ -79,10 +84,9 @@ fn a_range_that_holds_the_vpns_own_hosts_is_warned_of_and_they_stay_in_the_tunne
         .text;
     assert!(warning.contains(&TUNNEL_DNS[0].to_string()), "{warning}");
     assert!(
-        reaches(world.client(), (TUNNEL_DNS[0], 53))
-            && reaches(world.client(), (TUNNEL_DNS[1], 53))
+        world.client().reaches((TUNNEL_DNS[0], 53)) && world.client().reaches((TUNNEL_DNS[1], 53))
     );
-    assert!(reaches(world.client(), (vip(&world), 19999)));
+    assert!(world.client().reaches((vip(&world), 19999)));
     assert_eq!(
         container.shell("getent ahostsv4 inside.test | head -c 10"),
         "100.64.0.8"
@@ -100,7 +104,9 @@ fn a_range_that_holds_the_vpns_own_hosts_is_warned_of_and_they_stay_in_the_tunne
 #[test]
 fn the_rules_for_the_lan_go_with_the_tunnel() {
     let world = World::new();
-    let container = start(life(&world).env("LOCAL_NETWORK", "10.0.0.0/8 192.168.77.0/24"));
+    let container = life(&world)
+        .env("LOCAL_NETWORK", "10.0.0.0/8 192.168.77.0/24")
+        .connect();
     assert_eq!(
         rules_of_preference(&world, &["9:", "10:"]).len(),
         5,
@@ -110,8 +116,8 @@ fn the_rules_for_the_lan_go_with_the_tunnel() {
     container.stop();
     assert_eq!(rules_of_preference(&world, &["9:", "10:"]), [""; 0]);
     // The LAN is reached still: the kill switch stays, its openings too.
-    let (_lan, port) = listen(world.lan());
-    assert!(reaches(world.client(), (LAN, port)));
+    let (_lan, port) = world.lan().listen();
+    assert!(world.client().reaches((LAN, port)));
 }
 
 // Other interfaces.
@@ -119,25 +125,25 @@ fn the_rules_for_the_lan_go_with_the_tunnel() {
 #[test]
 fn attached_networks_and_container_reach_each_other() {
     let world = World::builder().second_network(None).build();
-    let container = start(life(&world));
-    let ((_router, there), (_client, here)) = (listen(world.router()), listen(world.client()));
+    let _container = life(&world).connect();
+    let ((_router, there), (_client, here)) = (world.router().listen(), world.client().listen());
     for (gateway, own) in [
         (GATEWAY, CLIENT),
         (Ipv4Addr::new(172, 19, 0, 1), CLIENT_SECOND),
     ] {
-        assert!(reaches(world.client(), (gateway, there)), "{gateway}");
-        assert!(reaches(world.router(), (own, here)), "{own}");
+        assert!(world.client().reaches((gateway, there)), "{gateway}");
+        assert!(world.router().reaches((own, here)), "{own}");
     }
-    carries(&world, &container);
+    world.assert_carries();
 }
 
 #[test]
 fn a_second_default_route_is_no_way_around_the_tunnel() {
     let world = World::builder().second_network(Some(50)).build();
     let (capture, second) = (world.capture(), world.capture_on("wire2"));
-    let container = start(life(&world));
+    let _container = life(&world).connect();
     let up = capture.packets().len();
-    carries(&world, &container);
+    world.assert_carries();
     let servers: Vec<_> = world
         .pia
         .servers()
@@ -166,25 +172,17 @@ fn a_host_behind_the_container_uses_the_tunnel_and_nothing_else() {
         .sysctl("net/ipv4/ip_forward", "1")
         .build();
     let capture = world.capture();
-    let container = start(life(&world).env("FWD_IFACE", "eth1"));
+    let container = life(&world).env("FWD_IFACE", "eth1").connect();
     assert!(
         !container.logs().contains("net.ipv4.ip_forward"),
         "{}",
         container.logs()
     );
-    let seen = world
-        .address_seen_from(world.behind())
-        .expect("the page inside");
-    assert!(
-        world
-            .pia
-            .servers_of("swiss")
-            .iter()
-            .any(|server| server.address() == seen)
-    );
+    let server = world.server_used_by(world.behind());
+    assert_eq!(server.plan().location, "swiss");
     container.stop();
     assert_eq!(world.address_seen_from(world.behind()), None);
-    assert!(!reaches(world.behind(), (ELSEWHERE, 7)));
+    assert!(world.behind().is_kept_from((ELSEWHERE, 7)));
     assert_eq!(
         capture.leaks(|packet| packet.source != BEHIND && packet.destination != ELSEWHERE),
         []
@@ -197,9 +195,9 @@ fn a_host_behind_the_container_gets_nowhere_unless_it_is_a_gateway() {
         .behind()
         .sysctl("net/ipv4/ip_forward", "1")
         .build();
-    let container = start(life(&world));
+    let _container = life(&world).connect();
     assert_eq!(world.address_seen_from(world.behind()), None);
-    carries(&world, &container);
+    world.assert_carries();
 }
 
 #[test]
@@ -221,7 +219,7 @@ fn a_gateway_that_forwards_nothing_is_warned_of() {
 fn the_vpns_name_servers_are_used_and_the_former_lines_kept_and_restored() {
     let world = World::new();
     let former = format!("search lan\nnameserver {DNS}\noptions ndots:0\n");
-    let container = start(life(&world).resolv_conf(&former));
+    let container = life(&world).resolv_conf(&former).connect();
     assert_eq!(
         name_servers(&container),
         TUNNEL_DNS.map(|server| server.to_string())
@@ -249,7 +247,7 @@ fn the_vpns_name_servers_are_used_and_the_former_lines_kept_and_restored() {
 #[test]
 fn vpndns_names_others() {
     let world = World::new();
-    let container = start(life(&world).env("VPNDNS", "10.0.0.242, 9.9.9.9"));
+    let container = life(&world).env("VPNDNS", "10.0.0.242, 9.9.9.9").connect();
     assert_eq!(name_servers(&container), ["10.0.0.242", "9.9.9.9"]);
     container.stop();
     assert_eq!(name_servers(&container), [DNS.to_string()]);
@@ -259,20 +257,19 @@ fn vpndns_names_others() {
 #[test]
 fn a_resolver_in_the_lan_is_asked_there_and_its_host_stays_in_reach() {
     let world = World::new();
-    let (_lan, there) = listen(world.lan());
+    let (_lan, there) = world.lan().listen();
     let resolver = world
         .lan()
         .run(|| UdpSocket::bind((LAN, 53)))
         .expect("port 53 is free");
     resolver.set_read_timeout(Some(SOON)).unwrap();
-    let container = start(
-        life(&world)
-            .env("LOCAL_NETWORK", "192.168.77.0/24")
-            .env("VPNDNS", LAN.to_string())
-            .env("ACTIVE_HEALTHCHECKS", "1")
-            .env("HEALTHCHECK_PING_TARGET", "www.example.com"),
-    );
-    assert!(reaches(world.client(), (LAN, there)));
+    let container = life(&world)
+        .env("LOCAL_NETWORK", "192.168.77.0/24")
+        .env("VPNDNS", LAN.to_string())
+        .env("ACTIVE_HEALTHCHECKS", "1")
+        .env("HEALTHCHECK_PING_TARGET", "www.example.com")
+        .connect();
+    assert!(world.client().reaches((LAN, there)));
     assert!(!container.logs().contains("routed into the tunnel"));
     container.shell("wireguard-pia healthcheck");
     let mut query = [0; 512];
@@ -284,7 +281,7 @@ fn a_resolver_in_the_lan_is_asked_there_and_its_host_stays_in_reach() {
 #[test]
 fn vpndns_takes_search_domains() {
     let world = World::new();
-    let container = start(life(&world).env("VPNDNS", "9.9.9.9,home.lan"));
+    let container = life(&world).env("VPNDNS", "9.9.9.9,home.lan").connect();
     let text = resolv_conf(&container);
     let active: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     assert_eq!(active, ["nameserver 9.9.9.9", "search home.lan"]);
@@ -295,7 +292,7 @@ fn vpndns_takes_search_domains() {
 #[test]
 fn vpndns_0_leaves_the_file_alone() {
     let world = World::new();
-    let container = start(life(&world).env("VPNDNS", "0"));
+    let container = life(&world).env("VPNDNS", "0").connect();
     assert_eq!(
         resolv_conf(&container),
         format!("nameserver {DNS}\noptions ndots:0\n")
@@ -310,7 +307,7 @@ fn vpndns_0_leaves_the_file_alone() {
 #[test]
 fn after_a_sigkill_the_next_life_knows_the_former_name_servers() {
     let world = World::new();
-    let mut container = start(life(&world));
+    let mut container = life(&world).connect();
     container.kill();
     assert_eq!(
         name_servers(&container),
@@ -327,8 +324,8 @@ fn docker_26_with_a_public_name_server_is_passed_by() {
     let world = World::new();
     let resolv_conf = world.docker_dns(Docker::AsksFromContainer);
     let capture = world.capture();
-    let container = start(life(&world).resolv_conf(resolv_conf));
-    carries(&world, &container);
+    let container = life(&world).resolv_conf(resolv_conf).connect();
+    world.assert_carries();
     // Docker's own questions would not have got out.
     assert!(!container.shell("iptables -S").contains("--uid-owner"));
     assert!(capture.packets().iter().any(asks_the_name_server));
@@ -339,8 +336,8 @@ fn docker_26_with_a_name_server_of_the_host_is_asked() {
     let world = World::new();
     let resolv_conf = world.docker_dns(Docker::AsksFromHost);
     let capture = world.capture();
-    let container = start(life(&world).resolv_conf(resolv_conf));
-    carries(&world, &container);
+    let _container = life(&world).resolv_conf(resolv_conf).connect();
+    world.assert_carries();
     assert!(!capture.packets().iter().any(asks_the_name_server));
 }
 
@@ -359,7 +356,7 @@ fn docker_before_26_may_ask_as_root_only_while_a_look_up_runs() {
     container.restart();
     container.wait_for_log(UP, SOON);
     assert!(!rules(&container).contains("--uid-owner"));
-    carries(&world, &container);
+    world.assert_carries();
 }
 
 #[test]
@@ -387,7 +384,10 @@ fn a_neighbour_gets_no_answer_from_dockers_resolver_in_any_state() {
 fn with_vpndns_0_dockers_resolver_is_for_all() {
     let world = World::new();
     let resolv_conf = world.docker_dns(Docker::AsksFromHost);
-    let container = start(life(&world).resolv_conf(resolv_conf).env("VPNDNS", "0"));
+    let container = life(&world)
+        .resolv_conf(resolv_conf)
+        .env("VPNDNS", "0")
+        .connect();
     assert!(world.client().run(|| embedded_resolver_answers(SOON)));
     container.stop();
 }
@@ -399,8 +399,8 @@ fn tabs_and_dead_name_servers_before_a_good_one_are_survived() {
         "; made by hand\n\tnameserver\t198.19.0.53\nnameserver fe80::1%eth0\nnameserver\t{DNS}\t# \
          good\n"
     );
-    let container = start(life(&world).resolv_conf(text));
-    carries(&world, &container);
+    let _container = life(&world).resolv_conf(text).connect();
+    world.assert_carries();
 }
 
 #[test]
@@ -420,7 +420,10 @@ fn ipv6_name_servers_alone_are_named_in_the_error() {
 #[test]
 fn mtu_and_keepalive_are_the_interfaces() {
     let world = World::new();
-    let container = start(life(&world).env("MTU", "1280").env("KEEPALIVE", "25"));
+    let container = life(&world)
+        .env("MTU", "1280")
+        .env("KEEPALIVE", "25")
+        .connect();
     assert!(container.shell("ip link show wg0").contains(" mtu 1280 "));
     assert!(
         container
@@ -433,7 +436,7 @@ fn mtu_and_keepalive_are_the_interfaces() {
 #[test]
 fn keepalive_0_is_none_at_all() {
     let world = World::new();
-    let container = start(life(&world).env("KEEPALIVE", "0"));
+    let container = life(&world).env("KEEPALIVE", "0").connect();
     assert!(
         container
             .shell("wg show wg0 persistent-keepalive")
@@ -447,9 +450,9 @@ fn keepalive_0_is_none_at_all() {
 fn the_first_handshake_is_not_lost() {
     let world = World::new();
     for keepalive in ["0", "25"] {
-        let container = start(life(&world).env("KEEPALIVE", keepalive));
+        let _container = life(&world).env("KEEPALIVE", keepalive).connect();
         let up = Instant::now();
-        carries(&world, &container);
+        world.assert_carries();
         assert!(
             up.elapsed() < Duration::from_secs(3),
             "KEEPALIVE={keepalive}: {:?}",
@@ -461,38 +464,37 @@ fn the_first_handshake_is_not_lost() {
 #[test]
 fn qdisc_is_added_to_wg0() {
     let world = World::new();
-    let container = start(life(&world).env("QDISC", "pfifo limit 33"));
+    let container = life(&world).env("QDISC", "pfifo limit 33").connect();
     assert!(
         container.shell("tc qdisc show dev wg0").contains("pfifo")
             && container.logs().contains("pfifo limit 33")
     );
-    carries(&world, &container);
+    world.assert_carries();
 }
 
 #[test]
 fn a_bad_qdisc_is_a_warning() {
     let world = World::new();
-    let container = start(life(&world).env("QDISC", "nonsense limit 33"));
+    let container = life(&world).env("QDISC", "nonsense limit 33").connect();
     assert!(container.logs().contains("QDISC=nonsense limit 33"));
-    carries(&world, &container);
+    world.assert_carries();
 }
 
 #[test]
 fn cycle_ports_changes_the_listen_port_while_traffic_goes_on() {
     let world = World::new();
-    let container = start(
-        life(&world)
-            .env("CYCLE_PORTS", "40001,40002")
-            .env("CYCLE_INTERVAL", "1"),
-    );
+    let container = life(&world)
+        .env("CYCLE_PORTS", "40001,40002")
+        .env("CYCLE_INTERVAL", "1")
+        .connect();
     for port in ["40001", "40002", "40001"] {
         wait_until("the port is changed", SOON, || {
             container.shell("wg show wg0 listen-port").trim() == port
         });
-        carries(&world, &container);
+        world.assert_carries();
     }
     let capture = world.capture();
-    carries(&world, &container);
+    world.assert_carries();
     let from_wg0 = |packet: &Packet| {
         matches!(
             packet.transport,
@@ -508,44 +510,6 @@ fn cycle_ports_changes_the_listen_port_while_traffic_goes_on() {
 
 fn life(world: &World) -> Recipe {
     world.container(PROGRAM).credentials().env("LOC", "swiss")
-}
-
-/// Starts a container and blocks until its tunnel is up.
-#[track_caller]
-pub fn start(recipe: Recipe) -> Container {
-    let container = recipe.start();
-    container.wait_for_log(UP, SOON);
-    container
-}
-
-/// A socket that takes connections at this place, and its port.
-pub fn listen(place: &Namespace) -> (TcpListener, u16) {
-    let listener = place
-        .run(|| TcpListener::bind(("0.0.0.0", 0)))
-        .expect("a port is free");
-    let port = listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port();
-    (listener, port)
-}
-
-/// Whether this place can connect to there.
-pub fn reaches(place: &Namespace, (address, port): (Ipv4Addr, u16)) -> bool {
-    place
-        .run(|| TcpStream::connect_timeout(&(address, port).into(), Duration::from_millis(1500)))
-        .is_ok()
-}
-
-#[track_caller]
-fn carries(world: &World, container: &Container) {
-    let seen = world.address_seen_from(world.client());
-    let servers = world.pia.servers_of("swiss");
-    assert!(
-        servers.iter().any(|server| Some(server.address()) == seen),
-        "{seen:?}\n{}",
-        container.logs()
-    );
 }
 
 /// The inner address of the server that the container has registered with.

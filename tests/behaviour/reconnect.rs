@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::log_lines::UP;
+use harness::log_lines::{RECONNECTED, UP};
 use harness::simulator::faults::Api;
 use harness::waiting::{SOON, wait_until};
 use harness::world::builder::Kind;
@@ -23,7 +23,6 @@ use crate::PROGRAM;
 /// At default settings the verdict takes three probes of three seconds.
 const DETECTED: Duration = Duration::from_secs(20);
 const RECOVERED: Duration = Duration::from_secs(30);
-const AGAIN: &str = "Reconnected to";
 
 fn watching(world: &World) -> Recipe {
     world
@@ -40,26 +39,6 @@ fn up(world: &World) -> Container {
     container
 }
 
-/// The live server that traffic leaves by now.
-fn in_use(world: &World) -> String {
-    let seen = world
-        .address_seen_from(world.client())
-        .expect("the page inside");
-    let servers = world.pia.servers();
-    servers
-        .iter()
-        .find(|server| server.address() == seen)
-        .expect("a server of ours")
-        .cn()
-        .to_owned()
-}
-
-fn carries(world: &World) {
-    wait_until("traffic flows", RECOVERED, || {
-        world.address_seen_from(world.client()).is_some()
-    });
-}
-
 /// The interface's index, and what the rules say of its address.
 fn interface(container: &Container) -> String {
     container.shell("cat /sys/class/net/wg0/ifindex")
@@ -69,18 +48,18 @@ fn interface(container: &Container) -> String {
 fn a_silent_endpoint_is_replaced_by_another_server_on_the_same_interface() {
     let world = World::new();
     let container = up(&world);
-    let (before, index) = (in_use(&world), interface(&container));
-    world.pia.server(&before).silence_endpoint();
+    let (before, index) = (world.server_in_use(), interface(&container));
+    before.silence_endpoint();
     let silenced = Instant::now();
     container.wait_for_log("Reconnecting: unresponsive endpoint", DETECTED);
     let detected = silenced.elapsed();
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
     println!(
         "detected after {detected:?}, carried again after {:?}",
         silenced.elapsed()
     );
-    assert_ne!(in_use(&world), before);
+    assert_ne!(world.server_in_use().cn(), before.cn());
     assert_eq!(interface(&container), index);
     assert_eq!(
         container
@@ -95,11 +74,11 @@ fn a_silent_endpoint_is_replaced_by_another_server_on_the_same_interface() {
 fn sighup_reconnects_at_once() {
     let world = World::new();
     let container = up(&world);
-    let before = in_use(&world);
+    let before = world.server_in_use();
     container.signal(Signal::SIGHUP);
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
-    assert_ne!(in_use(&world), before);
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
+    assert_ne!(world.server_in_use().cn(), before.cn());
 }
 
 #[test]
@@ -109,9 +88,9 @@ fn neither_dns_nor_list_nor_account_api_is_needed() {
     for outage in [Outage::DnsSilent, Outage::Api, Outage::List] {
         world.begin(outage);
     }
-    world.pia.server(&in_use(&world)).silence_endpoint();
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
+    world.server_in_use().silence_endpoint();
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
 }
 
 #[test]
@@ -119,15 +98,15 @@ fn a_hanging_candidate_is_left_for_the_next() {
     let world = World::new();
     let container = watching(&world).env("LOC", "nl_amsterdam swiss").start();
     container.wait_for_log(UP, SOON);
-    let before = in_use(&world);
+    let before = world.server_in_use();
     for server in world.pia.servers_of("nl_amsterdam") {
         server.close_registration();
         server.silence_endpoint();
     }
-    assert!(before.starts_with("amsterdam"));
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
-    assert!(in_use(&world).starts_with("Server-"));
+    assert!(before.cn().starts_with("amsterdam"));
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
+    assert!(world.server_in_use().cn().starts_with("Server-"));
 }
 
 #[test]
@@ -154,9 +133,9 @@ fn reconnect_times(world: &World, container: &Container, times: usize) {
     for done in 1..=times {
         container.signal(Signal::SIGHUP);
         wait_until("the reconnect", RECOVERED, || {
-            container.logs().matches(AGAIN).count() == done
+            container.logs().matches(RECONNECTED).count() == done
         });
-        carries(world);
+        world.assert_carries();
     }
 }
 
@@ -166,10 +145,10 @@ fn nothing_leaks_in_a_reconnect() {
     let (capture, _neighbour) = (world.capture(), world.probe());
     let container = up(&world);
     let up = container.wait_for_log(UP, SOON).at;
-    let old = in_use(&world);
-    world.pia.server(&old).silence_endpoint();
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
+    let old = world.server_in_use();
+    old.silence_endpoint();
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
     reconnect_times_more(&world, &container);
     let servers: Vec<_> = world
         .pia
@@ -199,12 +178,12 @@ fn nothing_leaks_in_a_reconnect() {
 }
 
 fn reconnect_times_more(world: &World, container: &Container) {
-    let before = container.logs().matches(AGAIN).count();
+    let before = container.logs().matches(RECONNECTED).count();
     container.signal(Signal::SIGHUP);
     wait_until("another reconnect", RECOVERED, || {
-        container.logs().matches(AGAIN).count() > before
+        container.logs().matches(RECONNECTED).count() > before
     });
-    carries(world);
+    world.assert_carries();
 }
 
 #[test]
@@ -299,12 +278,10 @@ fn hosts_behind_the_container_are_served_again() {
         .build();
     let container = watching(&world).env("FWD_IFACE", "eth1").start();
     container.wait_for_log(UP, SOON);
-    wait_until("the host behind reaches the page", SOON, || {
-        world.address_seen_from(world.behind()).is_some()
-    });
+    world.server_used_by(world.behind());
     reconnect_times_more(&world, &container);
-    let seen = world.address_seen_from(world.behind());
-    assert_eq!(seen, world.address_seen_from(world.client()));
+    let behind = world.server_used_by(world.behind());
+    assert_eq!(behind.cn(), world.server_in_use().cn());
 }
 
 #[test]
@@ -315,11 +292,11 @@ fn hooks_of_a_reconnect_run_around_it() {
         .env("POST_RECONNECT", "echo arrived at $VPN_SERVER_CN")
         .start();
     container.wait_for_log(UP, SOON);
-    let old = in_use(&world);
+    let old = world.server_in_use();
     reconnect_times_more(&world, &container);
-    container.wait_for_log(&format!("[pre-reconnect] leaving {old}"), SOON);
+    container.wait_for_log(&format!("[pre-reconnect] leaving {}", old.cn()), SOON);
     container.wait_for_log(
-        &format!("[post-reconnect] arrived at {}", in_use(&world)),
+        &format!("[post-reconnect] arrived at {}", world.server_in_use().cn()),
         SOON,
     );
 }
@@ -350,9 +327,7 @@ fn a_new_server_that_is_silent_too_is_left_again() {
     servers[0].silence_endpoint();
     container.wait_for_log("Reconnecting: unresponsive endpoint", DETECTED);
     servers[0].restore_endpoint();
-    wait_until("traffic flows", Duration::from_secs(60), || {
-        world.address_seen_from(world.client()).is_some()
-    });
+    assert_eq!(world.server_in_use().cn(), servers[0].cn());
 }
 
 #[test]
@@ -361,8 +336,8 @@ fn a_refused_token_is_renewed() {
     let container = up(&world);
     world.pia.forget_tokens();
     container.signal(Signal::SIGHUP);
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
     assert_eq!(world.pia.login_attempts(), 2);
 }
 
@@ -376,7 +351,7 @@ fn a_stored_token_that_is_refused_is_renewed_without_dns() {
     world.pia.forget_tokens();
     world.begin(Outage::DnsSilent);
     container.signal(Signal::SIGHUP);
-    container.wait_for_log(AGAIN, RECOVERED);
+    container.wait_for_log(RECONNECTED, RECOVERED);
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
@@ -388,7 +363,7 @@ fn all_servers_down_for_a_while() {
     servers.iter().for_each(|server| server.down());
     container.wait_for_log("no server could be registered at", RECOVERED);
     servers[1].up();
-    carries(&world);
+    world.assert_carries();
 }
 
 #[test]
@@ -400,7 +375,7 @@ fn a_network_that_was_away_costs_no_registration() {
     let registrations = || world.pia.records().registrations().len();
     assert_eq!(registrations(), 1, "none while the network is away");
     world.end(Outage::Everything);
-    carries(&world);
+    world.assert_carries();
     wait_until("the end of the search", RECOVERED, || {
         container
             .shell("wireguard-pia status --json || true")
@@ -430,8 +405,8 @@ fn an_interface_that_is_gone_is_brought_up_anew() {
     let world = World::new();
     let container = up(&world);
     container.shell("ip link delete wg0");
-    container.wait_for_log(AGAIN, DETECTED + RECOVERED);
-    carries(&world);
+    container.wait_for_log(RECONNECTED, DETECTED + RECOVERED);
+    world.assert_carries();
     assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
 }
 
@@ -444,14 +419,14 @@ fn let_no_configuration_be_written(container: &Container) {
 fn the_old_tunnel_is_kept_where_a_new_one_cannot_be_set_and_it_carries() {
     let world = World::new();
     let container = up(&world);
-    let before = in_use(&world);
+    let before = world.server_in_use();
     let_no_configuration_be_written(&container);
     container.signal(Signal::SIGHUP);
     container.wait_for_log(
         "answers through the old tunnel again; keeping it",
         RECOVERED,
     );
-    assert_eq!(in_use(&world), before);
+    assert_eq!(world.server_in_use().cn(), before.cn());
     assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
 }
 
@@ -460,7 +435,7 @@ fn the_old_tunnel_is_kept_where_a_new_one_cannot_be_set_and_it_carries() {
 fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     let world = World::new();
     let container = up(&world);
-    world.pia.server(&in_use(&world)).silence_endpoint();
+    world.server_in_use().silence_endpoint();
     let_no_configuration_be_written(&container);
     let tries = || {
         let said = |line: &Line| line.text.contains("The search for a server goes on in");
@@ -472,6 +447,6 @@ fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     let lasted = tries[2] - tries[0];
     assert!(lasted > Duration::from_secs(4), "{lasted:?}");
     container.shell("rm /etc/wireguard; mv /etc/kept /etc/wireguard");
-    container.wait_for_log(AGAIN, RECOVERED);
-    carries(&world);
+    container.wait_for_log(RECONNECTED, RECOVERED);
+    world.assert_carries();
 }

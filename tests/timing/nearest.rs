@@ -39,17 +39,7 @@ fn distances(world: &World, distances: &[(&str, Duration)]) -> harness::world::d
 #[track_caller]
 fn location_chosen(world: &World, container: &Container) -> String {
     container.wait_for_log(UP, LATER);
-    let seen = world
-        .address_seen_from(world.client())
-        .expect("the page inside");
-    let servers = world.pia.servers();
-    servers
-        .iter()
-        .find(|server| server.address() == seen)
-        .expect("it is one of ours")
-        .plan()
-        .location
-        .clone()
+    world.location_in_use()
 }
 
 #[test]

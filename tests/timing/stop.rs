@@ -388,7 +388,7 @@ fn when_connected_by(signal: Signal) {
     let world = World::new();
     let container = container(&world).start();
     container.wait_for_log("Firewall enabled", SOON);
-    assert!(world.address_seen_from(world.client()).is_some());
+    world.server_in_use();
     stops_by(signal, &world, &container);
     assert_eq!(world.address_seen_from(world.client()), None);
 }

@@ -2,7 +2,6 @@
 //! knew, and told of another port.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -209,16 +208,8 @@ fn is_told(client: &Client) {
         &format!("{}: listens on port {port}", client.name),
         PATIENCE,
     );
-    let server = world
-        .address_seen_from(world.client())
-        .expect("the page inside");
-    let reached = world
-        .internet()
-        .run(|| TcpStream::connect_timeout(&(server, port).into(), Duration::from_secs(3)));
-    assert!(
-        reached.is_ok(),
-        "the internet does not reach the client: {reached:?}"
-    );
+    let server = world.server_in_use().address();
+    assert!(world.internet().reaches((server, port)));
 
     running.stop();
     wait_until("it is gone", PATIENCE, || !listens(&world, port));

@@ -34,9 +34,7 @@ fn listen(world: &World, place: &Namespace, port: u16, name: &'static str) {
 
 /// What answers at this port of the server in use, when asked from the internet.
 fn answers(world: &World, port: u16) -> (Option<String>, Option<String>) {
-    let server = world
-        .address_seen_from(world.client())
-        .expect("the page inside");
+    let server = world.server_in_use().address();
     (
         world.knock_from_internet(IpAddr::V4(server), port),
         ask_by_udp(world, server, port),

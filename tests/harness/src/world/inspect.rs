@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::World;
 use super::container::Container;
+use crate::netns::Namespace;
 use crate::simulator::server::{Server, TUNNEL_DNS};
 use crate::waiting::{LATER, SOON, wait_for, wait_until};
 
@@ -22,8 +23,14 @@ impl World {
     /// fails the test if there is none.
     #[track_caller]
     pub fn server_in_use(&self) -> Arc<Server> {
+        self.server_used_by(self.client())
+    }
+
+    /// The same for the traffic of this place.
+    #[track_caller]
+    pub fn server_used_by(&self, place: &Namespace) -> Arc<Server> {
         wait_for("traffic leaves by a server of PIA's", LATER, || {
-            let visitor = self.address_seen_from(self.client())?;
+            let visitor = self.address_seen_from(place)?;
             let mut servers = self.pia.servers().into_iter();
             servers.find(|server| server.exits().contains(&visitor))
         })

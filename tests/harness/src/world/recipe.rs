@@ -11,8 +11,10 @@ use super::container::Container;
 use super::network::DNS;
 use super::privileges::Privileges;
 use super::rootfs::Rootfs;
+use crate::log_lines::UP;
 use crate::netns::Namespace;
 use crate::simulator::account::{PASSWORD, USER};
+use crate::waiting::SOON;
 
 /// Where programs are found, in the container and by what starts it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -201,6 +203,14 @@ impl Recipe {
     pub fn start(self) -> Container {
         let mut container = self.create();
         container.start();
+        container
+    }
+
+    /// Starts it and blocks until its tunnel is up.
+    #[track_caller]
+    pub fn connect(self) -> Container {
+        let container = self.start();
+        container.wait_for_log(UP, SOON);
         container
     }
 
