@@ -1,8 +1,7 @@
 //! What is useful by hand: each command, by its own name and by the old script's, as root and as an
 //! ordinary user.
 
-use std::time::Duration;
-
+use harness::by_hand::{self, NOBODY, TOKEN, unprivileged};
 use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::port_forwarding::Mode;
@@ -15,8 +14,6 @@ use nix::sys::signal::Signal;
 use crate::PROGRAM;
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
-const NOBODY: u32 = 65534;
-const TOKEN: &str = "/pia-shared/token";
 
 /// How a command ended, and what it said.
 struct Ran {
@@ -402,28 +399,9 @@ fn pias_files_are_found_or_it_is_said_how_to_get_them() {
     }
 }
 
-/// A tunnel by plain wg-quick, as on a host, from wg-gen's file; `resolvconf` is the host's.
+#[track_caller]
 fn with_tunnel(world: &World, then: &str) -> Container {
-    let script = format!(
-        "setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --inh-caps=-all \
-         --bounding-set=-all \
-         wireguard-pia wg-gen -t {TOKEN} -l swiss -o /tmp/wg-pia.conf || exit 9\n\
-         wg-quick up /tmp/wg-pia.conf || exit 8\necho the tunnel is up\n{then}"
-    );
-    // What a host has and a container lacks: a resolvconf, and kernel variables that can be
-    // written.
-    let dummy = "#!/bin/sh\ncat > /tmp/resolvconf.$1\n";
-    let recipe = world
-        .container(PROGRAM)
-        .env("HOME", "/tmp")
-        .env("PORT_REBIND_INTERVAL", "1");
-    let recipe = recipe
-        .file(TOKEN, world.pia.issue_token())
-        .script("/usr/local/bin/resolvconf", dummy);
-    let recipe = recipe.script("/usr/local/bin/sysctl", "#!/bin/sh\n");
-    let container = recipe.command(["bash", "-c", &script]).start();
-    container.wait_for_log("the tunnel is up", SOON);
-    container
+    by_hand::with_tunnel(world, PROGRAM, then)
 }
 
 #[test]
@@ -441,14 +419,6 @@ fn plain_wg_quick_brings_the_configuration_up() {
 }
 
 // port-forward
-
-/// What runs `words` as an ordinary user.
-fn unprivileged(words: &str) -> String {
-    format!(
-        "exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --inh-caps=-all \
-         --bounding-set=-all {words}\n"
-    )
-}
 
 #[test]
 fn a_port_is_kept_for_as_long_as_it_runs() {
@@ -480,10 +450,7 @@ fn a_port_is_kept_for_as_long_as_it_runs() {
         let says_so = container.logs().contains("is not verified");
         assert_eq!(says_so, !verified, "{}", container.logs());
         let stopped = container.stop();
-        assert!(
-            stopped.status.success() && stopped.took < Duration::from_secs(1),
-            "{stopped:?}"
-        );
+        assert!(stopped.status.success(), "{stopped:?}");
         world
             .pia
             .servers()
@@ -681,43 +648,6 @@ fn locations_can_be_narrowed_and_read_by_programs() {
         ran.code == Some(1) && ran.err.contains("two letters"),
         "{}",
         ran.err
-    );
-}
-
-#[test]
-fn the_nearest_comes_first_and_the_silent_last() {
-    let world = World::new();
-    let far = |id: &str, milliseconds| {
-        world
-            .pia
-            .servers_of(id)
-            .iter()
-            .map(|server| (server.address(), Duration::from_millis(milliseconds)))
-            .collect()
-    };
-    let delays: [Vec<_>; 2] = [far("swiss", 40), far("nl_amsterdam", 80)];
-    let _delay = world.delay_connects(&delays.concat(), Duration::from_millis(150));
-    world.pia.list_dead_server("atlantis", "atlantis1");
-    let ran = run(
-        by_hand(&world, NOBODY),
-        &[OWN, "locations", "--ping", "--json"],
-    );
-    assert_eq!(
-        (ran.code, ran.err.as_str()),
-        (Some(0), ""),
-        "no progress in a pipe"
-    );
-    let all: Vec<serde_json::Value> = serde_json::from_str(&ran.out).unwrap();
-    let latency = |index: usize| all[index]["latency_ms"].as_f64().unwrap();
-    assert_eq!(
-        (all[0]["id"].as_str(), all[1]["id"].as_str()),
-        (Some("swiss"), Some("nl_amsterdam"))
-    );
-    assert!(
-        latency(0) >= 40.0 && latency(0) < 80.0 && latency(1) >= 80.0,
-        "{} {}",
-        latency(0),
-        latency(1)
     );
 }
 

@@ -1,8 +1,6 @@
 //! The diagnosis: for each broken environment it names the fault and the cure, and a healthy one
 //! gives no warning.
 
-use std::time::Duration;
-
 use harness::log_lines::UP;
 use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
@@ -670,14 +668,4 @@ fn a_terminal_gets_colours_unless_they_are_not_wanted() {
     assert!(on_terminal("env -u NO_COLOR TERM=xterm").contains("\x1b[31m"));
     assert!(!on_terminal("env NO_COLOR=1 TERM=xterm").contains('\x1b'));
     assert!(!on_terminal("env -u NO_COLOR TERM=dumb").contains('\x1b'));
-}
-
-#[test]
-fn a_stop_ends_it_at_once() {
-    let world = World::new();
-    world.begin(Outage::Everything);
-    let container = healthy(&world).command([OWN, "doctor"]).start();
-    container.wait_for_log("programs", SOON);
-    let stopped = container.stop();
-    assert!(stopped.took < Duration::from_secs(1), "{stopped:?}");
 }

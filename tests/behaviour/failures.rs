@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use harness::log_lines::{UP, count, in_order};
 use harness::simulator::faults::{Api, Fault};
-use harness::waiting::{LATER, SOON, a_second};
+use harness::waiting::{LATER, SOON};
 use harness::world::World;
 use harness::world::internet::Outage;
 use harness::world::recipe::Recipe;
@@ -159,10 +159,7 @@ fn without_exit_on_fatal_the_container_stays_sealed_until_it_is_stopped() {
     container.wait_for_log(WAITING, SOON);
     assert!(world.is_sealed());
     let stopped = container.stop();
-    assert!(
-        stopped.status.success() && stopped.took < a_second(),
-        "{stopped:?}"
-    );
+    assert!(stopped.status.success(), "{stopped:?}");
     assert_eq!(count(&container.logs(), "[fatal-script] told"), 1);
     assert_eq!(count(&container.logs(), "[post-down] down"), 1);
 }
@@ -308,18 +305,6 @@ fn the_stored_list_serves_while_its_host_is_down() {
     world.begin(Outage::List);
     container.restart();
     container.wait_for_log("using the stored server list", LATER);
-    container.wait_for_log(UP, SOON);
-}
-
-#[test]
-fn a_list_host_that_hangs_keeps_the_stored_list_waiting_no_longer_than_curl_max_time() {
-    let world = World::new();
-    let mut container = container(&world).env("CURL_MAX_TIME", "2").start();
-    container.wait_for_log(UP, SOON);
-    container.stop();
-    world.pia.fail(Api::List, Fault::Hang);
-    container.restart();
-    container.wait_for_log("using the stored server list", Duration::from_secs(6));
     container.wait_for_log(UP, SOON);
 }
 

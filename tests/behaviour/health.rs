@@ -1,7 +1,5 @@
 //! The health check tells the truth, in one line, whatever the state.
 
-use std::time::{Duration, Instant};
-
 use harness::log_lines::UP;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
@@ -17,13 +15,7 @@ fn health(container: &Container, environment: &[&str]) -> (bool, String) {
         &["/usr/local/bin/wireguard-pia", "healthcheck"],
     ]
     .concat();
-    let begun = Instant::now();
     let output = container.exec(&words);
-    assert!(
-        begun.elapsed() < Duration::from_millis(2500),
-        "took {:?}",
-        begun.elapsed()
-    );
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.lines().count(), 1, "{said}");
     (output.status.success(), said)
@@ -175,15 +167,4 @@ fn status_is_for_people_and_for_programs() {
     );
     assert_eq!(json["location"], "swiss");
     container.stop();
-}
-
-#[test]
-fn the_passive_check_is_cheap() {
-    let world = World::new();
-    let container = connected(&world);
-    let times = container.shell(
-        "TIMEFORMAT='%U %S'; time (for i in 1 2 3 4 5 6 7 8 9 10; do wireguard-pia healthcheck; \
-         done) 2>&1 >/dev/null",
-    );
-    println!("ten health checks: {times}");
 }

@@ -5,27 +5,19 @@
 //! mark, sockets bound to the interface. What is judged is every packet on the wire outside,
 //! whoever sent it.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use harness::log_lines::UP;
+use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::Api;
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::SOON;
 use harness::world::World;
-use harness::world::capture::Capture;
 use harness::world::container::Container;
-use harness::world::network::{API, DNS, LIST};
-use harness::world::pcap::Packet;
-use harness::world::prober::{Kind, Probe, Prober};
 use harness::world::recipe::Recipe;
+use harness::world::watch::{Watch, ours, the_tunnels};
 use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
-
-const CLOSED: &str = "Kill switch closed";
-const EXECUTED: &str = "executed at ";
 
 #[test]
 fn nothing_leaks_from_the_closing_to_after_the_stop() {
@@ -131,9 +123,9 @@ fn nothing_leaks_while_it_reconnects() {
     let watch = Watch::begin(&world);
     let container = recipe(&world).env("PORT_FORWARDING", "1").start();
     let closed = container.wait_for_log(CLOSED, SOON).at;
-    container.wait_for_log("Forwarding on port", SOON);
+    container.wait_for_log(FORWARDING, SOON);
     container.signal(Signal::SIGHUP);
-    let again = container.wait_for_log("Reconnected to", SOON).at;
+    let again = container.wait_for_log(RECONNECTED, SOON).at;
     Watch::many_probes_are_dropped(&world);
     watch.expect_only(closed, None, ours(&world));
     watch.expect_only(again, None, the_tunnels(&world));
@@ -198,172 +190,12 @@ fn without_the_kill_switch_the_same_watch_sees_leaks() {
     );
 }
 
-/// In one of some lives, as the other tests use the processor too; `scripts/bench` has the figures.
-/// The original takes 750 ms.
-#[test]
-fn the_kill_switch_closes_at_once() {
-    let mut times = (0..10).map(|_| time_to_the_last_leak(&World::new()));
-    let limit = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 60 });
-    assert!(times.any(|time| time < limit), "never within {limit:?}");
-}
-
-/// From the program's exec to the last packet that it should have kept in.
-fn time_to_the_last_leak(world: &World) -> Duration {
-    let watch = Watch::begin(world);
-    let container = start(world);
-    let executed = container.wait_for_log(EXECUTED, SOON).text;
-    let executed: f64 = executed
-        .trim_start_matches(EXECUTED)
-        .parse()
-        .expect("bash says the time in seconds");
-    let since = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_secs_f64(executed));
-    let executed = Instant::now() - since.expect("time goes on");
-    container.wait_for_log(UP, SOON);
-    let leaks = watch.capture.leaks(ours(world));
-    leaks.last().map_or(Duration::ZERO, |last| {
-        last.at.saturating_duration_since(executed)
-    })
-}
-
 fn start(world: &World) -> Container {
     recipe(world).start()
 }
 
-/// Says when the program is executed, before anything of it runs.
 fn recipe(world: &World) -> Recipe {
-    let script = format!("echo \"{EXECUTED}$EPOCHREALTIME\"; exec wireguard-pia run");
-    world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "swiss")
-        .command(["bash", "-c", &script])
-}
-
-/// Probers and a capture, which is known to see every kind of probe.
-struct Watch {
-    capture: Capture,
-    _prober: Prober,
-}
-
-impl Watch {
-    #[track_caller]
-    fn begin(world: &World) -> Self {
-        let capture = world.capture();
-        let watch = Self {
-            capture,
-            _prober: world.probe(),
-        };
-        watch.sees(&Probe::steady(), Instant::now());
-        watch
-    }
-
-    /// The positive control: all these are seen after this moment.
-    #[track_caller]
-    fn sees(&self, wanted: &BTreeSet<Probe>, moment: Instant) {
-        wait_until("the capture sees every kind of probe", SOON, || {
-            let mut packets = self.capture.packets();
-            packets.retain(|packet| packet.at > moment);
-            let seen: BTreeSet<Probe> = packets.iter().filter_map(Packet::probe).collect();
-            seen.is_superset(wanted)
-        });
-    }
-
-    /// The same, but for flows that may have died in the meantime.
-    #[track_caller]
-    fn sees_new_flows_after(&self, moment: Instant) {
-        let old = |probe: &Probe| matches!(probe.kind, Kind::OldTcp | Kind::OldUdp);
-        self.sees(
-            &Probe::steady()
-                .into_iter()
-                .filter(|probe| !old(probe))
-                .collect(),
-            moment,
-        );
-    }
-
-    /// Blocks until probes were sent in vain for a while.
-    #[track_caller]
-    fn many_probes_are_dropped(world: &World) {
-        let before = dropped(world);
-        wait_until("probes are dropped", SOON, || dropped(world) > before + 300);
-    }
-
-    /// Fails the test if anything left in this time that `allowed` does not accept.
-    #[track_caller]
-    fn expect_only(&self, from: Instant, to: Option<Instant>, allowed: impl Fn(&Packet) -> bool) {
-        let leaks = self.leaked(from, to, allowed);
-        assert!(
-            leaks.is_empty(),
-            "{} packets leaked, the first: {:?}",
-            leaks.len(),
-            &leaks[..leaks.len().min(5)]
-        );
-    }
-
-    fn leaked(
-        &self,
-        from: Instant,
-        to: Option<Instant>,
-        allowed: impl Fn(&Packet) -> bool,
-    ) -> Vec<Packet> {
-        let mut leaks = self.capture.leaks_since(from, allowed);
-        leaks.retain(|packet| to.is_none_or(|to| packet.at < to));
-        leaks
-    }
-}
-
-/// The program's own way to PIA: questions to the name server, the API, the list, registration, the
-/// tunnel.
-fn ours(world: &World) -> impl Fn(&Packet) -> bool + use<> {
-    let servers: Vec<Ipv4Addr> = world
-        .pia
-        .servers()
-        .iter()
-        .map(|server| server.address())
-        .collect();
-    let tunnel = the_tunnels(world);
-    move |packet| {
-        let is = |address: Ipv4Addr, port| {
-            packet.destination == address && packet.to_port() == Some(port)
-        };
-        let dns = is(DNS, 53) && !packet.is_icmp() && packet.probe().is_none();
-        let api = packet.is_tcp()
-            && (is(API, 443) || is(LIST, 443) || servers.iter().any(|server| is(*server, 1337)));
-        dns || api || tunnel(packet)
-    }
-}
-
-/// The packets of WireGuard.
-fn the_tunnels(world: &World) -> impl Fn(&Packet) -> bool + use<> {
-    let endpoints: Vec<(IpAddr, u16)> = world
-        .pia
-        .servers()
-        .iter()
-        .map(|server| (server.address().into(), server.plan().port))
-        .collect();
-    move |packet| {
-        packet.is_udp()
-            && endpoints
-                .iter()
-                .any(|(ip, port)| (packet.destination, packet.to_port()) == (*ip, Some(*port)))
-    }
-}
-
-/// How many packets the policy of OUTPUT has dropped.
-fn dropped(world: &World) -> u64 {
-    let output = world
-        .client()
-        .output(Command::new("iptables-nft").args(["-nvxL", "OUTPUT"]));
-    let text = String::from_utf8(output.expect("iptables is installed").stdout)
-        .expect("iptables writes UTF-8");
-    // Chain OUTPUT (policy DROP 12 packets, 345 bytes)
-    let count = text
-        .lines()
-        .next()
-        .and_then(|line| line.split_whitespace().nth(4));
-    count
-        .and_then(|count| count.parse().ok())
-        .unwrap_or_default()
+    world.container(PROGRAM).credentials().env("LOC", "swiss")
 }
 
 /// Opens the client's firewall, as no program of ours would.

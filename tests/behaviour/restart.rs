@@ -1,8 +1,8 @@
 //! After any kind of death the next life in the same network just works.
 
-use harness::log_lines::UP;
+use harness::log_lines::{CLOSED, ENABLED, START, UP};
 use harness::simulator::faults::Api;
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::SOON;
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::recipe::Recipe;
@@ -46,7 +46,7 @@ fn it_survives(dying: Dying, point: impl Fn(&World, &Container, usize), then: im
     }
     then(&world);
     container.start();
-    container.wait_for_log("Firewall enabled", SOON);
+    container.wait_for_log(ENABLED, SOON);
     lives_well(&world, &container);
     assert!(container.stop().status.success());
     assert_eq!(container.read("/etc/resolv.conf"), resolv_conf);
@@ -100,7 +100,7 @@ fn killed_at_the_start() {
 
 #[test]
 fn killed_with_the_kill_switch_closed() {
-    it_survives(Dying::Container, logged("Kill switch closed"), nothing);
+    it_survives(Dying::Container, logged(CLOSED), nothing);
 }
 
 #[test]
@@ -178,35 +178,30 @@ fn killed_during_the_shutdown() {
     it_survives(Dying::Program, during, nothing);
 }
 
-/// The moments between those above: after every fifth line of the log.
+/// Once at each step of a start; the login is left out, as its token is kept.
 #[track_caller]
-fn killed_at_any_moment(dying: Dying) {
+fn killed_at_each_step(dying: Dying) {
     let world = World::new();
     let mut container = container(&world, dying).create();
-    for lines in (1..).step_by(5) {
+    for step in START {
+        println!("at {step:?}");
         container.start();
-        wait_until("the line", SOON, || {
-            let log = container.logs();
-            log.lines().count() >= lines || log.contains("Firewall enabled")
-        });
+        container.wait_for_log(step, SOON);
         container.kill();
-        if container.logs().contains("Firewall enabled") {
-            break;
-        }
     }
     container.start();
-    container.wait_for_log("Firewall enabled", SOON);
+    container.wait_for_log(ENABLED, SOON);
     lives_well(&world, &container);
 }
 
 #[test]
-fn the_container_killed_at_any_moment() {
-    killed_at_any_moment(Dying::Container);
+fn the_container_killed_at_each_step() {
+    killed_at_each_step(Dying::Container);
 }
 
 #[test]
-fn the_program_killed_at_any_moment() {
-    killed_at_any_moment(Dying::Program);
+fn the_program_killed_at_each_step() {
+    killed_at_each_step(Dying::Program);
 }
 
 #[test]
@@ -214,11 +209,11 @@ fn killed_and_started_with_an_empty_run() {
     let world = World::new();
     let mut container = container(&world, Dying::Container).fresh_run().start();
     for _ in 1..=DEATHS {
-        container.wait_for_log("Firewall enabled", SOON);
+        container.wait_for_log(ENABLED, SOON);
         container.kill();
         container.start();
     }
-    container.wait_for_log("Firewall enabled", SOON);
+    container.wait_for_log(ENABLED, SOON);
     lives_well(&world, &container);
 }
 
@@ -229,7 +224,7 @@ fn killed_and_started_with_the_other_backend() {
     for (nf_tables, other) in [("1", "legacy"), ("0", "nft"), ("1", "legacy")] {
         container.set_env("NFTABLES", nf_tables);
         container.start();
-        container.wait_for_log("Firewall enabled", SOON);
+        container.wait_for_log(ENABLED, SOON);
         let others =
             ["iptables", "ip6tables"].map(|program| world.look(&format!("{program}-{other}-save")));
         assert!(
@@ -241,7 +236,7 @@ fn killed_and_started_with_the_other_backend() {
         container.kill();
     }
     container.start();
-    container.wait_for_log("Firewall enabled", SOON);
+    container.wait_for_log(ENABLED, SOON);
     lives_well(&world, &container);
 }
 
@@ -251,7 +246,7 @@ fn stopped_and_started_again() {
     let mut container = container(&world, Dying::Container).create();
     for _ in 0..DEATHS {
         container.start();
-        container.wait_for_log("Firewall enabled", SOON);
+        container.wait_for_log(ENABLED, SOON);
         lives_well(&world, &container);
         assert!(container.stop().status.success());
     }
@@ -261,7 +256,7 @@ fn stopped_and_started_again() {
 fn a_running_program_is_not_disturbed_by_a_second_one() {
     let world = World::new();
     let container = container(&world, Dying::Container).start();
-    container.wait_for_log("Firewall enabled", SOON);
+    container.wait_for_log(ENABLED, SOON);
     let second = container.exec(&["wireguard-pia", "run"]);
     assert_eq!(second.status.code(), Some(1));
     assert!(

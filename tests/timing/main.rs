@@ -3,7 +3,9 @@
 
 #![cfg(test)]
 
+mod limits;
 mod nearest;
+mod start;
 mod stop;
 
 /// The program under test.

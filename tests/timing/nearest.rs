@@ -118,3 +118,37 @@ fn a_hundred_and_ninety_locations_are_measured_within_two_seconds() {
     println!("{count}; chosen {took:?} after the start");
     assert!(took < Duration::from_secs(2), "{took:?}");
 }
+
+#[test]
+fn the_nearest_comes_first_and_the_silent_last() {
+    let world = World::new();
+    let far = |id: &str, milliseconds| {
+        world
+            .pia
+            .servers_of(id)
+            .iter()
+            .map(|server| (server.address(), Duration::from_millis(milliseconds)))
+            .collect()
+    };
+    let delays: [Vec<_>; 2] = [far("swiss", 40), far("nl_amsterdam", 80)];
+    let _delay = world.delay_connects(&delays.concat(), Duration::from_millis(150));
+    world.pia.list_dead_server("atlantis", "atlantis1");
+    let container = world
+        .container(PROGRAM)
+        .command(["wireguard-pia", "locations", "--ping", "--json"])
+        .start();
+    assert_eq!(container.wait(LATER).code(), Some(0));
+    // There would be lines of progress beside it, were it a terminal's.
+    let all: Vec<serde_json::Value> = serde_json::from_str(&container.logs()).unwrap();
+    let latency = |index: usize| all[index]["latency_ms"].as_f64().unwrap();
+    assert_eq!(
+        (all[0]["id"].as_str(), all[1]["id"].as_str()),
+        (Some("swiss"), Some("nl_amsterdam"))
+    );
+    assert!(
+        latency(0) >= 40.0 && latency(0) < 80.0 && latency(1) >= 80.0,
+        "{} {}",
+        latency(0),
+        latency(1)
+    );
+}

@@ -245,7 +245,7 @@ fn is_told(client: &Client) {
         !arguments.contains(client.password),
         "the password is in curl's arguments: {arguments}"
     );
-    assert!(container.stop().took < Duration::from_secs(1));
+    assert!(container.stop().status.success());
     drop(running);
 }
 

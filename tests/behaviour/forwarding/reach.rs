@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use harness::log_lines::UP;
 use harness::netns::Namespace;
@@ -57,6 +57,13 @@ fn ask_by_udp(world: &World, server: Ipv4Addr, port: u16) -> Option<String> {
     })
 }
 
+#[track_caller]
+fn is_answered_by(world: &World, port: u16, name: &str) {
+    wait_until("an answer by tcp and udp", SOON, || {
+        answers(world, port) == by_both(name)
+    });
+}
+
 fn by_both(name: &str) -> (Option<String>, Option<String>) {
     (
         Some(format!("{name} by tcp")),
@@ -76,31 +83,13 @@ fn forward_another(world: &World, port: u16) -> u16 {
 }
 
 #[test]
-fn a_port_is_announced_within_0_4_s_of_ready() {
-    let world = World::new();
-    // The machine is busy with other tests: the best of a few starts is what the program needs.
-    let took = (0..5).map(|_| {
-        let container = forwarding(&world).start();
-        let up = container.wait_for_log(UP, SOON);
-        let announced = container.wait_for_log("Forwarding on port", SOON);
-        assert!(container.stop().took < Duration::from_secs(1));
-        announced.at.saturating_duration_since(up.at)
-    });
-    let best = took
-        .inspect(|took| println!("announced after {took:?}"))
-        .min()
-        .expect("five starts");
-    assert!(best < Duration::from_millis(400), "{best:?}");
-}
-
-#[test]
 fn a_listener_is_reached_by_tcp_and_udp_and_other_ports_stay_shut() {
     let world = World::new();
     let container = forwarding(&world).start();
     container.wait_for_log(UP, SOON);
     let port = agreed_port(&world, &container);
     listen(&world, world.client(), port, "listener");
-    assert_eq!(answers(&world, port), by_both("listener"));
+    is_answered_by(&world, port, "listener");
 
     let other = forward_another(&world, port);
     listen(&world, world.client(), other, "not for others");
@@ -119,9 +108,7 @@ fn port_redirect_leads_to_a_program_that_listens_elsewhere() {
         .and_then(|word| word.parse().ok())
         .expect("a number");
     listen(&world, world.client(), 6881, "torrents");
-    wait_until("the server forwards it", SOON, || {
-        answers(&world, port) == by_both("torrents")
-    });
+    is_answered_by(&world, port, "torrents");
     world
         .pia
         .server(&world.pia.bound_ports()[0].server)
@@ -146,11 +133,9 @@ fn the_gateway_hands_the_port_on_to_the_host_behind_it() {
     container.wait_for_log("Forwarding on port ", SOON);
     let port = world.pia.bound_ports()[0].port;
     listen(&world, world.behind(), port, "behind");
-    wait_until("the gateway is set up", SOON, || {
-        answers(&world, port) == by_both("behind")
-    });
+    is_answered_by(&world, port, "behind");
     listen(&world, world.client(), port, "the gateway itself");
-    assert_eq!(answers(&world, port), by_both("behind"));
+    is_answered_by(&world, port, "behind");
     let other = forward_another(&world, port);
     listen(&world, world.behind(), other, "not for others");
     assert_eq!(answers(&world, other), (None, None));
@@ -263,26 +248,6 @@ fn the_port_file_is_removed_at_the_end_only_if_the_user_wants_it() {
             container.logs().contains("[port-down-script] down"),
             "the port is withdrawn at the end"
         );
-    }
-}
-
-#[test]
-fn a_stop_is_heeded_whatever_port_forwarding_does() {
-    use harness::simulator::faults::Api;
-    let world = World::new();
-    for api in [Api::GetSignature, Api::BindPort] {
-        world.pia.hang(api);
-        let container = forwarding(&world).start();
-        let before = world.pia.records().of(api).len();
-        container.wait_for_log(UP, SOON);
-        assert!(world.pia.records().wait_for(api, before + 1, SOON));
-        let begun = Instant::now();
-        let stopped = container.stop();
-        assert!(
-            stopped.status.success() && begun.elapsed() < Duration::from_secs(1),
-            "{stopped:?}"
-        );
-        world.pia.heal(api);
     }
 }
 

@@ -1,14 +1,10 @@
 //! What a container tells others about its port, and whether that is true.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use harness::waiting::wait_until;
+use harness::waiting::{LATER, wait_for, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
-
-/// Longer than the pauses between tries, which the interval of these tests limits.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The port, as each of those who are told has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,8 +96,7 @@ pub fn agreed_port_but(world: &World, container: &Container, before: u16) -> u16
             .any(|bound| bound.port == port);
         (bound && Told::by(world, container).is(Some(port))).then_some(port)
     };
-    wait_until("all agree about the port", PATIENCE, || agreed().is_some());
-    let port = agreed().expect("nothing changes it");
+    let port = wait_for("all agree about the port", LATER, agreed);
     assert_eq!(
         hooks_in_order(&container.logs()),
         [] as [String; 0],
@@ -113,7 +108,7 @@ pub fn agreed_port_but(world: &World, container: &Container, before: u16) -> u16
 /// Blocks until nobody is told of any port.
 #[track_caller]
 pub fn all_agree_that_there_is_none(world: &World, container: &Container) {
-    wait_until("all agree that there is no port", PATIENCE, || {
+    wait_until("all agree that there is no port", LATER, || {
         Told::by(world, container).is(None)
     });
 }

@@ -1,7 +1,6 @@
 //! What PIA's interfaces say when all is well.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use harness::simulator::API_HOST;
 use harness::simulator::faults::Api;
@@ -19,15 +18,8 @@ const KEYS: [&str; 2] = [
 ];
 
 #[test]
-fn a_world_is_up_soon_and_leaves_nothing() {
-    World::new();
-    let begun = Instant::now();
+fn a_world_leaves_nothing() {
     let world = World::new();
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
     let names = [world.client().path(), world.files().directory.clone()];
     assert!(names.iter().all(|path| path.exists()));
     drop(world);

@@ -5,15 +5,13 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
 use harness::netns::Namespace;
-use harness::waiting::wait_until;
+use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::docker_dns::Docker;
 use harness::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN};
 use harness::world::privileges::Privileges;
 use harness::world::prober::Probe;
 use harness::world::recipe::Recipe;
-
-use super::SOON;
 
 /// A program that waits to be told what to do.
 fn idle(recipe: Recipe) -> Recipe {
@@ -94,7 +92,6 @@ fn a_container_may_do_what_docker_lets_it() {
     );
     let stopped = container.stop();
     assert_eq!(stopped.status.code(), Some(7));
-    assert!(stopped.took < SOON);
 }
 
 #[test]
@@ -185,7 +182,8 @@ fn dockers_name_server_asks_from_where_it_says() {
             .start();
         container.wait_for_log("idle", SOON);
         for transport in ["+notcp", "+tcp"] {
-            let answer = container.shell(&format!("dig +short +time=2 {transport} elsewhere.test"));
+            let answer =
+                container.shell(&format!("dig +short +time=20 {transport} elsewhere.test"));
             assert_eq!(answer, "203.0.113.66\n", "{docker:?}");
         }
         let questions = world.pia.records().questions();

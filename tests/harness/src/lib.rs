@@ -6,6 +6,7 @@
 //! - [`netns`]: the network namespaces that both are made of.
 //! - [`programs`]: those of this workspace that tests start.
 //! - [`waiting`]: how long tests wait, and for what.
+//! - [`by_hand`]: a host where the program is used by hand.
 //! - [`log_lines`]: what the program says and tests wait for.
 
 #![allow(
@@ -16,6 +17,7 @@
     reason = "a panic is how a test fails"
 )]
 
+pub mod by_hand;
 pub mod log_lines;
 pub mod netns;
 pub mod programs;

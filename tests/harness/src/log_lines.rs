@@ -11,6 +11,40 @@ pub const RECONNECTED: &str = "Reconnected to";
 /// A port is forwarded; its number follows.
 pub const FORWARDING: &str = "Forwarding on port ";
 
+/// The end of each step by which a start logs in, with `DEBUG` set.
+pub const LOGIN: [&str; 4] = [
+    "Logging in to PIA",
+    "resolves www.privateinternetaccess.com",
+    "/token: 200",
+    "Got a new token",
+];
+
+/// The beginning or the end of each other step of a start, in order, with `DEBUG` set. wg-quick
+/// says each of its commands before it runs it.
+pub const START: [&str; 21] = [
+    CLOSED,
+    "Settings: ",
+    "/servers/v6: 200",
+    "Verified server list",
+    "Registering with",
+    "[#] wg genkey",
+    "[#] wg pubkey",
+    "/addKey: 200",
+    "Bringing up WireGuard",
+    "[#] wg-quick up",
+    "[#] ip link add wg0",
+    "[#] wg setconf wg0",
+    "[#] ip -4 address add",
+    "[#] ip link set mtu",
+    "[#] resolvconf -a wg0",
+    "[#] ip -4 route add",
+    "[#] ip -4 rule add not fwmark",
+    "[#] ip -4 rule add table main",
+    "[#] iptables-restore -n",
+    UP,
+    ENABLED,
+];
+
 /// How often a text has this line.
 pub fn count(text: &str, line: &str) -> usize {
     text.lines().filter(|candidate| *candidate == line).count()

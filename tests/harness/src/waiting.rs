@@ -31,13 +31,3 @@ pub fn wait_for<T>(what: &str, timeout: Duration, look: impl Fn() -> Option<T>) 
         thread::sleep(Duration::from_millis(3));
     }
 }
-
-/// The second within which a stop is to be over; longer on a machine that has far more to do than
-/// it can.
-pub fn a_second() -> Duration {
-    let load = std::fs::read_to_string("/proc/loadavg")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse::<f32>().ok());
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    Duration::from_secs_f32((load.unwrap_or(0.0) / cores as f32 / 2.0).max(1.0))
-}

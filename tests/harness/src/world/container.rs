@@ -252,9 +252,15 @@ impl Container {
     /// `docker stop`: SIGTERM, and SIGKILL if that does not help.
     #[track_caller]
     pub fn stop(&self) -> Stopped {
+        self.stop_by(Signal::SIGTERM)
+    }
+
+    /// The same by another signal.
+    #[track_caller]
+    pub fn stop_by(&self, signal: Signal) -> Stopped {
         let begun = Instant::now();
         let program = self.program();
-        program.signal(Signal::SIGTERM);
+        program.signal(signal);
         let status = program.wait(STOP_TIMEOUT).unwrap_or_else(|| {
             program.signal(Signal::SIGKILL);
             program

@@ -26,6 +26,7 @@ pub mod process;
 pub mod reap;
 pub mod recipe;
 mod rootfs;
+pub mod watch;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

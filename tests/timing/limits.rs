@@ -1,0 +1,99 @@
+//! Limits that settings, or those who wait, have set.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::log_lines::{FORWARDING, UP};
+use harness::simulator::faults::{Api, Fault};
+use harness::waiting::SOON;
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::recipe::Recipe;
+use nix::sys::signal::Signal;
+
+use crate::PROGRAM;
+
+fn recipe(world: &World) -> Recipe {
+    world.container(PROGRAM).credentials().env("LOC", "swiss")
+}
+
+/// "HEALTHCHECK --interval=1m --timeout=3s" (Dockerfile), of which starting the container's process
+/// takes a part.
+#[track_caller]
+fn health_is_told_in_time(container: &Container, environment: &str) {
+    let begun = Instant::now();
+    container.shell(&format!("{environment} /scripts/healthcheck.sh"));
+    let took = begun.elapsed();
+    println!("{environment} took {took:?}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+}
+
+#[test]
+fn the_health_check_is_done_before_docker_gives_it_up() {
+    let world = World::new();
+    let container = recipe(&world).connect();
+    health_is_told_in_time(&container, "");
+    health_is_told_in_time(&container, "ACTIVE_HEALTHCHECKS=1");
+    world.server_in_use().silence_endpoint();
+    health_is_told_in_time(&container, "");
+    health_is_told_in_time(&container, "ACTIVE_HEALTHCHECKS=1");
+}
+
+/// It is called once a minute, or once a second while others wait for it.
+#[test]
+fn the_passive_health_check_is_cheap() {
+    let world = World::new();
+    let container = recipe(&world).connect();
+    let begun = Instant::now();
+    container.shell("for i in 1 2 3 4 5 6 7 8 9 10; do /scripts/healthcheck.sh; done");
+    let took = begun.elapsed();
+    println!("ten health checks took {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// `CURL_MAX_TIME`: "Seconds for all tries of one request together" (README.md).
+#[test]
+fn a_list_host_that_hangs_keeps_the_stored_list_waiting_no_longer_than_curl_max_time() {
+    let world = World::new();
+    let mut container = recipe(&world).env("CURL_MAX_TIME", "2").connect();
+    container.stop();
+    world.pia.fail(Api::List, Fault::Hang);
+    container.restart();
+    container.wait_for_log("using the stored server list", Duration::from_secs(6));
+    container.wait_for_log(UP, SOON);
+}
+
+/// As after a machine's sleep.
+#[test]
+fn a_program_that_was_halted_refreshes_its_port_at_once() {
+    let world = World::new();
+    let container = recipe(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_REBIND_INTERVAL", "2")
+        .start();
+    container.wait_for_log(FORWARDING, SOON);
+    container.signal(Signal::SIGSTOP);
+    let asked = world.pia.records().of(Api::BindPort).len();
+    // Nothing happens meanwhile that could be waited for.
+    thread::sleep(Duration::from_millis(2500));
+    container.signal(Signal::SIGCONT);
+    let records = world.pia.records();
+    assert!(records.wait_for(Api::BindPort, asked + 1, Duration::from_secs(1)));
+}
+
+/// "A dead endpoint is noticed within seconds of the first failed probe" (CHANGELOG.md): three
+/// probes, each given three seconds, with a second between them.
+#[test]
+fn a_dead_endpoint_is_noticed_in_a_quarter_of_a_minute() {
+    let world = World::new();
+    let container = recipe(&world)
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
+        .connect();
+    world.server_in_use().silence_endpoint();
+    let silenced = Instant::now();
+    let noticed = container.wait_for_log("Reconnecting: unresponsive endpoint", SOON);
+    let took = noticed.at.saturating_duration_since(silenced);
+    println!("noticed after {took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}

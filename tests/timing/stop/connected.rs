@@ -1,0 +1,104 @@
+//! With a tunnel that is up.
+
+use harness::log_lines::{ENABLED, FORWARDING, RECONNECTED};
+use harness::simulator::faults::Api;
+use harness::waiting::SOON;
+use harness::world::World;
+use nix::sys::signal::Signal;
+
+use super::{container, stops, stops_by};
+
+#[track_caller]
+fn when_connected_by(signal: Signal) {
+    let world = World::new();
+    let container = container(&world).start();
+    container.wait_for_log(ENABLED, SOON);
+    world.server_in_use();
+    stops_by(signal, &world, &container);
+    assert_eq!(world.address_seen_from(world.client()), None);
+}
+
+#[test]
+fn when_connected() {
+    when_connected_by(Signal::SIGTERM);
+}
+
+#[test]
+fn when_connected_by_ctrl_c() {
+    when_connected_by(Signal::SIGINT);
+}
+
+#[test]
+fn when_connected_by_sigquit() {
+    when_connected_by(Signal::SIGQUIT);
+}
+
+#[test]
+fn while_a_reconnect_hangs() {
+    let world = World::new();
+    let container = container(&world).start();
+    container.wait_for_log(ENABLED, SOON);
+    world.pia.hang(Api::AddKey);
+    container.signal(Signal::SIGHUP);
+    assert!(world.pia.records().wait_for(Api::AddKey, 2, SOON));
+    stops(&world, &container);
+}
+
+/// With the monitor running.
+#[test]
+fn after_a_reconnect() {
+    let world = World::new();
+    let container = container(&world).env("RECONNECT", "1").connect();
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, SOON);
+    stops(&world, &container);
+}
+
+#[test]
+fn while_a_port_is_forwarded() {
+    let world = World::new();
+    let container = container(&world).env("PORT_FORWARDING", "1").start();
+    container.wait_for_log(FORWARDING, SOON);
+    stops(&world, &container);
+}
+
+#[track_caller]
+fn while_port_forwarding_waits_for(api: Api) {
+    let world = World::new();
+    world.pia.hang(api);
+    let container = container(&world).env("PORT_FORWARDING", "1").connect();
+    assert!(world.pia.records().wait_for(api, 1, SOON));
+    stops(&world, &container);
+}
+
+#[test]
+fn while_a_signature_of_a_port_is_waited_for() {
+    while_port_forwarding_waits_for(Api::GetSignature);
+}
+
+#[test]
+fn while_a_port_is_being_bound() {
+    while_port_forwarding_waits_for(Api::BindPort);
+}
+
+#[test]
+fn while_a_port_script_runs() {
+    let world = World::new();
+    let container = container(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_SCRIPT", "echo working; sleep 600; echo")
+        .start();
+    container.wait_for_log("[port-script] working", SOON);
+    stops(&world, &container);
+}
+
+#[test]
+fn while_ports_are_cycled() {
+    let world = World::new();
+    let container = container(&world)
+        .env("CYCLE_PORTS", "40001,40002")
+        .env("CYCLE_INTERVAL", "600")
+        .connect();
+    container.wait_for_log(ENABLED, SOON);
+    stops(&world, &container);
+}
