@@ -14,6 +14,7 @@ build_images() {
 	BASE=${IMAGE_TEST_BASE:-$(scripts/image-base)}
 	mkdir -p "$FOLDER"
 	quietly scripts/build-static "$FOLDER/wireguard-pia"
+	build_prober
 	# The world's, not PIA's.
 	cp "$WORLD_PIA_CA_FILE" "$FOLDER/rsa_4096.crt"
 	cp "$WORLD_PIA_SERVERLIST_KEY_FILE" "$FOLDER/RegionsListPubKey.pem"
@@ -28,6 +29,18 @@ build_images() {
 	done < <(type -aP docker)
 	echo 'scripts/image-test: no BuildKit here; the slim image is built by the older builder too'
 	build_with 0 docker slim "$SLIM"
+}
+
+# Where the program is that tries every way out: one static file, so that any container can run it.
+PROBER=
+
+build_prober() {
+	local host
+	host=$(rustc -vV | sed -n 's/^host: //p')
+	RUSTFLAGS='-C target-feature=+crt-static' quietly cargo build --release --locked --package prober --bin prober \
+		--target "$host"
+	PROBER=$FILES/prober
+	cp "${CARGO_TARGET_DIR:-target}/$host/release/prober" "$PROBER"
 }
 
 # What a command says is of interest only where it fails.

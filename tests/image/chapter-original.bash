@@ -69,14 +69,14 @@ reads_secrets_and_falls_back_to_the_second_location() {
 
 is_reached_from_the_lan() {
 	eventually 20 health_is "$PREFIX-vpn" healthy
-	eventually 10 docker exec "$PREFIX-web" curl --silent --max-time 1 http://127.0.0.1:8080/
+	eventually 20 docker exec "$PREFIX-web" curl --silent --max-time 1 http://127.0.0.1:8080/
 	local seen
-	seen=$(ip netns exec wpimg-lan curl --silent --show-error --max-time 3 "http://$LAN_GATEWAY:18213/")
+	seen=$(ip netns exec wpimg-lan curl --silent --show-error --max-time 20 "http://$LAN_GATEWAY:18213/")
 	[[ $seen == "$LAN_HOST" ]] || fail "the LAN's host was seen as $seen"
 	ip netns exec wpimg-lan perl tests/image/greet.pl 8082 9>&- &
 	SERVANT=$!
-	eventually 5 ip netns exec wpimg-lan curl --silent --max-time 1 http://127.0.0.1:8082/
-	docker exec "$PREFIX-web" curl --silent --show-error --max-time 3 "http://$LAN_HOST:8082/" >/dev/null ||
+	eventually 20 ip netns exec wpimg-lan curl --silent --max-time 1 http://127.0.0.1:8082/
+	docker exec "$PREFIX-web" curl --silent --show-error --max-time 20 "http://$LAN_HOST:8082/" >/dev/null ||
 		fail 'the LAN cannot be reached from behind the VPN'
 	kill "$SERVANT"
 	ok 'LOCAL_NETWORK: a published port is reached from the LAN, and the LAN from behind the VPN'
@@ -98,19 +98,19 @@ forwards_its_port() {
 	local port server
 	port=$(logs "$PREFIX-vpn" | sed -n 's/.*Forwarding on port //p' | tail -n 1)
 	server=$(page_inside "$PREFIX-vpn")
-	wait_log "$PREFIX-vpn" "told of port $port" 5
+	wait_log "$PREFIX-vpn" "told of port $port" 20
 	expect "^$port$" docker exec "$PREFIX-vpn" cat /pia-shared/port.dat
 	docker exec "$PREFIX-vpn" test -s /pia/portsig.json || fail 'the signature was not kept'
 	# PF_DEST_IP: the client listens there.
 	docker exec --detach "$PREFIX-client" perl /tools/greet.pl "$port"
 	local seen
 	seen=$(ip netns exec "$WORLD_INTERNET_NETNS" curl --silent --show-error --retry 5 --retry-connrefused \
-		--max-time 5 "http://$server:$port/") || fail 'the forwarded port is not reached from the internet'
+		--max-time 20 "http://$server:$port/") || fail 'the forwarded port is not reached from the internet'
 	ok "port $port forwarded: file, script, and by PF_DEST_IP from the internet to the client (visitor $seen)"
 }
 
 runs_all_hooks_in_order() {
-	stopped_within 3000 "$PREFIX-vpn"
+	stops "$PREFIX-vpn"
 	local said stage lines
 	said=$(logs "$PREFIX-vpn")
 	for stage in pre-up post-up pre-down post-down; do

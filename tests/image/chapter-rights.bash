@@ -23,17 +23,17 @@ runs_hardened() {
 		--volume "$FILES/resolv.conf:/etc/resolv.conf"
 	wait_healthy "$PREFIX-hardened"
 	sees_tunnel "$PREFIX-hardened" || fail 'no tunnel'
-	eventually 15 docker exec "$PREFIX-hardened" ping -c 1 -W 1 1.1.1.1
+	eventually 20 docker exec "$PREFIX-hardened" ping -c 1 -W 1 1.1.1.1
 	expect '^ok ' docker exec "$PREFIX-hardened" wireguard-pia doctor
 	expect '^nameserver 10\.0\.0\.243' docker exec "$PREFIX-hardened" cat /etc/resolv.conf
-	stopped_within 2000 "$PREFIX-hardened"
+	stops "$PREFIX-hardened"
 	[[ $(cat "$FILES/resolv.conf") == "nameserver $WORLD_NAMESERVER" ]] || fail 'resolv.conf was not restored'
 	ok "read-only, NET_ADMIN alone, no new privileges: connected; stopped in $STOP_TOOK ms"
 }
 
 runs_hardened_on_the_legacy_backend() {
 	start "$PREFIX-legacy" --network "$PREFIX" "${HARDENED[@]}" "${WRITABLE[@]}" --cap-add NET_ADMIN --env NFTABLES=0
-	wait_log "$PREFIX-legacy" 'unable to initialize table.*NET_RAW' 10
+	wait_log "$PREFIX-legacy" 'unable to initialize table.*NET_RAW' 20
 	docker rm --force --volumes "$PREFIX-legacy" >/dev/null
 	start "$PREFIX-legacy" --network "$PREFIX" "${HARDENED[@]}" "${WRITABLE[@]}" --cap-add NET_ADMIN --cap-add NET_RAW \
 		--env NFTABLES=0
@@ -51,14 +51,14 @@ says() {
 	shift
 	name=$PREFIX-says-$((++SAID))
 	start "$name" --network "$PREFIX" "$@"
-	wait_log "$name" "$line" 15
+	wait_log "$name" "$line" 20
 }
 
 says_what_is_missing() {
 	says 'add `cap_add: \[NET_ADMIN\]`'
-	wait_log "$PREFIX-says-1" 'Waiting to be stopped; SIGHUP tries again' 2
+	wait_log "$PREFIX-says-1" 'Waiting to be stopped; SIGHUP tries again' 20
 	! has "$(logs "$PREFIX-says-1")" 'sealed' || fail 'without NET_ADMIN it claims to be sealed'
-	stopped_within 2000 "$PREFIX-says-1"
+	stops "$PREFIX-says-1"
 	says 'Fatal error.*NET_ADMIN' --env EXIT_ON_FATAL=1
 	[[ $(docker wait "$PREFIX-says-2") == 1 ]] || fail 'EXIT_ON_FATAL=1 did not exit with 1'
 	says 'remove `read_only: true`, or mount a file' "${HARDENED[@]}" "${WRITABLE[@]}" --cap-add NET_ADMIN
@@ -103,6 +103,6 @@ lists_locations_and_exits() {
 runs_with_another_init() {
 	start "$PREFIX-init" --network "$PREFIX" --cap-add NET_ADMIN --init
 	wait_healthy "$PREFIX-init"
-	stopped_within 2000 "$PREFIX-init"
+	stops "$PREFIX-init"
 	ok "with init: true: connected; stopped in $STOP_TOOK ms"
 }

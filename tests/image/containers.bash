@@ -62,26 +62,24 @@ wait_log() {
 	done
 }
 
-# The address that the page inside shows to this container.
+# page_inside CONTAINER [SECONDS]: the address that the page inside shows to it.
 page_inside() {
-	docker exec "$1" curl --silent --show-error --max-time 5 "$WORLD_INSIDE_PAGE"
+	docker exec "$1" curl --silent --show-error --max-time "${2:-20}" "$WORLD_INSIDE_PAGE"
 }
 
-# sees_tunnel CONTAINER: its way out is a server of PIA's.
+# sees_tunnel CONTAINER [SECONDS]: its way out is a server of PIA's.
 sees_tunnel() {
 	local seen
-	seen=$(page_inside "$1") && is_server "$seen"
+	seen=$(page_inside "$@") && is_server "$seen"
 }
 
-# stopped_within MILLISECONDS NAME: stops it, and is silent about how.
-stopped_within() {
-	local begun took
+# stops NAME: by itself. How fast it is, the engine's part included, is shown; what it promises is tested elsewhere.
+stops() {
+	local begun
 	begun=$(now)
-	docker stop --time 15 "$2" >/dev/null
-	took=$(($(now) - begun))
-	((took < $1)) || fail "docker stop $2 took $took ms"
-	[[ $(docker inspect --format '{{.State.ExitCode}}' "$2") == 0 ]] || fail "$2 did not exit with 0"
-	STOP_TOOK=$took
+	docker stop --time 20 "$1" >/dev/null
+	STOP_TOOK=$(($(now) - begun))
+	[[ $(docker inspect --format '{{.State.ExitCode}}' "$1") == 0 ]] || fail "$1 did not exit with 0"
 }
 
 tell_about_containers() {

@@ -106,7 +106,7 @@ watch_bridge() {
 	# The end of the pipe tells when it listens.
 	tcpdump -i "$bridge" -w "$file" -U --immediate-mode 2>"$file.log" 9>&- &
 	WATCHER=$!
-	eventually 10 grep -q 'listening on' "$file.log"
+	eventually 20 grep -q 'listening on' "$file.log"
 }
 
 stop_watching() {
