@@ -2,10 +2,11 @@
 //! package.
 
 #![cfg(test)]
-
-#[allow(
+#![allow(
     clippy::string_slice,
     reason = "a text that is cut within a character fails the test"
 )]
+
 mod architecture;
+mod citations;
 mod readme;

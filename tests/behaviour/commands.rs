@@ -85,6 +85,7 @@ fn a_token_is_all_of_the_output() {
     assert_eq!(world.pia.login_attempts(), 4);
 }
 
+/// "Passwords need not be in the arguments" (README.md)
 #[test]
 fn a_password_need_not_be_in_the_arguments() {
     let world = World::new();
@@ -259,6 +260,7 @@ fn the_configuration_is_nobody_elses_to_read_and_names_everything() {
     }
 }
 
+/// "take the same options and give the same exit codes" (docs/migration.md)
 #[test]
 fn each_problem_has_the_exit_status_that_scripts_know() {
     let world = World::new();
@@ -374,6 +376,7 @@ fn servers_can_be_chosen_by_hand_and_by_a_dedicated_ip() {
     );
 }
 
+/// "the command to get it is printed with its checksum" (README.md)
 #[test]
 fn pias_files_are_found_or_it_is_said_how_to_get_them() {
     let world = World::new();

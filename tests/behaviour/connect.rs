@@ -45,6 +45,7 @@ fn connects_to_servers_with_a_name_in_san() {
     assert!(container.stop().status.success());
 }
 
+/// "They can, with the name checked" (docs/migration.md)
 #[test]
 fn connects_to_servers_with_a_name_in_the_subject_only() {
     let world = World::new();
@@ -215,6 +216,7 @@ fn an_unknown_location_beside_a_good_one_is_only_warned_of() {
     container.wait_for_log("Warning: location swis: there is no such location", SOON);
 }
 
+/// "When empty, all locations are printed and the container exits" (README.md)
 #[test]
 fn a_location_may_be_named_and_quoted_as_compose_files_have_it() {
     let world = World::builder().servers("us_chicago", Kind::New, 1).build();
@@ -254,6 +256,7 @@ fn without_loc_the_locations_are_printed() {
     assert_eq!(world.pia.login_attempts(), 0);
 }
 
+/// "`auto` takes the location with the lowest latency" (README.md)
 #[test]
 fn auto_is_the_nearest_location() {
     let world = World::new();
@@ -277,6 +280,7 @@ fn auto_with_port_forwarding_is_the_nearest_location_that_has_it() {
     assert_eq!(location_reached(&world, &container), "swiss");
 }
 
+/// "only servers whose public address stays the same from connection to connection" (README.md)
 #[test]
 fn a_stable_address_is_looked_for_in_further_downloads() {
     let world = World::builder()
@@ -313,6 +317,7 @@ fn where_no_server_keeps_its_address_other_locations_are_named() {
 
 // The account.
 
+/// "a start needs no login" (docs/migration.md)
 #[test]
 fn a_stored_token_needs_no_credentials() {
     let world = World::new();
@@ -386,6 +391,7 @@ fn a_fresh_token_that_is_refused_costs_one_login() {
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
+/// "wins over `PASS` when it can be read" (README.md)
 #[test]
 fn files_with_credentials_win_over_the_environment() {
     let world = World::new();
@@ -404,6 +410,7 @@ fn files_with_credentials_win_over_the_environment() {
 
 // Servers that are not chosen from the list.
 
+/// "With `PIA_CN` and `PIA_PORT` it is used instead of `LOC`" (README.md)
 #[test]
 fn a_manual_server_needs_neither_list_nor_location() {
     let world = World::new();
@@ -421,6 +428,7 @@ fn a_manual_server_needs_neither_list_nor_location() {
     assert!(world.pia.records().of(Api::List).is_empty());
 }
 
+/// "Token of a dedicated IP; `LOC` is not used then" (README.md)
 #[test]
 fn a_dedicated_ip_is_registered_by_its_own_token() {
     let world = World::new();
@@ -506,6 +514,7 @@ fn a_meta_server_on_port_443() {
     a_meta_server_replaces_the_hosts_of_the_api("443");
 }
 
+/// "A meta server on another port than 443 was blocked by the firewall" (docs/migration.md)
 #[test]
 fn a_meta_server_on_port_8080() {
     a_meta_server_replaces_the_hosts_of_the_api("8080");

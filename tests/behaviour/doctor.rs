@@ -105,6 +105,7 @@ impl Diagnosis {
 
 // Healthy.
 
+/// "checks everything that a start needs, and names the cure" (README.md)
 #[test]
 fn a_healthy_environment_gives_no_warning() {
     let world = World::new();

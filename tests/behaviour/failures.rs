@@ -46,6 +46,8 @@ fn ends_saying(world: &World, recipe: Recipe, messages: &[&str]) {
 // The account.
 
 /// One login, for good: more of them would lock the account, or keep it locked.
+///
+/// "Refused credentials are not tried again, as before." (docs/migration.md)
 #[track_caller]
 fn a_login_is_tried_once_that(fails: fn(&World), message: &str) {
     let world = World::new();
@@ -129,6 +131,7 @@ fn unreadable_file_with_the_password() {
 
 // The fatal handling itself.
 
+/// "Command line that is run when a fatal error occurs" (README.md)
 #[test]
 fn the_fatal_script_runs_before_the_exit() {
     let world = World::new();
@@ -148,6 +151,7 @@ fn the_fatal_script_runs_before_the_exit() {
     ));
 }
 
+/// "Otherwise the container stays, sealed and unhealthy" (README.md)
 #[test]
 fn without_exit_on_fatal_the_container_stays_sealed_until_it_is_stopped() {
     let world = World::new();
@@ -164,6 +168,7 @@ fn without_exit_on_fatal_the_container_stays_sealed_until_it_is_stopped() {
     assert_eq!(count(&container.logs(), "[post-down] down"), 1);
 }
 
+/// "`docker kill --signal HUP vpn` makes it reconnect now." (README.md)
 #[test]
 fn sighup_tries_again_at_once() {
     let world = World::new();
@@ -175,6 +180,7 @@ fn sighup_tries_again_at_once() {
     container.wait_for_log(UP, SOON);
 }
 
+/// "A start that fails for a passing reason is tried again" (docs/migration.md)
 #[test]
 fn when_the_network_is_back_it_connects_by_itself() {
     let world = World::new();
@@ -208,6 +214,7 @@ fn trouble_at_the_list_that_passes() {
     assert_eq!(world.pia.records().of(Api::List).len(), 3);
 }
 
+/// "Retries after a failure of PIA's API that may pass" (README.md)
 #[test]
 fn trouble_that_does_not_pass_ends_with_the_number_of_tries() {
     let world = World::new();

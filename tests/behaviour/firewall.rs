@@ -35,6 +35,7 @@ fn without_the_firewall_there_are_no_rules_of_ours_and_a_warning() {
     assert!(world.client().reaches((LAN, port)));
 }
 
+/// "until the network namespace is gone, also after the program has ended" (README.md)
 #[test]
 fn the_policies_drop_from_the_start_to_after_the_stop() {
     let world = World::new();
@@ -47,6 +48,7 @@ fn the_policies_drop_from_the_start_to_after_the_stop() {
 
 // The backends.
 
+/// "`0`: the legacy iptables backend; `1`: nf_tables; unset: nf_tables where it works" (README.md)
 #[test]
 fn nftables_1_is_nf_tables_for_the_program_its_hooks_and_the_user() {
     let world = World::new();
@@ -170,6 +172,8 @@ fn a_rule_of_wg_quick_that_the_kernel_refuses_is_fatal_with_advice() {
     );
 }
 
+/// "leave out, with a warning, those rules of wg-quick that the kernel has no module for"
+/// (README.md)
 #[test]
 fn with_the_users_leave_such_a_rule_is_skipped_with_a_warning() {
     let world = World::new();
@@ -227,6 +231,7 @@ fn nftables_0_keeps_wg_quick_from_nft() {
 
 // Beside others.
 
+/// "Your own `iptables -A` and `-I` rules go into the built-in chains and stay" (README.md)
 #[test]
 fn rules_that_users_append_after_the_start_fit_and_survive_the_stop() {
     let world = World::new();

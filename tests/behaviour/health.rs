@@ -38,6 +38,7 @@ fn connected(world: &World) -> Container {
     container
 }
 
+/// "a ping through the tunnel must be answered too" (README.md)
 #[test]
 fn connected_is_healthy_with_and_without_a_ping() {
     let world = World::new();
@@ -146,6 +147,7 @@ fn a_status_file_of_garbage_is_not_healthy() {
     unhealthy(&container, &[], "is no status of this program");
 }
 
+/// "`status --wait 60` returns as soon as it is connected." (README.md)
 #[test]
 fn status_is_for_people_and_for_programs() {
     let world = World::new();

@@ -27,6 +27,8 @@ fn log_of_a_life(recipe: Recipe) -> String {
     container.logs()
 }
 
+/// "A script named after the stage runs first if it is executable, then the variable's text goes to
+/// `bash -c`." (README.md)
 #[test]
 fn scripts_and_variables_run_at_their_stages_without_arguments() {
     let world = World::new();
@@ -106,6 +108,7 @@ fn hooks_run_around_a_reconnect() {
     assert_ne!(servers[0].server, servers[1].server);
 }
 
+/// "open, so that you can install packages" (README.md)
 #[test]
 fn pre_up_has_the_open_network_and_what_follows_has_not() {
     let world = World::new();
@@ -142,6 +145,8 @@ fn post_up_and_pre_down_have_the_tunnel() {
     assert!(container.logs().contains("[pre-down] seen as 198.51.100.1"));
 }
 
+/// "Once registered, hooks see `VPN_LOCATION`, `VPN_SERVER_CN`, `VPN_SERVER_IP`, `VPN_LOCAL_IP`"
+/// (README.md)
 #[test]
 fn hooks_see_the_environment_and_what_the_registration_brought() {
     let world = World::new();
@@ -170,6 +175,7 @@ fn hooks_see_the_environment_and_what_the_registration_brought() {
     assert_eq!(count(&container.logs(), &expected), 1, "{expected}");
 }
 
+/// "What they print is logged with the stage's name." (README.md)
 #[test]
 fn both_outputs_are_passed_on_with_the_name_of_the_hook() {
     let world = World::new();
@@ -191,6 +197,7 @@ fn both_outputs_are_passed_on_with_the_name_of_the_hook() {
     ));
 }
 
+/// "A hook that fails is logged with its status; the start goes on." (README.md)
 #[test]
 fn a_hook_that_fails_is_no_reason_to_stop() {
     let world = World::new();
@@ -216,6 +223,7 @@ fn a_hook_that_fails_is_no_reason_to_stop() {
     );
 }
 
+/// "Variables of the table above that `PRE_UP` assigns take effect" (README.md)
 #[test]
 fn pre_up_can_choose_the_location() {
     let world = World::new();

@@ -19,6 +19,8 @@ use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
 
+/// "Each of these rules names the tunnel's mark, the protocol and the exact destination"
+/// (README.md)
 #[test]
 fn nothing_leaks_from_the_closing_to_after_the_stop() {
     let world = World::new();
@@ -131,6 +133,7 @@ fn nothing_leaks_while_it_reconnects() {
     watch.expect_only(again, None, the_tunnels(&world));
 }
 
+/// "Connections that were open before the start are cut." (README.md)
 #[test]
 fn flows_that_began_in_the_tunnel_do_not_go_on_outside() {
     let world = World::new();

@@ -29,6 +29,7 @@ fn without_local_network_neither_side_reaches_the_other() {
     assert!(world.lan().is_kept_from((CLIENT, here)));
 }
 
+/// "IPv4 ranges that are reached outside the tunnel, both ways" (README.md)
 #[test]
 fn local_network_and_container_reach_each_other() {
     let world = World::new();
@@ -165,6 +166,7 @@ fn a_second_default_route_is_no_way_around_the_tunnel() {
 
 // A gateway for others.
 
+/// "As gateway for other machines, set `FWD_IFACE`" (README.md)
 #[test]
 fn a_host_behind_the_container_uses_the_tunnel_and_nothing_else() {
     let world = World::builder()
@@ -278,6 +280,7 @@ fn a_resolver_in_the_lan_is_asked_there_and_its_host_stays_in_reach() {
     assert_eq!(from.ip(), CLIENT);
 }
 
+/// "`0` leaves the container's DNS as it is" (README.md)
 #[test]
 fn vpndns_takes_search_domains() {
     let world = World::new();
@@ -417,6 +420,7 @@ fn ipv6_name_servers_alone_are_named_in_the_error() {
 
 // The interface.
 
+/// "MTU of the tunnel interface" (README.md)
 #[test]
 fn mtu_and_keepalive_are_the_interfaces() {
     let world = World::new();
@@ -433,6 +437,7 @@ fn mtu_and_keepalive_are_the_interfaces() {
     );
 }
 
+/// "`0` is off" (README.md)
 #[test]
 fn keepalive_0_is_none_at_all() {
     let world = World::new();
@@ -445,6 +450,7 @@ fn keepalive_0_is_none_at_all() {
     );
 }
 
+/// "as `tc qdisc add root dev wg0` takes it" (README.md)
 #[test]
 fn qdisc_is_added_to_wg0() {
     let world = World::new();
@@ -464,6 +470,7 @@ fn a_bad_qdisc_is_a_warning() {
     world.assert_carries();
 }
 
+/// "Local ports that the tunnel uses in turn" (README.md)
 #[test]
 fn cycle_ports_changes_the_listen_port_while_traffic_goes_on() {
     let world = World::new();

@@ -40,6 +40,7 @@ fn interface(container: &Container) -> String {
     container.shell("cat /sys/class/net/wg0/ifindex")
 }
 
+/// "reconnect, without taking the interface down, when the server no longer responds" (README.md)
 #[test]
 fn a_silent_endpoint_is_replaced_by_another_server_on_the_same_interface() {
     let world = World::new();
@@ -71,6 +72,7 @@ fn sighup_reconnects_at_once() {
     assert_ne!(world.server_in_use().cn(), before.cn());
 }
 
+/// "It needs neither name servers nor the server list" (docs/migration.md)
 #[test]
 fn neither_dns_nor_list_nor_account_api_is_needed() {
     let world = World::new();
@@ -176,6 +178,7 @@ fn reconnect_times_more(world: &World, container: &Container) {
     world.assert_carries();
 }
 
+/// "A reconnect leaves those that share its network as they are." (README.md)
 #[test]
 fn connections_to_the_lan_survive_and_lan_routes_hold() {
     let world = World::new();

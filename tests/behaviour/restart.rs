@@ -1,4 +1,6 @@
-//! After any kind of death the next life in the same network just works.
+//! After any kind of death the next life in the same network just works. Of the original: "A
+//! container that was killed could not always start again in the same network"
+//! (docs/migration.md).
 
 use harness::log_lines::{CLOSED, ENABLED, START, UP};
 use harness::simulator::faults::Api;

@@ -15,6 +15,7 @@ const TRACE: &str = "/pia-shared/trace";
 /// Where the program leaves files.
 const FOLDERS: &str = "/pia /run /etc/wireguard /tmp /dev/shm /scripts";
 
+/// "Username and password were visible in process lists" (docs/migration.md)
 #[test]
 fn no_argument_list_ever_holds_a_secret() {
     let world = World::new();
@@ -55,6 +56,7 @@ fn no_argument_list_ever_holds_a_secret() {
     assert_ne!(first.token, second.token);
 }
 
+/// "Secrets stay masked" (README.md)
 #[test]
 fn no_log_ever_holds_a_secret() {
     let world = World::new();
@@ -86,6 +88,7 @@ fn no_log_ever_holds_a_secret() {
     }
 }
 
+/// "`wg0.conf` was readable by every user" (docs/migration.md)
 #[test]
 fn no_file_that_others_can_read_holds_a_secret() {
     let world = World::new();

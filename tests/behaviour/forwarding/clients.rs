@@ -269,6 +269,8 @@ fn clients_that_refuse_us_are_said_to() {
         .for_each(refuses_a_wrong_password);
 }
 
+/// "tells the torrent client its port, waits for a client that starts later, and tells it again
+/// after a restart" (README.md)
 #[test]
 fn qbittorrent_is_told() {
     is_told(&QBITTORRENT);

@@ -10,6 +10,7 @@ use super::told::{agreed_port, all_agree_that_there_is_none};
 
 const FATAL: &str = "Fatal error: PORT_FATAL=1";
 
+/// "is refused with two signatures in a row" (README.md)
 #[test]
 fn a_port_that_is_refused_also_with_a_new_signature_ends_the_container() {
     let world = World::new();

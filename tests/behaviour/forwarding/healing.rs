@@ -35,6 +35,7 @@ fn gateway(world: &World) -> Recipe {
         .env("PF_DEST_IP", BEHIND.to_string())
 }
 
+/// "a failure leads to another try, a refusal to a new port" (README.md)
 #[test]
 fn bind_port_may_fail_for_as_long_as_it_likes() {
     let world = World::builder().behind().build();
@@ -115,6 +116,8 @@ fn a_busy_port_is_given_up_for_another() {
     agreed_port_but(&world, &container, port);
 }
 
+/// "With `RECONNECT=1` a port that is busy at one server first leads to another server."
+/// (README.md)
 #[test]
 fn where_all_ports_are_busy_another_server_is_tried_if_the_user_lets_us() {
     let world = World::new();

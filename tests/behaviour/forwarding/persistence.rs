@@ -17,6 +17,7 @@ fn restarted(world: &World, container: &mut Container) -> u16 {
     agreed_port(world, container)
 }
 
+/// "keep the same port over restarts, for up to two months" (README.md)
 #[test]
 fn port_persist_keeps_the_port_over_restarts_sigkill_included() {
     use std::os::unix::fs::MetadataExt;
@@ -43,6 +44,7 @@ fn without_port_persist_each_life_has_a_port_of_its_own() {
     assert_eq!(container.read(LEASE), None);
 }
 
+/// "a persistent port's signature are taken over from `/pia`" (docs/migration.md)
 #[test]
 fn a_lease_that_the_original_left_is_used() {
     let world = World::new();

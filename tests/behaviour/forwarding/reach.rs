@@ -96,6 +96,7 @@ fn a_listener_is_reached_by_tcp_and_udp_and_other_ports_stay_shut() {
     assert_eq!(answers(&world, other), (None, None));
 }
 
+/// "Local port to which connections to the forwarded port are redirected, tcp and udp" (README.md)
 #[test]
 fn port_redirect_leads_to_a_program_that_listens_elsewhere() {
     let world = World::new();
@@ -155,6 +156,7 @@ fn where_the_inner_address_refuses_the_public_one_is_asked() {
     assert!(!container.logs().contains("Warning: Port forwarding"));
 }
 
+/// "`post-up` hooks may wait for `port.dat`" (README.md)
 #[test]
 fn post_up_may_wait_for_the_port_file() {
     let world = World::new();
@@ -221,6 +223,7 @@ fn without_the_right_to_give_files_away_the_port_file_is_readable_by_all() {
     container.wait_for_log("`cap_add: [CHOWN]`", SOON);
 }
 
+/// "emptied, if it is a mounted file" (README.md)
 #[test]
 fn a_port_file_that_is_a_mount_is_written_in_place() {
     let world = World::new();
@@ -236,6 +239,7 @@ fn a_port_file_that_is_a_mount_is_written_in_place() {
     wait_until("the file claims no port", SOON, || read().is_empty());
 }
 
+/// "remove the port file at start and at exit" (README.md)
 #[test]
 fn the_port_file_is_removed_at_the_end_only_if_the_user_wants_it() {
     let world = World::new();

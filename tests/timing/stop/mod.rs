@@ -1,5 +1,5 @@
-//! "A stop takes effect within a second, with the down hooks" (docs/migration.md), whatever is under
-//! way, and leaves the network sealed and nothing running.
+//! "A stop takes effect within a second, with the down hooks" (docs/migration.md), whatever is
+//! under way, and leaves the network sealed and nothing running.
 
 mod by_hand;
 mod connected;
