@@ -149,6 +149,7 @@ mod tests {
     use crate::pia::error::Remedy;
     use crate::pia::trust::tests::nobody;
     use crate::underlay::socket::Via;
+    use crate::underlay::socket::tests::closed_address;
 
     fn bound(status: u16, body: &str) -> Result<String, String> {
         let host = Host::forwarding(
@@ -219,10 +220,7 @@ mod tests {
 
     #[test]
     fn where_nobody_listens_there_is_no_port_forwarding() {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let (_kept, closed) = closed_address();
         let mut host = Host::forwarding(
             "zurich406",
             "127.0.0.1".parse().unwrap(),
@@ -234,7 +232,7 @@ mod tests {
         let error = lease(
             &host,
             &token,
-            Duration::from_secs(5),
+            Duration::from_secs(20),
             &CancellationToken::new(),
         )
         .unwrap_err();

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
@@ -13,12 +13,15 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, Stream
 use super::http::{Content, Remote, Request, Response, seconds_to_wait, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
+use super::socket::tests::{closed_address, silent_listener, wait_until_connecting};
 use crate::system::cancellation::CancellationToken;
 
 type ServerStream = StreamOwned<ServerConnection, TcpStream>;
 
-/// As prompt as an end of a request must be.
-const AT_ONCE: Duration = Duration::from_millis(50);
+/// How long requests wait that nothing else ends.
+const WHOLE: Duration = Duration::from_secs(60);
+/// What has ended by then was ended.
+const LONG_BEFORE: Duration = Duration::from_secs(20);
 const CERTIFIED: &str = "localhost";
 
 #[test]
@@ -110,7 +113,7 @@ impl World {
 }
 
 fn get(peer: &Remote, stop: &CancellationToken) -> Result<Response, HttpError> {
-    request(peer, Content::None, Duration::from_secs(20), stop)
+    request(peer, Content::None, WHOLE, stop)
 }
 
 fn request(
@@ -136,7 +139,7 @@ fn request(
 
 #[test]
 fn a_request_is_encoded_and_its_answer_read_whatever_its_status() {
-    let (sender, heads) = std::sync::mpsc::channel();
+    let (sender, heads) = mpsc::channel();
     let peer = world().serve(move |head, stream| {
         sender.send(head).unwrap();
         stream
@@ -167,7 +170,7 @@ fn a_request_is_encoded_and_its_answer_read_whatever_its_status() {
 
 #[test]
 fn forms_are_percent_encoded() {
-    let (sender, requests) = std::sync::mpsc::channel();
+    let (sender, requests) = mpsc::channel();
     let peer = world().serve(move |head, stream| {
         let mut body = head.split_once("\r\n\r\n").unwrap().1.as_bytes().to_vec();
         let mut buffer = [0; 100];
@@ -289,7 +292,8 @@ fn failures_are_told_apart() {
         ..world.peer(1)
     });
     assert!(matches!(none, HttpFailure::NoAddress), "{none}");
-    let refused = failure(&world.peer(1));
+    let (_kept, closed) = closed_address();
+    let refused = failure(&world.peer(closed.port()));
     assert_eq!(
         refused.io_kind(),
         Some(std::io::ErrorKind::ConnectionRefused)
@@ -311,7 +315,7 @@ fn an_answer_without_end_is_too_large() {
 fn the_whole_request_is_limited() {
     let peer = world().serve(|_, stream| {
         stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n")
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n")
             .unwrap();
         while stream.write_all(b"x").is_ok() {
             std::thread::sleep(Duration::from_millis(20));
@@ -327,56 +331,62 @@ fn the_whole_request_is_limited() {
     .unwrap_err()
     .failure;
     assert!(matches!(failure, HttpFailure::TimedOut(_)), "{failure}");
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < LONG_BEFORE);
 }
 
-/// Stops a request that has hung for a while, and returns how it ended.
+/// Stops a request once it waits for what never comes.
 #[track_caller]
-fn assert_stops(peer: Remote) {
+fn assert_stops(peer: Remote, wait_until_it_hangs: impl FnOnce()) {
     let stop = CancellationToken::new();
     let requested = stop.clone();
-    let thread =
-        std::thread::spawn(move || (get(&peer, &stop).unwrap_err().failure, Instant::now()));
-    std::thread::sleep(Duration::from_millis(300));
-    assert!(!thread.is_finished());
+    let thread = std::thread::spawn(move || get(&peer, &stop).unwrap_err().failure);
+    wait_until_it_hangs();
     let asked = Instant::now();
     requested.cancel();
-    let (failure, ended) = thread.join().unwrap();
+    let failure = thread.join().unwrap();
     assert!(matches!(failure, HttpFailure::Interrupted), "{failure}");
-    assert!(
-        ended.duration_since(asked) < AT_ONCE,
-        "{:?}",
-        ended.duration_since(asked)
-    );
+    assert!(asked.elapsed() < LONG_BEFORE);
 }
 
-fn hang<T>(_kept: &mut T) {
-    std::thread::sleep(Duration::from_secs(60));
+/// Stops a request to a server that says so much and no more.
+#[track_caller]
+fn assert_stops_after(said: &'static [u8]) {
+    let (tell, told) = mpsc::channel();
+    let peer = world().serve(move |_, stream| {
+        stream.write_all(said).unwrap();
+        tell.send(()).unwrap();
+        std::thread::sleep(WHOLE);
+    });
+    assert_stops(peer, || told.recv().unwrap());
 }
 
 #[test]
 fn a_stop_ends_a_connect() {
-    let (_listener, _queued, address) = super::socket::tests::silent_listener();
-    assert_stops(world().peer(address.port()));
+    let (_listener, _queued, address) = silent_listener();
+    assert_stops(world().peer(address.port()), || {
+        wait_until_connecting(address);
+    });
 }
 
 #[test]
 fn a_stop_ends_a_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_stops(world().peer(listener.local_addr().unwrap().port()));
+    let peer = world().peer(listener.local_addr().unwrap().port());
+    let mut accepted = None;
+    assert_stops(peer, || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        accepted = Some(stream);
+    });
+    drop(accepted);
 }
 
 #[test]
 fn a_stop_ends_the_wait_for_an_answer() {
-    assert_stops(world().serve(|_, stream| hang(stream)));
+    assert_stops_after(b"");
 }
 
 #[test]
 fn a_stop_ends_a_body() {
-    assert_stops(world().serve(|_, stream| {
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nabc")
-            .unwrap();
-        hang(stream);
-    }));
+    assert_stops_after(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nabc");
 }

@@ -55,6 +55,19 @@ fn after_a_reconnect() {
 }
 
 #[test]
+fn while_a_probe_is_not_answered() {
+    let world = World::new();
+    let container = container(&world)
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
+        .connect();
+    world.server_in_use().silence_endpoint();
+    // The second probe begins.
+    container.wait_for_log("Probe 1 of 3 failed", SOON);
+    stops(&world, &container);
+}
+
+#[test]
 fn while_a_port_is_forwarded() {
     let world = World::new();
     let container = container(&world).env("PORT_FORWARDING", "1").start();
