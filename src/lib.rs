@@ -15,7 +15,7 @@
 //! capabilities, which do not know each other: `pia` (its API), `wireguard` (wg0.conf, wg-quick, wg),
 //! `firewall` (policy, rules, backends, kill switch), `underlay` (the network below the tunnel: names,
 //! sockets, HTTP, pings), `settings`, `hooks`, `status`; and below them `system`. Arrows only point
-//! down, and no file imports one that imports it: `tests/behaviour/architecture.rs` holds that to
+//! down, and no file imports one that imports it: `tests/architecture.rs` holds that to
 //! account. `docs/architecture.md` draws the threads, the states and the path of a rule.
 //!
 //! # The rules of the code
