@@ -9,6 +9,7 @@ mod commands;
 mod connect;
 mod demo;
 mod doctor;
+mod examples;
 mod failures;
 mod firewall;
 mod forwarding;
