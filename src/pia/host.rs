@@ -3,14 +3,10 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::error::{ApiError, Call};
 use super::regions::Server;
-use super::request::Ask;
-use crate::system::cancellation::CancellationToken;
 use crate::underlay::http::Remote;
 use crate::underlay::socket::Via;
 
@@ -20,8 +16,6 @@ pub const ACCOUNT_HOST: &str = "www.privateinternetaccess.com";
 pub const SERVER_LIST_HOST: &str = "serverlist.piaservers.net";
 /// Both of them.
 pub const WEB_PORT: u16 = 443;
-/// Registration at a server that no list describes: a dedicated IP.
-pub const REGISTRATION_PORT: u16 = 1337;
 /// Port forwarding, inside the tunnel.
 pub const FORWARDING_PORT: u16 = 19999;
 
@@ -61,15 +55,6 @@ impl Host {
     /// interface.
     pub fn forwarding(cn: &str, address: Ipv4Addr, pia: &Arc<ClientConfig>, via: Via) -> Self {
         Self::new(cn, FORWARDING_PORT, vec![address], pia, via)
-    }
-
-    /// Whether it answers at all, by HTTP and with a certificate that proves its name; what it says
-    /// is no matter.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn ping(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), ApiError> {
-        Ask::new(Call::Ping, self, "/").send(timeout, stop, |_, _| Ok(()))
     }
 
     fn new(

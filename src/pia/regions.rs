@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 use x509_cert::der::Decode;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use super::host::REGISTRATION_PORT;
 use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer};
 
+/// Where servers take registrations, unless the list says otherwise; a dedicated IP's always here.
+pub const REGISTRATION_PORT: u16 = 1337;
 /// Longer ids, names and common names are no such things.
 const MAX_NAME_LENGTH: usize = 64;
 

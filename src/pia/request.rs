@@ -154,6 +154,13 @@ impl<'a> Ask<'a> {
     }
 }
 
+impl Host {
+    /// Whether it answers by HTTP, with any status, and with a certificate that proves its name.
+    pub fn ping(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), ApiError> {
+        Ask::new(Call::Ping, self, "/").send(timeout, stop, |_, _| Ok(()))
+    }
+}
+
 impl ApiErrorKind {
     fn from_network(failure: HttpFailure) -> Self {
         match failure {
