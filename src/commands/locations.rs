@@ -66,7 +66,7 @@ pub fn run(
     let list = selection.server_list(stop)?;
     let locations = wanted(arguments, list)?;
     let rows = if arguments.ping {
-        measured(locations, list.ports.registration, client.hosts.via(), stop)
+        measured(locations, list.registration_port, client.hosts.via(), stop)
     } else {
         locations
             .into_iter()

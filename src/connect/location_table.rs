@@ -117,7 +117,7 @@ fn render(columns: &[Column], rows: &[Row<'_>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pia::regions::{Ports, Server};
+    use crate::pia::regions::Server;
 
     fn location(id: &str, name: &str) -> Location {
         Location {
@@ -142,10 +142,7 @@ mod tests {
             ..location("nowg", "Nowhere")
         });
         let table = short(&ServerList {
-            ports: Ports {
-                registration: 1337,
-                meta: vec![],
-            },
+            registration_port: 1337,
             locations,
         });
         assert!(table.lines().all(|line| line.chars().count() <= MAX_WIDTH));

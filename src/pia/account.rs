@@ -1,6 +1,6 @@
 //! The account API and the server list.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::credentials::{Credentials, Token};
 use super::error::{ApiError, ApiErrorKind, Call};
@@ -81,7 +81,6 @@ pub struct DedicatedIp {
     pub server: Server,
     /// PIA's id of it; says the country.
     pub id: String,
-    pub expires_at: Option<SystemTime>,
     pub port_forward: bool,
 }
 
@@ -137,9 +136,6 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
         // PIA forwards no ports in the USA.
         port_forward: !id.to_ascii_lowercase().starts_with("us_"),
         id: ask.excerpt(&id),
-        expires_at: answer
-            .dip_expire
-            .and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))),
     })
 }
 

@@ -22,8 +22,6 @@ pub struct DedicatedIpAnswer {
     pub ip: Option<String>,
     pub cn: Option<String>,
     pub id: Option<String>,
-    /// Seconds since 1970.
-    pub dip_expire: Option<u64>,
 }
 
 /// `GET /addKey`.
@@ -34,7 +32,6 @@ pub struct AddKeyAnswer {
     pub message: Option<String>,
     pub server_key: Option<String>,
     pub server_port: Option<u16>,
-    pub server_ip: Option<String>,
     pub server_vip: Option<String>,
     pub peer_ip: Option<String>,
     pub peer_pubkey: Option<String>,

@@ -101,19 +101,11 @@ pub struct Location {
     pub servers: Vec<Server>,
 }
 
-/// The ports of the list's groups.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ports {
-    /// For registration at a WireGuard server.
-    pub registration: u16,
-    /// Of meta servers.
-    pub meta: Vec<u16>,
-}
-
 /// A verified list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerList {
-    pub ports: Ports,
+    /// Where its WireGuard servers take registrations.
+    pub registration_port: u16,
     /// By id.
     pub locations: Vec<Location>,
 }
@@ -150,30 +142,26 @@ impl ServerList {
     fn parse(line: &[u8]) -> Result<Self, ListError> {
         let answer: ServerListAnswer<'_> = serde_json::from_slice(line)
             .map_err(|error| ListError::Unreadable(error.to_string()))?;
-        let ports = Ports {
-            registration: ports_of(&answer.groups, "wg")
-                .first()
-                .copied()
-                .unwrap_or(REGISTRATION_PORT),
-            meta: ports_of(&answer.groups, "meta"),
-        };
+        let registration_port = registration_port(&answer.groups).unwrap_or(REGISTRATION_PORT);
         let mut locations: Vec<Location> =
             answer.regions.into_iter().filter_map(location).collect();
         locations.sort_by(|one, other| one.id.cmp(&other.id));
         if locations.is_empty() {
             Err(ListError::Empty)
         } else {
-            Ok(Self { ports, locations })
+            Ok(Self {
+                registration_port,
+                locations,
+            })
         }
     }
 }
 
-fn ports_of(groups: &Value, name: &str) -> Vec<u16> {
-    let groups = each(groups.get(name).cloned().unwrap_or_default());
-    groups
+/// The first port of the group of WireGuard servers.
+fn registration_port(groups: &Value) -> Option<u16> {
+    each(groups.get("wg")?.clone())
         .flat_map(|group: GroupAnswer| group.ports)
-        .filter(|port| *port != 0)
-        .collect()
+        .find(|port| *port != 0)
 }
 
 fn location(region: &RawValue) -> Option<Location> {
@@ -338,13 +326,7 @@ pub(super) mod tests {
     #[test]
     fn odd_entries_are_left_out_and_spoil_nothing() {
         let list = ServerList::parse(LINE.as_bytes()).unwrap();
-        assert_eq!(
-            list.ports,
-            Ports {
-                registration: 1337,
-                meta: vec![443, 8080]
-            }
-        );
+        assert_eq!(list.registration_port, 1337);
         let ids: Vec<&str> = list
             .locations
             .iter()

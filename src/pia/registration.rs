@@ -35,9 +35,6 @@ pub struct Registration {
     pub server_public_key: String,
     /// Where WireGuard listens; not necessarily 1337.
     pub server_port: u16,
-    /// What the server calls its address; not necessarily that of the list, by which it was
-    /// reached.
-    pub server_ip: Ipv4Addr,
     /// The gateway inside the tunnel, which forwards ports.
     pub server_vip: Option<Ipv4Addr>,
     /// Our address inside the tunnel.
@@ -57,14 +54,7 @@ pub fn add_key(
     timeout: Duration,
     stop: &CancellationToken,
 ) -> Result<Registration, ApiError> {
-    let read = |ask: &Ask<'_>, response: &Response| {
-        read_guard(
-            ask,
-            response,
-            public_key,
-            host.remote.addresses.first().copied(),
-        )
-    };
+    let read = |ask: &Ask<'_>, response: &Response| read_registration(ask, response, public_key);
     let ask = Ask::new(Call::AddKey, host, "/addKey");
     match proof {
         Proof::Token(token) => {
@@ -92,11 +82,10 @@ pub fn add_key(
     }
 }
 
-fn read_guard(
+fn read_registration(
     ask: &Ask<'_>,
     response: &Response,
     public_key: &str,
-    server: Option<Ipv4Addr>,
 ) -> Result<Registration, ApiErrorKind> {
     // A refusal comes as JSON with any HTTP status.
     let answer: AddKeyAnswer = match ask.json(response) {
@@ -120,9 +109,6 @@ fn read_guard(
         return Err(ApiErrorKind::ForeignKey);
     }
     let address = |text: Option<String>| text.and_then(|text| text.trim().parse::<Ipv4Addr>().ok());
-    let server_ip = address(answer.server_ip)
-        .or(server)
-        .ok_or_else(|| lacks("server_ip"))?;
     let server_port = answer
         .server_port
         .filter(|port| *port != 0)
@@ -138,7 +124,6 @@ fn read_guard(
             .filter(|key| is_key(key))
             .ok_or_else(|| lacks("server_key"))?,
         server_port,
-        server_ip,
         server_vip: address(answer.server_vip),
         peer_ip: peer_ip.ok_or_else(|| lacks("peer_ip"))?,
         dns_servers: answer
@@ -184,12 +169,7 @@ mod tests {
             retry_after: None,
             body: body.into(),
         };
-        read_guard(
-            &Ask::new(Call::AddKey, &host, "/addKey"),
-            &response,
-            OURS,
-            Some(server.ip),
-        )
+        read_registration(&Ask::new(Call::AddKey, &host, "/addKey"), &response, OURS)
     }
 
     fn read_with(field: &str, value: Value) -> Result<Registration, ApiErrorKind> {
@@ -201,26 +181,13 @@ mod tests {
     #[test]
     fn a_good_answer() {
         let registration = read(200, &good().to_string()).unwrap();
-        assert_eq!(
-            (
-                registration.server_ip.to_string().as_str(),
-                registration.server_port
-            ),
-            ("192.0.2.9", 1338)
-        );
+        assert_eq!(registration.server_port, 1338);
         assert_eq!(registration.peer_ip.to_string(), "10.7.33.2");
         assert_eq!(registration.server_vip.unwrap().to_string(), "10.7.128.1");
         assert_eq!(registration.dns_servers.len(), 2);
         assert_eq!(
             read_with("peer_ip", json!("10.7.33.2")).unwrap().peer_ip,
             registration.peer_ip
-        );
-        assert_eq!(
-            read_with("server_ip", Value::Null)
-                .unwrap()
-                .server_ip
-                .to_string(),
-            "192.0.2.1"
         );
     }
 

@@ -19,16 +19,6 @@ pub struct RetryPolicy {
     pub max_time: Duration,
 }
 
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            retries: 5,
-            delay: Duration::from_secs(5),
-            max_time: Duration::from_secs(120),
-        }
-    }
-}
-
 impl RetryPolicy {
     /// One try of at most `max_time`.
     pub const fn once(max_time: Duration) -> Self {

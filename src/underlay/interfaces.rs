@@ -26,8 +26,6 @@ pub enum InterfacesError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultRoute {
     pub interface: String,
-    /// `None` for a route straight onto a link.
-    pub gateway: Option<Ipv4Addr>,
     pub metric: u32,
 }
 
@@ -101,7 +99,7 @@ fn parse_default_route(line: &str) -> Option<DefaultRoute> {
     let [
         interface,
         destination,
-        gateway,
+        _gateway,
         flags,
         _,
         _,
@@ -120,7 +118,6 @@ fn parse_default_route(line: &str) -> Option<DefaultRoute> {
     }
     Some(DefaultRoute {
         interface: (*interface).to_owned(),
-        gateway: parse_address(gateway).filter(|gateway| !gateway.is_unspecified()),
         metric: metric.parse().ok()?,
     })
 }
@@ -159,12 +156,10 @@ mod tests {
             [
                 DefaultRoute {
                     interface: "eth0".into(),
-                    gateway: Some(Ipv4Addr::new(172, 17, 0, 1)),
                     metric: 0
                 },
                 DefaultRoute {
                     interface: "eth1".into(),
-                    gateway: None,
                     metric: 200
                 },
             ]

@@ -170,7 +170,7 @@ fn chosen(
                 .filter(|server| !subject.settings.stable_ip || locations::has_stable_ip(server));
             let found: Vec<_> = servers
                 .take(MAX_SERVERS)
-                .map(|server| (server.clone(), list.ports.registration))
+                .map(|server| (server.clone(), list.registration_port))
                 .collect();
             (!found.is_empty()).then_some(found)
         }
@@ -311,7 +311,7 @@ fn log_in(client: &ApiClient, subject: &Subject) -> Finding {
 mod tests {
     use super::*;
     use crate::commands::doctor::finding::Level;
-    use crate::pia::regions::{Location, Ports};
+    use crate::pia::regions::Location;
 
     fn choice(ids: &[&str]) -> Choice {
         let location = |id: &str, cn: &str, port_forward| Location {
@@ -330,10 +330,7 @@ mod tests {
         locations::choose(
             ids,
             &[&ServerList {
-                ports: Ports {
-                    registration: 1337,
-                    meta: vec![],
-                },
+                registration_port: 1337,
                 locations,
             }],
         )

@@ -209,7 +209,6 @@ mod tests {
         assert_eq!(judge_routes(&[]).level, Level::Failure);
         let route = DefaultRoute {
             interface: "eth0".into(),
-            gateway: None,
             metric: 0,
         };
         assert_eq!(judge_routes(&[route]).what, "out by eth0");

@@ -108,7 +108,6 @@ mod tests {
             ["c", "a", "b", "d"]
         );
     }
-    use crate::pia::regions::Ports;
 
     fn location(id: &str, servers: &[(&str, u8)]) -> Location {
         Location {
@@ -170,10 +169,7 @@ mod tests {
     #[test]
     fn stable_servers_are_gathered_from_all_lists() {
         let list = |servers| ServerList {
-            ports: Ports {
-                registration: 1337,
-                meta: Vec::new(),
-            },
+            registration_port: 1337,
             locations: vec![location("a", servers)],
         };
         let (one, two) = (

@@ -173,7 +173,6 @@ fn likeness(wanted: &str, location: &Location) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pia::regions::Ports;
 
     fn location(id: &str, name: &str, servers: &[&str]) -> Location {
         let servers = servers
@@ -193,10 +192,7 @@ mod tests {
 
     fn list(locations: Vec<Location>) -> ServerList {
         ServerList {
-            ports: Ports {
-                registration: 1337,
-                meta: vec![],
-            },
+            registration_port: 1337,
             locations,
         }
     }

@@ -365,7 +365,7 @@ impl ServerSelection {
     fn registration_port(&self) -> u16 {
         self.lists
             .first()
-            .map_or(REGISTRATION_PORT, |list| list.ports.registration)
+            .map_or(REGISTRATION_PORT, |list| list.registration_port)
     }
 }
 
