@@ -1,4 +1,5 @@
-//! The account API and the server list.
+//! The account API and the server list: what is asked and how answers are read. What is kept of
+//! them, and for how long, is the caller's matter.
 
 use std::time::Duration;
 
@@ -15,9 +16,6 @@ use crate::underlay::http::{Content, Response};
 
 /// Turns the credentials into a token. An answer that refuses them is final: to repeat it would
 /// lock the account.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
 pub fn log_in(
     host: &Host,
     credentials: &Credentials,
@@ -54,9 +52,6 @@ fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, ApiErrorKind>
 }
 
 /// Ends a token.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
 pub fn expire_token(
     host: &Host,
     token: &Token,
@@ -79,15 +74,12 @@ pub fn expire_token(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DedicatedIp {
     pub server: Server,
-    /// PIA's id of it; says the country.
+    /// PIA's name for its location.
     pub id: String,
     pub port_forward: bool,
 }
 
 /// Asks which server stands behind a dedicated IP's token.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
 pub fn dedicated_ip(
     host: &Host,
     token: &Token,
@@ -139,7 +131,7 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
     })
 }
 
-/// Which server list: the newer one has the same form and other servers.
+/// Which server list: the newer one has the same form and names newer servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListVersion {
     V6,
@@ -154,9 +146,6 @@ pub struct SignedList {
 }
 
 /// Downloads a server list and verifies it.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
 pub fn server_list(
     host: &Host,
     version: ListVersion,

@@ -1,4 +1,5 @@
-//! What proves the account: a user name with its password, a token, a dedicated IP's token.
+//! What proves the account: a user name with its password, or a token. Where they come from is not
+//! known here.
 
 use crate::system::secret::Secret;
 

@@ -1,4 +1,5 @@
-//! What can go wrong with the API, what it means, and what to do about it.
+//! What can go wrong with PIA's API, what it means, and what each failure calls for. Who acts on
+//! it, and when, is not known here.
 
 use std::time::Duration;
 
@@ -59,14 +60,14 @@ fn tries_in_words(tries: u32) -> String {
 pub enum ApiErrorKind {
     #[error("{0}")]
     Network(HttpFailure),
-    /// A foreign certificate, or none of the API's answers: PIA moves its servers.
+    /// It shows a foreign certificate or does not answer as the API does: PIA moves its servers.
     #[error(
-        "this is no meta server, perhaps no longer ({0}): set META_IP and META_CN to another one, \
+        "this is no meta server, perhaps no longer ({0}); set META_IP and META_CN to another one, \
          or to nothing"
     )]
     NoMetaServer(String),
     #[error(
-        "the user name or the password was refused (HTTP {status}): check USER and PASS, or \
+        "the user name or the password was refused (HTTP {status}); check USER and PASS, or \
          USER_FILE and PASS_FILE"
     )]
     CredentialsRefused { status: u16 },
@@ -76,34 +77,34 @@ pub enum ApiErrorKind {
     #[error("login failed: the token is no longer good, or the account is locked or expired")]
     LoginFailed,
     #[error(
-        "too many attempts, the account is locked out for some minutes ({message}): wait, then \
+        "too many attempts, the account is locked out for some minutes ({message}); wait, then \
          check USER and PASS"
     )]
     LockedOut { message: String },
-    #[error("the subscription is over (HTTP 402): renew it with PIA")]
+    #[error("the subscription is over (HTTP 402); renew it with PIA")]
     SubscriptionOver,
     #[error("too many requests (HTTP 429){}", retry_in_words(*.retry_after))]
     RateLimited { retry_after: Option<Duration> },
     #[error("trouble at the server (HTTP {status})")]
     ServerTrouble { status: u16 },
     #[error(
-        "a web page came instead of an answer (HTTP {status}): something on the way, or PIA's own \
-         door, turns this request away"
+        "a web page came instead of an answer (HTTP {status}): a proxy or a block page on the way, \
+         or PIA itself, turns this request away"
     )]
     WebPage { status: u16 },
     #[error("unexpected answer (HTTP {status}): {excerpt:?}")]
     Unexpected { status: u16, excerpt: String },
-    #[error("the answer makes no sense: {0}")]
+    #[error("the answer cannot be used: {0}")]
     Malformed(String),
     #[error("the server list cannot be used: {0}")]
     BadList(#[from] ListError),
-    #[error("the dedicated IP has expired: renew it with PIA, or unset PIA_DIP_TOKEN")]
+    #[error("the dedicated IP has expired; renew it with PIA, or unset PIA_DIP_TOKEN")]
     DedicatedIpExpired,
-    #[error("PIA does not know this dedicated IP ({status}): check PIA_DIP_TOKEN")]
+    #[error("PIA does not know this dedicated IP ({status}); check PIA_DIP_TOKEN")]
     DedicatedIpInvalid { status: String },
     #[error("the server refused: {message}")]
     RegistrationRefused { message: String },
-    /// A mix-up, or an answer made for somebody else.
+    /// The answer was made for somebody else.
     #[error("the server registered another key than ours")]
     ForeignKey,
     #[error("no port forwarding here ({0})")]
@@ -126,11 +127,10 @@ fn retry_in_words(after: Option<Duration>) -> String {
         .unwrap_or_default()
 }
 
-/// Why a lease was refused, as far as it matters.
+/// Why a lease was refused, as far as it changes what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseRefusal {
-    /// The server takes us for somebody else: not through the tunnel, or with another account's
-    /// token.
+    /// The request did not come through the tunnel, or with another account's token.
     Unauthorized,
     /// Somebody else has the port at this server.
     Busy,
@@ -162,7 +162,7 @@ pub enum Remedy {
     LogInAgain,
     /// A new signature for the port is needed.
     NewLease,
-    /// It does not pass by itself; trying again may do harm, such as locking the account.
+    /// It does not pass by itself, and trying again may do harm, such as locking the account.
     GiveUp,
     /// A stop was asked for.
     Stopped,
@@ -183,7 +183,7 @@ impl ApiError {
                 | ApiErrorKind::DedicatedIpExpired
                 | ApiErrorKind::DedicatedIpInvalid { .. }
                 | ApiErrorKind::NoMetaServer(_)
-                // It may be a refusal of the password in fine clothes.
+                // The password may have been refused, with a page for people.
                 | ApiErrorKind::WebPage { status: 401 | 403 },
                 _,
             ) => Remedy::GiveUp,
@@ -191,7 +191,7 @@ impl ApiError {
         }
     }
 
-    /// How long the other side wants to be left alone.
+    /// The pause that the other side asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.kind {
             ApiErrorKind::RateLimited { retry_after } => retry_after,
@@ -207,7 +207,7 @@ impl ApiError {
         )
     }
 
-    /// Whether the server is there but has no time for us now.
+    /// Whether the server answers but does not serve us now.
     pub fn is_busy(&self) -> bool {
         matches!(
             self.kind,
@@ -215,8 +215,8 @@ impl ApiError {
         )
     }
 
-    /// Whether the same request may well succeed within seconds: what curl retries, and failing
-    /// connections.
+    /// Whether the same request may succeed within seconds: what `curl --retry` tries again, and
+    /// failed connections.
     pub fn is_transient(&self) -> bool {
         match &self.kind {
             ApiErrorKind::Network(failure) => failure.is_transient(),

@@ -1,4 +1,5 @@
-//! Port forwarding at the server of the tunnel, asked through the tunnel.
+//! The port-forwarding service of the connected server, asked through the tunnel. When to ask, and
+//! what a refusal leads to, is decided elsewhere.
 
 use std::time::Duration;
 
@@ -14,9 +15,6 @@ use crate::underlay::http::Response;
 use crate::underlay::http_error::HttpFailure;
 
 /// Leases a new port, in one try; `token` must be the one of the registration.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
 pub fn lease(
     host: &Host,
     token: &Token,
@@ -44,11 +42,7 @@ fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, ApiErrorKind>
     }
 }
 
-/// Binds the leased port, or refreshes it, which is due every 15 minutes, in one try. Returns what
-/// the server says.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
+/// Binds the leased port, or refreshes the binding, in one try. Returns the server's message.
 pub fn bind_port(
     host: &Host,
     lease: &Lease,
@@ -98,8 +92,8 @@ fn refusal_of_lease(ask: &Ask<'_>, response: &Response) -> Option<ApiErrorKind> 
     }
 }
 
-/// An answer of the right form that says no. The trouble of a server that says so by its HTTP
-/// status passes.
+/// An answer of the right form that refuses. A status that means trouble at the server is no
+/// refusal: it passes.
 fn refused(
     ask: &Ask<'_>,
     http_status: u16,
@@ -127,7 +121,7 @@ fn refused(
     }
 }
 
-/// Where nobody listens, the server does not forward ports.
+/// A refused connection means that the server does not forward ports.
 fn or_no_port_forwarding(mut error: ApiError) -> ApiError {
     if let ApiErrorKind::Network(failure) = error.kind {
         error.kind = if is_refused(&failure) {

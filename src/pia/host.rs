@@ -1,5 +1,5 @@
-//! The hosts of the API: what they are called and which certificates they show. Addresses come from
-//! the caller, who resolves names and opens the kill switch first.
+//! The hosts of PIA's API: their names, ports and certificates. Addresses come from the caller, who
+//! resolves names and opens the kill switch; nothing is sent from here.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::underlay::socket::Via;
 pub const ACCOUNT_HOST: &str = "www.privateinternetaccess.com";
 /// The server list.
 pub const SERVER_LIST_HOST: &str = "serverlist.piaservers.net";
-/// Both of them.
+/// The port of both.
 pub const WEB_PORT: u16 = 443;
-/// Port forwarding, inside the tunnel.
+/// The port-forwarding service, inside the tunnel.
 pub const FORWARDING_PORT: u16 = 19999;
 
 /// A host of the API.
@@ -37,7 +37,7 @@ impl Host {
         Self::new(SERVER_LIST_HOST, WEB_PORT, addresses, web, via)
     }
 
-    /// A meta server, which stands for both.
+    /// A meta server, which serves both the account API and the server list.
     pub fn meta(server: &Server, port: u16, pia: &Arc<ClientConfig>, via: Via) -> Self {
         Self {
             is_meta: true,

@@ -1,5 +1,5 @@
-//! The lease of a forwarded port: the signature that PIA gives for it, good for about two months on
-//! any server.
+//! The lease of a forwarded port: a payload with PIA's signature, good for about two months. Where
+//! it is stored and when it is bound is not known here.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::messages::{SignatureAnswer, SignaturePayload};
 
-/// A lease that ends sooner is replaced, and with it the port.
+/// A lease that ends sooner than this is replaced, and the port changes.
 pub const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A signature answer that cannot be used.

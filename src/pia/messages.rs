@@ -1,11 +1,11 @@
-//! The API's answers as they are on the wire. Unknown fields are ignored, missing ones are empty:
-//! what each must hold is decided where it is used.
+//! The API's answers as they are on the wire, and nothing of what they mean: unknown fields are
+//! ignored, missing ones are empty, and what each must hold is checked where it is used.
 
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// `POST /api/client/v2/token`, the good answer and the refusals in one.
+/// `POST /api/client/v2/token`: the token, or a refusal.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub struct TokenAnswer {
@@ -69,7 +69,7 @@ pub struct BindPortAnswer {
 pub struct ServerListAnswer<'a> {
     #[serde(default)]
     pub groups: Value,
-    // As text: all of it as values would take a megabyte and a half, for good.
+    // Kept as text: as parsed values they would take 1.5 MB.
     #[serde(borrow)]
     pub regions: Vec<&'a RawValue>,
 }

@@ -1,4 +1,5 @@
-//! Private Internet Access: its account API, server list, registration and port forwarding.
+//! Private Internet Access: its account API, server list, registration and port forwarding. Knows
+//! the protocol, and nothing of the container, the tunnel or the firewall.
 
 pub mod account;
 pub mod credentials;

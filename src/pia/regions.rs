@@ -1,4 +1,5 @@
-//! The signed server list: verified, then read with tolerance for what is odd in single entries.
+//! The signed server list: its signature is verified, then locations and servers are read one by
+//! one, so that an odd entry spoils nothing else. Which of them to take is not decided here.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -18,22 +19,22 @@ use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer}
 
 /// Where servers take registrations, unless the list says otherwise; a dedicated IP's always here.
 pub const REGISTRATION_PORT: u16 = 1337;
-/// Longer ids, names and common names are no such things.
+/// Ids, names and common names that are longer are refused.
 const MAX_NAME_LENGTH: usize = 64;
 
 /// The key of the server list could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ListKeyError {
     #[error(
-        "key of the server list, {}: {source}: PIA_SERVERLIST_KEY_FILE names another file; it is \
-         RegionsListPubKey.pem",
+        "key of the server list, {}: {source}; PIA_SERVERLIST_KEY_FILE names another file, which \
+         is a copy of RegionsListPubKey.pem",
         path.display()
     )]
     NotRead {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("key of the server list, {}: it is no RSA public key in PEM form: \
+    #[error("key of the server list, {}: it is no RSA public key in PEM form; \
              PIA_SERVERLIST_KEY_FILE names another file", path.display())]
     NoKey { path: PathBuf },
 }
@@ -59,8 +60,7 @@ pub enum ListError {
 pub struct ListKey(Vec<u8>);
 
 impl ListKey {
-    /// # Errors
-    /// When the file cannot be read or holds no RSA key.
+    /// The RSA key in a PEM file.
     pub fn read(path: &Path) -> Result<Self, ListKeyError> {
         let pem = std::fs::read(path).map_err(|source| ListKeyError::NotRead {
             path: path.to_owned(),
@@ -71,7 +71,7 @@ impl ListKey {
         })
     }
 
-    /// ring wants the RSA key alone, without the envelope that says that it is one.
+    /// ring takes the RSA key alone, without the SubjectPublicKeyInfo around it.
     fn from_pem(pem: &[u8]) -> Option<Self> {
         let envelope = SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?;
         let key = SubjectPublicKeyInfoRef::from_der(&envelope).ok()?;
@@ -114,8 +114,8 @@ impl ServerList {
     /// Verifies the signature over the first line, then reads that line.
     ///
     /// # Errors
-    /// When the signature is missing or wrong, or the list as a whole makes no sense. A location or
-    /// server that makes none is left out.
+    /// When the signature is missing or wrong, or the list as a whole cannot be read. A location or
+    /// server that cannot is left out.
     pub fn verify(text: &[u8], key: &ListKey) -> Result<Self, ListError> {
         let end = text
             .iter()
@@ -167,7 +167,7 @@ fn registration_port(groups: &Value) -> Option<u16> {
 fn location(region: &RawValue) -> Option<Location> {
     let region: RegionAnswer = serde_json::from_str(region.get()).ok()?;
     if !is_name(&region.id) {
-        log::debug!("server list: a location's id makes no sense, left out");
+        log::debug!("server list: a location's id is invalid, left out");
         return None;
     }
     let servers = each(region.servers.get("wg").cloned().unwrap_or_default())
@@ -187,7 +187,7 @@ fn location(region: &RawValue) -> Option<Location> {
 fn server(answer: ServerAnswer) -> Option<Server> {
     let server = Server::new(&answer.cn, &answer.ip);
     if server.is_none() {
-        log::debug!("server list: a server's name or address makes no sense, left out");
+        log::debug!("server list: a server's name or address is invalid, left out");
     }
     server
 }

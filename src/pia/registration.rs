@@ -1,4 +1,5 @@
-//! Registering a WireGuard key at a VPN server.
+//! Registering a WireGuard key at a VPN server: what is asked, and what of the answer is believed.
+//! Which server, and what becomes of the tunnel, is not known here.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -17,18 +18,18 @@ use crate::underlay::http::Response;
 
 const KEY_LENGTH: usize = 32;
 
-/// What entitles to a registration.
+/// What proves to a server that the account may register.
 #[derive(Debug, Clone, Copy)]
 pub enum Proof<'a> {
     Token(&'a Token),
-    /// At the server of a dedicated IP, its own token and address.
+    /// The token of a dedicated IP, and the address of its server.
     DedicatedIp {
         token: &'a Secret,
         ip: Ipv4Addr,
     },
 }
 
-/// What a server says to a new key.
+/// A server's answer to a new key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
     /// The peer's key, base64.
@@ -42,11 +43,8 @@ pub struct Registration {
     pub dns_servers: Vec<Ipv4Addr>,
 }
 
-/// Registers `public_key` (base64) at `host`, in one try of at most `timeout`: another server is
-/// better than patience.
-///
-/// # Errors
-/// See [`ApiErrorKind`].
+/// Registers `public_key` (base64) at `host`, in one try of at most `timeout`: the next server is
+/// tried rather than the same one again.
 pub fn add_key(
     host: &Host,
     proof: Proof<'_>,
@@ -135,7 +133,7 @@ fn read_registration(
 }
 
 fn lacks(field: &str) -> ApiErrorKind {
-    ApiErrorKind::Malformed(format!("{field} is missing or no such thing"))
+    ApiErrorKind::Malformed(format!("{field} is missing or invalid"))
 }
 
 fn is_key(text: &str) -> bool {

@@ -1,4 +1,5 @@
-//! One call to the API: sent, and its answer sorted into good ones and refusals.
+//! One call to the API: it is sent, and refusals that all calls share are recognised. What a good
+//! answer holds is read by the caller.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::underlay::http_error::HttpFailure;
 /// How much of an unknown answer a message may quote.
 const MAX_EXCERPT_CHARS: usize = 100;
 
-/// What is asked, of whom, and what must not be repeated in messages.
+/// A call to a host, with the secrets that messages about it must not repeat.
 pub(super) struct Ask<'a> {
     pub call: Call,
     pub host: &'a Host,
@@ -39,7 +40,7 @@ impl<'a> Ask<'a> {
         }
     }
 
-    /// Sends it once and has `read` make sense of any answer at all.
+    /// Sends it once; `read` interprets the answer, whatever its status.
     pub fn send<T>(
         &self,
         timeout: Duration,
@@ -79,8 +80,7 @@ impl<'a> Ask<'a> {
         })
     }
 
-    /// The refusal that an answer is, judged by its status and what all of the API's refusals have
-    /// in common.
+    /// The refusal in an answer, by its status and by what all of the API's refusals share.
     pub fn refusal(&self, response: &Response) -> Option<ApiErrorKind> {
         let text = String::from_utf8_lossy(&response.body);
         let answer: TokenAnswer = serde_json::from_slice(&response.body).unwrap_or_default();
@@ -129,7 +129,7 @@ impl<'a> Ask<'a> {
         })
     }
 
-    /// A text of the server's, fit for a message: one line, short, without our secrets.
+    /// A server's text made fit for a message: one line, short, without our secrets.
     pub fn excerpt(&self, text: &str) -> String {
         let masked = self
             .secrets
@@ -170,7 +170,7 @@ impl ApiErrorKind {
     }
 }
 
-/// At a host that was chosen as meta server, what no meta server says means that it is none.
+/// A host that was chosen as meta server and answers as none would is not one.
 fn as_meta(failure: ApiErrorKind) -> ApiErrorKind {
     match failure {
         ApiErrorKind::Network(

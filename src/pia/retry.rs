@@ -1,4 +1,5 @@
-//! Trying a call again, as `CURL_RETRY`, `CURL_RETRY_DELAY` and `CURL_MAX_TIME` have it.
+//! Trying a call again, as `CURL_RETRY`, `CURL_RETRY_DELAY` and `CURL_MAX_TIME` say. What is called
+//! is not known here.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +30,8 @@ impl RetryPolicy {
         }
     }
 
-    /// One try of at most `most`, where something else can serve; also no longer than all tries may
-    /// take.
+    /// One try of at most `most`, and no longer than all tries together may take: for what can be
+    /// done without.
     pub fn briefly(&self, most: Duration) -> Self {
         Self::once(if self.max_time.is_zero() {
             most
@@ -58,7 +59,7 @@ impl RetryPolicy {
             let Some(pause) = self.pause(tries, started.elapsed(), &error) else {
                 return Err(error);
             };
-            log::warn!("{error}: again in {}", humantime::format_duration(pause));
+            log::warn!("{error}. Trying again in {} s", pause.as_secs());
             if stop.pause(pause).is_err() {
                 error.kind = ApiErrorKind::Stopped;
                 return Err(error);

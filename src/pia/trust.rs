@@ -1,5 +1,5 @@
-//! Which certificates are good: the public web's rules for PIA's web hosts, PIA's own authority for
-//! its servers.
+//! Which authorities are trusted: those of the public web for PIA's web hosts, PIA's own for its
+//! servers. How a server proves its name is the verifier's matter.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,20 +18,19 @@ pub use super::verifier::Claim;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     #[error(
-        "PIA's certificate authority, {}: {source}: PIA_CA_FILE names another file; it is \
-         rsa_4096.crt of PIA's desktop app, \
-         github.com/pia-foss/desktop, daemon/res/ca",
+        "PIA's certificate authority, {}: {source}; PIA_CA_FILE names another file, which is a \
+         copy of rsa_4096.crt of PIA's desktop app (github.com/pia-foss/desktop, daemon/res/ca)",
         path.display()
     )]
     NoAuthority {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("PIA's certificate authority, {}: no certificate can be read from it ({why}): \
+    #[error("PIA's certificate authority, {}: no certificate can be read from it ({why}); \
              PIA_CA_FILE names another file", path.display())]
     BadAuthority { path: PathBuf, why: String },
     #[error(
-        "certificates of the public web: {0}: install ca-certificates, or name a bundle in \
+        "certificates of the public web: {0}; install ca-certificates, or name a bundle in \
          SSL_CERT_FILE"
     )]
     NoWebAuthorities(String),
@@ -39,10 +38,8 @@ pub enum TrustError {
     Tls(#[from] rustls::Error),
 }
 
-/// For hosts of the public web: the system's authorities, or those of `SSL_CERT_FILE`.
-///
-/// # Errors
-/// When not one can be loaded.
+/// For hosts of the public web: the system's authorities, or those of `SSL_CERT_FILE`; an error
+/// when not one can be loaded.
 pub fn web() -> Result<Arc<ClientConfig>, TrustError> {
     let loaded = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -63,17 +60,11 @@ pub fn web() -> Result<Arc<ClientConfig>, TrustError> {
 
 /// For PIA's own servers: the authorities in the PEM file at `path`, and server names by PIA's
 /// rules.
-///
-/// # Errors
-/// When the file cannot be read or holds no certificate.
 pub fn pia(path: &Path) -> Result<Arc<ClientConfig>, TrustError> {
     with_verifier(path, PiaVerifier::new)
 }
 
-/// For whichever of PIA's servers is there; what it calls itself is then in the claim.
-///
-/// # Errors
-/// As [`pia`].
+/// For any server of PIA's, whatever its name, which the claim then holds.
 pub fn pia_any_server(path: &Path) -> Result<(Arc<ClientConfig>, Claim), TrustError> {
     let claim = Claim::default();
     let tls = with_verifier(path, |roots, provider| {
@@ -110,7 +101,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// One request per connection and hosts that are seen once: there is nothing to resume.
+/// Each connection carries one request, so there are no sessions to resume.
 fn finish(mut config: ClientConfig) -> Arc<ClientConfig> {
     config.resumption = Resumption::disabled();
     Arc::new(config)

@@ -28,7 +28,7 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 pub(super) struct PiaVerifier {
     roots: RootCertStore,
     provider: Arc<CryptoProvider>,
-    /// Where the name goes when whoever is there is good, as long as it is PIA's.
+    /// Where any server's name is noted; `None` where one certain name is expected.
     claim: Option<Claim>,
 }
 
@@ -149,11 +149,11 @@ impl ServerCertVerifier for PiaVerifier {
     }
 }
 
-/// Where a certificate says whose it is.
+/// The names in a certificate that count.
 enum Names {
-    /// It has dNSNames, these: the subjectAltName alone decides.
+    /// The dNSNames of its subjectAltName, which then alone decide.
     Alternative(Vec<String>),
-    /// It has none: the subject's common names do, as bytes.
+    /// Without dNSNames: the subject's common names, as bytes.
     Common(Vec<Vec<u8>>),
 }
 
@@ -182,7 +182,7 @@ fn names_of(certificate: &CertificateDer<'_>) -> Result<Names, rustls::Error> {
     Ok(Names::Common(common.map(text_of).collect()))
 }
 
-/// The bytes of a text in which ASCII letters are themselves; nothing for the other kinds.
+/// The bytes of a string type in which ASCII is unchanged; none for the others (UTF-16 and UTF-32).
 fn text_of(attribute: &AttributeTypeAndValue) -> Vec<u8> {
     match attribute.value.tag() {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::TeletexString => {
@@ -192,8 +192,8 @@ fn text_of(attribute: &AttributeTypeAndValue) -> Vec<u8> {
     }
 }
 
-/// There must be one name, and it must be equal but for the case of its letters: no wildcard, no
-/// embedded NUL.
+/// There must be exactly one common name, equal but for the case of its letters: wildcards and
+/// embedded NULs do not match.
 fn verify_common_name(names: &[Vec<u8>], expected: &ServerName<'_>) -> Result<(), rustls::Error> {
     if let ([name], ServerName::DnsName(expected_name)) = (names, expected)
         && name.eq_ignore_ascii_case(expected_name.as_ref().as_bytes())

@@ -3,7 +3,7 @@
 /// Bit of CAP_NET_ADMIN in linux/capability.h.
 const CAP_NET_ADMIN: u64 = 1 << 12;
 
-/// As far as it matters to us.
+/// The capabilities, as far as they matter to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capabilities {
     WithoutNetAdmin,
@@ -45,7 +45,7 @@ pub fn from_process() -> Capabilities {
     )
 }
 
-/// A status that cannot be read is no reason to refuse; what then fails says so itself.
+/// Where the status cannot be read, NET_ADMIN is assumed: what then fails says so itself.
 fn judge(status: &str, last: &str) -> Capabilities {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let Some(effective) = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok())

@@ -1,4 +1,4 @@
-//! Running other programs: `ip`, `wg`, `wg-quick`, `iptables-restore`, hooks.
+//! Running other programs. Which ones, and what their failure means, is not known here.
 //!
 //! Every child leads a process group of its own, so that a stop ends it with all that it started.
 //! Secrets go in by standard input or a file, never as arguments, which anybody may read in
@@ -21,8 +21,8 @@ use super::cancellation::{CancellationToken, Guard};
 /// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that
 /// a stop may take.
 const SIGTERM_GRACE: Duration = Duration::from_millis(500);
-/// How long output may still arrive after the child itself ended; a background child of its may
-/// hold the pipe forever.
+/// How long output may still arrive after the child itself ended: a background process that it
+/// left may hold the pipe for ever.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 /// How much of a passed-on output is kept for the error message.
 const MAX_LAST_LINES: usize = 5;
@@ -30,7 +30,7 @@ const MAX_LAST_LINES: usize = 5;
 /// A program could not be run or ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// It is not there, or cannot be executed.
+    /// It is missing, or cannot be executed.
     #[error("{program}: cannot be run: {source}")]
     NotRun { program: String, source: io::Error },
     /// It ended with a failure; `stderr` is the end of what it wrote to standard error.
@@ -54,7 +54,7 @@ fn after_colon(text: &str) -> String {
 }
 
 impl CommandError {
-    /// The same with other last words, where a caller knows better which of them tell something.
+    /// The same with another `stderr`, for callers that know which lines of it matter.
     pub fn with_stderr(self, stderr: String) -> Self {
         match self {
             Self::Failed {
@@ -69,7 +69,7 @@ impl CommandError {
     }
 }
 
-/// The last line that says what is wrong: iptables goes on with where, and with how to get help.
+/// The last line that says what is wrong: iptables adds a line number and how to get help.
 fn last_error_line(stderr: &str) -> &str {
     let is_further =
         |line: &&str| line.starts_with("Try `") || line.starts_with("Error occurred at line");
@@ -81,7 +81,7 @@ fn last_error_line(stderr: &str) -> &str {
         .unwrap_or_default()
 }
 
-/// An exit status as people say it.
+/// An exit status in words.
 pub fn status_in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
@@ -145,16 +145,13 @@ impl Command {
         self
     }
 
-    /// The directory it runs in; where there is no such directory, ours.
+    /// The directory it runs in; our own where there is no such directory.
     pub fn directory(mut self, directory: &Path) -> Self {
         self.directory = directory.is_dir().then(|| directory.to_owned());
         self
     }
 
     /// Runs it to the end and returns what it wrote to standard output.
-    ///
-    /// # Errors
-    /// When it cannot be run, fails, or a stop is asked for meanwhile.
     pub fn run(&self, stop: &CancellationToken) -> Result<String, CommandError> {
         log::debug!("[#] {self}");
         let handle = self
@@ -197,7 +194,7 @@ impl Command {
         let (ended, output_ended) = mpsc::channel();
         std::thread::spawn(move || {
             let last = pass_on(reader, each_line);
-            // Nobody may be waiting any more.
+            // The receiver is gone if the drain timeout is over.
             let _ = ended.send(last);
         });
         let status = handle.wait().map_err(|source| self.not_run(source))?.status;
@@ -206,10 +203,7 @@ impl Command {
         self.judge(status, &last, stop)
     }
 
-    /// Starts it, with our own outputs, and leaves it to itself: it may outlive us.
-    ///
-    /// # Errors
-    /// When it cannot be run.
+    /// Starts it with our own outputs and does not wait for it: it may outlive us.
     pub fn leave_running(&self) -> Result<(), CommandError> {
         log::debug!("[#] {self}");
         self.expression()
@@ -277,7 +271,7 @@ impl Command {
     }
 }
 
-/// As wg-quick prints its commands.
+/// As wg-quick prints commands: program and arguments.
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.program.display())?;
@@ -288,15 +282,14 @@ impl std::fmt::Display for Command {
     }
 }
 
-/// Passes each line on and returns the last ones joined, but for commands announced as wg-quick
-/// does.
+/// Passes each line on and returns the last ones joined, without the commands that wg-quick prints.
 fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
     let mut last = VecDeque::new();
     for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end_matches('\r');
         each_line(line);
-        // What wg-quick undoes after a failure would hide the failure.
+        // After a failure wg-quick prints the commands that undo its work; they would hide why.
         if !line.trim().is_empty() && !line.starts_with("[#]") {
             last.push_back(line.trim().to_owned());
         }
@@ -344,8 +337,8 @@ impl ProcessGroup {
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.gone.cancel();
-        // A shell's child between fork and exec still has the shell's handlers, and forgets the
-        // SIGTERM that they got.
+        // Between fork and exec a shell's child still has the shell's signal handlers, so the first
+        // SIGTERM may have had no effect on it.
         if self.stop.is_cancelled() {
             signal_all(&self.leaders, Signal::SIGTERM);
         }
@@ -362,6 +355,7 @@ fn signal_all(leaders: &[Pid], signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     #[test]
     fn iptables_help_is_not_what_is_wrong() {
@@ -374,7 +368,6 @@ mod tests {
         );
         assert_eq!(last_error_line(""), "");
     }
-    use std::time::Instant;
 
     fn bash(text: &str) -> Command {
         Command::new("bash", ["-c", text])

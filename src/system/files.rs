@@ -1,4 +1,4 @@
-//! Files whose content, mode and wholeness matter.
+//! Reading, replacing and locking files. What is in them is not known here.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::paths;
 
-/// A file could not be read or written; says which, and what to add to the container where its
-/// rights are too few.
+/// A file could not be read or written; the message names it and, where the container's rights are
+/// too few, the line to add.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {}: {source}{}", path.display(), self.advice())]
 pub struct FileError {
@@ -37,7 +37,7 @@ impl FileError {
     fn advice(&self) -> String {
         match self.source.kind() {
             io::ErrorKind::PermissionDenied if self.is_about_owner() => OWNER_ADVICE.to_owned(),
-            // Docker's and Kubernetes' own mount, which is as the root file system is.
+            // This bind mount of Docker and Kubernetes is read-only when the root file system is.
             io::ErrorKind::ReadOnlyFilesystem if self.path == Path::new(paths::RESOLV_CONF) => {
                 "; it is read-only because the root file system is: remove `read_only: true`, or \
                  mount a file of yours \
@@ -61,7 +61,7 @@ const CHANGING_OWNER: &str = "changing the owner of";
 const OWNER_ADVICE: &str = "; root without the capability CHOWN cannot give files away: add \
                             `cap_add: [CHOWN]`";
 
-/// Why root is refused, which surprises people, and what to do.
+/// Why root may be refused, and what to do.
 pub const PERMISSION_ADVICE: &str = "; root without the capability DAC_OVERRIDE is bound by file \
                                      modes: make the file \
      root's, or add `cap_add: [DAC_OVERRIDE]`";
@@ -83,7 +83,7 @@ pub fn read_if_present(path: &Path) -> Result<Option<String>, FileError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
     pub mode: u32,
-    /// Our own where `None`.
+    /// `None` is our own.
     pub user: Option<u32>,
     pub group: Option<u32>,
 }
@@ -102,14 +102,11 @@ impl Ownership {
 /// Replaces the file in one step: readers see the old content or the new, never a part, and it has
 /// `mode` from the first byte. A file that cannot be replaced because it is a mount point is
 /// written in place.
-///
-/// # Errors
-/// With the path, when neither way works.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     replace_for(path, content, Ownership::own(mode))
 }
 
-/// As [`replace`], for somebody else. A mount point keeps its owner and mode, which are the user's
+/// As [`replace`], with another owner. A mount point keeps its owner and mode, which are the user's
 /// choice.
 ///
 /// # Errors
@@ -143,17 +140,14 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
     }
     match replaced {
         Ok(()) => Ok(()),
-        // A single bind-mounted file answers EBUSY; its directory may also be read-only while the file
-        // is not.
+        // A single bind-mounted file answers EBUSY; its directory may also be read-only while the
+        // file is not.
         Err(_) if path.exists() => write_in_place(path, content),
         Err(error) => Err(failed("writing", path)(error)),
     }
 }
 
 /// Overwrites an existing file without replacing it; no reader ever sees it empty.
-///
-/// # Errors
-/// With the path, when it cannot be opened or written.
 pub fn write_in_place(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new()

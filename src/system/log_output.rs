@@ -1,12 +1,12 @@
-//! How the log looks: plain lines on standard output, as `docker logs` shows them.
+//! The format of the log: plain lines, as `docker logs` shows them.
 
 use std::io::Write;
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 
-/// Sets the logger up: by `filter` as env_logger takes it (`RUST_LOG`), else to debug if `debug` is set
-/// (`DEBUG`), else to info.
+/// Sets the logger up: by `filter` in env_logger's form (`RUST_LOG`), else at debug level if
+/// `debug` is set (`DEBUG`), else at info level.
 pub fn init(filter: Option<&str>, debug: bool, target: Target) {
     let mut builder = Builder::new();
     let level = if debug {
@@ -22,8 +22,8 @@ pub fn init(filter: Option<&str>, debug: bool, target: Target) {
             .filter_module("wireguard_pia", level),
     };
     builder.format(|out, record| match record.level() {
-        // Libraries trace what they send, passwords and tokens included: not even RUST_LOG shows
-        // that.
+        // Libraries log what they send at these levels, passwords and tokens included: RUST_LOG
+        // must not show that.
         Level::Debug | Level::Trace if !record.target().starts_with("wireguard_pia") => Ok(()),
         Level::Error => writeln!(out, "Error: {}", record.args()),
         Level::Warn => writeln!(out, "Warning: {}", record.args()),

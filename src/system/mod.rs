@@ -1,4 +1,5 @@
-//! The thin layer under everything: commands, files, signals, the request to stop.
+//! The operating system, as the rest of the program needs it: commands, files, signals,
+//! cancellation. Knows nothing of VPNs.
 
 pub mod backoff;
 pub mod cancellation;

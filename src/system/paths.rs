@@ -1,4 +1,4 @@
-//! Every path and name that users rely on, in one place.
+//! Paths and names that users, hooks and other programs rely on, in one place.
 
 /// The WireGuard interface.
 pub const INTERFACE: &str = "wg0";
@@ -25,13 +25,13 @@ pub const PIA_CA: &str = "/rsa_4096.crt";
 pub const SERVER_LIST_KEY: &str = "/RegionsListPubKey.pem";
 /// Name servers of the container: a bind mount that can be written but not replaced.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Everything of this life only: status, lock, wg-quick's shell functions.
+/// Files that need not survive a restart: status, lock, wg-quick's shell functions.
 pub const RUN: &str = "/run/wireguard-pia";
 /// Links to the chosen iptables, first in PATH where they are needed.
 pub const PRIVATE_BIN: &str = "/run/wireguard-pia/bin";
 /// The shell functions that make an unpatched wg-quick tolerant (read through `BASH_ENV`).
 pub const WG_QUICK_ENV: &str = "/run/wireguard-pia/wg-quick.bash";
-/// What the program says of itself, for `status` and `healthcheck`.
+/// The running program's state, for `status` and `healthcheck`.
 pub const STATUS: &str = "/run/wireguard-pia/status.json";
 /// Held by the running program.
 pub const LOCK: &str = "/run/wireguard-pia/lock";

@@ -1,4 +1,5 @@
-//! Passwords, tokens and keys: values that no log line and no error message may show.
+//! Passwords, tokens and keys: values that no log line and no error message may show, also where
+//! others send them back to us.
 
 use std::fmt;
 

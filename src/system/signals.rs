@@ -9,9 +9,6 @@ use super::cancellation::CancellationToken;
 
 /// From now on a stop signal makes the request `stop` and calls `on_stop`, and a SIGHUP calls
 /// `on_hangup`, on a thread of its own.
-///
-/// # Errors
-/// When the handlers cannot be installed.
 pub fn watch(
     stop: &CancellationToken,
     on_stop: impl Fn() + Send + 'static,

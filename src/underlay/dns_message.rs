@@ -1,4 +1,5 @@
-//! DNS messages: our question, and what an answer says. Pure.
+//! DNS messages: the question for a host's IPv4 addresses, and what an answer says. Pure; who is
+//! asked, and how, is the resolver's matter.
 
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE
 /// Longest chain of aliases that is followed.
 const MAX_ALIASES: usize = 16;
 
-/// What a name server said instead of an address.
+/// Why a name server gave no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsFailure {
     Silent,
@@ -26,23 +27,23 @@ pub enum DnsFailure {
 impl fmt::Display for DnsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Silent => write!(f, "was silent"),
-            Self::NoSuchName => write!(f, "said that there is no such name"),
-            Self::NoAddress => write!(f, "said that it has no IPv4 address"),
-            Self::Failure(code) => write!(f, "said {code}"),
+            Self::Silent => write!(f, "did not answer"),
+            Self::NoSuchName => write!(f, "answered that there is no such name"),
+            Self::NoAddress => write!(f, "answered that the name has no IPv4 address"),
+            Self::Failure(code) => write!(f, "answered {code}"),
             Self::Unreachable(why) => write!(f, "could not be asked ({why})"),
         }
     }
 }
 
-/// The addresses, or what was said instead.
+/// The addresses, or why there are none.
 pub(super) type LookupResult = Result<Vec<Ipv4Addr>, DnsFailure>;
 
 /// An answer to our question.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Whole(LookupResult),
-    /// It did not fit; TCP would bring the whole.
+    /// It did not fit into a datagram: TCP brings the whole.
     Cut(LookupResult),
 }
 

@@ -1,5 +1,5 @@
-//! `/etc/hosts`, where users name addresses by hand (`extra_hosts`), as any other program would
-//! honour it.
+//! `/etc/hosts`, in which users name addresses by hand (`extra_hosts`). Pure: the text comes from
+//! the resolver.
 
 use std::net::Ipv4Addr;
 

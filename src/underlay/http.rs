@@ -1,7 +1,7 @@
-//! HTTPS requests to given addresses, by a chosen way, that a stop ends at once.
+//! HTTPS requests to given addresses, by a chosen way, which a stop ends at once. Knows neither
+//! PIA's API nor name servers.
 //!
-//! The transport traits of ureq are outside its promise of stability; nothing else in the program
-//! uses them.
+//! ureq's transport traits are not covered by its version number; only this module uses them.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -22,9 +22,9 @@ use super::http_error::{HttpError, HttpFailure};
 use super::socket::{self, SocketError, TcpConnection, Via};
 use crate::system::cancellation::CancellationToken;
 
-/// For all addresses of a host together, TLS included.
+/// For all addresses of a host together, with the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// No answer of the API comes near it.
+/// Far above any answer of the API.
 const MAX_BODY_BYTES: u64 = 10 << 20;
 const HTTPS_PORT: u16 = 443;
 
@@ -65,7 +65,7 @@ pub enum Content<'a> {
     Json(&'a str),
 }
 
-/// It may hold a password.
+/// Without the content, which may hold a password.
 impl fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.method())
@@ -93,9 +93,6 @@ pub struct Response {
 
 /// Sends `request` to `remote` and reads the whole answer. Redirects are not followed, proxies not
 /// used, nothing retried.
-///
-/// # Errors
-/// When there is no whole answer; see [`HttpFailure`].
 pub fn send(
     remote: &Remote,
     request: &Request<'_>,
@@ -196,7 +193,7 @@ pub(super) fn seconds_to_wait(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(MAX_SECONDS)))
 }
 
-/// An agent for one request: what differs between requests is in its connector.
+/// An agent for one request; its connector knows the addresses and the stop.
 fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
@@ -215,7 +212,7 @@ fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent 
     Agent::with_parts(config, connector, NoResolver)
 }
 
-/// The connector knows the addresses.
+/// Nothing is resolved: the connector has the addresses.
 #[derive(Debug)]
 struct NoResolver;
 
@@ -227,7 +224,7 @@ impl Resolver for NoResolver {
         _: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let mut none = self.empty();
-        // ureq insists on one.
+        // ureq refuses an empty list; the connector ignores it.
         none.push(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         Ok(none)
     }
@@ -271,8 +268,8 @@ impl Connector for TlsConnector {
 }
 
 impl TlsConnector {
-    /// Each address gets its share of the time that is left, so that a silent one does not use it
-    /// up.
+    /// Each address gets an equal share of the time left, so that one that does not answer cannot
+    /// use it up.
     fn connect_to_any(&self, deadline: Instant) -> Result<TcpConnection, ureq::Error> {
         let addresses = &self.remote.addresses;
         let mut failure = HttpFailure::NoAddress;
@@ -305,7 +302,7 @@ struct TimedStream {
 }
 
 impl TimedStream {
-    /// What a socket may be given as timeout: never zero.
+    /// The time left, as a socket's timeout, which must not be zero; `None` is without limit.
     fn left(&self) -> io::Result<Option<Duration>> {
         match self
             .deadline
@@ -317,7 +314,8 @@ impl TimedStream {
     }
 }
 
-/// A socket's timeout reads as "would block"; an interrupting signal is not the end.
+/// Retries what a signal interrupted, and reports a socket's timeout, which reads as "would block",
+/// as such.
 fn until_done(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match io() {
@@ -401,7 +399,7 @@ impl Transport for TlsTransport {
         Ok(amount > 0)
     }
 
-    /// Asked only of connections that are kept, and none is.
+    /// Only asked of connections in a pool, which stays empty.
     fn is_open(&mut self) -> bool {
         false
     }

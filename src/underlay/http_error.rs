@@ -1,4 +1,4 @@
-//! Why a request brought no answer, sorted by what it means.
+//! Why a request brought no whole answer. What to do about it is the caller's matter.
 
 use std::io;
 
@@ -20,7 +20,7 @@ pub enum HttpFailure {
     /// Refused, unreachable, or no answer to the connect.
     #[error("{0}")]
     NotConnected(SocketError),
-    /// The way out itself is barred: the mark or the interface was refused.
+    /// The socket could not be made: the kernel refused the mark or the interface.
     #[error("{0}")]
     NoSocket(SocketError),
     #[error("no address to connect to")]
@@ -28,11 +28,10 @@ pub enum HttpFailure {
     #[error("{0:?} cannot be the name of a server")]
     BadName(String),
     /// The certificate was good once, or will be.
-    #[error("its certificate is not valid now ({0}); is this machine's clock right?")]
+    #[error("its certificate is not valid now ({0}); check this machine's clock")]
     OutOfDate(String),
     #[error("its certificate is for another server ({0})")]
     WrongName(String),
-    /// Not signed by whom we trust.
     #[error("its certificate is signed by an authority that is not trusted here")]
     ForeignCertificate,
     #[error("TLS: {0}")]
@@ -107,7 +106,7 @@ impl HttpFailure {
                 Bad::NotValidForNameContext { presented, .. } => {
                     Self::WrongName(named_in(presented))
                 }
-                // The other authority may go by the name of the right one.
+                // An authority with the same name as the right one fails by its signature.
                 Bad::UnknownIssuer | Bad::BadSignature => Self::ForeignCertificate,
                 other => Self::Tls(other.to_string()),
             },
@@ -116,7 +115,7 @@ impl HttpFailure {
     }
 }
 
-/// The names of a certificate, cut short: a message is no place for a hundred of them.
+/// The first names of a certificate, which may have hundreds.
 fn named_in(presented: &[String]) -> String {
     match presented {
         [] => "it names none".to_owned(),

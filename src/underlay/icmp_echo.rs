@@ -1,4 +1,5 @@
-//! One ICMP echo (RFC 792) over a socket that is bound to an interface.
+//! ICMP echo (RFC 792) over a socket that is bound to an interface. Which targets matter is not
+//! known here.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -11,9 +12,9 @@ use crate::system::cancellation::CancellationToken;
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
 const HEADER_LENGTH: usize = 8;
-/// A lost packet is no verdict: the question is asked again that often.
+/// Requests are repeated at this interval, as packets get lost.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// How soon a stop is noticed: an ICMP socket cannot be shut down from outside.
+/// How soon a stop is noticed: a shutdown from another thread does not wake an ICMP socket.
 const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits for an answer from `address` until `deadline`.
@@ -28,8 +29,8 @@ pub fn answered(
 ) -> io::Result<()> {
     let (mut socket, raw) = socket(interface)?;
     socket.connect(&SocketAddrV4::new(address, 0).into())?;
-    // A ping socket gets another identifier from the kernel, and its own answers only; a raw one
-    // needs ours.
+    // The kernel gives a ping socket an identifier of its own and only its own replies; on a raw
+    // socket, ours tells our replies from others.
     let identifier = fastrand::u16(..);
     let mut sequence = 0_u16;
     let mut ask_at = Instant::now();
@@ -66,8 +67,7 @@ pub fn answered(
             }
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            // An ICMP error on the way, such as "unreachable", is no answer; another try may bring
-            // one.
+            // An ICMP error from the way, such as "unreachable", may be gone at the next request.
             Err(error) => log::debug!("ping {address}: {error}"),
         }
     }
@@ -83,9 +83,7 @@ fn socket(interface: &str) -> io::Result<(Socket, bool)> {
             let socket = made(Type::RAW).map_err(|error| {
                 io::Error::new(
                     error.kind(),
-                    format!(
-                        "{error}; give the container NET_RAW, or set net.ipv4.ping_group_range"
-                    ),
+                    format!("{error}; add `cap_add: [NET_RAW]`, or set net.ipv4.ping_group_range"),
                 )
             })?;
             (socket, true)
@@ -119,8 +117,8 @@ fn checksum(packet: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// `identifier` is given for a raw socket, whose datagrams start with the IP header and are
-/// everybody's.
+/// `identifier` is given for a raw socket, which gets all replies of the machine, each with its IP
+/// header.
 fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
     let header = match identifier {
         Some(_) => datagram

@@ -1,4 +1,5 @@
-//! Interfaces, addresses and default routes of the network below the tunnel.
+//! Interfaces, addresses and default routes of the network below the tunnel, as the kernel lists
+//! them. What the firewall makes of them is not known here.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -22,7 +23,7 @@ pub enum InterfacesError {
     Addresses(#[from] nix::errno::Errno),
 }
 
-/// A way out of the namespace without the tunnel.
+/// A default route that does not lead into the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DefaultRoute {
     pub interface: String,
@@ -38,18 +39,12 @@ pub struct AttachedNetwork {
 }
 
 /// The default routes, the kernel's choice first; there may be several, or none.
-///
-/// # Errors
-/// When the routing table cannot be read.
 pub fn default_routes() -> Result<Vec<DefaultRoute>, InterfacesError> {
     let table = files::read_if_present(Path::new(ROUTES))?.unwrap_or_default();
     Ok(parse_default_routes(&table))
 }
 
 /// The IPv4 networks of all interfaces except `lo` and the tunnel.
-///
-/// # Errors
-/// When the kernel does not list its interfaces.
 pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
     let attached = getifaddrs()?
         .filter(|entry| is_underlay(&entry.interface_name))

@@ -1,5 +1,5 @@
-//! The network below the tunnel: its interfaces and name servers, and requests that go out
-//! untunnelled.
+//! The network below the tunnel: its interfaces and name servers, and sockets and requests that can
+//! go out untunnelled. Knows neither PIA nor the firewall.
 
 mod dns_message;
 mod hosts_file;

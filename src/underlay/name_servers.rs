@@ -1,5 +1,5 @@
-//! Which name servers our own resolver must ask, from a resolv.conf in any of the dialects that
-//! containers have.
+//! Which name servers our own resolver asks, read from a resolv.conf as Docker, Podman or
+//! Kubernetes writes it. Pure.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,7 +14,7 @@ const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 pub enum NameServer {
     /// Asked from marked sockets; needs a firewall rule for its address.
     Direct(Ipv4Addr),
-    /// Docker's, which has the host ask for us: needs no rule.
+    /// Docker's, which forwards the question from the host's own network: needs no rule.
     Embedded,
     /// Docker's before version 26, which asks from our namespace, as root and without a mark: needs
     /// the one rule that lets root's UDP port 53 out.
@@ -62,7 +62,7 @@ impl NameServers {
     }
 
     fn skip(&mut self, text: &str) {
-        // It goes into messages: no control characters, no novels.
+        // It goes into messages: no control characters, and cut short.
         let text: String = text
             .chars()
             .filter(|letter| !letter.is_control())
@@ -74,12 +74,12 @@ impl NameServers {
     }
 }
 
-/// Reads `text`. In a file of our own the former lines count, which its comments keep.
+/// The name servers of `text`; of a file that we wrote, those of the former content kept in it.
 pub fn parse(text: &str) -> NameServers {
     in_force(&resolv_conf::original_of(text))
 }
 
-/// Reads `text` as it is: those of the tunnel, once they are in force.
+/// The name servers that `text` names now: the tunnel's, once we have written the file.
 pub fn in_force(text: &str) -> NameServers {
     let mut found = NameServers::default();
     for line in text.lines() {
@@ -99,7 +99,7 @@ pub fn in_force(text: &str) -> NameServers {
 
 fn add_plain(address: Ipv4Addr, found: &mut NameServers) {
     if address.is_unspecified() {
-        // So the C library reads it.
+        // As the C library takes it.
         found.add(NameServer::Loopback(Ipv4Addr::LOCALHOST));
     } else if address.is_loopback() {
         found.add(NameServer::Loopback(address));
@@ -118,7 +118,7 @@ fn add_behind_embedded(text: &str, found: &mut NameServers) {
         .map(str::trim);
     for comment in comments {
         if comment.starts_with("NO EXTERNAL NAMESERVERS DEFINED") {
-            // It forwards nothing; perhaps it knows the name itself.
+            // It forwards nothing, but knows the names of other containers.
             return found.add(NameServer::Embedded);
         }
         if let Some(list) = comment.strip_prefix("ExtServers:") {
@@ -130,7 +130,7 @@ fn add_behind_embedded(text: &str, found: &mut NameServers) {
 
 fn add_external(list: &str, found: &mut NameServers) {
     let list = list.trim().trim_start_matches('[').trim_end_matches(']');
-    // Docker prints an address that it could not read itself as two words.
+    // Docker prints an address that it could not parse as these two words.
     let list = list.replace("invalid IP", "");
     let mut any_readable = false;
     for entry in list.split_whitespace() {

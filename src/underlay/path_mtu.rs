@@ -1,4 +1,5 @@
-//! The largest packet that comes through to an address, as routers on the way tell the kernel.
+//! The largest packet that gets through to an address, as routers on the way report it to the
+//! kernel.
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -11,9 +12,9 @@ use crate::system::cancellation::CancellationToken;
 
 /// IPv4 and UDP headers.
 const HEADERS_LENGTH: usize = 28;
-/// Routers answer within that, and a tunnel is up by then.
+/// How long to wait for a router's report.
 const REPORT_TIMEOUT: Duration = Duration::from_millis(400);
-/// Several narrow links in a row are reported one after the other.
+/// Each of several narrow links on the way is reported by a packet of its own.
 const MAX_ROUNDS: usize = 4;
 
 /// What was found on the way to an address.
@@ -25,13 +26,8 @@ pub struct PathMtu {
     pub path: u32,
 }
 
-/// Sends packets as large as they may be, which routers must not cut, and reads what the kernel
-/// learns from that.
-///
-/// A router that drops them in silence is not found out.
-///
-/// # Errors
-/// When there is no way to `peer`.
+/// Sends packets of the largest known size, which routers may not fragment, and reads what the
+/// kernel learns from their reports. A router that drops packets without a report goes unnoticed.
 pub fn measure(via: &Via, peer: SocketAddrV4, stop: &CancellationToken) -> io::Result<PathMtu> {
     let connection = socket::udp(via, peer, stop).map_err(io::Error::other)?;
     let socket = &*connection.socket;
@@ -45,7 +41,7 @@ pub fn measure(via: &Via, peer: SocketAddrV4, stop: &CancellationToken) -> io::R
             .unwrap_or_default()
             .saturating_sub(HEADERS_LENGTH);
         match socket.send(&vec![0; size]) {
-            // A report from the packet before.
+            // The kernel has learnt a smaller size from the report of the packet before.
             Err(error) if error.raw_os_error() == Some(nix::libc::EMSGSIZE) => {}
             sent => drop(sent?),
         }

@@ -1,4 +1,5 @@
-//! Does anything answer through the tunnel? ICMP echo to several targets at the same time.
+//! Whether anything answers through an interface: ICMP echo to several targets at the same time.
+//! What an answer, or its absence, means for the tunnel is not known here.
 
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
@@ -27,7 +28,7 @@ pub enum Unanswered {
         interface: String,
         failures: Vec<String>,
     },
-    /// The question could not even be asked.
+    /// A stop was asked for.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -45,9 +46,6 @@ impl Prober {
     }
 
     /// The first target that answers; all are asked at the same time, and again every second.
-    ///
-    /// # Errors
-    /// When none answers within `timeout`, names looked up included.
     pub fn any_answers(
         &self,
         timeout: Duration,

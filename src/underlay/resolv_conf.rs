@@ -1,4 +1,4 @@
-//! Taking `/etc/resolv.conf` over while the tunnel is up, and giving it back.
+//! Writing the VPN's name servers into `/etc/resolv.conf` while the tunnel is up, and restoring it.
 //!
 //! In a container it is a bind mount: it can be written but not replaced. The former content stays
 //! in it as comments, so that a later life in the same pod, which finds our file and nothing else,
@@ -9,25 +9,19 @@ use std::path::Path;
 
 use crate::system::files::{self, FileError};
 
-/// By this first line we know our own file.
+/// The first line of a file that we wrote.
 const HEADER: &str = "# Written by wireguard-pia: the VPN's name servers. The former content \
                       follows behind \"#| \".";
 const KEPT: &str = "#| ";
 
 /// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said
-/// before. To do it twice changes nothing.
-///
-/// # Errors
-/// When the file cannot be read or written.
+/// before. Idempotent.
 pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(), FileError> {
     let former = files::read_if_present(path)?.unwrap_or_default();
     files::write_in_place(path, render(servers, search, &former).as_bytes())
 }
 
 /// Writes the former content back, if the file is ours.
-///
-/// # Errors
-/// When the file cannot be read or written.
 pub fn restore(path: &Path) -> Result<(), FileError> {
     let Some(text) = files::read_if_present(path)?.filter(|text| is_ours(text)) else {
         return Ok(());
@@ -37,9 +31,6 @@ pub fn restore(path: &Path) -> Result<(), FileError> {
 
 /// What the file at `path` said before we took it over, or says, if we have not. Empty where there
 /// is no file.
-///
-/// # Errors
-/// When the file cannot be read.
 pub fn original(path: &Path) -> Result<String, FileError> {
     Ok(original_of(
         &files::read_if_present(path)?.unwrap_or_default(),

@@ -1,7 +1,8 @@
-//! Our own resolver: it asks the name servers that the container had before the tunnel, past the
-//! tunnel.
+//! Our own resolver: it asks given name servers by a chosen way, and a stop ends it at once. Which
+//! name servers those are is not known here.
 //!
-//! The C library's would ask whatever resolv.conf says now, unmarked, and cannot be interrupted.
+//! The C library's resolver would ask whatever resolv.conf names now, from sockets without our
+//! mark, and cannot be interrupted.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -18,9 +19,9 @@ use super::socket::{self, SocketError, Via};
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
-/// For all servers and tries of one look-up together.
+/// For all servers and rounds of one look-up together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// For one server in the first round, so that a silent one does not hold up the next.
+/// For one server in the first round, so that one that does not answer soon gives way to the next.
 const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 2;
 const DNS_PORT: u16 = 53;
@@ -31,10 +32,10 @@ const HOSTS: &str = "/etc/hosts";
 pub enum ResolveError {
     #[error("resolving {host}: this is no host name")]
     BadName { host: String },
-    #[error("resolving {host}: /etc/resolv.conf names no name server that can be asked{}: set one \
+    #[error("resolving {host}: /etc/resolv.conf names no name server that can be asked{}; set one \
              with `dns:` or `--dns`", skipped_in_words(.skipped))]
     NoServers { host: String, skipped: Vec<String> },
-    #[error("resolving {host}: {}{}: check the container's \
+    #[error("resolving {host}: {}{}; check the container's \
              DNS", failures_in_words(.failures), skipped_in_words(.skipped))]
     Failed {
         host: String,
@@ -48,7 +49,7 @@ pub enum ResolveError {
 fn failures_in_words(failures: &[(NameServer, DnsFailure)]) -> String {
     let failures: Vec<String> = failures
         .iter()
-        .map(|(server, said)| format!("{server} {said}"))
+        .map(|(server, failure)| format!("{server} {failure}"))
         .collect();
     failures.join(", ")
 }
@@ -56,10 +57,7 @@ fn failures_in_words(failures: &[(NameServer, DnsFailure)]) -> String {
 fn skipped_in_words(skipped: &[String]) -> String {
     match skipped {
         [] => String::new(),
-        _ => format!(
-            " (not asked, for they are not IPv4: {})",
-            skipped.join(", ")
-        ),
+        _ => format!(" (not asked, as they are not IPv4: {})", skipped.join(", ")),
     }
 }
 
@@ -100,7 +98,7 @@ impl Resolver {
                 host: host.to_owned(),
             });
         }
-        // An unreadable file is as good as none: the name servers are asked.
+        // If the file cannot be read, the name servers are asked.
         let by_hand = files::read_if_present(Path::new(HOSTS))
             .ok()
             .flatten()
@@ -181,7 +179,7 @@ impl Resolver {
         let deadline = Instant::now() + wait;
         match ask_by_udp(via, peer, host, deadline, stop) {
             Ok(Answer::Whole(outcome)) => outcome,
-            // What a cut answer holds is good enough where TCP does not get through.
+            // Where TCP does not get through, the addresses that did fit serve.
             Ok(Answer::Cut(outcome)) => {
                 ask_by_tcp(via, peer, host, deadline, stop).unwrap_or(outcome)
             }
@@ -228,7 +226,7 @@ fn failure_of(failure: &SocketError) -> DnsFailure {
     };
     match source.kind() {
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => DnsFailure::Silent,
-        // What the kill switch answers to a packet that no rule names.
+        // The kill switch has no rule for it.
         io::ErrorKind::PermissionDenied => {
             DnsFailure::Unreachable("blocked by the firewall".to_owned())
         }
@@ -263,7 +261,7 @@ fn ask_by_udp(
             // A stop shuts the socket down, which reads as an empty packet.
             Ok(_) if stop.is_cancelled() => return Err(SocketError::Interrupted),
             Ok(length) => {
-                // Anything else that arrives here is an old answer, or nobody's.
+                // Anything else is ignored: a late answer to an earlier question, or a forgery.
                 if let Some(answer) =
                     read_answer(buffer.get(..length).unwrap_or_default(), id, host)
                 {
@@ -308,8 +306,7 @@ fn ask_by_tcp(
     }
 }
 
-/// # Errors
-/// `TimedOut` when the deadline is over: a socket's timeout must not be zero.
+/// The time left until the deadline, as a socket's timeout, which must not be zero.
 fn left(deadline: Instant) -> io::Result<Duration> {
     match deadline.saturating_duration_since(Instant::now()) {
         Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
@@ -438,11 +435,11 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "resolving www.example.com: 127.0.0.31 said that there is no such name, 127.0.0.32 \
-             said REFUSED, \
-             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, for \
+            "resolving www.example.com: 127.0.0.31 answered that there is no such name, 127.0.0.32 \
+             answered REFUSED, \
+             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, as \
              they are not IPv4: \
-             fd00::1): check the container's DNS"
+             fd00::1); check the container's DNS"
         );
     }
 

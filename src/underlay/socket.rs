@@ -1,4 +1,5 @@
-//! Sockets that leave by a chosen way, and that a stop shuts down whatever they are doing.
+//! Sockets whose packets leave by a chosen way, and which a stop shuts down whatever they are
+//! doing. Whether a firewall rule lets the packets out is not known here.
 
 use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
@@ -14,7 +15,7 @@ use crate::system::cancellation::{CancellationToken, Guard};
 /// The way a socket's packets leave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Via {
-    /// As the routing tables say: into the tunnel, once it is up.
+    /// As the routing tables say, which lead into the tunnel once it is up.
     #[default]
     Routing,
     /// Marked: past the tunnel, and through the kill switch where a rule names the destination.
@@ -26,7 +27,7 @@ pub enum Via {
 /// A socket could not be made or connected.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    #[error("socket with mark {mark:#x}: {source}: the container needs the capability NET_ADMIN")]
+    #[error("socket with mark {mark:#x}: {source}; add `cap_add: [NET_ADMIN]`")]
     Mark { mark: u32, source: io::Error },
     #[error("socket bound to the interface {interface}: {source}")]
     Interface {
@@ -72,7 +73,7 @@ pub fn connect(
     let registration = {
         let stream = Arc::clone(&stream);
         stop.on_cancel(move || {
-            // A socket that was not connected yet says so; it is looked after below.
+            // This fails before the connection is under way; that case is checked for below.
             let _ = stream.shutdown(Shutdown::Both);
         })
     };
@@ -105,9 +106,6 @@ pub fn connect(
 }
 
 /// A UDP socket that talks to `peer` alone.
-///
-/// # Errors
-/// When it cannot be made, or the peer is unreachable.
 pub fn udp(
     via: &Via,
     peer: SocketAddrV4,
@@ -124,7 +122,7 @@ pub fn udp(
     let registration = {
         let socket = Arc::clone(&socket);
         stop.on_cancel(move || {
-            // Nothing more can be done about a failure.
+            // If this fails, the read timeout ends the wait.
             let _ = SockRef::from(&*socket).shutdown(Shutdown::Both);
         })
     };

@@ -476,7 +476,7 @@ fn a_dedicated_ip_is_fatal_that_is(status: &str, message: &str) {
 
 #[test]
 fn an_expired_dedicated_ip_is_fatal() {
-    a_dedicated_ip_is_fatal_that_is("expired", "the dedicated IP has expired: renew it");
+    a_dedicated_ip_is_fatal_that_is("expired", "the dedicated IP has expired; renew it");
 }
 
 #[test]

@@ -283,7 +283,7 @@ fn the_name_server_is_silent() {
     found.assert_says(
         "failure",
         "name servers",
-        "203.0.113.53 was silent",
+        "203.0.113.53 did not answer",
         "--dns",
     );
 }
@@ -406,7 +406,7 @@ fn one_server_shows_a_certificate_that_has_run_out() {
     found.assert_only(
         "warning",
         "servers",
-        "is this machine's clock right",
+        "check this machine's clock",
         "others are tried",
     );
 }
@@ -587,7 +587,7 @@ fn the_tunnel_is_dead() {
         .iter()
         .for_each(|server| server.kill_tunnel());
     let found = Diagnosis::inside(&container);
-    found.assert_says("failure", "name servers", "10.0.0.243 was silent", "");
+    found.assert_says("failure", "name servers", "10.0.0.243 did not answer", "");
     assert!(!found.is_ok);
 }
 

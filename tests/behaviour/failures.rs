@@ -97,7 +97,7 @@ fn locked_out() {
 fn subscription_over() {
     a_login_is_tried_once_that(
         |world| world.pia.payment_required(),
-        "the subscription is over (HTTP 402): renew it",
+        "the subscription is over (HTTP 402); renew it",
     );
 }
 
@@ -200,7 +200,10 @@ fn trouble_at_the_login_that_passes() {
     let world = World::new();
     world.pia.fail_times(Api::Token, 502, 2);
     let container = container(&world).start();
-    container.wait_for_log("trouble at the server (HTTP 502): again in 1s", SOON);
+    container.wait_for_log(
+        "trouble at the server (HTTP 502). Trying again in 1 s",
+        SOON,
+    );
     container.wait_for_log(UP, SOON);
     assert_eq!(world.pia.login_attempts(), 3);
 }
@@ -262,7 +265,7 @@ fn a_web_page_instead_of_a_token() {
 #[test]
 fn malformed_answers() {
     for (api, message) in [
-        (Api::Token, "the answer makes no sense"),
+        (Api::Token, "the answer cannot be used"),
         (Api::List, "the server list cannot be used"),
         (
             Api::AddKey,

@@ -179,7 +179,7 @@ mod tests {
         let [one, other] = servers.servers[..] else {
             panic!()
         };
-        let silent = || Err("192.0.2.54 was silent".to_owned());
+        let silent = || Err("192.0.2.54 did not answer".to_owned());
         assert_eq!(
             judge_servers(&servers, &[(one, Ok(())), (other, Ok(()))], false).level,
             Level::Ok

@@ -120,7 +120,7 @@ fn between_two_tries() {
     let world = World::new();
     world.pia.fail_times(Api::Token, 503, 99);
     let container = container(&world).env("CURL_RETRY_DELAY", "60").start();
-    container.wait_for_log("again in 1m", SOON);
+    container.wait_for_log("again in 60 s", SOON);
     stops(&world, &container);
 }
 
