@@ -1,5 +1,6 @@
 //! What can go wrong with PIA's API, what it means, and what each failure calls for. Who acts on
 //! it, and when, is not known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
 //! The lease of a forwarded port: a payload with PIA's signature, good for about two months. Where
 //! it is stored and when it is bound is not known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,6 @@
 //! Trying a call again, as `CURL_RETRY`, `CURL_RETRY_DELAY` and `CURL_MAX_TIME` say. What is called
 //! is not known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::time::{Duration, Instant};
 
@@ -48,13 +49,13 @@ impl RetryPolicy {
         mut attempt: impl FnMut(Duration) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let started = Instant::now();
-        let mut tries = 0;
+        let mut tries = 0_u32;
         loop {
             let mut error = match attempt(self.time_for_one(started.elapsed())) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            tries += 1;
+            tries = tries.saturating_add(1);
             error.tries = tries;
             let Some(pause) = self.pause(tries, started.elapsed(), &error) else {
                 return Err(error);
@@ -88,7 +89,7 @@ impl RetryPolicy {
             (0, max_time) => max_time,
             (_, max_time) => max_time
                 .saturating_sub(elapsed)
-                .min(TRY_TIMEOUT.max(max_time / 4)),
+                .min(TRY_TIMEOUT.max(max_time.checked_div(4).unwrap_or_default())),
         }
     }
 }
@@ -166,6 +167,23 @@ mod tests {
             pause(1, 0, ApiErrorKind::RateLimited { retry_after: None }),
             Some(5)
         );
+    }
+
+    #[test]
+    fn a_pause_beyond_all_numbers_is_no_reason_to_fall_over() {
+        let endless = RetryPolicy {
+            delay: Duration::MAX,
+            max_time: Duration::ZERO,
+            ..RETRY
+        };
+        let trouble = error(ApiErrorKind::ServerTrouble { status: 503 });
+        let second = Duration::from_secs(1);
+        assert_eq!(endless.pause(1, second, &trouble), Some(Duration::MAX));
+        let limited = RetryPolicy {
+            max_time: Duration::MAX,
+            ..endless
+        };
+        assert_eq!(limited.pause(1, second, &trouble), None);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What the process may do, read from `/proc/self/status`.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 /// Bit of CAP_NET_ADMIN in linux/capability.h.
 const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -56,8 +57,7 @@ fn judge(status: &str, last: &str) -> Capabilities {
         .trim()
         .parse::<u32>()
         .ok()
-        .and_then(|last| 1_u64.checked_shl(last + 1))
-        .map(|beyond| beyond - 1);
+        .and_then(|last| u64::MAX.checked_shr(63_u32.saturating_sub(last)));
     if effective & CAP_NET_ADMIN == 0 {
         match effective_user(status) {
             Some(uid) if uid != 0 => Capabilities::OrdinaryUser(uid),

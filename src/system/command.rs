@@ -3,6 +3,7 @@
 //! Every child leads a process group of its own, so that a stop ends it with all that it started.
 //! Secrets go in by standard input or a file, never as arguments, which anybody may read in
 //! `/proc`.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};

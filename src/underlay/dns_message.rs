@@ -1,5 +1,6 @@
 //! DNS messages: the question for a host's IPv4 addresses, and what an answer says. Pure; who is
 //! asked, and how, is the resolver's matter.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::fmt;
 use std::io;

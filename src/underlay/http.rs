@@ -2,12 +2,13 @@
 //! PIA's API nor name servers.
 //!
 //! ureq's transport traits are not covered by its version number; only this module uses them.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -18,7 +19,9 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Body, Timeout, http};
 
+use super::deadline::Deadline;
 use super::http_error::{HttpError, HttpFailure};
+use super::retry_after;
 use super::socket::{self, SocketError, TcpConnection, Via};
 use crate::system::cancellation::CancellationToken;
 
@@ -86,7 +89,7 @@ impl Content<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// From `Retry-After`, where it is given in seconds.
+    /// From `Retry-After`, an hour at most.
     pub retry_after: Option<Duration>,
     pub body: Vec<u8>,
 }
@@ -181,16 +184,8 @@ fn with_headers<B>(
 }
 
 fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
-    let header = response.headers().get(http::header::RETRY_AFTER)?;
-    seconds_to_wait(header.to_str().ok()?)
-}
-
-/// No more than a day: a longer pause would end with the container, and times that it is added to
-/// must not overflow.
-pub(super) fn seconds_to_wait(text: &str) -> Option<Duration> {
-    const MAX_SECONDS: u64 = 24 * 60 * 60;
-    let seconds: u64 = text.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(MAX_SECONDS)))
+    let value = response.headers().get(http::header::RETRY_AFTER)?;
+    retry_after::parse(value.to_str().ok()?, SystemTime::now())
 }
 
 /// An agent for one request; its connector knows the addresses and the stop.
@@ -244,7 +239,7 @@ impl Connector for TlsConnector {
         details: &ConnectionDetails<'_>,
         _: Option<()>,
     ) -> Result<Option<TlsTransport>, ureq::Error> {
-        let deadline = Instant::now() + budget(details.timeout, CONNECT_TIMEOUT);
+        let deadline = Deadline::after((*details.timeout.after).min(CONNECT_TIMEOUT));
         let connection = self.connect_to_any(deadline)?;
         let name = ServerName::try_from(self.remote.name.clone())
             .map_err(|_| HttpFailure::BadName(self.remote.name.clone()).into_error())?;
@@ -252,7 +247,7 @@ impl Connector for TlsConnector {
             .map_err(|error| HttpFailure::from_tls(&error).into_error())?;
         let mut timed = TimedStream {
             connection,
-            deadline: Some(deadline),
+            deadline,
         };
         tls.complete_io(&mut timed)
             .map_err(|error| HttpFailure::from_handshake(error).into_error())?;
@@ -270,12 +265,13 @@ impl Connector for TlsConnector {
 impl TlsConnector {
     /// Each address gets an equal share of the time left, so that one that does not answer cannot
     /// use it up.
-    fn connect_to_any(&self, deadline: Instant) -> Result<TcpConnection, ureq::Error> {
+    fn connect_to_any(&self, deadline: Deadline) -> Result<TcpConnection, ureq::Error> {
         let addresses = &self.remote.addresses;
         let mut failure = HttpFailure::NoAddress;
         for (index, address) in addresses.iter().enumerate() {
-            let untried = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            let share = deadline.saturating_duration_since(Instant::now()) / untried;
+            let untried = addresses.len().saturating_sub(index).max(1);
+            let untried = u32::try_from(untried).unwrap_or(u32::MAX);
+            let share = deadline.left().checked_div(untried).unwrap_or_default();
             match socket::connect(
                 &self.remote.via,
                 SocketAddrV4::new(*address, self.remote.port),
@@ -291,27 +287,10 @@ impl TlsConnector {
     }
 }
 
-fn budget(timeout: NextTimeout, most: Duration) -> Duration {
-    (*timeout.after).min(most)
-}
-
 /// A socket whose reads and writes end at a deadline. A stop shuts it down.
 struct TimedStream {
     connection: TcpConnection,
-    deadline: Option<Instant>,
-}
-
-impl TimedStream {
-    /// The time left, as a socket's timeout, which must not be zero; `None` is without limit.
-    fn left(&self) -> io::Result<Option<Duration>> {
-        match self
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()))
-        {
-            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
-            left => Ok(left),
-        }
-    }
+    deadline: Deadline,
 }
 
 /// Retries what a signal interrupted, and reports a socket's timeout, which reads as "would block",
@@ -331,7 +310,8 @@ fn until_done(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 impl Read for TimedStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         until_done(|| {
-            self.connection.stream.set_read_timeout(self.left()?)?;
+            let timeout = self.deadline.socket_timeout()?;
+            self.connection.stream.set_read_timeout(timeout)?;
             (&*self.connection.stream).read(buffer)
         })
     }
@@ -340,7 +320,8 @@ impl Read for TimedStream {
 impl Write for TimedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         until_done(|| {
-            self.connection.stream.set_write_timeout(self.left()?)?;
+            let timeout = self.deadline.socket_timeout()?;
+            self.connection.stream.set_write_timeout(timeout)?;
             (&*self.connection.stream).write(bytes)
         })
     }
@@ -363,8 +344,7 @@ impl fmt::Debug for TlsTransport {
 
 impl TlsTransport {
     fn set_deadline(&mut self, timeout: NextTimeout) {
-        // An unlimited timeout is longer than the clock can count.
-        self.stream.sock.deadline = Instant::now().checked_add(*timeout.after);
+        self.stream.sock.deadline = Deadline::after(*timeout.after);
     }
 }
 

@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::http::{Content, Remote, Request, Response, seconds_to_wait, send};
+use super::http::{Content, Remote, Request, Response, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
 use super::socket::tests::{closed_address, silent_listener, wait_until_connecting};
@@ -23,14 +23,6 @@ const WHOLE: Duration = Duration::from_secs(60);
 /// What has ended by then was ended.
 const LONG_BEFORE: Duration = Duration::from_secs(20);
 const CERTIFIED: &str = "localhost";
-
-#[test]
-fn a_server_may_ask_for_a_pause_of_a_day_at_most() {
-    let seconds = |text: &str| seconds_to_wait(text).map(|pause| pause.as_secs());
-    assert_eq!(seconds(" 90"), Some(90));
-    assert_eq!(seconds(&u64::MAX.to_string()), Some(86_400));
-    assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), None);
-}
 
 struct World {
     client: Arc<ClientConfig>,
@@ -226,6 +218,28 @@ fn a_compressed_answer_is_expanded() {
     assert_eq!(
         get(&peer, &CancellationToken::new()).unwrap().body.len(),
         100_000
+    );
+}
+
+#[test]
+fn a_pause_that_the_server_asks_for_is_an_hour_at_most() {
+    let asked = |pause: &str| {
+        let answer =
+            format!("HTTP/1.1 429 Wait\r\nRetry-After: {pause}\r\nContent-Length: 0\r\n\r\n");
+        let peer = world().answering(answer.leak());
+        get(&peer, &CancellationToken::new()).unwrap().retry_after
+    };
+    assert_eq!(asked("7"), Some(Duration::from_secs(7)));
+    for endless in [
+        "18446744073709551615",
+        "9223372036854775807",
+        "99999999999999999999999",
+    ] {
+        assert_eq!(asked(endless), Some(Duration::from_secs(3600)), "{endless}");
+    }
+    assert_eq!(
+        asked("Fri, 31 Dec 9999 23:59:59 GMT"),
+        Some(Duration::from_secs(3600))
     );
 }
 

@@ -1,12 +1,14 @@
 //! ICMP echo (RFC 792) over a socket that is bound to an interface. Which targets matter is not
 //! known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::deadline::Deadline;
 use crate::system::cancellation::CancellationToken;
 
 const ECHO_REQUEST: u8 = 8;
@@ -24,7 +26,7 @@ const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 pub fn answered(
     interface: &str,
     address: Ipv4Addr,
-    deadline: Instant,
+    deadline: Deadline,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let (mut socket, raw) = socket(interface)?;
@@ -33,28 +35,24 @@ pub fn answered(
     // socket, ours tells our replies from others.
     let identifier = fastrand::u16(..);
     let mut sequence = 0_u16;
-    let mut ask_at = Instant::now();
+    let mut ask_again = Deadline::after(Duration::ZERO);
     loop {
-        let now = Instant::now();
         if stop.is_cancelled() {
             return Err(ErrorKind::Interrupted.into());
         }
-        if now >= deadline {
+        let left = deadline.left();
+        if left.is_zero() {
             return Err(io::Error::new(ErrorKind::TimedOut, "no answer"));
         }
-        if now >= ask_at {
+        if ask_again.left().is_zero() {
             sequence = sequence.wrapping_add(1);
             // The interface may be gone for a moment, and full queues empty themselves.
             if let Err(error) = socket.write_all(&request(identifier, sequence)) {
                 log::debug!("ping {address}: {error}");
             }
-            ask_at = now + REPEAT_INTERVAL;
+            ask_again = Deadline::after(REPEAT_INTERVAL);
         }
-        socket.set_read_timeout(Some(
-            CANCEL_CHECK_INTERVAL
-                .min(deadline - now)
-                .max(Duration::from_millis(1)),
-        ))?;
+        socket.set_read_timeout(Some(CANCEL_CHECK_INTERVAL.min(left)))?;
         let mut buffer = [0; 512];
         match socket.read(&mut buffer) {
             Ok(length)
@@ -112,7 +110,7 @@ fn checksum(packet: &[u8]) -> u16 {
         .map(|byte| u32::from(*byte));
     let mut sum: u32 = high.chain(low).sum();
     while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
     }
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }

@@ -1,5 +1,6 @@
 //! Interfaces, addresses and default routes of the network below the tunnel, as the kernel lists
 //! them. What the firewall makes of them is not known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;

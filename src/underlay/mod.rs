@@ -1,6 +1,7 @@
 //! The network below the tunnel: its interfaces and name servers, and sockets and requests that can
 //! go out untunnelled. Knows neither PIA nor the firewall.
 
+mod deadline;
 mod dns_message;
 mod hosts_file;
 pub mod http;
@@ -14,4 +15,5 @@ pub mod path_mtu;
 pub mod ping;
 pub mod resolv_conf;
 pub mod resolver;
+mod retry_after;
 pub mod socket;

@@ -1,5 +1,6 @@
 //! The largest packet that gets through to an address, as routers on the way report it to the
 //! kernel.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io;
 use std::net::SocketAddrV4;

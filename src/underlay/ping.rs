@@ -1,15 +1,17 @@
 //! Whether anything answers through an interface: ICMP echo to several targets at the same time.
 //! What an answer, or its absence, means for the tunnel is not known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::deadline::Deadline;
 use super::icmp_echo;
+use super::name_servers::NameServers;
+use super::resolver::Resolver;
+use super::socket::Via;
 use crate::system::cancellation::{CancellationToken, Cancelled};
-use crate::underlay::name_servers::NameServers;
-use crate::underlay::resolver::Resolver;
-use crate::underlay::socket::Via;
 
 /// Whom to ask, by which interface.
 #[derive(Debug, Clone)]
@@ -51,7 +53,7 @@ impl Prober {
         timeout: Duration,
         stop: &CancellationToken,
     ) -> Result<String, Unanswered> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Deadline::after(timeout);
         // Ends the questions that are still open when one is answered or time is up.
         let (enough, _guard) = stop.child();
         let (sender, answers) = mpsc::channel();
@@ -65,9 +67,7 @@ impl Prober {
             }
             drop(sender);
             let mut failures = Vec::new();
-            while let Ok((target, answer)) =
-                answers.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            {
+            while let Ok((target, answer)) = answers.recv_timeout(deadline.left()) {
                 match answer {
                     Ok(()) => {
                         enough.cancel();
@@ -92,7 +92,12 @@ impl Prober {
         })
     }
 
-    fn ask(&self, target: &str, deadline: Instant, stop: &CancellationToken) -> Result<(), String> {
+    fn ask(
+        &self,
+        target: &str,
+        deadline: Deadline,
+        stop: &CancellationToken,
+    ) -> Result<(), String> {
         let address = self.address_of(target, stop)?;
         icmp_echo::answered(&self.interface, address, deadline, stop)
             .map_err(|error| error.to_string())

@@ -3,14 +3,16 @@
 //!
 //! The C library's resolver would ask whatever resolv.conf names now, from sockets without our
 //! mark, and cannot be interrupted.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use simple_dns::Name;
 
+use super::deadline::Deadline;
 pub use super::dns_message::DnsFailure;
 use super::dns_message::{Answer, LookupResult, question, read_answer};
 use super::hosts_file;
@@ -136,7 +138,7 @@ impl Resolver {
         host: &str,
         stop: &CancellationToken,
     ) -> Result<Vec<Ipv4Addr>, Vec<(NameServer, DnsFailure)>> {
-        let started = Instant::now();
+        let deadline = Deadline::after(LOOKUP_TIMEOUT);
         let mut failures = Vec::new();
         for server in &self.servers.servers {
             failures.push((*server, DnsFailure::Silent));
@@ -148,9 +150,8 @@ impl Resolver {
                 if !is_worth_asking(failure) {
                     continue;
                 }
-                let left = LOOKUP_TIMEOUT.saturating_sub(started.elapsed());
-                let wait = wait_for_one(round, left, unasked);
-                unasked -= 1;
+                let wait = wait_for_one(round, deadline.left(), unasked);
+                unasked = unasked.saturating_sub(1);
                 match self.ask(*server, host, wait, stop) {
                     Ok(addresses) => {
                         log::debug!("{server} resolves {host}: {addresses:?}");
@@ -176,7 +177,7 @@ impl Resolver {
     ) -> LookupResult {
         let via = self.via_to(server);
         let peer = SocketAddrV4::new(server.address(), self.port);
-        let deadline = Instant::now() + wait;
+        let deadline = Deadline::after(wait);
         match ask_by_udp(via, peer, host, deadline, stop) {
             Ok(Answer::Whole(outcome)) => outcome,
             // Where TCP does not get through, the addresses that did fit serve.
@@ -211,7 +212,9 @@ fn is_worth_asking(failure: &DnsFailure) -> bool {
 /// in this round.
 fn wait_for_one(round: usize, left: Duration, unasked: usize) -> Duration {
     let rounds_left = ROUNDS.saturating_sub(round).max(1);
-    let share = left / u32::try_from(unasked.max(1) * rounds_left).unwrap_or(u32::MAX);
+    let shares = unasked.max(1).saturating_mul(rounds_left);
+    let shares = u32::try_from(shares).unwrap_or(u32::MAX);
+    let share = left.checked_div(shares).unwrap_or_default();
     if rounds_left > 1 {
         share.min(FIRST_ROUND_TIMEOUT)
     } else {
@@ -238,7 +241,7 @@ fn ask_by_udp(
     via: &Via,
     peer: SocketAddrV4,
     host: &str,
-    deadline: Instant,
+    deadline: Deadline,
     stop: &CancellationToken,
 ) -> Result<Answer, SocketError> {
     let failed = |source| SocketError::NotConnected {
@@ -255,7 +258,7 @@ fn ask_by_udp(
     loop {
         connection
             .socket
-            .set_read_timeout(Some(left(deadline).map_err(failed)?))
+            .set_read_timeout(deadline.socket_timeout().map_err(failed)?)
             .map_err(failed)?;
         match connection.socket.recv(&mut buffer) {
             // A stop shuts the socket down, which reads as an empty packet.
@@ -278,7 +281,7 @@ fn ask_by_tcp(
     via: &Via,
     peer: SocketAddrV4,
     host: &str,
-    deadline: Instant,
+    deadline: Deadline,
     stop: &CancellationToken,
 ) -> Result<LookupResult, SocketError> {
     let failed = |source| SocketError::NotConnected {
@@ -286,11 +289,11 @@ fn ask_by_tcp(
         source,
     };
     let id = fastrand::u16(..);
-    let connection = socket::connect(via, peer, left(deadline).map_err(failed)?, stop)?;
+    let connection = socket::connect(via, peer, deadline.left(), stop)?;
     let exchange = || -> io::Result<Vec<u8>> {
         let mut stream = &*connection.stream;
-        stream.set_write_timeout(Some(left(deadline)?))?;
-        stream.set_read_timeout(Some(left(deadline)?))?;
+        stream.set_write_timeout(deadline.socket_timeout()?)?;
+        stream.set_read_timeout(deadline.socket_timeout()?)?;
         let question = question(id, host)?;
         let length = u16::try_from(question.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes(), question.as_slice()].concat())?;
@@ -306,20 +309,13 @@ fn ask_by_tcp(
     }
 }
 
-/// The time left until the deadline, as a socket's timeout, which must not be zero.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    match deadline.saturating_duration_since(Instant::now()) {
-        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-        left => Ok(left),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::underlay::dns_message::tests::{ADDRESS, HOST, a, reply};
     use simple_dns::RCODE;
     use std::net::{TcpListener, UdpSocket};
+    use std::time::Instant;
 
     /// A name server on 127.0.0.`last` that answers each question by `answer`.
     fn serve(

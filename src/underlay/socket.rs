@@ -1,15 +1,17 @@
 //! Sockets whose packets leave by a chosen way, and which a stop shuts down whatever they are
 //! doing. Whether a firewall rule lets the packets out is not known here.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io;
 use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, SockRef, Socket, Type};
 
+use super::deadline::Deadline;
 use crate::system::cancellation::{CancellationToken, Guard};
 
 /// The way a socket's packets leave.
@@ -157,10 +159,10 @@ fn wait_until_connected(
     timeout: Duration,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Deadline::after(timeout);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let milliseconds = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::MAX);
+        let milliseconds =
+            PollTimeout::try_from(deadline.left().as_millis()).unwrap_or(PollTimeout::MAX);
         let ready = poll(
             &mut [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)],
             milliseconds,
@@ -179,6 +181,7 @@ fn wait_until_connected(
 pub(crate) mod tests {
     use super::*;
     use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Instant;
 
     /// A listener on loopback whose queue is full: further connects get no answer.
     pub(crate) fn silent_listener() -> (TcpListener, Vec<TcpStream>, SocketAddrV4) {

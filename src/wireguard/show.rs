@@ -1,4 +1,5 @@
 //! What `wg show` says of the interface.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -251,6 +251,15 @@ fn a_longer_pause_than_curl_max_time_is_kept_too() {
 }
 
 #[test]
+fn a_pause_longer_than_any_clock_is_an_hour() {
+    let world = World::new();
+    world.pia.rate_limit(Duration::MAX);
+    let container = container(&world).start();
+    container.wait_for_log("Trying again in 3600 s", SOON);
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
 fn a_web_page_instead_of_a_token() {
     let world = World::new();
     world.pia.answer_html();
