@@ -6,7 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ use crate::system::files;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server in the first round, so that one that does not answer soon gives way to the next.
 const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Far above an answer with the addresses of one host.
+const MAX_ANSWER_BYTES: usize = 4096;
 const ROUNDS: usize = 2;
 const DNS_PORT: u16 = 53;
 const HOSTS: &str = "/etc/hosts";
@@ -254,7 +256,7 @@ fn ask_by_udp(
         .socket
         .send(&question(id, host).map_err(failed)?)
         .map_err(failed)?;
-    let mut buffer = [0; 4096];
+    let mut buffer = [0; MAX_ANSWER_BYTES];
     loop {
         connection
             .socket
@@ -293,20 +295,38 @@ fn ask_by_tcp(
     let exchange = || -> io::Result<Vec<u8>> {
         let mut stream = &*connection.stream;
         stream.set_write_timeout(deadline.socket_timeout()?)?;
-        stream.set_read_timeout(deadline.socket_timeout()?)?;
         let question = question(id, host)?;
         let length = u16::try_from(question.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes(), question.as_slice()].concat())?;
         let mut length = [0; 2];
-        stream.read_exact(&mut length)?;
-        let mut answer = vec![0; u16::from_be_bytes(length).into()];
-        stream.read_exact(&mut answer)?;
+        read_exact(stream, &mut length, deadline)?;
+        let length = usize::from(u16::from_be_bytes(length));
+        if length > MAX_ANSWER_BYTES {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let mut answer = vec![0; length];
+        read_exact(stream, &mut answer, deadline)?;
         Ok(answer)
     };
     match read_answer(&exchange().map_err(failed)?, id, host) {
         Some(Answer::Whole(outcome) | Answer::Cut(outcome)) => Ok(outcome),
         None => Err(failed(io::ErrorKind::InvalidData.into())),
     }
+}
+
+/// Fills the buffer before the deadline, however slowly the bytes come in.
+fn read_exact(mut stream: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> io::Result<()> {
+    let mut unfilled = buffer;
+    while !unfilled.is_empty() {
+        stream.set_read_timeout(deadline.socket_timeout()?)?;
+        match stream.read(unfilled) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(length) => unfilled = unfilled.get_mut(length..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -463,6 +483,51 @@ mod tests {
                 .unwrap(),
             [ADDRESS]
         );
+    }
+
+    /// A name server on `address` that says by UDP to ask by TCP, and answers there by `by_tcp`.
+    fn serve_cut(address: &'static str, by_tcp: impl Fn(&mut TcpStream) + Send + 'static) -> u16 {
+        let port = serve(address, 0, |question| {
+            vec![reply(question, RCODE::NoError, vec![], true)]
+        });
+        let listener = TcpListener::bind((address, port)).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                by_tcp(&mut stream.unwrap());
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn an_answer_that_drips_in_ends_with_the_look_up() {
+        let port = serve_cut("127.0.0.42", |stream| {
+            let _ = stream.write_all(&[0x0f, 0xff]);
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let started = Instant::now();
+        resolver(&["127.0.0.42"], port)
+            .addresses(HOST, &CancellationToken::new())
+            .unwrap_err();
+        let took = started.elapsed();
+        assert!(took < LOOKUP_TIMEOUT + Duration::from_secs(1), "{took:?}");
+    }
+
+    #[test]
+    fn an_answer_larger_than_any_is_not_waited_for() {
+        let port = serve_cut("127.0.0.43", |stream| {
+            let _ = stream.write_all(&[0xff, 0xff]);
+            let _ = stream.read(&mut [0; 512]);
+            std::thread::sleep(Duration::from_secs(20));
+        });
+        let started = Instant::now();
+        resolver(&["127.0.0.43"], port)
+            .addresses(HOST, &CancellationToken::new())
+            .unwrap_err();
+        let took = started.elapsed();
+        assert!(took < Duration::from_millis(500), "{took:?}");
     }
 
     #[test]
