@@ -88,6 +88,7 @@ impl ApiClient {
                 key: key.to_owned(),
                 stored: None,
             },
+            local_network: Vec::new(),
         }
     }
 }

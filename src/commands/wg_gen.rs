@@ -165,14 +165,14 @@ fn conf(joined: &Joined, arguments: &Arguments) -> Conf {
         Some(dns) => dns.clone(),
         None => {
             let servers = registration.dns_servers.iter().take(2);
-            let servers: Vec<String> = servers.map(Ipv4Addr::to_string).collect();
+            let servers: Vec<String> = servers.map(ToString::to_string).collect();
             servers.join(",")
         }
     };
     Conf {
         location: joined.location.clone(),
         private_key: joined.keys.private.clone(),
-        address: registration.peer_ip,
+        address: registration.peer_ip.into(),
         mark: 0,
         dns,
         mtu: arguments.mtu,
@@ -180,7 +180,10 @@ fn conf(joined: &Joined, arguments: &Arguments) -> Conf {
         endpoint: joined.endpoint(),
         keepalive: None,
         server_cn: joined.server.cn.clone(),
-        port_forwarding_gateway: registration.server_vip.filter(|_| joined.port_forwarding),
+        port_forwarding_gateway: registration
+            .server_vip
+            .filter(|_| joined.port_forwarding)
+            .map(Ipv4Addr::from),
     }
 }
 

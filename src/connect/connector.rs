@@ -61,6 +61,7 @@ impl Connector {
         let registrar = Registrar {
             hosts: &hosts,
             retry: selection.retry,
+            local_network: &selection.local_network,
             dedicated_ip: match &selection.choice {
                 ServerChoice::DedicatedIp(token) => Some(token),
                 _ => None,

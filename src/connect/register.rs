@@ -3,16 +3,20 @@
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
+use ipnet::Ipv4Net;
+
 use super::api_hosts::ApiHosts;
 use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::credentials::Token;
+use crate::pia::error::{ApiError, Call};
 use crate::pia::regions::Server;
 use crate::pia::registration::{self, Proof, Registration};
 use crate::pia::retry::RetryPolicy;
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
+use crate::underlay::interfaces;
 use crate::wireguard::keys::KeyPair;
 
 /// For a registration at one server: another is better than patience.
@@ -41,6 +45,7 @@ impl Joined {
 pub(super) struct Registrar<'a> {
     pub hosts: &'a ApiHosts,
     pub retry: RetryPolicy,
+    pub local_network: &'a [Ipv4Net],
     /// At the server of a dedicated IP its own token proves the account.
     pub dedicated_ip: Option<&'a Secret>,
 }
@@ -143,6 +148,7 @@ impl Registrar<'_> {
         };
         let registration =
             registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, stop)?;
+        self.refuse_if_implausible(&registration, server)?;
         Ok(Joined {
             location: location.clone(),
             server: server.clone(),
@@ -150,5 +156,30 @@ impl Registrar<'_> {
             keys,
             registration,
         })
+    }
+
+    /// A server whose addresses collide with the networks around us is of no use: routes to those
+    /// networks, or to PIA's API, would lead into the tunnel.
+    fn refuse_if_implausible(
+        &self,
+        registration: &Registration,
+        server: &Server,
+    ) -> Result<(), ApiError> {
+        // What cannot be listed cannot be compared; the start of the tunnel fails on it anyway.
+        let attached: Vec<Ipv4Net> = interfaces::attached_networks()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|attached| {
+                Ipv4Net::new(attached.address, attached.network.prefix_len()).ok()
+            })
+            .collect();
+        registration
+            .is_plausible(&attached, self.local_network)
+            .map_err(|why| ApiError {
+                call: Call::AddKey,
+                host: server.cn.clone(),
+                kind: why.into(),
+                tries: 1,
+            })
     }
 }

@@ -58,6 +58,7 @@ impl ContainerConnector {
                 key: settings.server_list_key_file.clone(),
                 stored: Some(PathBuf::from(paths::SERVER_LIST)),
             },
+            local_network: settings.local_network.clone(),
         };
         Connector::new(hosts, account, selection)
     }

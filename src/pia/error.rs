@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::lease::LeaseError;
 use super::regions::ListError;
+use super::tunnel_address::ImpossibleAddress;
 use crate::underlay::http_error::HttpFailure;
 
 /// What was asked of the API.
@@ -108,6 +109,9 @@ pub enum ApiErrorKind {
     /// The answer was made for somebody else.
     #[error("the server registered another key than ours")]
     ForeignKey,
+    /// An address in the answer cannot be true.
+    #[error("the server's answer cannot be true: {0}")]
+    ImpossibleAddress(#[from] ImpossibleAddress),
     #[error("no port forwarding here ({0})")]
     NoPortForwarding(HttpFailure),
     /// By bindPort, or no lease was given by getSignature.

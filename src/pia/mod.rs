@@ -13,4 +13,5 @@ pub mod registration;
 mod request;
 pub mod retry;
 pub mod trust;
+pub mod tunnel_address;
 mod verifier;

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use ipnet::Ipv4Net;
 
 use super::credentials::Token;
 use super::error::{ApiError, ApiErrorKind, Call};
 use super::host::Host;
 use super::messages::AddKeyAnswer;
 use super::request::Ask;
+use super::tunnel_address::{ImpossibleAddress, PIA_DNS, TunnelAddress};
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::http::Response;
@@ -37,10 +39,31 @@ pub struct Registration {
     /// Where WireGuard listens; not necessarily 1337.
     pub server_port: u16,
     /// The gateway inside the tunnel, which forwards ports.
-    pub server_vip: Option<Ipv4Addr>,
+    pub server_vip: Option<TunnelAddress>,
     /// Our address inside the tunnel.
-    pub peer_ip: Ipv4Addr,
-    pub dns_servers: Vec<Ipv4Addr>,
+    pub peer_ip: TunnelAddress,
+    /// The tunnel's name servers: never empty.
+    pub dns_servers: Vec<TunnelAddress>,
+}
+
+impl Registration {
+    /// Whether its addresses can be those of a tunnel next to these networks: `attached` are the
+    /// container's own, each with its own address and prefix, `local` the ranges of its LAN. The
+    /// name servers are not asked about: people's LANs are often 10.0.0.0/24, which holds PIA's.
+    ///
+    /// # Errors
+    /// Names the address that cannot be true.
+    pub fn is_plausible(
+        &self,
+        attached: &[Ipv4Net],
+        local: &[Ipv4Net],
+    ) -> Result<(), ImpossibleAddress> {
+        self.peer_ip.check("peer_ip", attached, local)?;
+        match self.server_vip {
+            Some(gateway) => gateway.check("server_vip", attached, local),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Registers `public_key` (base64) at `host`, in one try of at most `timeout`: the next server is
@@ -106,30 +129,38 @@ fn read_registration(
     if answer.peer_pubkey.as_deref() != Some(public_key) {
         return Err(ApiErrorKind::ForeignKey);
     }
-    let address = |text: Option<String>| text.and_then(|text| text.trim().parse::<Ipv4Addr>().ok());
     let server_port = answer
         .server_port
         .filter(|port| *port != 0)
         .ok_or_else(|| lacks("server_port"))?;
-    let peer_ip = address(
-        answer
-            .peer_ip
-            .map(|text| text.trim_end_matches("/32").to_owned()),
-    );
+    let peer_ip = answer.peer_ip.as_deref().map(str::trim);
+    let peer_ip: Ipv4Addr = peer_ip
+        .and_then(|text| text.trim_end_matches("/32").parse().ok())
+        .ok_or_else(|| lacks("peer_ip"))?;
     Ok(Registration {
         server_public_key: answer
             .server_key
             .filter(|key| is_key(key))
             .ok_or_else(|| lacks("server_key"))?,
         server_port,
-        server_vip: address(answer.server_vip),
-        peer_ip: peer_ip.ok_or_else(|| lacks("peer_ip"))?,
-        dns_servers: answer
-            .dns_servers
-            .iter()
-            .filter_map(|text| text.trim().parse().ok())
-            .collect(),
+        server_vip: answer.server_vip.and_then(|text| text.parse().ok()),
+        peer_ip: TunnelAddress::new(peer_ip).ok_or(ImpossibleAddress::NotInATunnel {
+            field: "peer_ip",
+            address: peer_ip,
+        })?,
+        dns_servers: usable_name_servers(&answer.dns_servers),
     })
+}
+
+/// Without any, look-ups would go to the former name servers, outside the tunnel.
+fn usable_name_servers(named: &[String]) -> Vec<TunnelAddress> {
+    let usable: Vec<TunnelAddress> = named.iter().filter_map(|text| text.parse().ok()).collect();
+    if !usable.is_empty() {
+        return usable;
+    }
+    let [first, second] = PIA_DNS;
+    log::warn!("The server names no usable name servers; PIA's own are used: {first}, {second}");
+    PIA_DNS.to_vec()
 }
 
 fn lacks(field: &str) -> ApiErrorKind {
@@ -206,6 +237,48 @@ mod tests {
         ));
         assert!(matches!(read(200, "{"), Err(ApiErrorKind::Malformed(_))));
         assert!(matches!(read(200, "{}"), Err(ApiErrorKind::Malformed(_))));
+    }
+
+    #[test]
+    fn addresses_that_no_tunnel_has_are_not_believed() {
+        for address in ["0.0.0.0", "127.0.0.1", "8.8.8.8", "224.0.0.1"] {
+            let refused = read_with("peer_ip", json!(address)).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                format!(
+                    "the server's answer cannot be true: peer_ip is {address}, which no tunnel has"
+                )
+            );
+            let registration = read_with("server_vip", json!(address)).unwrap();
+            assert_eq!(registration.server_vip, None);
+        }
+    }
+
+    #[test]
+    fn without_usable_name_servers_there_are_pias_own() {
+        for unusable in [
+            json!([]),
+            json!(["nonsense"]),
+            json!(["127.0.0.11", "8.8.8.8"]),
+        ] {
+            let registration = read_with("dns_servers", unusable).unwrap();
+            assert_eq!(registration.dns_servers, PIA_DNS);
+        }
+        let one = read_with("dns_servers", json!(["0.0.0.0", "10.0.0.241"])).unwrap();
+        assert_eq!(one.dns_servers[0].to_string(), "10.0.0.241");
+        assert_eq!(one.dns_servers.len(), 1);
+    }
+
+    #[test]
+    fn addresses_of_the_neighbourhood_are_not_the_tunnels() {
+        let attached = ["172.18.0.2/16".parse().unwrap()];
+        let of = |field, address| {
+            let registration = read_with(field, json!(address)).unwrap();
+            registration.is_plausible(&attached, &[])
+        };
+        assert_eq!(of("peer_ip", "10.7.33.2"), Ok(()));
+        assert!(of("peer_ip", "172.18.0.2").is_err());
+        assert!(of("server_vip", "172.18.0.1").is_err());
     }
 
     #[test]

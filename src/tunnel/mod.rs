@@ -89,7 +89,7 @@ impl Tunnel {
         Conf {
             location: joined.location.clone(),
             private_key: joined.keys.private.clone(),
-            address: joined.registration.peer_ip,
+            address: joined.registration.peer_ip.into(),
             mark: paths::FWMARK,
             dns: self.dns_line(container),
             mtu: container.settings.mtu,
@@ -100,7 +100,8 @@ impl Tunnel {
             port_forwarding_gateway: joined
                 .registration
                 .server_vip
-                .filter(|_| joined.port_forwarding),
+                .filter(|_| joined.port_forwarding)
+                .map(Ipv4Addr::from),
         }
     }
 
@@ -164,7 +165,7 @@ impl Tunnel {
         } else {
             Vec::new()
         };
-        inside.extend(self.joined.registration.server_vip);
+        inside.extend(self.joined.registration.server_vip.map(Ipv4Addr::from));
         let rules = routing_rules::rules(&container.settings.local_network, &attached, &inside);
         for (interface, range) in &networks.local {
             log::info!("Allowing untunnelled access to {range} via {interface}");
@@ -273,12 +274,20 @@ pub fn remove_leftovers() {
     }
 }
 
-fn dns_servers(wanted: &VpnDns, of_registration: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+fn dns_servers<A>(wanted: &VpnDns, of_registration: &[A]) -> Vec<Ipv4Addr>
+where
+    A: Copy + Into<Ipv4Addr>,
+{
     match wanted {
         VpnDns::Unchanged => Vec::new(),
         VpnDns::Custom { servers, .. } if !servers.is_empty() => servers.clone(),
         // resolv.conf takes three; the original took two.
-        VpnDns::Custom { .. } | VpnDns::Pia => of_registration.iter().take(2).copied().collect(),
+        VpnDns::Custom { .. } | VpnDns::Pia => of_registration
+            .iter()
+            .take(2)
+            .copied()
+            .map(Into::into)
+            .collect(),
     }
 }
 

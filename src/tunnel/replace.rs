@@ -98,7 +98,7 @@ impl Tunnel {
     fn peering(&self, container: &Container) -> Peering {
         Peering {
             private_key: self.joined.keys.private.clone(),
-            address: self.joined.registration.peer_ip,
+            address: self.joined.registration.peer_ip.into(),
             peer: self.joined.registration.server_public_key.clone(),
             endpoint: self.joined.endpoint(),
             keepalive: container.settings.keepalive,

@@ -11,6 +11,7 @@ use harness::waiting::{LATER, SOON};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::container::Container;
+use harness::world::network::CLIENT;
 use harness::world::recipe::Recipe;
 
 use crate::PROGRAM;
@@ -156,6 +157,25 @@ fn a_server_that_refuses_or_mixes_up_keys_is_passed_over() {
     assert_eq!(location_reached(&world, &container), "swiss");
     container.wait_for_log("the server refused: ERROR: Server is full", SOON);
     container.wait_for_log("the server registered another key than ours", SOON);
+}
+
+/// An own address as the tunnel's would have wg-quick drop the answers to our requests outside it.
+#[test]
+fn a_server_whose_addresses_cannot_be_true_is_passed_over() {
+    let world = World::builder()
+        .servers("austria", Kind::Stable, 2)
+        .servers("swiss", Kind::New, 1)
+        .build();
+    let servers = world.pia.servers();
+    servers[0].answer_with("peer_ip", "0.0.0.0");
+    servers[1].answer_with("peer_ip", CLIENT.to_string());
+    let container = to(&world, "austria,swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    container.wait_for_log("peer_ip is 0.0.0.0, which no tunnel has", SOON);
+    container.wait_for_log(
+        &format!("peer_ip is {CLIENT}, an address of this container"),
+        SOON,
+    );
 }
 
 #[test]

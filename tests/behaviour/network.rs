@@ -247,6 +247,21 @@ fn the_vpns_name_servers_are_used_and_the_former_lines_kept_and_restored() {
 }
 
 #[test]
+fn a_server_that_names_no_usable_name_servers_gets_pias_own() {
+    let world = World::new();
+    let unusable = serde_json::json!(["127.0.0.11", "0.0.0.0", "nonsense", "8.8.8.8"]);
+    for server in world.pia.servers() {
+        server.answer_with("dns_servers", unusable.clone());
+    }
+    let container = life(&world).connect();
+    container.wait_for_log("no usable name servers", SOON);
+    assert_eq!(
+        name_servers(&container),
+        TUNNEL_DNS.map(|server| server.to_string())
+    );
+}
+
+#[test]
 fn vpndns_names_others() {
     let world = World::new();
     let container = life(&world).env("VPNDNS", "10.0.0.242, 9.9.9.9").connect();

@@ -10,6 +10,8 @@ pub mod locations;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
 use self::candidates::Candidate;
 use self::locations::{Choice, LocationProblem};
 use super::api_hosts::{ApiHosts, Service};
@@ -45,6 +47,8 @@ pub struct Selection {
     pub port_forwarding: bool,
     pub retry: RetryPolicy,
     pub files: ListFiles,
+    /// Ranges of the LAN, in which no tunnel's addresses lie.
+    pub local_network: Vec<Ipv4Net>,
 }
 
 /// Where a list comes from.

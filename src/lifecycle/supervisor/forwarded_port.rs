@@ -63,7 +63,7 @@ impl PortKeeper {
         let before = self.task.take().and_then(Task::end);
         let mut machine = before.unwrap_or_else(|| self.machine());
         let joined = &tunnel.joined;
-        let inside = joined.registration.server_vip.into_iter();
+        let inside = joined.registration.server_vip.map(Into::into).into_iter();
         let service = PortService {
             cn: joined.server.cn.clone(),
             addresses: inside.chain([joined.server.ip]).collect(),

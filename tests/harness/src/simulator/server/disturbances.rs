@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value;
+
 use super::{Plan, Server, State};
 use crate::simulator::certificates::{self, Cert};
 
@@ -102,6 +104,11 @@ impl Server {
     /// `addKey` answers with somebody else's key as `peer_pubkey`.
     pub fn answer_with_wrong_key(&self) {
         self.lock().wrong_key = true;
+    }
+
+    /// `addKey` answers with this value in a field.
+    pub fn answer_with(&self, field: &str, value: impl Into<Value>) {
+        self.lock().untruths.insert(field.to_owned(), value.into());
     }
 
     /// Shows another certificate, for registration and for port forwarding.

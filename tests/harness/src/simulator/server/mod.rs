@@ -3,12 +3,13 @@
 mod disturbances;
 mod service;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 use disturbances::Disturbance;
+use serde_json::Value;
 
 use super::certificates::{self, Cert};
 use super::faults::Api;
@@ -57,6 +58,8 @@ struct State {
     taken: u8,
     refusal: Option<String>,
     wrong_key: bool,
+    /// Fields of the answer to `addKey` with other values than they should have.
+    untruths: HashMap<String, Value>,
     no_free_ports: bool,
     keeps_addresses: bool,
     disturbances: BTreeSet<Disturbance>,

@@ -71,19 +71,20 @@ impl Server {
         } else {
             key
         };
-        Ok(Reply::json(
-            200,
-            &json!({
-                "status": "OK",
-                "server_key": self.public_key(),
-                "server_port": self.plan.port,
-                "server_ip": self.plan.address,
-                "server_vip": self.plan.vip,
-                "peer_ip": format!("{address}{length}"),
-                "peer_pubkey": shown_key,
-                "dns_servers": TUNNEL_DNS,
-            }),
-        ))
+        let mut answer = json!({
+            "status": "OK",
+            "server_key": self.public_key(),
+            "server_port": self.plan.port,
+            "server_ip": self.plan.address,
+            "server_vip": self.plan.vip,
+            "peer_ip": format!("{address}{length}"),
+            "peer_pubkey": shown_key,
+            "dns_servers": TUNNEL_DNS,
+        });
+        for (field, value) in &state.untruths {
+            answer[field] = value.clone();
+        }
+        Ok(Reply::json(200, &answer))
     }
 
     fn next_address(&self, state: &mut State) -> Ipv4Addr {
