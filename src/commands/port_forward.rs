@@ -17,7 +17,8 @@ use crate::port_forward::{
 };
 use crate::settings::{Environment, Settings};
 use crate::system::cancellation::CancellationToken;
-use crate::system::files;
+use crate::system::files::Ownership;
+use crate::system::shared_files;
 use crate::underlay::socket::Via;
 
 /// As `pf.sh` took them.
@@ -205,7 +206,8 @@ impl EffectHandler<'_> {
         let interval = self.options.interval.as_secs();
         log::info!("It is refreshed every {interval} s for as long as this runs");
         if let Some(file) = &self.arguments.port_file {
-            match files::replace(file, format!("{port}\n").as_bytes(), 0o644) {
+            let ownership = Ownership::own(0o644);
+            match shared_files::write(file, format!("{port}\n").as_bytes(), ownership) {
                 Ok(()) => log::info!("Wrote the port to {}", file.display()),
                 Err(error) => log::warn!("{error}"),
             }
@@ -219,7 +221,7 @@ impl EffectHandler<'_> {
         };
         log::warn!("Port {port} is no longer forwarded: {why}");
         if let Some(file) = &self.arguments.port_file
-            && let Err(error) = files::remove_if_present(file)
+            && let Err(error) = shared_files::remove(file)
         {
             log::warn!("{error}");
         }

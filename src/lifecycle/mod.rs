@@ -31,7 +31,7 @@ use crate::status::{self, State};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
-use crate::system::{files, paths, signals};
+use crate::system::{files, paths, shared_files, signals};
 use crate::tunnel::{self, Tunnel};
 use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::resolv_conf;
@@ -217,7 +217,7 @@ impl Life {
     ) -> Result<Tunnel, Failure> {
         let port_forwarding = &self.container.settings.port_forwarding;
         if port_forwarding.cleanup {
-            files::remove_if_present(&port_forwarding.file)?;
+            shared_files::remove(&port_forwarding.file)?;
         }
         self.container.reporter.enter(State::Starting, None);
         let joined = connector.join(&[], &self.container.stop)?;
@@ -361,7 +361,7 @@ impl Life {
         // Nobody writes it any more: that was this thread, in the loop.
         let port_forwarding = &self.container.settings.port_forwarding;
         if port_forwarding.cleanup
-            && let Err(error) = files::remove_if_present(&port_forwarding.file)
+            && let Err(error) = shared_files::remove(&port_forwarding.file)
         {
             log::warn!("{error}");
         }

@@ -57,7 +57,7 @@ impl FileError {
     }
 }
 
-const CHANGING_OWNER: &str = "changing the owner of";
+pub(super) const CHANGING_OWNER: &str = "changing the owner of";
 const OWNER_ADVICE: &str = "; root without the capability CHOWN cannot give files away: add \
                             `cap_add: [CHOWN]`";
 
@@ -103,21 +103,10 @@ impl Ownership {
 /// `mode` from the first byte. A file that cannot be replaced because it is a mount point is
 /// written in place.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    replace_for(path, content, Ownership::own(mode))
-}
-
-/// As [`replace`], with another owner. A mount point keeps its owner and mode, which are the user's
-/// choice.
-///
-/// # Errors
-/// As [`replace`], and when the file cannot be given away; nothing is written then.
-pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), FileError> {
-    let Ownership { mode, user, group } = ownership;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut owner_refused = None;
     let replaced = tempfile::Builder::new()
         .prefix(".wireguard-pia-")
         .permissions(fs::Permissions::from_mode(mode))
@@ -127,17 +116,8 @@ pub fn replace_for(path: &Path, content: &[u8], ownership: Ownership) -> Result<
             // The umask may have taken bits away that readers need.
             file.as_file()
                 .set_permissions(fs::Permissions::from_mode(mode))?;
-            if user.is_some() || group.is_some() {
-                owner_refused = std::os::unix::fs::fchown(file.as_file(), user, group).err();
-            }
-            if owner_refused.is_none() {
-                file.persist(path).map_err(|error| error.error)?;
-            }
-            Ok(())
+            file.persist(path).map(drop).map_err(|error| error.error)
         });
-    if let Some(error) = owner_refused {
-        return Err(failed(CHANGING_OWNER, path)(error));
-    }
     match replaced {
         Ok(()) => Ok(()),
         // A single bind-mounted file answers EBUSY; its directory may also be read-only while the
@@ -155,6 +135,8 @@ pub fn write_in_place(path: &Path, content: &[u8]) -> Result<(), FileError> {
             .create(true)
             .truncate(false)
             .mode(0o644)
+            // A pipe that nobody reads is an error, not a wait.
+            .custom_flags(nix::libc::O_NONBLOCK)
             .open(path)?;
         file.write_all(content)?;
         file.set_len(content.len() as u64)
@@ -217,25 +199,6 @@ mod tests {
             0o644
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_for_somebody_else_is_theirs() {
-        use std::os::unix::fs::MetadataExt;
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("port.dat");
-        let own = fs::metadata(directory.path()).unwrap();
-        let ownership = Ownership {
-            mode: 0o660,
-            user: Some(own.uid()),
-            group: Some(own.gid()),
-        };
-        replace_for(&path, b"1\n", ownership).unwrap();
-        let found = fs::metadata(&path).unwrap();
-        assert_eq!(
-            (found.uid(), found.gid(), found.mode() & 0o777),
-            (own.uid(), own.gid(), 0o660)
-        );
     }
 
     #[test]

@@ -10,4 +10,5 @@ pub mod interface_name;
 pub mod log_output;
 pub mod paths;
 pub mod secret;
+pub mod shared_files;
 pub mod signals;

@@ -11,7 +11,8 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::{self, Surroundings};
 use crate::status::{self, Port};
 use crate::system::cancellation::CancellationToken;
-use crate::system::files::{self, Ownership};
+use crate::system::files::Ownership;
+use crate::system::shared_files;
 
 const PORT_SCRIPT: &str = "port-script";
 const PORT_DOWN_SCRIPT: &str = "port-down-script";
@@ -160,13 +161,8 @@ impl Announcement {
 fn write_port_file(port: u16, container: &Container) {
     let settings = &container.settings.port_forwarding;
     let text = format!("{port}\n");
-    let write = |ownership| files::replace_for(&settings.file, text.as_bytes(), ownership);
-    let written = settings
-        .file
-        .parent()
-        .map_or(Ok(()), files::make_directory)
-        .and_then(|()| write(settings.ownership));
-    let written = match written {
+    let write = |ownership| shared_files::write(&settings.file, text.as_bytes(), ownership);
+    let written = match write(settings.ownership) {
         // PUID is often there for other images; what reads the file has to go on reading it.
         Err(error) if error.is_about_owner() => {
             log::warn!("PUID, PGID: {error}; the port file is ours, and readable by all");
@@ -179,11 +175,8 @@ fn write_port_file(port: u16, container: &Container) {
     }
 }
 
-/// A file that is a mount cannot be removed; it is emptied.
 fn remove_port_file(file: &Path) {
-    if files::remove_if_present(file).is_err()
-        && let Err(error) = files::write_in_place(file, b"")
-    {
+    if let Err(error) = shared_files::remove(file) {
         log::warn!("PORT_FILE: {error}");
     }
 }

@@ -2,13 +2,15 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use harness::log_lines::UP;
 use harness::netns::Namespace;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::network::BEHIND;
+use harness::world::recipe::Recipe;
 
 use super::forwarding;
 use super::told::agreed_port;
@@ -237,6 +239,89 @@ fn a_port_file_that_is_a_mount_is_written_in_place() {
     assert_eq!(read(), format!("{}\n", world.pia.bound_ports()[0].port));
     world.pia.port_unauthorized();
     wait_until("the file claims no port", SOON, || read().is_empty());
+}
+
+/// A folder as a volume that a sibling owns, with `port.dat` made by `make`; the program has no
+/// right to replace what lies in it.
+fn in_a_siblings_folder(world: &World, make: impl Fn(&std::path::Path)) -> Recipe {
+    let folder = world.files().directory.join("siblings");
+    std::fs::create_dir(&folder).expect("a new folder");
+    make(&folder.join("port.dat"));
+    std::os::unix::fs::chown(&folder, Some(1000), Some(1000)).expect("we are root");
+    forwarding(world)
+        .bind(&folder, "/pia-shared")
+        .cap_drop("dac_override")
+}
+
+#[test]
+fn a_siblings_link_in_place_of_the_port_file_leads_nowhere() {
+    let world = World::new();
+    let link = |file: &std::path::Path| {
+        std::os::unix::fs::symlink("/pia/.token", file).expect("a new link");
+    };
+    let container = in_a_siblings_folder(&world, link).start();
+    container.wait_for_log("Warning: PORT_FILE: ", SOON);
+    container.wait_for_log("Forwarding on port", SOON);
+    container.stop();
+    let token = container.read("/pia/.token").expect("the token is stored");
+    assert!(token.len() > 100, "{token:?}");
+}
+
+#[test]
+fn a_siblings_pipe_in_place_of_the_port_file_holds_nothing_up() {
+    let world = World::new();
+    let pipe = |file: &std::path::Path| {
+        nix::unistd::mkfifo(file, nix::sys::stat::Mode::from_bits_truncate(0o666))
+            .expect("a new pipe");
+        std::fs::set_permissions(file, PermissionsExt::from_mode(0o666)).expect("it is ours");
+    };
+    let container = in_a_siblings_folder(&world, pipe).start();
+    container.wait_for_log("Forwarding on port", SOON);
+    let begun = Instant::now();
+    let stopped = container.stop();
+    assert!(
+        stopped.status.success() && begun.elapsed() < Duration::from_secs(1),
+        "{stopped:?}"
+    );
+}
+
+#[test]
+fn a_port_file_that_exists_keeps_its_inode_and_its_owner() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let folder = world.files().directory.join("shared");
+    std::fs::create_dir(&folder).expect("a new folder");
+    let file = folder.join("port.dat");
+    std::fs::write(&file, "a former life's longer text").expect("writable");
+    std::os::unix::fs::chown(&file, Some(1000), Some(1001)).expect("we are root");
+    let looks = || {
+        let found = std::fs::metadata(&file).expect("it is there");
+        (found.ino(), found.uid(), found.gid(), found.mode())
+    };
+    let before = looks();
+    let container = forwarding(&world).bind(&folder, "/pia-shared").start();
+    container.wait_for_log("Forwarding on port", SOON);
+    assert_eq!(looks(), before);
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("readable"),
+        format!("{}\n", world.pia.bound_ports()[0].port)
+    );
+}
+
+#[test]
+fn a_device_as_port_file_is_written_and_stays() {
+    let world = World::new();
+    let container = forwarding(&world)
+        .env("PORT_FILE", "/dev/stdout")
+        .env("PORT_FILE_CLEANUP", "1")
+        .start();
+    container.wait_for_log("Forwarding on port", SOON);
+    let port = world.pia.bound_ports()[0].port.to_string();
+    assert!(container.logs().lines().any(|line| line.trim() == port));
+    assert_eq!(
+        container.shell("readlink /dev/stdout").trim(),
+        "/proc/self/fd/1"
+    );
 }
 
 /// "remove the port file at start and at exit" (README.md)
