@@ -105,10 +105,12 @@ pub fn run(stage: Stage, text: Option<&str>, around: &Surroundings<'_>) {
 /// Runs a command line as `bash -c` takes it, its output prefixed with `[name]`.
 pub fn run_text(name: &'static str, text: &str, around: &Surroundings<'_>) {
     log::info!("Running {name} hook");
-    report(
-        name,
-        stream(name, Command::new("bash", ["-c", text]), around),
-    );
+    report(name, stream(name, shell(text), around));
+}
+
+/// The user's text as `bash -c` takes it; logs must not show it, for it may hold secrets.
+fn shell(text: &str) -> Command {
+    Command::new("bash", ["-c", text]).show_as("-c (hook)")
 }
 
 fn run_script(stage: Stage, around: &Surroundings<'_>) {
@@ -141,15 +143,11 @@ pub fn run_pre_up(
         Ok(afterwards) => afterwards,
         Err(error) => {
             log::warn!("{name}: {error}; what it assigns to variables has no effect");
-            report(
-                name,
-                stream(name, Command::new("bash", ["-c", text]), around),
-            );
+            report(name, stream(name, shell(text), around));
             return Vec::new();
         }
     };
-    let command =
-        Command::new("bash", ["-c", text]).variable("BASH_ENV", afterwards.prologue.path());
+    let command = shell(text).variable("BASH_ENV", afterwards.prologue.path());
     report(name, stream(name, command, around));
     afterwards.read()
 }

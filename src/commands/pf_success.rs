@@ -41,8 +41,10 @@ pub fn run(
         log::info!("Forwarding incoming VPN traffic on port {port} to {destination}:{port}");
     }
     if let Some(script) = &settings.port_forwarding.script {
-        log::info!("Running {script}");
-        Command::new("bash", ["-c", &format!("{script} {port}")]).leave_running()?;
+        log::info!("Running PORT_SCRIPT");
+        Command::new("bash", ["-c", &format!("{script} {port}")])
+            .show_as("-c (PORT_SCRIPT)")
+            .leave_running()?;
     }
     Ok(())
 }

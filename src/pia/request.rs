@@ -15,6 +15,8 @@ use crate::underlay::http_error::HttpFailure;
 
 /// How much of an unknown answer a message may quote.
 const MAX_EXCERPT_CHARS: usize = 100;
+/// How much of it is searched for secrets; the rest is not quoted.
+const MAX_MASKED_CHARS: usize = 4096;
 
 /// A call to a host, with the secrets that messages about it must not repeat.
 pub(super) struct Ask<'a> {
@@ -121,36 +123,44 @@ impl<'a> Ask<'a> {
     /// The answer as JSON of the expected form.
     pub fn json<T: DeserializeOwned>(&self, response: &Response) -> Result<T, ApiErrorKind> {
         serde_json::from_slice(&response.body).map_err(|_| {
-            let excerpt = self.excerpt(&String::from_utf8_lossy(&response.body));
+            let status = response.status;
+            let what = if self.may_hold_a_new_secret(response) {
+                format!("{} bytes", response.body.len())
+            } else {
+                let excerpt = self.excerpt(&String::from_utf8_lossy(&response.body));
+                format!("{excerpt:?}")
+            };
             ApiErrorKind::Malformed(format!(
-                "no JSON of the expected form (HTTP {}): {excerpt:?}",
-                response.status
+                "no JSON of the expected form (HTTP {status}): {what}"
             ))
         })
     }
 
+    /// Whether the answer may hold a secret that we do not know, so that it cannot be masked.
+    fn may_hold_a_new_secret(&self, response: &Response) -> bool {
+        matches!(self.call, Call::Token | Call::DedicatedIp | Call::Signature)
+            && matches!(response.status, 200..=299)
+    }
+
     /// A server's text made fit for a message: one line, short, without our secrets.
     pub fn excerpt(&self, text: &str) -> String {
-        let masked = self
-            .secrets
-            .iter()
-            .fold(text.to_owned(), |text, secret| secret.masked_in(&text));
-        let words: Vec<&str> = masked
-            .split(|letter: char| letter.is_whitespace() || letter.is_control())
-            .collect();
-        let line = words
-            .into_iter()
-            .filter(|word| !word.is_empty())
-            .collect::<Vec<_>>()
-            .join(" ");
-        match line
-            .char_indices()
-            .nth(MAX_EXCERPT_CHARS)
-            .and_then(|(end, _)| line.get(..end))
-        {
-            Some(start) => format!("{start}…"),
-            None => line,
+        // Masked before it is cut: a cut could leave a part of a secret that is not recognised.
+        let mut masked: String = text.chars().take(MAX_MASKED_CHARS).collect();
+        for secret in self.secrets {
+            masked = secret.masked_in(&masked);
         }
+        let mut line = String::new();
+        for word in masked.split(|letter: char| letter.is_whitespace() || letter.is_control()) {
+            if !word.is_empty() && !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        if line.chars().count() > MAX_EXCERPT_CHARS {
+            line = line.chars().take(MAX_EXCERPT_CHARS).collect();
+            line.push('…');
+        }
+        line
     }
 }
 
@@ -259,6 +269,27 @@ mod tests {
             refusal(Call::DedicatedIp, 401, "HTTP Token: Access denied."),
             "TokenRefused"
         );
+    }
+
+    #[test]
+    fn a_good_answer_of_another_form_is_not_quoted_where_it_may_hold_a_new_secret() {
+        let host = host();
+        let quoted = |call, status, body: &str| {
+            let response = Response {
+                status,
+                retry_after: None,
+                body: body.into(),
+            };
+            let read = Ask::new(call, &host, "/").json::<Vec<u8>>(&response);
+            read.unwrap_err().to_string()
+        };
+        for call in [Call::Token, Call::Signature, Call::DedicatedIp] {
+            let text = quoted(call, 200, r#"{"new":"T0kenT0ken"}"#);
+            assert!(!text.contains("T0ken"), "{text}");
+            assert!(text.contains("20 bytes"), "{text}");
+            assert!(quoted(call, 404, "no such page").contains("no such page"));
+        }
+        assert!(quoted(Call::AddKey, 200, "odd").contains("odd"));
     }
 
     #[test]

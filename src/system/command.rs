@@ -103,6 +103,8 @@ pub struct Command {
     environment: Option<Vec<(OsString, OsString)>>,
     variables: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
+    /// What logs show instead of the arguments.
+    shown: Option<&'static str>,
 }
 
 impl Command {
@@ -121,6 +123,7 @@ impl Command {
             environment: None,
             variables: Vec::new(),
             directory: None,
+            shown: None,
         }
     }
 
@@ -149,6 +152,12 @@ impl Command {
     /// The directory it runs in; our own where there is no such directory.
     pub fn directory(mut self, directory: &Path) -> Self {
         self.directory = directory.is_dir().then(|| directory.to_owned());
+        self
+    }
+
+    /// Logs show this instead of the arguments: they may hold what the user keeps secret.
+    pub fn show_as(mut self, shown: &'static str) -> Self {
+        self.shown = Some(shown);
         self
     }
 
@@ -272,10 +281,13 @@ impl Command {
     }
 }
 
-/// As wg-quick prints commands: program and arguments.
+/// As wg-quick prints commands: program and arguments, unless these are not to be shown.
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.program.display())?;
+        if let Some(shown) = self.shown {
+            return write!(f, " {shown}");
+        }
         for argument in &self.arguments {
             write!(f, " {}", argument.display())?;
         }
@@ -391,6 +403,12 @@ mod tests {
             .run(&CancellationToken::new())
             .unwrap_err();
         assert_eq!(error.to_string(), "bash: exit status 3: why");
+    }
+
+    #[test]
+    fn arguments_that_are_not_to_be_shown_are_not() {
+        let command = bash("login -p hunter22").show_as("-c (hook)");
+        assert_eq!(command.to_string(), "bash -c (hook)");
     }
 
     #[test]

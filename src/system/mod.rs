@@ -8,6 +8,7 @@ pub mod command;
 pub mod files;
 pub mod interface_name;
 pub mod log_output;
+mod masking;
 pub mod paths;
 pub mod secret;
 pub mod shared_files;

@@ -158,6 +158,29 @@ fn hooks_find_no_secret_in_a_file_that_others_can_read() {
     );
 }
 
+/// The texts are the user's and may hold what we cannot know to be secret.
+#[test]
+fn the_texts_of_hooks_are_in_no_log() {
+    let world = World::new();
+    let text = "true -u admin:hunter2hunter2";
+    let container = life(&world)
+        .env("DEBUG", "1")
+        .env("RUST_LOG", "trace")
+        .env("PORT_FORWARDING", "1")
+        .env("PRE_UP", text)
+        .env("POST_UP", text)
+        .env("PORT_SCRIPT", text)
+        .start();
+    container.wait_for_log("Forwarding on port", SOON);
+    container.wait_for_log("[#] bash -c (hook)", SOON);
+    container.stop();
+    assert!(
+        !container.logs().contains("hunter2"),
+        "{}",
+        container.logs()
+    );
+}
+
 #[test]
 fn a_login_that_is_refused_with_a_quotation_is_not_quoted_further() {
     let world = World::new();
