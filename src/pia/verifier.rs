@@ -2,8 +2,11 @@
 //!
 //! PIA's servers show two kinds of certificates, both signed by PIA's authority: with a dNSName in
 //! the subjectAltName, or with only a common name and no subjectAltName. Libraries refuse the
-//! second kind. Here it is accepted, for PIA's authority only, and with no less checked: whoever
-//! holds one PIA certificate must not be able to stand in for another server.
+//! second kind. Here it is accepted, but only if PIA's authority itself signed it: name constraints
+//! of authorities, the root's own included, say nothing about common names, so they would not bind.
+//! Whoever holds one PIA certificate must not be able to stand in for another server.
+//!
+//! Dates, purpose and key usage are checked for both kinds; revocation is not.
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,8 +20,8 @@ use x509_cert::Certificate;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{Decode, Tag, Tagged};
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{KeyUsage, SubjectAltName};
 
 /// X.520 commonName.
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -27,6 +30,8 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 #[derive(Debug)]
 pub(super) struct PiaVerifier {
     roots: RootCertStore,
+    /// Those of the roots that have no name constraints.
+    unconstrained: RootCertStore,
     provider: Arc<CryptoProvider>,
     /// Where any server's name is noted; `None` where one certain name is expected.
     claim: Option<Claim>,
@@ -42,9 +47,9 @@ impl Claim {
         self.0.get().cloned()
     }
 
-    fn note(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+    fn note(&self, names: Names) -> Result<(), rustls::Error> {
         let bad = || rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
-        let name = match names_of(certificate)? {
+        let name = match names {
             Names::Alternative(names) => names.into_iter().next().ok_or_else(bad)?,
             Names::Common(names) => match <[Vec<u8>; 1]>::try_from(names) {
                 Ok([name]) => String::from_utf8(name).map_err(|_| bad())?,
@@ -65,8 +70,13 @@ impl Claim {
 
 impl PiaVerifier {
     pub fn new(roots: RootCertStore, provider: Arc<CryptoProvider>) -> Self {
+        let mut unconstrained = roots.clone();
+        unconstrained
+            .roots
+            .retain(|root| root.name_constraints.is_none());
         Self {
             roots,
+            unconstrained,
             provider,
             claim: None,
         }
@@ -83,6 +93,23 @@ impl PiaVerifier {
             ..Self::new(roots, provider)
         }
     }
+
+    fn verify_chain(
+        &self,
+        certificate: &ParsedCertificate<'_>,
+        roots: &RootCertStore,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            certificate,
+            roots,
+            intermediates,
+            now,
+            algorithms,
+        )
+    }
 }
 
 impl ServerCertVerifier for PiaVerifier {
@@ -95,21 +122,16 @@ impl ServerCertVerifier for PiaVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let certificate = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            algorithms,
-        )?;
-        if let Some(claim) = &self.claim {
-            claim.note(end_entity)?;
-            return Ok(ServerCertVerified::assertion());
+        self.verify_chain(&certificate, &self.roots, intermediates, now)?;
+        verify_key_usage(end_entity)?;
+        let names = names_of(end_entity)?;
+        if matches!(names, Names::Common(_)) {
+            self.verify_chain(&certificate, &self.unconstrained, &[], now)?;
         }
-        match names_of(end_entity)? {
-            Names::Alternative(_) => verify_server_name(&certificate, server_name)?,
-            Names::Common(names) => verify_common_name(&names, server_name)?,
+        match (&self.claim, &names) {
+            (Some(claim), _) => claim.note(names)?,
+            (None, Names::Alternative(_)) => verify_server_name(&certificate, server_name)?,
+            (None, Names::Common(names)) => verify_common_name(names, server_name)?,
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -157,8 +179,27 @@ enum Names {
     Common(Vec<Vec<u8>>),
 }
 
+fn unreadable(_: x509_cert::der::Error) -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::BadEncoding)
+}
+
+/// A server signs the handshake; where a certificate says what its key is for, that must be among
+/// it.
+fn verify_key_usage(certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+    let certificate = Certificate::from_der(certificate).map_err(unreadable)?;
+    let usage = certificate
+        .tbs_certificate()
+        .get_extension::<KeyUsage>()
+        .map_err(unreadable)?;
+    match usage {
+        Some((_, usage)) if !usage.digital_signature() => Err(rustls::Error::InvalidCertificate(
+            CertificateError::InvalidPurpose,
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn names_of(certificate: &CertificateDer<'_>) -> Result<Names, rustls::Error> {
-    let unreadable = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
     let certificate = Certificate::from_der(certificate).map_err(unreadable)?;
     let certificate = certificate.tbs_certificate();
     let alternative = certificate
@@ -217,7 +258,8 @@ mod tests {
     use crate::system::command::Command;
     use rcgen::{
         BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
-        ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+        ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+        NameConstraints, SanType, date_time_ymd,
     };
 
     struct Authority {
@@ -468,6 +510,108 @@ mod tests {
         assert!(verify(&pia, &params, "zurich406").is_err());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         assert_eq!(verify(&pia, &params, "zurich406"), Ok(()));
+    }
+
+    /// A leaf below an intermediate authority that `of_intermediate` may limit.
+    fn below(
+        root: &Authority,
+        leaf: &CertificateParams,
+        expected: &str,
+        of_intermediate: impl FnOnce(&mut CertificateParams),
+    ) -> Result<(), rustls::Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Intermediate");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        of_intermediate(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let intermediate = params.signed_by(&key, &root.issuer).unwrap();
+        let leaf = leaf
+            .signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key))
+            .unwrap();
+        let verifier = PiaVerifier::new(roots_in(root.pem.as_bytes()).unwrap(), provider());
+        let expected = ServerName::try_from(expected).unwrap();
+        let chain = [intermediate.der().clone()];
+        verifier
+            .verify_server_cert(leaf.der(), &chain, &expected, &[], UnixTime::now())
+            .map(drop)
+    }
+
+    fn only(name: &str) -> NameConstraints {
+        NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(name.to_owned())],
+            excluded_subtrees: Vec::new(),
+        }
+    }
+
+    fn all_but(name: &str) -> NameConstraints {
+        NameConstraints {
+            permitted_subtrees: Vec::new(),
+            excluded_subtrees: vec![GeneralSubtree::DnsName(name.to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_common_name_counts_only_where_pias_authority_itself_signed_it() {
+        let pia = authority("Private Internet Access");
+        let named = leaf(Some("zurich406"), &[]);
+        let alternative = leaf(None, &["zurich406"]);
+        assert!(below(&pia, &named, "zurich406", |_| ()).is_err());
+        assert_eq!(below(&pia, &alternative, "zurich406", |_| ()), Ok(()));
+    }
+
+    #[test]
+    fn name_constraints_bind_every_kind_of_name() {
+        let pia = authority("Private Internet Access");
+        for constraints in [only("customers.example"), all_but("zurich406")] {
+            for leaf in [leaf(Some("zurich406"), &[]), leaf(None, &["zurich406"])] {
+                let verdict = below(&pia, &leaf, "zurich406", |params| {
+                    params.name_constraints = Some(constraints.clone());
+                });
+                assert!(verdict.is_err(), "{constraints:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_authority_with_name_constraints_vouches_for_no_common_name() {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.name_constraints = Some(only("customers.example"));
+        let pem = params.self_signed(&key).unwrap().pem();
+        let limited = Authority {
+            issuer: Issuer::new(params, key),
+            pem,
+        };
+        assert!(verify(&limited, &leaf(Some("zurich406"), &[]), "zurich406").is_err());
+        let inside = leaf(None, &["a.customers.example"]);
+        assert_eq!(verify(&limited, &inside, "a.customers.example"), Ok(()));
+    }
+
+    #[test]
+    fn the_key_usage_counts_where_it_is_given() {
+        let pia = authority("Private Internet Access");
+        for (usages, is_good) in [
+            (vec![KeyUsagePurpose::KeyCertSign], false),
+            (vec![KeyUsagePurpose::KeyEncipherment], false),
+            (vec![KeyUsagePurpose::DigitalSignature], true),
+            (
+                vec![
+                    KeyUsagePurpose::DigitalSignature,
+                    KeyUsagePurpose::KeyEncipherment,
+                ],
+                true,
+            ),
+        ] {
+            for mut leaf in [leaf(Some("zurich406"), &[]), leaf(None, &["zurich406"])] {
+                leaf.key_usages = usages.clone();
+                let verdict = verify(&pia, &leaf, "zurich406");
+                assert_eq!(verdict.is_ok(), is_good, "{usages:?}: {verdict:?}");
+            }
+        }
     }
 
     #[test]

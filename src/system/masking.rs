@@ -1,5 +1,5 @@
-//! Finding a secret in a text in which somebody may have encoded it: as part of a URL, a form, JSON,
-//! HTML or base64. Pure.
+//! Finding a secret in a text in which somebody may have encoded it: as part of a URL, a form,
+//! JSON, HTML or base64. Pure.
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
@@ -84,8 +84,9 @@ fn found_at_start(text: &str, needle: &[char], encoding: Encoding) -> usize {
     text.len().saturating_sub(rest.len())
 }
 
-/// What of the secret can be seen in base64 that holds it, in both alphabets. It depends on how many
-/// bytes come before it, modulo three; characters that it shares with its neighbours do not count.
+/// What of the secret can be seen in base64 that holds it, in both alphabets. It depends on how
+/// many bytes come before it, modulo three; characters that it shares with its neighbours do not
+/// count.
 fn base64_forms(secret: &[u8]) -> Vec<String> {
     let mut forms = Vec::new();
     for (padding, shared) in [(0, 0), (1, 2), (2, 3)] {
@@ -110,8 +111,8 @@ impl Encoding {
         matches!(self, Self::Percent | Self::PercentTwice)
     }
 
-    /// The first character of `text` as it is meant, and the rest. What is no valid escape stands for
-    /// itself.
+    /// The first character of `text` as it is meant, and the rest. What is no valid escape stands
+    /// for itself.
     fn decode(self, text: &str) -> Option<(char, &str)> {
         let escaped = match self {
             Self::Plain => None,
