@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use rustls::ClientConfig;
 
@@ -15,6 +14,7 @@ use crate::pia::regions::Server;
 use crate::pia::trust;
 use crate::settings::Meta;
 use crate::system::cancellation::CancellationToken;
+use crate::system::parallel;
 use crate::underlay::resolver::{ResolveError, Resolver};
 use crate::underlay::socket::Via;
 
@@ -217,18 +217,9 @@ impl ApiHosts {
         services: &[Service],
         stop: &CancellationToken,
     ) -> Vec<(Service, Result<Vec<Ipv4Addr>, ResolveError>)> {
-        let mut answers = Vec::new();
-        thread::scope(|scope| {
-            let mut lookups = Vec::new();
-            for service in services {
-                let lookup = scope.spawn(|| self.resolver.addresses(service.name(), stop));
-                lookups.push((*service, lookup));
-            }
-            for (service, lookup) in lookups {
-                answers.extend(lookup.join().ok().map(|answer| (service, answer)));
-            }
-        });
-        answers
+        parallel::map(services, |service| {
+            (service, self.resolver.addresses(service.name(), stop))
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Learnt> {

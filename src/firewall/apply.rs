@@ -3,9 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
 use super::backend::Backend;
@@ -20,6 +18,7 @@ use super::table::Table;
 use super::tables::{Family, TableName};
 use super::wg_quick_rule;
 use crate::system::command::CommandError;
+use crate::system::parallel;
 
 /// How often a policy is loaded before its failure counts: what fails in passing does no harm.
 pub(super) const MAX_LOADS: usize = 5;
@@ -323,15 +322,8 @@ fn run_loads(programs: &Programs, loads: &[Load]) -> Vec<Result<(), CommandError
     if programs.backend == Backend::Legacy {
         return loads.iter().map(run).collect();
     }
-    thread::scope(|scope| {
-        let start = |load| scope.spawn(move || run(load));
-        let threads: Vec<_> = loads.iter().map(start).collect();
-        let mut results = Vec::new();
-        for thread in threads {
-            results.push(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        results
-    })
+    let loads: Vec<&Load> = loads.iter().collect();
+    parallel::map(&loads, run)
 }
 
 /// The failure that counts.

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use super::backend::Backend;
 use super::programs::Programs;
@@ -15,6 +14,7 @@ use super::table::Table;
 use super::tables::Family;
 use super::wg_quick_rule;
 use crate::system::command::CommandError;
+use crate::system::parallel;
 use crate::system::paths;
 
 const OUR_CHAINS: [&str; 6] = [
@@ -34,22 +34,34 @@ pub(super) fn remove_surplus(programs: &Programs, in_use: &[(Family, InUse)]) {
     }
 }
 
+/// What an earlier life may have left.
+#[derive(Clone, Copy)]
+enum Leftovers<'a> {
+    Rules(&'a (Family, InUse)),
+    Block(Family),
+    /// Those that wg-quick makes itself, with nft.
+    NftTables,
+}
+
 /// Takes away what an earlier life left, in these families, where our own rules hold now.
 pub(super) fn remove_leftovers(
     programs: &Programs,
     private_bin: &Path,
     in_use: &[(Family, InUse)],
 ) {
-    thread::scope(|scope| {
-        for (family, in_use) in in_use {
-            scope.spawn(|| {
-                let interface = Some(paths::INTERFACE);
-                warn_if_left(remove(programs, *family, in_use, interface));
-                remove_from_other(programs.backend.other(), private_bin, *family);
-            });
-            scope.spawn(|| warn_if_left(routing_block::unblock(*family)));
+    let mut work: Vec<Leftovers<'_>> = in_use.iter().map(Leftovers::Rules).collect();
+    work.extend(in_use.iter().map(|(family, _)| Leftovers::Block(*family)));
+    work.push(Leftovers::NftTables);
+    parallel::map(&work, |what| match what {
+        Leftovers::Rules((family, in_use)) => {
+            let interface = Some(paths::INTERFACE);
+            warn_if_left(remove(programs, *family, in_use, interface));
+            remove_from_other(programs.backend.other(), private_bin, *family);
         }
-        warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
+        Leftovers::Block(family) => warn_if_left(routing_block::unblock(family)),
+        Leftovers::NftTables => {
+            warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
+        }
     });
 }
 

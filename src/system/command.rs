@@ -7,13 +7,16 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, BufReader};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::mpsc;
+use std::thread::Builder;
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
@@ -164,19 +167,29 @@ impl Command {
     /// Runs it to the end and returns what it wrote to standard output.
     pub fn run(&self, stop: &CancellationToken) -> Result<String, CommandError> {
         log::debug!("[#] {self}");
+        let (status, stdout, stderr) = self
+            .run_with_files(stop)
+            .map_err(|source| self.not_run(source))?;
+        self.judge(status, last_error_line(&stderr), stop)?;
+        Ok(stdout)
+    }
+
+    /// Input and outputs are files in memory. Pipes would need a thread each, which may be refused.
+    fn run_with_files(&self, stop: &CancellationToken) -> io::Result<(ExitStatus, String, String)> {
+        let mut input = memory_file()?;
+        input.write_all(&self.input)?;
+        input.rewind()?;
+        let (stdout, stderr) = (memory_file()?, memory_file()?);
         let handle = self
             .expression()
-            .stdin_bytes(self.input.clone())
-            .stdout_capture()
-            .stderr_capture()
-            .start()
-            .map_err(|source| self.not_run(source))?;
+            .stdin_file(input)
+            .stdout_file(stdout.try_clone()?)
+            .stderr_file(stderr.try_clone()?)
+            .start()?;
         let group = ProcessGroup::watch(&handle.pids(), stop);
-        let output = handle.wait().map_err(|source| self.not_run(source))?;
+        let status = handle.wait()?.status;
         drop(group);
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        self.judge(output.status, last_error_line(&stderr), stop)?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        Ok((status, text_of(stdout)?, text_of(stderr)?))
     }
 
     /// Runs it to the end and hands each line that it writes, to either output, to `each_line` at
@@ -193,6 +206,15 @@ impl Command {
         log::debug!("[#] {self}");
         let (reader, writer) = io::pipe().map_err(|source| self.not_run(source))?;
         let writer_too = writer.try_clone().map_err(|source| self.not_run(source))?;
+        let (ended, output_ended) = mpsc::channel();
+        let pass_on = move || {
+            let last = pass_on(reader, each_line);
+            // The receiver is gone if the drain timeout is over.
+            let _ = ended.send(last);
+        };
+        Builder::new()
+            .spawn(pass_on)
+            .map_err(|source| self.not_run(source))?;
         let handle = self
             .expression()
             .stdin_null()
@@ -201,12 +223,6 @@ impl Command {
             .start()
             .map_err(|source| self.not_run(source))?;
         let group = ProcessGroup::watch(&handle.pids(), stop);
-        let (ended, output_ended) = mpsc::channel();
-        std::thread::spawn(move || {
-            let last = pass_on(reader, each_line);
-            // The receiver is gone if the drain timeout is over.
-            let _ = ended.send(last);
-        });
         let status = handle.wait().map_err(|source| self.not_run(source))?.status;
         drop(group);
         let last = output_ended.recv_timeout(DRAIN_TIMEOUT).unwrap_or_default();
@@ -332,11 +348,16 @@ impl ProcessGroup {
         let (ended, signalled) = (gone.clone(), leaders.clone());
         let registration = stop.on_cancel(move || {
             signal_all(&signalled, Signal::SIGTERM);
-            std::thread::spawn(move || {
+            let kill = move || {
                 if ended.pause(SIGTERM_GRACE).is_ok() {
                     signal_all(&signalled, Signal::SIGKILL);
                 }
-            });
+            };
+            // Where a thread is refused, whoever asked for the stop waits for that.
+            let kill_here = kill.clone();
+            if Builder::new().spawn(kill).is_err() {
+                kill_here();
+            }
         });
         Self {
             leaders,
@@ -356,6 +377,19 @@ impl Drop for ProcessGroup {
             signal_all(&self.leaders, Signal::SIGTERM);
         }
     }
+}
+
+/// An empty file that has no name.
+fn memory_file() -> io::Result<File> {
+    Ok(memfd_create("command", MFdFlags::MFD_CLOEXEC)?.into())
+}
+
+/// All that was written to the file.
+fn text_of(mut file: File) -> io::Result<String> {
+    file.rewind()?;
+    let mut bytes = Vec::new();
+    io::copy(&mut file, &mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn signal_all(leaders: &[Pid], signal: Signal) {

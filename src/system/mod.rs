@@ -9,6 +9,7 @@ pub mod files;
 pub mod interface_name;
 pub mod log_output;
 mod masking;
+pub mod parallel;
 pub mod paths;
 pub mod secret;
 pub mod shared_files;

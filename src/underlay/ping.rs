@@ -4,6 +4,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
+use std::thread::Builder;
 use std::time::Duration;
 
 use super::deadline::Deadline;
@@ -58,12 +59,18 @@ impl Prober {
         let (enough, _guard) = stop.child();
         let (sender, answers) = mpsc::channel();
         std::thread::scope(|scope| {
+            let mut unasked = Vec::new();
             for target in &self.targets {
                 let (sender, enough) = (sender.clone(), enough.clone());
                 // Nobody listens any more once one has answered.
-                scope.spawn(move || {
-                    drop(sender.send((target, self.ask(target, deadline, &enough))));
-                });
+                let ask = move || drop(sender.send((target, self.ask(target, deadline, &enough))));
+                if Builder::new().spawn_scoped(scope, ask).is_err() {
+                    unasked.push(target);
+                }
+            }
+            // Where threads are refused, as `pids_limit` does, one after the other.
+            for target in unasked {
+                drop(sender.send((target, self.ask(target, deadline, &enough))));
             }
             drop(sender);
             let mut failures = Vec::new();

@@ -654,6 +654,29 @@ fn locations_can_be_narrowed_and_read_by_programs() {
     );
 }
 
+/// As `pids_limit` does for a container: threads and processes beyond a number are refused.
+#[test]
+fn a_limit_of_processes_is_at_most_an_error() {
+    let world = World::new();
+    // No other process has these user ids.
+    for (uid, processes) in [(64001, 1), (64002, 2), (64003, 4), (64004, 8)] {
+        let limit = format!("--nproc={processes}");
+        for words in [
+            &["locations", "--ping", "--json"][..],
+            &["wg-gen", "-u", USER, "-p", PASSWORD, "-l", "swiss"],
+        ] {
+            let words = [&["prlimit", &limit, OWN], words].concat();
+            let ran = run(by_hand(&world, uid), &words);
+            assert!(!ran.err.contains("panicked"), "{processes}: {}", ran.err);
+            assert!(
+                matches!(ran.code, Some(0..=9)),
+                "{processes}: {:?}",
+                ran.code
+            );
+        }
+    }
+}
+
 // Arguments.
 
 #[test]

@@ -14,6 +14,7 @@ use crate::pia::regions::{Server, ServerList};
 use crate::pia::retry::RetryPolicy;
 use crate::settings::ServerChoice;
 use crate::system::cancellation::CancellationToken;
+use crate::system::parallel;
 use crate::system::paths;
 use crate::underlay::socket::Via;
 
@@ -243,18 +244,11 @@ fn try_all(
         let answer = host.ping(REQUEST_TIMEOUT, stop);
         answer.map_err(|error| error.kind.to_string())
     };
-    let mut tried = Vec::new();
-    std::thread::scope(|scope| {
-        let mut pings = Vec::new();
-        for (server, port) in servers {
-            let name = format!("{} ({})", server.cn, server.ip);
-            pings.push((name, scope.spawn(move || ping(server, *port))));
-        }
-        for (name, ping) in pings {
-            tried.extend(ping.join().ok().map(|answer| (name, answer)));
-        }
-    });
-    tried
+    let servers: Vec<&(Server, u16)> = servers.iter().collect();
+    parallel::map(&servers, |(server, port)| {
+        let name = format!("{} ({})", server.cn, server.ip);
+        (name, ping(server, *port))
+    })
 }
 
 fn judge_servers(tried: &[(String, Result<(), String>)]) -> Finding {

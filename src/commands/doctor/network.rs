@@ -6,6 +6,7 @@ use super::finding::Finding;
 use super::subject::Subject;
 use crate::pia::host::ACCOUNT_HOST;
 use crate::system::capabilities;
+use crate::system::parallel;
 use crate::system::paths;
 use crate::underlay::interfaces::{self, DefaultRoute};
 use crate::underlay::name_servers::{NameServer, NameServers};
@@ -60,18 +61,7 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
         let answer = Resolver::new(alone, via_to(server)).addresses(ACCOUNT_HOST, &subject.stop);
         (server, answer.map(drop).map_err(|error| error.to_string()))
     };
-    std::thread::scope(|scope| {
-        let asked: Vec<_> = subject
-            .dns
-            .servers
-            .iter()
-            .map(|server| scope.spawn(|| ask(*server)))
-            .collect();
-        asked
-            .into_iter()
-            .filter_map(|thread| thread.join().ok())
-            .collect()
-    })
+    parallel::map(&subject.dns.servers, ask)
 }
 
 /// The kill switch lets only the program ask Docker's resolver.

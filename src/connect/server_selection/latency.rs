@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use crate::pia::regions::Location;
 use crate::system::cancellation::CancellationToken;
+use crate::system::parallel;
 use crate::underlay::socket::{self, Via};
 
 /// A location that takes longer is not near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Connects under way at once: 190 locations of 20 ms then take well under a second.
 const MAX_CONNECTS: usize = 48;
+/// For all together, where most are silent and few threads can be had; the rest is not near.
+const MEASUREMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many may be the nearest after the first look.
 const MEASURED_AGAIN: usize = 6;
 
@@ -26,30 +29,23 @@ pub fn nearest_first(
     stop: &CancellationToken,
     progress: impl Fn(usize) + Sync,
 ) -> Vec<(Location, Duration)> {
+    let started = Instant::now();
     let unmeasured = AtomicUsize::new(locations.len());
     let queue = Mutex::new(locations.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let mut measured: Vec<(Location, Duration)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..MAX_CONNECTS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut measured = Vec::new();
-                    while let Some(location) = next() {
-                        if let Some(latency) = measure(&location, port, via, stop) {
-                            measured.push((location, latency));
-                        }
-                        progress(unmeasured.fetch_sub(1, Ordering::Relaxed) - 1);
-                    }
-                    measured
-                })
-            })
-            .collect();
-        workers
-            .into_iter()
-            .filter_map(|worker| worker.join().ok())
-            .flatten()
-            .collect()
+    let measured = parallel::map(&[(); MAX_CONNECTS], |()| {
+        let mut measured = Vec::new();
+        while started.elapsed() < MEASUREMENT_TIMEOUT
+            && let Some(location) = next()
+        {
+            if let Some(latency) = measure(&location, port, via, stop) {
+                measured.push((location, latency));
+            }
+            progress(unmeasured.fetch_sub(1, Ordering::Relaxed) - 1);
+        }
+        measured
     });
+    let mut measured: Vec<(Location, Duration)> = measured.into_iter().flatten().collect();
     by_latency(&mut measured);
     // Many at once are in each other's way, so those that matter are measured again, one by one.
     for (location, latency) in measured.iter_mut().take(MEASURED_AGAIN) {

@@ -1,0 +1,46 @@
+//! The same work for several things at once, on as many threads as can be had.
+
+use std::panic::resume_unwind;
+use std::thread::{Builder, scope};
+
+/// The results of `work` in the order of `items`. Where a thread is refused, as `pids_limit` does,
+/// the work is done on this one.
+pub fn map<T: Copy + Send, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    scope(|scope| {
+        let work = &work;
+        let mut begun = Vec::new();
+        for item in items {
+            let item = *item;
+            let thread = Builder::new().spawn_scoped(scope, move || work(item));
+            begun.push((item, thread));
+        }
+        let mut results = Vec::new();
+        for (item, thread) in begun {
+            results.push(match thread {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(error) => {
+                    log::debug!("no further thread: {error}");
+                    work(item)
+                }
+            });
+        }
+        results
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn all_are_worked_on_at_once_and_in_order() {
+        let all = Barrier::new(3);
+        let doubled = map(&[1, 2, 3], |number| {
+            all.wait();
+            2 * number
+        });
+        assert_eq!(doubled, [2, 4, 6]);
+        assert_eq!(map(&[], |number: u8| number), [0; 0]);
+    }
+}
