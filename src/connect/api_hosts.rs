@@ -218,7 +218,10 @@ impl ApiHosts {
         stop: &CancellationToken,
     ) -> Vec<(Service, Result<Vec<Ipv4Addr>, ResolveError>)> {
         parallel::map(services, |service| {
-            (service, self.resolver.addresses(service.name(), stop))
+            (
+                service,
+                self.resolver.public_addresses(service.name(), stop),
+            )
         })
     }
 

@@ -21,6 +21,8 @@ pub enum DnsFailure {
     NoAddress,
     /// `SERVFAIL`, `REFUSED` and the like.
     Failure(String),
+    /// Only addresses that no public host has.
+    Untrue(Vec<Ipv4Addr>),
     /// The question could not be sent.
     Unreachable(String),
 }
@@ -32,6 +34,14 @@ impl fmt::Display for DnsFailure {
             Self::NoSuchName => write!(f, "answered that there is no such name"),
             Self::NoAddress => write!(f, "answered that the name has no IPv4 address"),
             Self::Failure(code) => write!(f, "answered {code}"),
+            Self::Untrue(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
+                let addresses = addresses.join(", ");
+                write!(
+                    f,
+                    "answered {addresses}, which no public host has (a DNS filter?)"
+                )
+            }
             Self::Unreachable(why) => write!(f, "could not be asked ({why})"),
         }
     }

@@ -13,6 +13,7 @@ pub mod interfaces;
 pub mod name_servers;
 pub mod path_mtu;
 pub mod ping;
+mod public_address;
 pub mod resolv_conf;
 pub mod resolver;
 mod retry_after;

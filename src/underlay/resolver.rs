@@ -10,13 +10,16 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use simple_dns::Name;
 
 use super::deadline::Deadline;
 pub use super::dns_message::DnsFailure;
 use super::dns_message::{Answer, LookupResult, question, read_answer};
 use super::hosts_file;
+use super::interfaces;
 use super::name_servers::{NameServer, NameServers};
+use super::public_address;
 use super::socket::{self, SocketError, Via};
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
@@ -93,6 +96,35 @@ impl Resolver {
         host: &str,
         stop: &CancellationToken,
     ) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        self.look_up(host, &|_| true, stop)
+    }
+
+    /// As [`Self::addresses`], for a host of the public internet: addresses that cannot be true do
+    /// not count, and the next server is asked.
+    pub fn public_addresses(
+        &self,
+        host: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Ipv4Addr>, ResolveError> {
+        // Without the list, the kinds of addresses that are never public are known all the same.
+        let attached: Vec<Ipv4Net> = interfaces::attached_networks()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|attached| attached.network)
+            .collect();
+        self.look_up(
+            host,
+            &|address| public_address::is_possible(address, &attached),
+            stop,
+        )
+    }
+
+    fn look_up(
+        &self,
+        host: &str,
+        is_possible: &dyn Fn(Ipv4Addr) -> bool,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Ipv4Addr>, ResolveError> {
         let host = host.trim_end_matches('.');
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
@@ -107,9 +139,10 @@ impl Resolver {
             .ok()
             .flatten()
             .unwrap_or_default();
-        let by_hand = hosts_file::addresses_in(&by_hand, host);
-        if !by_hand.is_empty() {
-            return Ok(by_hand);
+        match possible_of(hosts_file::addresses_in(&by_hand, host), is_possible) {
+            Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
+            Ok(_) => (),
+            Err(untrue) => log::warn!("{HOSTS} on {host}: it {untrue}"),
         }
         let skipped = self.servers.skipped.clone();
         if self.servers.servers.is_empty() {
@@ -118,7 +151,7 @@ impl Resolver {
                 skipped,
             });
         }
-        let failures = match self.ask_all(host, stop) {
+        let failures = match self.ask_all(host, is_possible, stop) {
             Ok(addresses) => return Ok(addresses),
             Err(failures) => failures,
         };
@@ -138,6 +171,7 @@ impl Resolver {
     fn ask_all(
         &self,
         host: &str,
+        is_possible: &dyn Fn(Ipv4Addr) -> bool,
         stop: &CancellationToken,
     ) -> Result<Vec<Ipv4Addr>, Vec<(NameServer, DnsFailure)>> {
         let deadline = Deadline::after(LOOKUP_TIMEOUT);
@@ -154,7 +188,8 @@ impl Resolver {
                 }
                 let wait = wait_for_one(round, deadline.left(), unasked);
                 unasked = unasked.saturating_sub(1);
-                match self.ask(*server, host, wait, stop) {
+                let answer = self.ask(*server, host, wait, stop);
+                match answer.and_then(|addresses| possible_of(addresses, is_possible)) {
                     Ok(addresses) => {
                         log::debug!("{server} resolves {host}: {addresses:?}");
                         return Ok(addresses);
@@ -164,7 +199,11 @@ impl Resolver {
                 if stop.is_cancelled() {
                     return Err(failures);
                 }
-                log::debug!("{server} does not resolve {host}: it {failure}");
+                if matches!(failure, DnsFailure::Untrue(_)) {
+                    log::warn!("resolving {host}: {server} {failure}");
+                } else {
+                    log::debug!("{server} does not resolve {host}: it {failure}");
+                }
             }
         }
         Err(failures)
@@ -199,6 +238,18 @@ impl Resolver {
         } else {
             &Via::Routing
         }
+    }
+}
+
+/// Those addresses that can be true; an error if there are some and none can.
+fn possible_of(addresses: Vec<Ipv4Addr>, is_possible: &dyn Fn(Ipv4Addr) -> bool) -> LookupResult {
+    let (possible, untrue): (Vec<Ipv4Addr>, Vec<Ipv4Addr>) = addresses
+        .into_iter()
+        .partition(|address| is_possible(*address));
+    if possible.is_empty() && !untrue.is_empty() {
+        Err(DnsFailure::Untrue(untrue))
+    } else {
+        Ok(possible)
     }
 }
 
@@ -457,6 +508,34 @@ mod tests {
              they are not IPv4: \
              fd00::1); check the container's DNS"
         );
+    }
+
+    #[test]
+    fn a_server_that_lies_is_passed_over_for_public_hosts() {
+        let port = serve("127.0.0.61", 0, |question| {
+            let lies = vec![a(HOST, Ipv4Addr::UNSPECIFIED), a(HOST, Ipv4Addr::LOCALHOST)];
+            vec![reply(question, RCODE::NoError, lies, false)]
+        });
+        serve("127.0.0.62", port, |question| {
+            let mixed = vec![a(HOST, ADDRESS), a(HOST, Ipv4Addr::LOCALHOST)];
+            vec![reply(question, RCODE::NoError, mixed, false)]
+        });
+        let stop = CancellationToken::new();
+        let both = resolver(&["127.0.0.61", "127.0.0.62"], port);
+        // Not `public_addresses`: the network of the machine that runs this is any.
+        let is_public = |address| public_address::is_possible(address, &[]);
+        assert_eq!(both.look_up(HOST, &is_public, &stop).unwrap(), [ADDRESS]);
+        let first = resolver(&["127.0.0.61"], port);
+        assert_eq!(
+            first
+                .look_up(HOST, &is_public, &stop)
+                .unwrap_err()
+                .to_string(),
+            "resolving www.example.com: 127.0.0.61 answered 0.0.0.0, 127.0.0.1, which no public \
+             host has (a DNS filter?); check the container's DNS"
+        );
+        // Whoever names a host by hand may mean one of the LAN.
+        assert_eq!(first.addresses(HOST, &stop).unwrap().len(), 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use harness::log_lines::{UP, count, in_order};
 use harness::simulator::faults::{Api, Fault};
+use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{LATER, SOON};
 use harness::world::World;
 use harness::world::internet::Outage;
@@ -415,6 +416,35 @@ fn a_second_name_server_serves_while_the_first_is_silent() {
         .resolv_conf("nameserver 198.19.0.1\nnameserver 203.0.113.54\n")
         .start();
     container.wait_for_log(UP, SOON);
+}
+
+/// As Pi-hole, AdGuard and providers' filters do with names that they block.
+#[test]
+fn a_name_server_that_lies_is_named_and_nobody_is_connected_to() {
+    let world = World::new();
+    let lie = |address: &str| {
+        for host in [API_HOST, LIST_HOST] {
+            world
+                .pia
+                .names()
+                .set(host, &[address.parse().expect("an address")]);
+        }
+    };
+    lie("0.0.0.0");
+    let container = container(&world).start();
+    container.wait_for_log(
+        "answered 0.0.0.0, which no public host has (a DNS filter?)",
+        SOON,
+    );
+    for lied in ["127.0.0.1", "172.18.0.1", "192.168.1.2"] {
+        lie(lied);
+        container.wait_for_log(&format!("answered {lied}, which no public host has"), LATER);
+    }
+    assert!(
+        !container.logs().contains("connecting to"),
+        "{}",
+        container.logs()
+    );
 }
 
 #[test]

@@ -58,7 +58,8 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
             servers: vec![server],
             skipped: Vec::new(),
         };
-        let answer = Resolver::new(alone, via_to(server)).addresses(ACCOUNT_HOST, &subject.stop);
+        let resolver = Resolver::new(alone, via_to(server));
+        let answer = resolver.public_addresses(ACCOUNT_HOST, &subject.stop);
         (server, answer.map(drop).map_err(|error| error.to_string()))
     };
     parallel::map(&subject.dns.servers, ask)
