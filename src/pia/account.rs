@@ -39,15 +39,11 @@ fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, ApiErrorKind>
         return Err(refusal);
     }
     let answer: TokenAnswer = ask.json(response)?;
-    match (answer.token, answer.message) {
-        (Some(token), _) => {
+    match answer.token {
+        Some(token) => {
             Token::parse(&token).map_err(|error| ApiErrorKind::Malformed(error.to_string()))
         }
-        (None, Some(message)) => Err(ApiErrorKind::Unexpected {
-            status: response.status,
-            excerpt: ask.excerpt(&message),
-        }),
-        (None, None) => Err(ApiErrorKind::Malformed("it has no token".to_owned())),
+        None => Err(ApiErrorKind::Malformed("it has no token".to_owned())),
     }
 }
 
@@ -110,6 +106,8 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
     match answer.status.as_deref() {
         Some("active") => (),
         Some("expired") => return Err(ApiErrorKind::DedicatedIpExpired),
+        // PIA's desktop app keeps the token and asks again.
+        Some("error") => return Err(ApiErrorKind::DedicatedIpTrouble),
         status => {
             return Err(ApiErrorKind::DedicatedIpInvalid {
                 status: ask.excerpt(status.unwrap_or("no status")),
@@ -126,9 +124,16 @@ fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, 
     Ok(DedicatedIp {
         server,
         // PIA forwards no ports in the USA.
-        port_forward: !id.to_ascii_lowercase().starts_with("us_"),
+        port_forward: !is_in_the_usa(&id),
         id: ask.excerpt(&id),
     })
+}
+
+/// Whether a location's id is of the USA: `us_chicago`, `us-salt-lake-city`, `us3`.
+fn is_in_the_usa(id: &str) -> bool {
+    id.to_ascii_lowercase()
+        .strip_prefix("us")
+        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_alphabetic()))
 }
 
 /// Which server list: the newer one has the same form and names newer servers.
@@ -170,4 +175,103 @@ pub fn server_list(
             })
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pia::error::Remedy;
+    use crate::pia::trust::tests::nobody;
+    use crate::underlay::socket::Via;
+
+    fn answered<T>(
+        call: Call,
+        status: u16,
+        body: &str,
+        read: impl Fn(&Ask<'_>, &Response) -> Result<T, ApiErrorKind>,
+    ) -> Result<T, ApiError> {
+        let host = Host::account(Vec::new(), &nobody(), Via::Routing);
+        let response = Response {
+            status,
+            retry_after: None,
+            body: body.into(),
+        };
+        read(&Ask::new(call, &host, "/"), &response).map_err(|kind| ApiError {
+            call,
+            host: "host".to_owned(),
+            kind,
+            tries: 1,
+        })
+    }
+
+    #[test]
+    fn whatever_says_no_to_a_login_is_a_refusal() {
+        for (status, body) in [
+            (200, r#"{"message":"authentication failed"}"#),
+            (200, r#"{"status":"error","code":"unauthorized"}"#),
+            (200, r#"{"status":"error"}"#),
+            (400, r#"{"message":"wrong password"}"#),
+            (422, r#"{"code":"invalid"}"#),
+            (401, ""),
+            (200, "HTTP Token: Access denied."),
+        ] {
+            let error = answered(Call::Token, status, body, read_token).unwrap_err();
+            assert!(
+                matches!(error.kind, ApiErrorKind::CredentialsRefused { .. }),
+                "{status} {body}: {error}"
+            );
+            assert_eq!(error.remedy(), Remedy::GiveUp);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_asked_for_rarely() {
+        for (status, body) in [
+            (200, "{}"),
+            (200, "[1]"),
+            (200, "odd"),
+            (404, "odd"),
+            (200, "<a>"),
+        ] {
+            let error = answered(Call::Token, status, body, read_token).unwrap_err();
+            assert_eq!(error.remedy(), Remedy::Later, "{status} {body}: {error}");
+            assert_eq!(
+                error.retry_after(),
+                Some(Duration::from_secs(300)),
+                "{status} {body}"
+            );
+        }
+        let trouble = answered(Call::Token, 503, "{}", read_token).unwrap_err();
+        assert_eq!(trouble.retry_after(), None);
+    }
+
+    fn dedicated(field: &str, value: &str) -> Result<DedicatedIp, ApiError> {
+        let mut answer = serde_json::json!([{
+            "status": "active", "ip": "192.0.2.7", "cn": "zurich406", "id": "swiss",
+            "groups": ["wg"], "dip_expire": 1_900_000_000, "dip_token": "DIP"}]);
+        answer[0][field] = value.into();
+        answered(
+            Call::DedicatedIp,
+            200,
+            &answer.to_string(),
+            read_dedicated_ip,
+        )
+    }
+
+    #[test]
+    fn trouble_inside_pia_with_a_dedicated_ip_passes() {
+        let remedy = |status| dedicated("status", status).unwrap_err().remedy();
+        assert_eq!(remedy("error"), Remedy::Later);
+        assert_eq!(remedy("expired"), Remedy::GiveUp);
+        assert_eq!(remedy("invalid"), Remedy::GiveUp);
+    }
+
+    #[test]
+    fn no_ports_are_forwarded_in_the_usa() {
+        let forwards = |id| dedicated("id", id).unwrap().port_forward;
+        assert!(forwards("swiss") && forwards("usk") && forwards("aus"));
+        for id in ["us_chicago", "us-salt-lake-city", "US_texas", "us3", "us"] {
+            assert!(!forwards(id), "{id}");
+        }
+    }
 }

@@ -9,6 +9,9 @@ use super::regions::ListError;
 use super::tunnel_address::ImpossibleAddress;
 use crate::underlay::http_error::HttpFailure;
 
+/// Between two logins whose answers say neither yes nor no.
+const UNCLEAR_LOGIN_PAUSE: Duration = Duration::from_secs(300);
+
 /// What was asked of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -94,6 +97,12 @@ pub enum ApiErrorKind {
          or PIA itself, turns this request away"
     )]
     WebPage { status: u16 },
+    /// By the content network, before PIA saw anything.
+    #[error(
+        "this address or network is blocked by PIA's content network (error {code}); set META_IP \
+         and META_CN to a meta server, or use another network"
+    )]
+    Blocked { code: String },
     #[error("unexpected answer (HTTP {status}): {excerpt:?}")]
     Unexpected { status: u16, excerpt: String },
     #[error("the answer cannot be used: {0}")]
@@ -102,6 +111,8 @@ pub enum ApiErrorKind {
     BadList(#[from] ListError),
     #[error("the dedicated IP has expired; renew it with PIA, or unset PIA_DIP_TOKEN")]
     DedicatedIpExpired,
+    #[error("PIA itself has trouble with this dedicated IP now")]
+    DedicatedIpTrouble,
     #[error("PIA does not know this dedicated IP ({status}); check PIA_DIP_TOKEN")]
     DedicatedIpInvalid { status: String },
     #[error("the server refused: {message}")]
@@ -147,6 +158,7 @@ impl LeaseRefusal {
     pub(super) fn of(status: u16, text: &str) -> Self {
         let text = text.to_ascii_lowercase();
         match status {
+            _ if text.contains("bad signature") => Self::Other,
             401 => Self::Unauthorized,
             409 => Self::Busy,
             _ if text.contains("unauthorized") => Self::Unauthorized,
@@ -188,6 +200,7 @@ impl ApiError {
                 | ApiErrorKind::DedicatedIpExpired
                 | ApiErrorKind::DedicatedIpInvalid { .. }
                 | ApiErrorKind::NoMetaServer(_)
+                | ApiErrorKind::Blocked { .. }
                 // The password may have been refused, with a page for people.
                 | ApiErrorKind::WebPage { status: 401 | 403 },
                 _,
@@ -196,10 +209,17 @@ impl ApiError {
         }
     }
 
-    /// The pause that the other side asked for.
+    /// The least pause before the same again: what the other side asked for, or what keeps logins
+    /// whose answers we do not understand from locking the account.
     pub fn retry_after(&self) -> Option<Duration> {
-        match self.kind {
-            ApiErrorKind::RateLimited { retry_after } => retry_after,
+        match (&self.kind, self.call) {
+            (ApiErrorKind::RateLimited { retry_after }, _) => *retry_after,
+            (
+                ApiErrorKind::Malformed(_)
+                | ApiErrorKind::Unexpected { .. }
+                | ApiErrorKind::WebPage { .. },
+                Call::Token,
+            ) => Some(UNCLEAR_LOGIN_PAUSE),
             _ => None,
         }
     }

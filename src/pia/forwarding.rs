@@ -109,14 +109,20 @@ fn refused(
         429 => return ApiErrorKind::RateLimited { retry_after: None },
         _ => (),
     }
-    let reply = format!(
-        "{}: {}",
-        status.unwrap_or("no status"),
-        message.unwrap_or_default()
-    );
+    // The status of a refusal is often empty.
+    let reasons: Vec<&str> = status
+        .into_iter()
+        .chain(message.as_deref())
+        .filter(|text| !text.is_empty())
+        .collect();
+    let reply = if reasons.is_empty() {
+        "no reason is given".to_owned()
+    } else {
+        reasons.join(": ")
+    };
     let reason = LeaseRefusal::of(http_status, &reply);
     ApiErrorKind::LeaseRefused {
-        message: ask.excerpt(reply.trim_end_matches([':', ' '])),
+        message: ask.excerpt(&reply),
         reason,
     }
 }
@@ -174,6 +180,14 @@ mod tests {
         );
         assert_eq!(bound(409, r#"{"status":"ERROR"}"#), refused("ERROR"));
         assert_eq!(
+            bound(401, r#"{"status":"","message":"bad signature"}"#),
+            refused("bad signature")
+        );
+        assert_eq!(
+            bound(401, r#"{"status":""}"#),
+            refused("no reason is given")
+        );
+        assert_eq!(
             bound(401, "Unauthorized client"),
             refused("HTTP 401: Unauthorized client")
         );
@@ -207,6 +221,7 @@ mod tests {
                 LeaseRefusal::Busy,
             ),
             (400, "port expired", LeaseRefusal::Other),
+            (401, "bad signature", LeaseRefusal::Other),
         ] {
             assert_eq!(LeaseRefusal::of(status, text), reason, "{status} {text}");
         }

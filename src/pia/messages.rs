@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 #[serde(default)]
 pub struct TokenAnswer {
     pub token: Option<String>,
+    pub status: Option<String>,
     pub code: Option<String>,
     pub message: Option<String>,
 }

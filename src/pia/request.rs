@@ -95,6 +95,15 @@ impl<'a> Ask<'a> {
         if text.trim_start().starts_with("HTTP Token: Access denied") {
             return Some(self.refused(status));
         }
+        if let Some(code) = block_code(&text) {
+            return Some(ApiErrorKind::Blocked { code });
+        }
+        if self.call == Call::Token && is_no(&answer) && matches!(status, 200..=299 | 400..=499) {
+            match status {
+                402 | 408 | 429 => (),
+                _ => return Some(self.refused(status)),
+            }
+        }
         let is_page = text.trim_start().starts_with('<');
         match status {
             200..=299 => is_page.then_some(ApiErrorKind::WebPage { status }),
@@ -162,6 +171,20 @@ impl<'a> Ask<'a> {
         }
         line
     }
+}
+
+/// Whether an answer to a login says no, in whichever words: a login that is repeated locks the
+/// account.
+fn is_no(answer: &TokenAnswer) -> bool {
+    let is_error = answer.status.as_deref() == Some("error");
+    answer.token.is_none() && (is_error || answer.code.is_some() || answer.message.is_some())
+}
+
+/// The code in `error code: 1020`, as the content network before PIA refuses addresses.
+fn block_code(text: &str) -> Option<String> {
+    let code = text.trim().strip_prefix("error code: ")?;
+    let is_code = code.len() == 4 && code.starts_with("10");
+    (is_code && code.bytes().all(|byte| byte.is_ascii_digit())).then(|| code.to_owned())
 }
 
 impl Host {
@@ -247,6 +270,7 @@ mod tests {
             (408, "", "ServerTrouble { status: 408 }"),
             (403, "<!DOCTYPE html>", "WebPage { status: 403 }"),
             (200, " <html>", "WebPage { status: 200 }"),
+            (403, "error code: 1020", "Blocked { code: \"1020\" }"),
             (
                 404,
                 "not\n found hunter22",

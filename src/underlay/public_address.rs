@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-/// `false` for unspecified, loopback, private, shared (RFC 6598), link-local, multicast and reserved
-/// addresses, and for those of the networks in which we are ourselves.
+/// `false` for unspecified, loopback, private, shared (RFC 6598), link-local, multicast and
+/// reserved addresses, and for those of the networks in which we are ourselves.
 ///
 /// Ranges for documentation and benchmarks count as possible: proxies that answer in the place of
 /// every host use them, and so do laboratories.

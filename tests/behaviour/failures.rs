@@ -87,6 +87,22 @@ fn access_denied_in_plain_text() {
 }
 
 #[test]
+fn refused_with_a_status_of_success() {
+    a_login_is_tried_once_that(
+        |world| world.pia.deny_login_with_200(),
+        "check USER and PASS",
+    );
+}
+
+#[test]
+fn blocked_by_the_content_network() {
+    a_login_is_tried_once_that(
+        |world| world.pia.block_login(),
+        "this address or network is blocked by PIA's content network (error 1020)",
+    );
+}
+
+#[test]
 fn locked_out() {
     a_login_is_tried_once_that(
         |world| world.pia.lock_out(),
@@ -258,6 +274,27 @@ fn a_pause_longer_than_any_clock_is_an_hour() {
     let container = container(&world).start();
     container.wait_for_log("Trying again in 3600 s", SOON);
     assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn an_answer_to_the_login_that_nobody_understands_is_asked_for_rarely() {
+    let world = World::new();
+    world.pia.malformed(Api::Token);
+    let container = container(&world).start();
+    container.wait_for_log("Trying again in 300 s", SOON);
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
+#[test]
+fn trouble_inside_pia_with_a_dedicated_ip_passes() {
+    let world = World::new();
+    let token = world.pia.dedicate(&world.pia.servers_of("nl_amsterdam")[0]);
+    world.pia.set_dedicated_ip_status("error");
+    let container = container(&world).env("PIA_DIP_TOKEN", token).start();
+    container.wait_for_log("PIA itself has trouble with this dedicated IP", SOON);
+    container.wait_for_log("Trying again in", SOON);
+    world.pia.set_dedicated_ip_status("active");
+    container.wait_for_log(UP, LATER);
 }
 
 #[test]

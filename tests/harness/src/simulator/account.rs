@@ -27,6 +27,10 @@ pub enum Login {
     Forbid,
     /// Says "Access denied" in plain text.
     Denied,
+    /// Says "authentication failed" with status 200.
+    DeniedWith200,
+    /// The content network refuses the client's address.
+    Blocked,
     /// Refuses, and quotes what it was given.
     Quote,
     /// Locked out after too many attempts.
@@ -119,6 +123,10 @@ impl Account {
             ),
             Login::Forbid => Reply::html(403, "403 Forbidden"),
             Login::Denied => access_denied(),
+            Login::DeniedWith200 => {
+                Reply::json(200, &json!({ "message": "authentication failed" }))
+            }
+            Login::Blocked => Reply::text(403, "error code: 1020"),
             Login::Quote => {
                 let body = String::from_utf8_lossy(&request.body);
                 let decoded = fields

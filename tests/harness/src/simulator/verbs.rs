@@ -41,6 +41,15 @@ impl Simulator {
         self.shared.account.set_login(Login::Denied);
     }
 
+    pub fn deny_login_with_200(&self) {
+        self.shared.account.set_login(Login::DeniedWith200);
+    }
+
+    /// The content network before the login refuses the client's address.
+    pub fn block_login(&self) {
+        self.shared.account.set_login(Login::Blocked);
+    }
+
     /// The login refuses, and quotes name and password.
     pub fn quote_login(&self) {
         self.shared.account.set_login(Login::Quote);
