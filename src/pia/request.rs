@@ -18,6 +18,13 @@ const MAX_EXCERPT_CHARS: usize = 100;
 /// How much of it is searched for secrets; the rest is not quoted.
 const MAX_MASKED_CHARS: usize = 4096;
 
+/// Lines of our own log that people's scripts wait for, in small letters.
+const OUR_PHRASES: [&str; 3] = [
+    "fatal error",
+    "forwarding on port",
+    "wireguard successfully started",
+];
+
 /// A call to a host, with the secrets that messages about it must not repeat.
 pub(super) struct Ask<'a> {
     pub call: Call,
@@ -159,18 +166,37 @@ impl<'a> Ask<'a> {
             masked = secret.masked_in(&masked);
         }
         let mut line = String::new();
-        for word in masked.split(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        for word in masked.split(|letter| char::is_whitespace(letter) || is_invisible(letter)) {
             if !word.is_empty() && !line.is_empty() {
                 line.push(' ');
             }
             line.push_str(word);
         }
+        line = without_our_phrases(line);
         if line.chars().count() > MAX_EXCERPT_CHARS {
             line = line.chars().take(MAX_EXCERPT_CHARS).collect();
             line.push('…');
         }
         line
     }
+}
+
+/// Whether a letter changes how the text around it looks without showing itself: control
+/// characters, marks of the writing direction, and whatever else Rust prints as an escape.
+fn is_invisible(letter: char) -> bool {
+    letter.is_control() || letter.escape_debug().nth(1) == Some('u')
+}
+
+/// What log watchers look for must not come from a server.
+fn without_our_phrases(mut line: String) -> String {
+    for phrase in OUR_PHRASES {
+        while let Some(at) = line.to_ascii_lowercase().find(phrase) {
+            let space = phrase.find(' ').unwrap_or_default();
+            let at = at.saturating_add(space);
+            line.replace_range(at..=at, "-");
+        }
+    }
+    line
 }
 
 /// Whether an answer to a login says no, in whichever words: a login that is repeated locks the
@@ -226,6 +252,7 @@ mod tests {
     use crate::pia::regions::Server;
     use crate::pia::trust::tests::nobody;
     use crate::underlay::socket::Via;
+    use proptest::prelude::*;
 
     fn host() -> Host {
         Host::meta(
@@ -314,6 +341,57 @@ mod tests {
             assert!(quoted(call, 404, "no such page").contains("no such page"));
         }
         assert!(quoted(Call::AddKey, 200, "odd").contains("odd"));
+    }
+
+    #[test]
+    fn a_quotation_cannot_pass_for_another_text() {
+        let host = host();
+        let ask = Ask::new(Call::Token, &host, "/");
+        for invisible in [
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2069}',
+            '\u{200b}',
+            '\u{200f}',
+            '\u{61c}',
+            '\u{feff}',
+            '\u{ad}',
+            '\u{2028}',
+            '\u{e0041}',
+            '\u{fff9}',
+            '\u{180e}',
+            '\u{206a}',
+        ] {
+            assert_eq!(
+                ask.excerpt(&format!("a{invisible}b")),
+                "a b",
+                "{invisible:?}"
+            );
+        }
+        // What people's log watchers look for.
+        for text in [
+            "Fatal error",
+            "FATAL  ERROR",
+            "a fatal\nerror b",
+            "Fatal\u{200b}error",
+        ] {
+            let quoted = ask.excerpt(text).to_lowercase();
+            assert!(!quoted.contains("fatal error"), "{quoted}");
+        }
+        assert_eq!(ask.excerpt("Fatal errors"), "Fatal-errors");
+    }
+
+    proptest! {
+        #[test]
+        fn a_quotation_is_one_short_line_of_visible_text(
+            text in "(\\PC|\\p{Cf}|\\p{Cc}|\\p{Z}){0,150}",
+        ) {
+            let host = host();
+            let excerpt = Ask::new(Call::Token, &host, "/").excerpt(&text);
+            prop_assert!(excerpt.chars().count() <= MAX_EXCERPT_CHARS + 1);
+            prop_assert!(!excerpt.contains(char::is_control), "{:?}", excerpt);
+            prop_assert!(!excerpt.contains(is_invisible), "{:?}", excerpt);
+        }
     }
 
     #[test]
