@@ -18,6 +18,7 @@ use crate::lifecycle;
 use crate::settings::Environment;
 use crate::settings::variables;
 use crate::system::cancellation::CancellationToken;
+use crate::system::core_dumps;
 use crate::system::log_output;
 use crate::system::signals;
 
@@ -172,6 +173,9 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
     };
     let debug = environment.text("DEBUG").is_some();
     log_output::init(environment.text("RUST_LOG"), debug, target);
+    if let Err(error) = core_dumps::forbid() {
+        log::debug!("core dumps cannot be forbidden: {error}");
+    }
     match verb {
         Verb::Run => {
             let version = version(&environment);

@@ -4,14 +4,15 @@
 //! logged.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
-use crate::system::paths;
+use crate::system::{files, paths};
 
 /// Moments of the container's life at which users' commands run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,31 +148,27 @@ pub fn run_pre_up(
             return Vec::new();
         }
     };
-    let command = shell(text).variable("BASH_ENV", afterwards.prologue.path());
+    let command = shell(text).variable("BASH_ENV", files::path_for_children(&afterwards.prologue));
     report(name, stream(name, command, around));
     afterwards.read()
 }
 
 /// Makes the shell of `PRE_UP` tell its variables when it exits.
 struct AfterwardsFile {
-    prologue: tempfile::NamedTempFile,
-    variables: tempfile::NamedTempFile,
+    prologue: File,
+    variables: File,
 }
 
 impl AfterwardsFile {
     fn new(ours: &[String]) -> std::io::Result<Self> {
-        // Both files are 0600, as the values include the password. /run may be all that is
-        // writable.
-        let temporary = || {
-            tempfile::NamedTempFile::new_in(paths::RUN).or_else(|_| tempfile::NamedTempFile::new())
-        };
-        let mut prologue = temporary()?;
-        let variables = temporary()?;
-        std::io::Write::write_all(
-            &mut prologue,
+        // Without names, as the values include the password: a kill leaves nothing of them.
+        let mut prologue = files::nameless(Path::new(paths::RUN))?;
+        let variables = files::nameless(Path::new(paths::RUN))?;
+        let path = files::path_for_children(&variables);
+        prologue.write_all(
             include_str!("../scripts/pre-up-prologue.bash")
                 .replace("@VARIABLES@", &ours.join(" "))
-                .replace("@FILE@", &variables.path().display().to_string())
+                .replace("@FILE@", &path.display().to_string())
                 .as_bytes(),
         )?;
         Ok(Self {
@@ -182,7 +179,7 @@ impl AfterwardsFile {
 
     fn read(mut self) -> Vec<(OsString, OsString)> {
         let mut bytes = Vec::new();
-        if let Err(error) = self.variables.read_to_end(&mut bytes) {
+        if let Err(error) = std::io::copy(&mut self.variables, &mut bytes) {
             log::warn!("pre-up: its variables cannot be read: {error}");
         }
         assignments(&bytes)

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -176,6 +177,18 @@ pub fn try_lock(path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
+/// An empty file without a name, in `directory` if it can be written, which nothing that ends us
+/// leaves behind.
+pub fn nameless(directory: &Path) -> io::Result<File> {
+    tempfile::tempfile_in(directory).or_else(|_| tempfile::tempfile())
+}
+
+/// By which our children can open such a file, as long as we have it open.
+pub fn path_for_children(file: &File) -> PathBuf {
+    let (pid, descriptor) = (std::process::id(), file.as_raw_fd());
+    PathBuf::from(format!("/proc/{pid}/fd/{descriptor}"))
+}
+
 /// Whether another process holds the lock.
 pub fn is_locked(path: &Path) -> bool {
     // Reading is enough, so that an ordinary user can look too.
@@ -234,6 +247,17 @@ mod tests {
                 .contains("`cap_add: [DAC_OVERRIDE]`")
         );
         assert!(!error(paths::WG_CONF, io::ErrorKind::NotFound).contains("add"));
+    }
+
+    #[test]
+    fn a_file_without_a_name_can_be_written_by_its_path() {
+        let directory = tempfile::tempdir().unwrap();
+        for directory in [directory.path(), Path::new("/nonexistent")] {
+            let mut file = nameless(directory).unwrap();
+            fs::write(path_for_children(&file), "here").unwrap();
+            assert_eq!(io::read_to_string(&mut file).unwrap(), "here");
+        }
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
     #[test]

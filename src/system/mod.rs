@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod cancellation;
 pub mod capabilities;
 pub mod command;
+pub mod core_dumps;
 pub mod files;
 pub mod interface_name;
 pub mod log_output;

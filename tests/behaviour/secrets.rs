@@ -181,6 +181,36 @@ fn the_texts_of_hooks_are_in_no_log() {
     );
 }
 
+/// It would hold password and token. A limit of one byte stops dumps into a pipe too, core(5).
+#[test]
+fn the_program_leaves_no_core_dump() {
+    let world = World::new();
+    let unlimited = ["prlimit", "--core=unlimited", "wireguard-pia", "run"];
+    let container = life(&world).command(unlimited).start();
+    container.wait_for_log(UP, SOON);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", container.pid()));
+    let limits = limits.expect("the program runs");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let soft = core.and_then(|line| line.split_whitespace().nth(4));
+    assert_eq!(soft, Some("1"), "{limits}");
+}
+
+/// A kill at that moment leaves what is there.
+#[test]
+fn no_file_holds_what_pre_up_was_given_while_it_runs() {
+    let world = World::new();
+    let container = life(&world)
+        .env("PRE_UP", "LOC=nl_amsterdam; echo here; sleep 1; echo over")
+        .start();
+    container.wait_for_log("[pre-up] here", SOON);
+    let files = container.shell("ls -A /run/wireguard-pia /tmp");
+    assert!(!files.contains(".tmp"), "{files}");
+    container.wait_for_log("[pre-up] over", SOON);
+    container.wait_for_log("Registering with nl_amsterdam", SOON);
+}
+
 #[test]
 fn a_login_that_is_refused_with_a_quotation_is_not_quoted_further() {
     let world = World::new();
