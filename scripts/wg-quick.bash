@@ -3,6 +3,7 @@
 #
 # WIREGUARD_PIA_BIN names the folder with links to the chosen iptables, or is empty; WIREGUARD_PIA_LEGACY=1 says that
 # the kernel's nf_tables is not to be used; ALLOW_MISSING_IPTABLES_RULES=1 skips rules that the kernel has no module for.
+# WIREGUARD_PIA_ALIAS and WIREGUARD_PIA_PROTOCOL mark the interface and the routing rules as ours.
 unset BASH_ENV
 
 # /etc/resolv.conf is written by wireguard-pia itself: it is a bind mount that openresolv refuses to touch. The input
@@ -21,6 +22,16 @@ sysctl() {
 	elif read -r value <"$file"; then
 		echo "$value"
 	fi
+}
+
+# What has our marks is ours; what others have of the same shape is neither seen nor deleted.
+ip() {
+	if [[ ${2-} == rule && ${3-} == @(add|delete|show) ]]; then
+		command ip "$@" protocol "$WIREGUARD_PIA_PROTOCOL"
+		return
+	fi
+	[[ "${*:1:3}" != 'link set mtu' ]] || command ip link set dev "${!#}" alias "$WIREGUARD_PIA_ALIAS"
+	command ip "$@"
 }
 
 # wg-quick prefers nft wherever it finds one.

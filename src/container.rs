@@ -20,6 +20,8 @@ pub struct Container {
     pub stop: CancellationToken,
     /// The status file.
     pub reporter: Reporter,
+    /// The tunnel's mark, and its routing table: another tunnel may have the usual number.
+    pub mark: u32,
     warned: HashSet<Warning>,
 }
 
@@ -33,6 +35,7 @@ impl Container {
             settings,
             stop,
             reporter,
+            mark: paths::FWMARK,
             warned: HashSet::new(),
         };
         container.warn(warnings);

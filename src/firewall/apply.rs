@@ -19,6 +19,7 @@ use super::tables::{Family, TableName};
 use super::wg_quick_rule;
 use crate::system::command::CommandError;
 use crate::system::parallel;
+use crate::system::paths;
 
 /// How often a policy is loaded before its failure counts: what fails in passing does no harm.
 pub(super) const MAX_LOADS: usize = 5;
@@ -50,6 +51,8 @@ pub struct Firewall {
     tidy: bool,
     /// Nothing of an earlier life is left.
     alone: bool,
+    /// Whether rules of wg-quick's for our interface are ours.
+    pub(super) owns_interface: bool,
     pub(super) private_bin_needed: bool,
 }
 
@@ -89,6 +92,7 @@ impl Firewall {
             sealing: Sealing::Whole,
             tidy: false,
             alone: false,
+            owns_interface: true,
             private_bin_needed: false,
         }
     }
@@ -308,7 +312,8 @@ impl Firewall {
         if self.alone {
             cleanup::remove_surplus(&self.programs, &in_use);
         } else {
-            cleanup::remove_leftovers(&self.programs, &self.private_bin, &in_use);
+            let interface = self.owns_interface.then_some(paths::INTERFACE);
+            cleanup::remove_leftovers(&self.programs, &self.private_bin, &in_use, interface);
         }
         self.tidy = failures.is_empty();
         self.alone = true;

@@ -17,7 +17,8 @@ impl Firewall {
     /// Chooses the backend by loading the `first` policy with it: nf_tables if that works, else
     /// legacy, unless there is a `choice`. Without a first policy nothing is changed yet.
     /// `private_bin` gets links to the chosen iptables if plain `iptables` is another one. While
-    /// others hold iptables' lock it waits, until `stop` at most.
+    /// others hold iptables' lock it waits, until `stop` at most. `owns_interface` is whether rules
+    /// of wg-quick's for our interface are those of an earlier life, or somebody else's.
     ///
     /// # Errors
     /// When no backend takes the policy, not even without what kernel modules are missing for.
@@ -26,6 +27,7 @@ impl Firewall {
         private_bin: &Path,
         first: Option<&Policy>,
         strict_rp_filter: bool,
+        owns_interface: bool,
         stop: &CancellationToken,
     ) -> Result<Self, FirewallError> {
         let wanted = Backend::wanted(choice);
@@ -33,7 +35,9 @@ impl Firewall {
         for backend in &wanted {
             if let Some(mut programs) = Programs::find(*backend, private_bin) {
                 programs.wait_until(stop);
-                installed.push(Self::new(programs, private_bin, strict_rp_filter));
+                let mut firewall = Self::new(programs, private_bin, strict_rp_filter);
+                firewall.owns_interface = owns_interface;
+                installed.push(firewall);
             }
         }
         if installed.is_empty() {

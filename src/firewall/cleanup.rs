@@ -15,7 +15,6 @@ use super::tables::Family;
 use super::wg_quick_rule;
 use crate::system::command::CommandError;
 use crate::system::parallel;
-use crate::system::paths;
 
 const OUR_CHAINS: [&str; 6] = [
     "PIA_INPUT",
@@ -39,33 +38,34 @@ pub(super) fn remove_surplus(programs: &Programs, in_use: &[(Family, InUse)]) {
 enum Leftovers<'a> {
     Rules(&'a (Family, InUse)),
     Block(Family),
-    /// Those that wg-quick makes itself, with nft.
-    NftTables,
+    /// Those that wg-quick makes itself, with nft, for this interface.
+    NftTables(&'a str),
 }
 
-/// Takes away what an earlier life left, in these families, where our own rules hold now.
+/// Takes away what an earlier life left, in these families, where our own rules hold now, and what
+/// wg-quick made for that interface.
 pub(super) fn remove_leftovers(
     programs: &Programs,
     private_bin: &Path,
     in_use: &[(Family, InUse)],
+    interface: Option<&str>,
 ) {
     let mut work: Vec<Leftovers<'_>> = in_use.iter().map(Leftovers::Rules).collect();
     work.extend(in_use.iter().map(|(family, _)| Leftovers::Block(*family)));
-    work.push(Leftovers::NftTables);
+    work.extend(interface.map(Leftovers::NftTables));
     parallel::map(&work, |what| match what {
         Leftovers::Rules((family, in_use)) => {
-            let interface = Some(paths::INTERFACE);
             warn_if_left(remove(programs, *family, in_use, interface));
-            remove_from_other(programs.backend.other(), private_bin, *family);
+            remove_from_other(programs.backend.other(), private_bin, *family, interface);
         }
         Leftovers::Block(family) => warn_if_left(routing_block::unblock(family)),
-        Leftovers::NftTables => {
-            warn_if_left(wg_quick_rule::remove_nft_tables(paths::INTERFACE));
+        Leftovers::NftTables(interface) => {
+            warn_if_left(wg_quick_rule::remove_nft_tables(interface));
         }
     });
 }
 
-fn remove_from_other(other: Backend, private_bin: &Path, family: Family) {
+fn remove_from_other(other: Backend, private_bin: &Path, family: Family, wg_quick: Option<&str>) {
     if !possible(other, family) {
         return;
     }
@@ -73,7 +73,7 @@ fn remove_from_other(other: Backend, private_bin: &Path, family: Family) {
         return;
     };
     let none = InUse::default();
-    if let Err(error) = remove(&programs, family, &none, Some(paths::INTERFACE)) {
+    if let Err(error) = remove(&programs, family, &none, wg_quick) {
         // As a rule the kernel does not have that backend at all.
         log::debug!("rules of an earlier life: {other}: {error}");
     }

@@ -41,6 +41,8 @@ struct Inner {
 /// What is to be true, from which the policy follows.
 #[derive(Debug, Clone)]
 struct Parts {
+    /// That of the tunnel's own packets and of our untunnelled requests.
+    mark: u32,
     sealed: bool,
     /// The way to PIA is open: bootstrap or reconnecting.
     searching: bool,
@@ -90,10 +92,10 @@ impl Drop for OpenLookup {
 impl Parts {
     fn policy(&self) -> Policy {
         let mut policy = match (self.endpoint, self.tunnel.clone()) {
-            (Some(endpoint), Some(tunnel)) => Policy::connected(paths::FWMARK, endpoint, tunnel),
+            (Some(endpoint), Some(tunnel)) => Policy::connected(self.mark, endpoint, tunnel),
             (_, tunnel) => Policy {
                 tunnel,
-                ..Policy::closed(paths::FWMARK)
+                ..Policy::closed(self.mark)
             },
         };
         if self.searching {
@@ -131,6 +133,7 @@ impl Parts {
             name_servers.push(Destination::tcp(*address, DNS_PORT));
         }
         Self {
+            mark: paths::FWMARK,
             sealed,
             searching: true,
             name_servers,
@@ -152,6 +155,17 @@ impl KillSwitch {
     /// When the rules cannot be loaded.
     pub fn restart(&self, sealed: bool, servers: &NameServerAccess) -> Result<(), FirewallError> {
         self.change(|parts| *parts = Parts::new(sealed, servers))
+    }
+
+    /// Uses another mark than the usual one from now on, which another tunnel has.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn use_mark(&self, mark: u32) -> Result<(), FirewallError> {
+        if self.lock().parts.mark == mark {
+            return Ok(());
+        }
+        self.change(|parts| parts.mark = mark)
     }
 
     /// `firewall` has [`first_policy`] loaded already, or loads it with the first change.

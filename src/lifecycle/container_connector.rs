@@ -35,7 +35,7 @@ impl ContainerConnector {
     /// A connector that has learnt nothing yet.
     pub fn connector(&self, container: &Container) -> Connector {
         let settings = &container.settings;
-        let via = Via::Mark(paths::FWMARK);
+        let via = Via::Mark(container.mark);
         let hosts = Arc::new(ApiHosts::new(
             settings.meta.clone(),
             Resolver::new(self.name_servers.clone(), via.clone()),

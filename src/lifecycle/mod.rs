@@ -35,7 +35,7 @@ use crate::system::{files, paths, shared_files, signals};
 use crate::tunnel::{self, Tunnel};
 use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::resolv_conf;
-use crate::wireguard::sysctl;
+use crate::wireguard::{leftovers, show, sysctl};
 
 /// Between attempts at a step whose failure may pass.
 const BACKOFF: Backoff = Backoff {
@@ -69,6 +69,11 @@ enum Phase {
 pub fn run(environment: Environment, build: &str) -> ExitCode {
     if lock::is_held() {
         log::error!("Fatal error: {}", lock::HELD);
+        return ExitCode::FAILURE;
+    }
+    let claim = lock::claim_network();
+    if claim.is_none() && show::exists() {
+        log::error!("Fatal error: {}", lock::NETWORK_HELD);
         return ExitCode::FAILURE;
     }
     let mut life = match Life::begin(environment) {
@@ -149,6 +154,7 @@ impl Life {
             Path::new(paths::PRIVATE_BIN),
             first,
             strict,
+            leftovers::is_interface_ours(&self.container.stop),
             &self.container.stop,
         )
         .inspect_err(|_| {
@@ -188,7 +194,8 @@ impl Life {
             log::info!("Kill switch closed");
         }
         self.phase = Phase::Sealed(kill_switch.clone());
-        tunnel::remove_leftovers();
+        self.container.mark = tunnel::make_room()?;
+        kill_switch.use_mark(self.container.mark)?;
         Ok(ContainerConnector::new(kill_switch.clone(), servers))
     }
 
@@ -367,7 +374,13 @@ impl Life {
         }
         match self.phase {
             Phase::Open => {}
-            Phase::Hooks(kill_switch) | Phase::Sealed(kill_switch) => close(&kill_switch),
+            Phase::Hooks(kill_switch) => close(&kill_switch),
+            Phase::Sealed(kill_switch) => {
+                close(&kill_switch);
+                if let Err(failure) = tunnel::remove_leftovers() {
+                    log::warn!("{failure}");
+                }
+            }
             Phase::Connected(supervisor) => {
                 let kill_switch = supervisor.shut_down(&mut self.container);
                 close(&kill_switch);

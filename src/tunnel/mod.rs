@@ -24,7 +24,7 @@ use crate::underlay::ping::Prober;
 use crate::underlay::resolv_conf;
 use crate::wireguard::conf::Conf;
 use crate::wireguard::wg_quick::WgQuick;
-use crate::wireguard::{routing_rules, show, sysctl};
+use crate::wireguard::{leftovers, routing_rules, show, sysctl};
 
 /// A tunnel that is up.
 pub struct Tunnel {
@@ -90,7 +90,7 @@ impl Tunnel {
             location: joined.location.clone(),
             private_key: joined.keys.private.clone(),
             address: joined.registration.peer_ip.into(),
-            mark: paths::FWMARK,
+            mark: container.mark,
             dns: self.dns_line(container),
             mtu: container.settings.mtu,
             peer: joined.registration.server_public_key.clone(),
@@ -166,7 +166,8 @@ impl Tunnel {
             Vec::new()
         };
         inside.extend(self.joined.registration.server_vip.map(Ipv4Addr::from));
-        let rules = routing_rules::rules(&container.settings.local_network, &attached, &inside);
+        let ranges = &container.settings.local_network;
+        let rules = routing_rules::rules(ranges, &attached, &inside, container.mark);
         for (interface, range) in &networks.local {
             log::info!("Allowing untunnelled access to {range} via {interface}");
         }
@@ -255,23 +256,35 @@ impl Tunnel {
         {
             log::warn!("wg-quick down: {error}");
         }
-        remove_leftovers();
+        if let Err(failure) = remove_leftovers() {
+            log::warn!("removing the tunnel: {failure}");
+        }
     }
 }
 
-/// Takes away what an earlier life, or a wg-quick that was interrupted, left of the tunnel: the
-/// interface, routing rules, our resolv.conf.
-pub fn remove_leftovers() {
+/// Makes room for a tunnel: takes away what an earlier life left, and returns the number that ours
+/// can have as its mark and table. Beside another tunnel our own packets go past it from now on.
+///
+/// # Errors
+/// When an interface of our name is somebody else's, or `ip` fails.
+pub fn make_room() -> Result<u32, Failure> {
     let uninterrupted = CancellationToken::never();
-    if let Err(error) = routing_rules::remove_leftovers(&uninterrupted) {
-        log::warn!("removing the former tunnel: {error}");
-    }
-    if let Err(error) = routing_rules::apply(&[], &uninterrupted) {
-        log::warn!("removing routing rules: {error}");
-    }
+    let mark = remove_leftovers()?;
+    routing_rules::apply(&routing_rules::rules(&[], &[], &[], mark), &uninterrupted)?;
+    Ok(mark)
+}
+
+/// Takes away what an earlier life, or a wg-quick that was interrupted, left of the tunnel: the
+/// interface, routing rules, our resolv.conf. Returns the number that a tunnel can have as its mark
+/// and table.
+///
+/// # Errors
+/// As [`make_room`].
+pub fn remove_leftovers() -> Result<u32, Failure> {
     if let Err(error) = resolv_conf::restore(Path::new(paths::RESOLV_CONF)) {
         log::warn!("DNS: {error}");
     }
+    Ok(leftovers::remove(&CancellationToken::never())?)
 }
 
 fn dns_servers<A>(wanted: &VpnDns, of_registration: &[A]) -> Vec<Ipv4Addr>

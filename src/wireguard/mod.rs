@@ -3,6 +3,7 @@
 
 pub mod conf;
 pub mod keys;
+pub mod leftovers;
 pub mod peer;
 pub mod routing_rules;
 pub mod show;
@@ -27,6 +28,13 @@ pub enum WireGuardError {
         what: &'static str,
         source: askama::Error,
     },
+    /// Our name is taken, by what we did not make.
+    #[error(
+        "an interface {} is there that is not ours, and it is left as it is: take it down or rename \
+         it, or run this in a network of its own (without `network_mode: host`)",
+        crate::system::paths::INTERFACE
+    )]
+    ForeignInterface,
     /// wg-quick itself.
     #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, wg_quick::advice(.complaints))]
     Quick {

@@ -8,35 +8,65 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths;
 
+/// Marks a rule as ours, as ip-rule(8)'s `protocol`: what others have under our numbers stays.
+pub(super) const PROTOCOL: &str = "51";
 /// Preference of the rules for `LOCAL_NETWORK`, as in the original.
 const LOCAL_PREFERENCE: u32 = 10;
 /// Preference of the rules that keep the VPN's own addresses in the tunnel: before the former.
 const PINNED_PREFERENCE: u32 = 9;
+/// Preference of the rule that keeps the tunnel's own packets out of another tunnel: before all.
+const MARK_PREFERENCE: u32 = 8;
 
 /// One `ip rule` of ours.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoutingRule {
     preference: u32,
-    to: Ipv4Net,
+    selector: Selector,
     /// `main`, or the tunnel's table by number.
     table: String,
+}
+
+/// Which packets a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Selector {
+    Mark(u32),
+    To(Ipv4Net),
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mark(mark) => write!(f, "fwmark {mark:#x}"),
+            Self::To(range) => write!(f, "to {range}"),
+        }
+    }
 }
 
 impl std::fmt::Display for RoutingRule {
     /// As `ip rule add` and `del` take it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            preference,
+            selector,
+            table,
+        } = self;
         write!(
             f,
-            "to {} lookup {} pref {}",
-            self.to, self.table, self.preference
+            "{selector} lookup {table} pref {preference} protocol {PROTOCOL}"
         )
     }
 }
 
 /// The rules for these ranges. An address among `inside` (DNS servers of the VPN, the port
 /// forwarding gateway) that a range or an attached network covers is routed into the tunnel all the
-/// same.
-pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Vec<RoutingRule> {
+/// same. `mark` is the tunnel's, and its table; where it is not the usual one, there is another
+/// tunnel, and ours must not lead through it while it leads through ours.
+pub fn rules(
+    local: &[Ipv4Net],
+    attached: &[Ipv4Net],
+    inside: &[Ipv4Addr],
+    mark: u32,
+) -> Vec<RoutingRule> {
     let covered = |address: &Ipv4Addr| {
         local
             .iter()
@@ -48,15 +78,20 @@ pub fn rules(local: &[Ipv4Net], attached: &[Ipv4Net], inside: &[Ipv4Addr]) -> Ve
         .filter(|address| covered(address))
         .map(|address| RoutingRule {
             preference: PINNED_PREFERENCE,
-            to: Ipv4Net::from(*address),
-            table: paths::FWMARK.to_string(),
+            selector: Selector::To(Ipv4Net::from(*address)),
+            table: mark.to_string(),
         });
     let ranges = local.iter().map(|range| RoutingRule {
         preference: LOCAL_PREFERENCE,
-        to: *range,
+        selector: Selector::To(*range),
         table: "main".into(),
     });
-    let mut rules: Vec<RoutingRule> = pinned.chain(ranges).collect();
+    let past_others = (mark != paths::FWMARK).then(|| RoutingRule {
+        preference: MARK_PREFERENCE,
+        selector: Selector::Mark(mark),
+        table: "main".into(),
+    });
+    let mut rules: Vec<RoutingRule> = pinned.chain(ranges).chain(past_others).collect();
     rules.sort_unstable();
     rules.dedup();
     rules
@@ -87,123 +122,69 @@ pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), Com
 }
 
 fn present(stop: &CancellationToken) -> Result<Vec<RoutingRule>, CommandError> {
-    Ok(parse(
-        &Command::new("ip", ["-4", "rule", "show"]).run(stop)?,
-    ))
+    let shown = Command::new("ip", ["-4", "rule", "show", "protocol", PROTOCOL]).run(stop)?;
+    Ok(shown.lines().filter_map(parse).collect())
 }
 
-/// Ours among the rules that `ip -4 rule show` lists: of our preferences and our shape.
-fn parse(text: &str) -> Vec<RoutingRule> {
-    text.lines().filter_map(parse_rule).collect()
-}
-
-fn parse_rule(line: &str) -> Option<RoutingRule> {
+/// One of [`rules`] among those of our protocol; wg-quick's are not.
+fn parse(line: &str) -> Option<RoutingRule> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [preference, "from", "all", "to", to, "lookup", table] = words.as_slice() else {
+    let [
+        preference,
+        "from",
+        "all",
+        kind,
+        value,
+        "lookup",
+        table,
+        "proto",
+        _,
+    ] = words.as_slice()
+    else {
         return None;
     };
-    let preference = preference.strip_suffix(':')?.parse().ok()?;
-    let to = to
-        .parse::<Ipv4Net>()
-        .or_else(|_| to.parse::<Ipv4Addr>().map(Ipv4Net::from))
-        .ok()?;
-    let ours = match preference {
-        LOCAL_PREFERENCE => *table == "main",
-        PINNED_PREFERENCE => *table == paths::FWMARK.to_string(),
-        _ => false,
+    let selector = match *kind {
+        "to" => Selector::To(
+            value
+                .parse::<Ipv4Net>()
+                .or_else(|_| value.parse::<Ipv4Addr>().map(Ipv4Net::from))
+                .ok()?,
+        ),
+        "fwmark" => {
+            let digits = value.strip_prefix("0x")?;
+            Selector::Mark(u32::from_str_radix(digits, 16).ok()?)
+        }
+        _ => return None,
     };
-    ours.then(|| RoutingRule {
-        preference,
-        to,
+    Some(RoutingRule {
+        preference: preference.strip_suffix(':')?.parse().ok()?,
+        selector,
         table: (*table).to_owned(),
     })
-}
-
-/// Takes away wg0 and wg-quick's routing rules of an earlier life that ended without its shutdown.
-///
-/// # Errors
-/// When `ip` fails.
-pub fn remove_leftovers(stop: &CancellationToken) -> Result<(), CommandError> {
-    if super::show::exists() {
-        log::info!("Removing {} of an earlier life", paths::INTERFACE);
-        Command::new("ip", ["link", "delete", "dev", paths::INTERFACE]).run(stop)?;
-    }
-    for family in ["-4", "-6"] {
-        let Ok(text) = Command::new("ip", [family, "rule", "show"]).run(stop) else {
-            continue;
-        };
-        let batch: String = leftover_rules(&text)
-            .iter()
-            .map(|rule| format!("rule del {rule}\n"))
-            .collect();
-        if !batch.is_empty() {
-            Command::new("ip", [family, "-force", "-batch", "-"])
-                .input(batch)
-                .run(stop)?;
-        }
-    }
-    Ok(())
-}
-
-/// wg-quick's two rules a family, as `ip rule del` takes them.
-fn leftover_rules(text: &str) -> Vec<String> {
-    let table = paths::FWMARK.to_string();
-    let mark = format!("{:#x}", paths::FWMARK);
-    text.lines()
-        .filter_map(|line| {
-            let (preference, rule) = line.split_once(':')?;
-            let words: Vec<&str> = rule.split_whitespace().collect();
-            match words.as_slice() {
-                ["not", "from", "all", "fwmark", found, "lookup", in_table]
-                    if *found == mark && *in_table == table =>
-                {
-                    Some(format!("pref {preference} not fwmark {mark} table {table}"))
-                }
-                [
-                    "from",
-                    "all",
-                    "lookup",
-                    "main",
-                    "suppress_prefixlength",
-                    "0",
-                ] => Some(format!(
-                    "pref {preference} table main suppress_prefixlength 0"
-                )),
-                _ => None,
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHOWN: &str = "0:\tfrom all lookup local\n9:\tfrom all to 10.0.0.243 lookup 51820\n\
-        10:\tfrom all to 192.168.77.0/24 lookup main\n10:\tfrom all to 10.1.0.0/16 lookup 100\n\
-        32764:\tfrom all lookup main suppress_prefixlength 0\n32765:\tnot from all fwmark 0xca6c \
-        lookup 51820\n\
-        32766:\tfrom all lookup main\n";
+    const SHOWN: &str = "9:\tfrom all to 10.0.0.243 lookup 51820 proto 51\n\
+        10:\tfrom all to 192.168.77.0/24 lookup main proto 51\n\
+        8:\tfrom all fwmark 0xca6d lookup main proto 51\n\
+        32764:\tfrom all lookup main suppress_prefixlength 0 proto 51\n\
+        32765:\tnot from all fwmark 0xca6c lookup 51820 proto 51\n";
 
-    #[test]
-    fn only_rules_of_our_shape_are_ours() {
-        let rules: Vec<String> = parse(SHOWN).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            rules,
-            [
-                "to 10.0.0.243/32 lookup 51820 pref 9",
-                "to 192.168.77.0/24 lookup main pref 10"
-            ]
-        );
+    fn shown(rules: Vec<RoutingRule>) -> Vec<String> {
+        rules.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn wg_quicks_rules_are_recognised() {
+    fn what_is_shown_is_what_was_added() {
         assert_eq!(
-            leftover_rules(SHOWN),
+            shown(SHOWN.lines().filter_map(parse).collect()),
             [
-                "pref 32764 table main suppress_prefixlength 0",
-                "pref 32765 not fwmark 0xca6c table 51820"
+                "to 10.0.0.243/32 lookup 51820 pref 9 protocol 51",
+                "to 192.168.77.0/24 lookup main pref 10 protocol 51",
+                "fwmark 0xca6d lookup main pref 8 protocol 51",
             ]
         );
     }
@@ -212,19 +193,21 @@ mod tests {
     fn an_address_of_the_vpn_is_pinned_where_a_range_covers_it() {
         let range: Ipv4Net = "10.0.0.0/8".parse().unwrap();
         let dns = Ipv4Addr::new(10, 0, 0, 243);
-        let shown =
-            |rules: Vec<RoutingRule>| rules.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |local: &[Ipv4Net], attached: &[Ipv4Net]| {
+            shown(rules(local, attached, &[dns], paths::FWMARK))
+        };
+        let pin = "to 10.0.0.243/32 lookup 51820 pref 9 protocol 51";
+        let lan = "to 10.0.0.0/8 lookup main pref 10 protocol 51";
+        assert_eq!(of(&[range], &[]), [pin, lan]);
+        assert_eq!(of(&[], &[range]), [pin]);
+        assert_eq!(of(&[], &[]), [""; 0]);
+    }
+
+    #[test]
+    fn beside_another_tunnel_our_packets_go_past_it() {
         assert_eq!(
-            shown(rules(&[range], &[], &[dns])),
-            [
-                "to 10.0.0.243/32 lookup 51820 pref 9",
-                "to 10.0.0.0/8 lookup main pref 10"
-            ]
+            shown(rules(&[], &[], &[], 51821)),
+            ["fwmark 0xca6d lookup main pref 8 protocol 51"]
         );
-        assert_eq!(
-            shown(rules(&[], &[range], &[dns])),
-            ["to 10.0.0.243/32 lookup 51820 pref 9"]
-        );
-        assert_eq!(shown(rules(&[], &[], &[dns])), [""; 0]);
     }
 }

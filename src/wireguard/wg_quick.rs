@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::WireGuardError;
+use super::{WireGuardError, leftovers, routing_rules};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::{files, paths};
@@ -53,6 +53,8 @@ impl WgQuick {
                 self.private_bin.as_deref().unwrap_or_default(),
             )
             .variable("WIREGUARD_PIA_LEGACY", flag(self.legacy))
+            .variable("WIREGUARD_PIA_ALIAS", leftovers::ALIAS)
+            .variable("WIREGUARD_PIA_PROTOCOL", routing_rules::PROTOCOL)
             .variable(
                 "ALLOW_MISSING_IPTABLES_RULES",
                 flag(self.allow_missing_rules),

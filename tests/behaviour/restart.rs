@@ -2,6 +2,8 @@
 //! container that was killed could not always start again in the same network"
 //! (docs/migration.md).
 
+use std::process::Command;
+
 use harness::log_lines::{CLOSED, ENABLED, START, UP};
 use harness::simulator::faults::Api;
 use harness::waiting::SOON;
@@ -266,4 +268,89 @@ fn a_running_program_is_not_disturbed_by_a_second_one() {
             .contains("another wireguard-pia is running in this container")
     );
     lives_well(&world, &container);
+}
+
+// What others have in the same network.
+
+#[test]
+fn an_interface_of_somebody_elses_is_named_and_left_alone() {
+    let world = World::new();
+    world.look("ip link add wg0 type veth peer name wg0-peer");
+    let container = container(&world, Dying::Container).start();
+    container.wait_for_log("an interface wg0 is there that is not ours", SOON);
+    container.wait_for_log("Trying again in", SOON);
+    assert!(world.look("ip -details link show wg0").contains("veth"));
+    world.look("ip link delete wg0");
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(UP, SOON);
+}
+
+/// A tunnel as wg-quick makes it, to a server that does not answer.
+fn up_by_wg_quick(world: &World) {
+    // wireguard-go's sockets are found by the interface's name, and by all who see this directory.
+    let script = "umask 077; mkdir -p /run/wireguard; mount -t tmpfs none /run/wireguard
+        cd $(mktemp -d) && wg genkey >key && {
+        echo '[Interface]'; echo PrivateKey = $(<key); echo Address = 10.99.0.2/32
+        echo '[Peer]'; echo PublicKey = $(wg genkey | wg pubkey); echo AllowedIPs = 0.0.0.0/0
+        echo Endpoint = 203.0.113.200:51820
+        } >other.conf && wg-quick up ./other.conf; rm -r \"$PWD\"";
+    let mut command = Command::new("unshare");
+    let output = world
+        .client()
+        .output(command.args(["--mount", "bash", "-c", script]));
+    let output = output.expect("bash is there");
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// Without preferences, which the kernel gives by turns.
+fn rules_of_others(world: &World) -> Vec<String> {
+    let rules = world.look("ip rule") + &world.look("ip -6 rule");
+    let mut others = Vec::new();
+    for line in rules.lines().filter(|line| !line.contains("proto 51")) {
+        others.push(line.split_once(':').expect("a rule").1.trim().to_owned());
+    }
+    others.sort();
+    others
+}
+
+#[test]
+fn another_wg_quick_tunnel_keeps_its_table_its_mark_and_its_rules() {
+    let world = World::new();
+    up_by_wg_quick(&world);
+    let before = rules_of_others(&world);
+    assert!(
+        before.iter().any(|rule| rule.contains("lookup 51820")),
+        "{before:?}"
+    );
+    let container = container(&world, Dying::Container)
+        .env("PORT_FORWARDING", "1")
+        .start();
+    container.wait_for_log("51820 are another tunnel's; ours are 51821", SOON);
+    container.wait_for_log("Forwarding on port", SOON);
+    world.assert_carries();
+    assert_eq!(rules_of_others(&world), before);
+    let look = container.shell("wireguard-pia doctor");
+    assert!(look.contains("no failures"), "{look}");
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("Reconnected to", SOON);
+    world.assert_carries();
+    assert!(container.stop().status.success());
+    assert_eq!(rules_of_others(&world), before);
+    assert!(world.look("ip link show other").contains("other"));
+    world.look("ip link delete other");
+}
+
+#[test]
+fn a_second_container_in_the_same_network_leaves_the_first_ones_tunnel_alone() {
+    let world = World::new();
+    let first = container(&world, Dying::Container).start();
+    first.wait_for_log(UP, SOON);
+    let second = container(&world, Dying::Container).start();
+    let (status, log) = second.end();
+    assert_eq!(status, Some(1));
+    assert!(
+        log.contains("another container that shares this network"),
+        "{log}"
+    );
+    world.assert_carries();
 }

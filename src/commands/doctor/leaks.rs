@@ -13,7 +13,6 @@ use socket2::{Domain, Socket, Type};
 use super::finding::Finding;
 use super::subject::Subject;
 use crate::system::cancellation::CancellationToken;
-use crate::system::paths;
 use crate::underlay::interfaces;
 use crate::underlay::socket::{self, SocketError, Via};
 
@@ -34,11 +33,12 @@ pub(super) fn is_blocked() -> bool {
 }
 
 pub(super) fn check(subject: &Subject) -> Finding {
-    judge(&escapes(&subject.stop), subject.settings.firewall)
+    judge(&escapes(subject), subject.settings.firewall)
 }
 
 /// The ways by which something got out.
-fn escapes(stop: &CancellationToken) -> Vec<String> {
+fn escapes(subject: &Subject) -> Vec<String> {
+    let stop = &subject.stop;
     let mut escapes = Vec::new();
     let mut names: Vec<String> = interfaces::default_routes()
         .unwrap_or_default()
@@ -61,7 +61,7 @@ fn escapes(stop: &CancellationToken) -> Vec<String> {
         }
     }
     // Any container that shares this network may set the mark.
-    if send(&Via::Mark(paths::FWMARK), DISCARD_PORT).is_ok() {
+    if send(&Via::Mark(subject.mark), DISCARD_PORT).is_ok() {
         escapes.push("UDP with the tunnel's mark".to_owned());
     }
     escapes

@@ -7,7 +7,6 @@ use super::subject::Subject;
 use crate::connect::server_selection::locations;
 use crate::pia::regions::{REGISTRATION_PORT, ServerList};
 use crate::settings::ServerChoice;
-use crate::system::paths;
 use crate::underlay::path_mtu::{self, PathMtu};
 use crate::underlay::socket::Via;
 use crate::wireguard::show;
@@ -31,7 +30,7 @@ pub(super) fn check(
         Some(endpoint) => {
             // Past a tunnel that is up; its rule for the endpoint lets this through.
             let via = if subject.is_tunnelled {
-                Via::Mark(paths::FWMARK)
+                Via::Mark(subject.mark)
             } else {
                 Via::Routing
             };

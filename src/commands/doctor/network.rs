@@ -7,7 +7,6 @@ use super::subject::Subject;
 use crate::pia::host::ACCOUNT_HOST;
 use crate::system::capabilities;
 use crate::system::parallel;
-use crate::system::paths;
 use crate::underlay::interfaces::{self, DefaultRoute};
 use crate::underlay::name_servers::{NameServer, NameServers};
 use crate::underlay::resolver::Resolver;
@@ -58,7 +57,7 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
             servers: vec![server],
             skipped: Vec::new(),
         };
-        let resolver = Resolver::new(alone, via_to(server));
+        let resolver = Resolver::new(alone, via_to(server, subject.mark));
         let answer = resolver.public_addresses(ACCOUNT_HOST, &subject.stop);
         (server, answer.map(drop).map_err(|error| error.to_string()))
     };
@@ -66,10 +65,10 @@ fn ask_all(subject: &Subject) -> Vec<Asked> {
 }
 
 /// The kill switch lets only the program ask Docker's resolver.
-fn via_to(server: NameServer) -> Via {
+fn via_to(server: NameServer, mark: u32) -> Via {
     let is_embedded = matches!(server, NameServer::Embedded | NameServer::EmbeddedUnmarked);
     match is_embedded && capabilities::from_process().has_net_admin() {
-        true => Via::Mark(paths::FWMARK),
+        true => Via::Mark(mark),
         false => Via::Routing,
     }
 }

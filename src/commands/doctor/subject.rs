@@ -7,7 +7,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::system::{files, paths};
 use crate::underlay::name_servers::{self, NameServers};
-use crate::wireguard::show;
+use crate::wireguard::{leftovers, show};
 
 /// The container, or the machine, as it was found.
 pub(super) struct Subject {
@@ -24,6 +24,8 @@ pub(super) struct Subject {
     /// Whether the kill switch holds and there is no tunnel, so that nothing can be reached from
     /// here.
     pub is_shut_off: bool,
+    /// That of the tunnel's own packets.
+    pub mark: u32,
     pub stop: CancellationToken,
 }
 
@@ -46,6 +48,7 @@ impl Subject {
             is_tunnelled,
             is_running: files::is_locked(Path::new(paths::LOCK)),
             is_shut_off: !is_tunnelled && is_blocked,
+            mark: leftovers::mark_in_use(stop),
             stop: stop.clone(),
         }
     }
