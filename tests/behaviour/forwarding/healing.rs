@@ -163,14 +163,10 @@ fn an_expired_token_is_renewed_while_the_tunnel_is_up() {
     server(&world).forget_ports();
     agreed_port_but(&world, &container, port);
     assert_eq!(world.pia.login_attempts(), logins + 1);
-    let rules = world.look("iptables-save -t filter");
-    let ways_out = rules
-        .lines()
-        .filter(|line| line.contains("PIA_OUTPUT") && line.contains("--mark"))
-        .count();
-    assert_eq!(
-        ways_out, 1,
-        "only the endpoint may be reached past the tunnel again:\n{rules}"
+    let ways_out = world.ways_out();
+    assert!(
+        ways_out.len() == 1,
+        "only the endpoint may be reached past the tunnel again: {ways_out:#?}"
     );
 }
 

@@ -79,7 +79,7 @@ impl World {
         let rules = self.look("iptables-save -t filter");
         let ours = rules
             .lines()
-            .filter(|rule| rule.starts_with("-A PIA_OUTPUT "));
+            .filter(|rule| rule.starts_with("-A PIA_OUTPUT ") && rule.ends_with("-j ACCEPT"));
         ours.filter(|rule| rule.contains("--mark") || rule.contains("--uid-owner"))
             .map(str::to_owned)
             .collect()
