@@ -1,5 +1,5 @@
-//! What fails in passing, or is held by others, leaves nothing behind: neither a gap in the rules nor
-//! a belief.
+//! What fails in passing, or is held by others, leaves nothing behind: neither a gap in the rules
+//! nor a belief.
 
 use std::fs::{self, File};
 use std::path::Path;

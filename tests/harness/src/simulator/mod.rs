@@ -2,8 +2,8 @@
 //!
 //! The account API, the server lists and the VPN servers, real TLS, real WireGuard, real port
 //! forwarding, all in this process. What can go wrong with them is a verb on [`Simulator`] or on
-//! a [`Server`](server::Server), usable at any moment; what was asked of them is in
-//! [`Records`](records::Records).
+//! a [`Server`], usable at any moment; what was asked of them is in
+//! [`Records`].
 //!
 //! The simulator listens where it is told to: namespaces, addresses and routes are the business of
 //! `world`.
