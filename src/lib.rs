@@ -5,26 +5,27 @@
 //!
 //! `main` sets up the log and calls [`cli`], which turns the arguments into one of two things:
 //!
-//! - **The container**: `lifecycle`, a life from its first rule to its last, one line a step. It rests
-//!   on `container` (environment, settings, hooks, status) and works with `connect` (from an account
-//!   to a registration), `tunnel` (what stands on one) and `port_forward` (a port that stays bound);
+//! - **The container**: `lifecycle`, a life from its first rule to its last, one line a step. It
+//!   rests on `container` (environment, settings, hooks, status) and works with `connect` (from an
+//!   account to a registration), `tunnel` (what stands on one) and `port_forward` (a port that
+//!   stays bound);
 //!   `lifecycle::supervisor` is its loop while a tunnel stands.
 //! - **A command by hand**: `commands`, on the same modules.
 //!
 //! `failure` says of whatever failed how it is told and whether trying again helps. Below are the
-//! capabilities, which do not know each other: `pia` (its API), `wireguard` (wg0.conf, wg-quick, wg),
-//! `firewall` (policy, rules, backends, kill switch), `underlay` (the network below the tunnel: names,
-//! sockets, HTTP, pings), `settings`, `hooks`, `status`; and below them `system`. Arrows only point
-//! down, and no file imports one that imports it: `tests/architecture.rs` holds that to
-//! account. `docs/architecture.md` draws the threads, the states and the path of a rule.
+//! capabilities, which do not know each other: `pia` (its API), `wireguard` (wg0.conf, wg-quick,
+//! wg), `firewall` (policy, rules, backends, kill switch), `underlay` (the network below the
+//! tunnel: names, sockets, HTTP, pings), `settings`, `hooks`, `status`; and below them `system`.
+//! Arrows only point down, and no file imports one that imports it: `tests/architecture.rs` holds
+//! that to account. `docs/architecture.md` draws the threads, the states and the path of a rule.
 //!
 //! # The rules of the code
 //!
 //! - **Decide, then act.** The rule set, the next server, whether a rebind is due: pure functions,
 //!   time included.
 //! - **Every wait takes a [`CancellationToken`](system::cancellation::CancellationToken)**: a pause
-//!   ends, a child's process group gets SIGTERM, a socket is shut down, and the callers return. So a
-//!   stop is obeyed within a second, whatever is under way.
+//!   ends, a child's process group gets SIGTERM, a socket is shut down, and the callers return. So
+//!   a stop is obeyed within a second, whatever is under way.
 //! - **The main loop alone changes the tunnel.** Long tasks report to it over one channel.
 //! - **The firewall is a value**, rendered whole and loaded in one step a family; nothing adds and
 //!   removes single rules.

@@ -319,7 +319,8 @@ fn no_file_imports_what_imports_it() {
     }
 }
 
-/// One name, one type: whoever reads it need not ask which one. (`Arguments` is what clap's are called.)
+/// One name, one type: whoever reads it need not ask which one. (`Arguments` is what clap's are
+/// called.)
 #[test]
 fn no_type_name_is_defined_twice() {
     let mut defined: BTreeMap<String, PathBuf> = BTreeMap::new();

@@ -1,8 +1,8 @@
 //! The verbs that are useful by hand, outside the container's life: no kill switch, no marks, no
 //! privileges.
 //!
-//! They use the same modules as the container. Everything here goes out as the routing tables say: on
-//! a host by the usual way, in a container with a tunnel through that tunnel.
+//! They use the same modules as the container. Everything here goes out as the routing tables say:
+//! on a host by the usual way, in a container with a tunnel through that tunnel.
 
 pub mod api_client;
 pub mod auth;

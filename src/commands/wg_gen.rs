@@ -187,8 +187,8 @@ fn conf(joined: &Joined, arguments: &Arguments) -> Conf {
     }
 }
 
-/// Where there is a file already, through a link too, that file gets the content; a pipe or terminal
-/// does likewise.
+/// Where there is a file already, through a link too, that file gets the content; a pipe or
+/// terminal does likewise.
 fn write(conf: &Conf, output: &Path) -> Result<(), Failure> {
     let target = output.canonicalize().unwrap_or_else(|_| output.to_owned());
     let is_special = target.metadata().is_ok_and(|found| !found.is_file());

@@ -1,4 +1,5 @@
-//! The gate that our own untunnelled requests pass: the kill switch in the container, nothing by hand.
+//! The gate that our own untunnelled requests pass: the kill switch in the container, nothing by
+//! hand.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

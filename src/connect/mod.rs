@@ -1,8 +1,9 @@
 //! From an account to a registration: token, server list, a server that takes our key.
 //!
 //! The container and the commands by hand go the same way; only the gate differs, which in the
-//! container is the kill switch. What was learnt once is remembered, so that a reconnect needs neither
-//! DNS nor the host of the server list. Nothing here knows of the tunnel that will rest on it.
+//! container is the kill switch. What was learnt once is remembered, so that a reconnect needs
+//! neither DNS nor the host of the server list. Nothing here knows of the tunnel that will rest on
+//! it.
 
 pub mod account;
 pub mod api_hosts;

@@ -35,7 +35,8 @@ pub struct Joined {
 }
 
 impl Joined {
-    /// Where WireGuard's packets go: the server's address, and the port that its registration named.
+    /// Where WireGuard's packets go: the server's address, and the port that its registration
+    /// named.
     pub fn endpoint(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.server.ip, self.registration.server_port)
     }
@@ -77,8 +78,8 @@ impl Tried {
 }
 
 impl Registrar<'_> {
-    /// Registers at the first of the candidates that takes our key. Servers that are merely busy are
-    /// asked again, as `CURL_RETRY` says.
+    /// Registers at the first of the candidates that takes our key. Servers that are merely busy
+    /// are asked again, as `CURL_RETRY` says.
     ///
     /// # Errors
     /// When none does, with what was tried.
@@ -116,8 +117,8 @@ impl Registrar<'_> {
             stop.pause(self.retry.delay)?;
         }
         let text = format!(
-            "no server could be registered at. Tried {}. If this does not pass, add other locations \
-             to LOC",
+            "no server could be registered at. Tried {}. If this does not pass, add other \
+             locations to LOC",
             tried.in_words()
         );
         Err(Failure::new(

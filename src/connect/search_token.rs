@@ -30,8 +30,8 @@ impl<'a> SearchToken<'a> {
     /// Makes a request, and once more with a new token where the old one is refused.
     ///
     /// # Errors
-    /// The request's failure, or why there is no new token. [`Retry::LogIn`] means that the token is
-    /// new and refused all the same.
+    /// The request's failure, or why there is no new token. [`Retry::LogIn`] means that the token
+    /// is new and refused all the same.
     pub(super) fn request<T>(
         &mut self,
         stop: &CancellationToken,

@@ -28,8 +28,8 @@ pub(super) struct ServerLists {
     files: ListFiles,
     key: Option<ListKey>,
     lists: Vec<ServerList>,
-    /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than merely
-    /// not at hand.
+    /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than
+    /// merely not at hand.
     is_fresh: bool,
 }
 
@@ -87,8 +87,8 @@ impl ServerLists {
         };
         if let Err(error) = files::replace(file, text, 0o644) {
             log::warn!(
-                "{error}; should PIA's server list be down at the next start, there is none to fall \
-                 back on"
+                "{error}; should PIA's server list be down at the next start, there is none to \
+                 fall back on"
             );
         }
     }

@@ -1,7 +1,7 @@
 //! A container's life, from top to bottom.
 //!
-//! Each step returns what the next one needs, and is repeated while its failure may pass. What exists
-//! at a moment is the [`Phase`], by which the life is undone.
+//! Each step returns what the next one needs, and is repeated while its failure may pass. What
+//! exists at a moment is the [`Phase`], by which the life is undone.
 
 mod container_connector;
 mod lock;
@@ -138,8 +138,8 @@ impl Life {
         self.supervise()
     }
 
-    /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice of
-    /// the backend is the first load itself.
+    /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice
+    /// of the backend is the first load itself.
     fn choose_backend(&mut self) -> Result<KillSwitch, Failure> {
         let settings = &self.container.settings;
         let is_wanted = settings.firewall;
@@ -183,8 +183,8 @@ impl Life {
         self.container.stop.check().map_err(|_| End::Stopped)
     }
 
-    /// From here on nothing leaves that the kill switch does not admit. What an earlier life left is
-    /// removed; `PRE_UP` may have changed settings and name servers.
+    /// From here on nothing leaves that the kill switch does not admit. What an earlier life left
+    /// is removed; `PRE_UP` may have changed settings and name servers.
     fn seal(&mut self, kill_switch: &KillSwitch) -> Result<ContainerConnector, Failure> {
         let servers = name_servers_below();
         let is_wanted = self.container.settings.firewall;
@@ -349,7 +349,8 @@ impl Life {
         }
     }
 
-    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being done.
+    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being
+    /// done.
     fn shut_down(mut self, end: &End) {
         self.container.reporter.enter(State::Stopping, None);
         // After a fatal error: the long tasks obey the same token, whoever cancels it.
@@ -429,8 +430,8 @@ fn access_to(servers: &NameServers, dns: &VpnDns) -> NameServerAccess {
     access
 }
 
-/// The name servers that the container had before any tunnel. A file that cannot be read names none:
-/// the network is sealed all the same, and the first look-up says what is wrong.
+/// The name servers that the container had before any tunnel. A file that cannot be read names
+/// none: the network is sealed all the same, and the first look-up says what is wrong.
 fn name_servers_below() -> NameServers {
     match resolv_conf::original(Path::new(paths::RESOLV_CONF)) {
         Ok(text) => name_servers::parse(&text),

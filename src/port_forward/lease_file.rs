@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use crate::pia::lease::Lease;
 use crate::system::files;
 
-/// A file with the answer that gave the lease, as it was received. It holds the account token, so it
-/// is nobody else's to read.
+/// A file with the answer that gave the lease, as it was received. It holds the account token, so
+/// it is nobody else's to read.
 #[derive(Debug, Clone)]
 pub struct LeaseFile(PathBuf);
 

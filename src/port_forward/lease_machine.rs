@@ -4,10 +4,10 @@
 //! The machine says which [`Step`] is due. Whoever takes it tells the machine how it went, and gets
 //! the [`Effect`]s of that: above all when a port may be announced and when it must be withdrawn.
 //!
-//! A binding ends at the server when it is not refreshed, some 20 to 23 minutes after the last time.
-//! So a port stays announced while refreshes fail for passing reasons, for two intervals and at most
-//! 20 minutes since the last good one; a refusal withdraws it at once. At a new server nothing is
-//! bound yet: there the first failure of any kind withdraws it.
+//! A binding ends at the server when it is not refreshed, some 20 to 23 minutes after the last
+//! time. So a port stays announced while refreshes fail for passing reasons, for two intervals and
+//! at most 20 minutes since the last good one; a refusal withdraws it at once. At a new server
+//! nothing is bound yet: there the first failure of any kind withdraws it.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(300);
 const MAX_PAUSE_WITHOUT_SERVICE: Duration = Duration::from_secs(3600);
 /// How many intervals a binding is taken to last without a refresh.
 const INTERVALS_HELD: u32 = 2;
-/// The longest that any binding is taken to last, as PIA's staff and other clients' measurements say.
+/// The longest that any binding is taken to last, as PIA's staff and other clients' measurements
+/// say.
 const MAX_HELD: Duration = Duration::from_secs(20 * 60);
 /// How many intervals lie between two renewals, should PIA give leases for less than a week: more
 /// often helps nobody.
@@ -134,8 +135,8 @@ impl LeaseMachine {
         }
     }
 
-    /// From now on everything is asked of another server; `is_supported` is whether PIA says that it
-    /// forwards ports. The lease is good there too.
+    /// From now on everything is asked of another server; `is_supported` is whether PIA says that
+    /// it forwards ports. The lease is good there too.
     pub fn move_to_server(&mut self, is_supported: bool, now: Now) {
         self.time.advance(now);
         if let Some(lease) = self.successor.take() {

@@ -2,8 +2,8 @@
 //! bound anew every quarter of an hour.
 //!
 //! `lease_machine` decides, without a clock or a socket; `worker` asks the server and hands the
-//! effects to a callback. Whoever runs it, the container or the command by hand, decides what becomes
-//! of them: nothing here knows of firewalls, port files or hooks.
+//! effects to a callback. Whoever runs it, the container or the command by hand, decides what
+//! becomes of them: nothing here knows of firewalls, port files or hooks.
 
 mod attempts;
 pub mod gateway_discovery;

@@ -143,9 +143,9 @@ variables! {
     keepalive: Option<u16>;
     /// MTU of the tunnel interface
     mtu: Option<Mtu>, unset: "wg-quick's";
-    /// DNS servers while connected, and search domains beside them. `0` leaves the container's DNS as it is; Docker's own resolver
-    /// may then ask from the host, outside the tunnel. Servers other than PIA's learn what you look
-    /// up
+    /// DNS servers while connected, and search domains beside them. `0` leaves the container's DNS
+    /// as it is; Docker's own resolver may then ask from the host, outside the tunnel. Servers
+    /// other than PIA's learn what you look up
     vpndns: VpnDns, unset: "PIA's";
     /// `1`: have a port forwarded. Not every location offers it
     port_forwarding: bool = "0";

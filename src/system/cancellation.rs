@@ -2,8 +2,8 @@
 //!
 //! A stop must be answered within a second at any moment, whatever is under way. So every wait in
 //! this program takes a [`CancellationToken`]: a pause ends early, a child's process group gets
-//! SIGTERM, a socket is shut down. The blocked call then returns [`Cancelled`] (or an error), and its
-//! callers return with `?`. This module knows no signals and nothing of what is cancelled.
+//! SIGTERM, a socket is shut down. The blocked call then returns [`Cancelled`] (or an error), and
+//! its callers return with `?`. This module knows no signals and nothing of what is cancelled.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -20,8 +20,9 @@ pub struct Conf {
     pub private_key: Secret,
     /// The tunnel's own address.
     pub address: Ipv4Addr,
-    /// Set by us, so that it is known before wg-quick runs: see [`FWMARK`](crate::system::paths::FWMARK). With 0 wg-quick
-    /// chooses one, and the file is for a host, which keeps it.
+    /// Set by us, so that it is known before wg-quick runs: see
+    /// [`FWMARK`](crate::system::paths::FWMARK). With 0 wg-quick chooses one, and the file is for a
+    /// host, which keeps it.
     pub mark: u32,
     /// Comma-separated; empty leaves the container's DNS alone.
     pub dns: String,

@@ -249,7 +249,8 @@ mod tests {
     fn an_interface_without_alias_is_known_by_the_original_s_shape() {
         let dump = |mark: &str, allowed: &str, endpoint: &str| {
             format!(
-                "PRIVATE\tPUBLIC\t49152\t{mark}\nKEY=\t(none)\t{endpoint}\t{allowed}\t0\t0\t0\toff\n"
+                "PRIVATE\tPUBLIC\t49152\t{mark}\n\
+                 KEY=\t(none)\t{endpoint}\t{allowed}\t0\t0\t0\toff\n"
             )
         };
         let whole = "0.0.0.0/0";

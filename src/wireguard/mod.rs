@@ -12,6 +12,7 @@ pub mod wg_quick;
 
 use crate::system::command::CommandError;
 use crate::system::files::FileError;
+use crate::system::paths::INTERFACE;
 
 /// The tunnel could not be set up, changed or taken down.
 #[derive(Debug, thiserror::Error)]
@@ -30,13 +31,12 @@ pub enum WireGuardError {
     },
     /// Our name is taken, by what we did not make.
     #[error(
-        "an interface {} is there that is not ours, and it is left as it is: take it down or rename \
-         it, or run this in a network of its own (without `network_mode: host`)",
-        crate::system::paths::INTERFACE
+        "an interface {INTERFACE} is there that is not ours, and it is left as it is: take it down \
+         or rename it, or run this in a network of its own (without `network_mode: host`)"
     )]
     ForeignInterface,
     /// wg-quick itself.
-    #[error("bringing up {}: {source}{}", crate::system::paths::INTERFACE, wg_quick::advice(.complaints))]
+    #[error("bringing up {INTERFACE}: {source}{}", wg_quick::advice(.complaints))]
     Quick {
         source: CommandError,
         complaints: String,

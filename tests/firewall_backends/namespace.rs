@@ -48,6 +48,7 @@ impl Namespace {
             &self.bin(),
             Some(first),
             false,
+            true,
             &CancellationToken::never(),
         )
         .unwrap()

@@ -114,6 +114,7 @@ pub fn open(backend: Backend, first: &Policy) -> Firewall {
         directory.path(),
         Some(first),
         false,
+        true,
         &CancellationToken::never(),
     )
     .unwrap()

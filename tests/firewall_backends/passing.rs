@@ -178,7 +178,14 @@ fn waiting_for_a_lock_heeds_a_stop() {
         at
     });
     let bin = namespace.bin();
-    let opened = Firewall::open(Some(Backend::Legacy), &bin, Some(&closed()), false, &stop);
+    let opened = Firewall::open(
+        Some(Backend::Legacy),
+        &bin,
+        Some(&closed()),
+        false,
+        true,
+        &stop,
+    );
     let at = stopper.join().unwrap();
     assert!(opened.is_err());
     assert!(at.elapsed() < Duration::from_secs(10), "{:?}", at.elapsed());

@@ -64,6 +64,7 @@ fn every_policy_is_taken_and_its_jumps_stand_once() {
             &namespace.bin(),
             Some(&closed()),
             true,
+            true,
             &CancellationToken::never(),
         )
         .unwrap();
@@ -296,6 +297,7 @@ fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
             &namespace.bin(),
             None,
             false,
+            true,
             &CancellationToken::never(),
         )
         .unwrap();
@@ -313,6 +315,7 @@ fn the_backend_is_found_and_its_programs_come_first_only_where_they_must() {
         &namespace.bin(),
         Some(&closed()),
         false,
+        true,
         &CancellationToken::never(),
     )
     .unwrap();

@@ -397,7 +397,8 @@ fn no_stable_server(wanted: &[Location], lists: &[&ServerList]) -> Failure {
     };
     let wanted: Vec<&str> = wanted.iter().map(|location| location.id.as_str()).collect();
     let text = format!(
-        "STABLE_IP=1: none of the server lists names a server with a stable address for {}; {others}",
+        "STABLE_IP=1: none of the server lists names a server with a stable address for {}; \
+         {others}",
         wanted.join(", ")
     );
     Failure::new(FailureKind::Location, Retry::Later(None), text)

@@ -57,8 +57,8 @@ impl PortKeeper {
         }
     }
 
-    /// Has the port forwarded by the server of this tunnel from now on, and no longer asks the former
-    /// one. The port that is announced stays so until the new server's first answer.
+    /// Has the port forwarded by the server of this tunnel from now on, and no longer asks the
+    /// former one. The port that is announced stays so until the new server's first answer.
     pub fn start(&mut self, tunnel: &Tunnel, container: &Container, events: &Sender<Event>) {
         let before = self.task.take().and_then(Task::end);
         let mut machine = before.unwrap_or_else(|| self.machine());
