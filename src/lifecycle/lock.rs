@@ -48,7 +48,7 @@ pub fn claim_network() -> Option<UnixListener> {
 pub fn take() -> Result<File, Failure> {
     files::make_directory(Path::new(paths::RUN))?;
     for _ in 0..MAX_LOCK_TRIES {
-        if let Some(lock) = files::try_lock(Path::new(paths::LOCK))? {
+        if let Some(lock) = files::lock_if_free(Path::new(paths::LOCK))? {
             return Ok(lock);
         }
         std::thread::park_timeout(LOCK_RETRY_INTERVAL);

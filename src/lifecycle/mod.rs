@@ -3,9 +3,12 @@
 //! Each step returns what the next one needs, and is repeated while its failure may pass. What
 //! exists at a moment is the [`Phase`], by which the life is undone.
 
+mod blocked;
 mod container_connector;
 mod lock;
+mod shut_down;
 mod supervisor;
+mod surroundings;
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -13,35 +16,24 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
 
 use self::container_connector::ContainerConnector;
 use self::supervisor::event::Event;
 use self::supervisor::{Supervisor, SupervisorEnd};
+use self::surroundings::{access_to, check_capabilities, name_servers_below};
 use crate::connect::connector::Connector;
 use crate::connect::location_table;
 use crate::container::Container;
-use crate::failure::{Failure, FailureKind, Retry};
-use crate::firewall;
-use crate::firewall::kill_switch::{self, KillSwitch, NameServerAccess};
-use crate::firewall::{Backend, EmbeddedDns, Firewall};
+use crate::failure::Failure;
+use crate::firewall::kill_switch::{self, KillSwitch};
+use crate::firewall::{self, Backend, Firewall};
 use crate::hooks::Stage;
-use crate::settings::{Environment, ServerChoice, VpnDns};
-use crate::status::{self, State};
-use crate::system::backoff::Backoff;
+use crate::settings::{Environment, ServerChoice};
+use crate::status::State;
 use crate::system::cancellation::CancellationToken;
-use crate::system::capabilities::{self, Capabilities};
-use crate::system::{files, paths, shared_files, signals};
+use crate::system::{paths, shared_files, signals};
 use crate::tunnel::{self, Tunnel};
-use crate::underlay::name_servers::{self, NameServer, NameServers};
-use crate::underlay::resolv_conf;
 use crate::wireguard::{leftovers, show, sysctl};
-
-/// Between attempts at a step whose failure may pass.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_secs(5),
-    ceiling: Duration::from_secs(300),
-};
 
 /// How a life ends.
 enum End {
@@ -253,197 +245,5 @@ impl Life {
             }
         }
         Err(End::Stopped)
-    }
-
-    /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
-    /// stop or a SIGHUP.
-    fn until_done<T>(
-        &mut self,
-        mut step: impl FnMut(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, End> {
-        let mut rng = fastrand::Rng::new();
-        let mut failures = 0;
-        loop {
-            if self.container.stop.is_cancelled() {
-                return Err(End::Stopped);
-            }
-            let failure = match step(self) {
-                Ok(value) => return Ok(value),
-                Err(failure) if failure.is_cancelled() => return Err(End::Stopped),
-                Err(failure) => failure,
-            };
-            failures += 1;
-            let pause = match failure.retry {
-                Retry::Never | Retry::LogIn => None,
-                Retry::Later(_) | Retry::NextServer => {
-                    let pause = BACKOFF.pause(failures, &mut rng);
-                    Some(pause.max(failure.not_before().unwrap_or_default()))
-                }
-            };
-            self.close_kill_switch();
-            if failures == 1 || pause.is_none() {
-                self.handle_fatal(&failure, pause)?;
-            } else {
-                log::warn!("{failure}");
-                self.note_blocked(&failure, pause);
-            }
-            self.wait_blocked(pause)?;
-        }
-    }
-
-    fn close_kill_switch(&self) {
-        if let Phase::Sealed(kill_switch) = &self.phase
-            && let Err(error) = kill_switch.close()
-        {
-            log::warn!("{error}");
-        }
-    }
-
-    /// Says what is wrong, runs `FATAL_SCRIPT`, and ends the life if the user wants it so.
-    fn handle_fatal(&mut self, failure: &Failure, pause: Option<Duration>) -> Result<(), End> {
-        log::error!("Fatal error: {failure}");
-        log::info!("`wireguard-pia doctor` checks everything that a start needs");
-        self.note_blocked(failure, pause);
-        if let Some(script) = &self.container.settings.fatal_script {
-            self.container.run_script("fatal-script", script);
-        }
-        if self.container.stop.is_cancelled() {
-            return Err(End::Stopped);
-        }
-        if self.container.settings.exit_on_fatal {
-            Err(End::Fatal)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn note_blocked(&self, failure: &Failure, pause: Option<Duration>) {
-        let reporter = &self.container.reporter;
-        reporter.enter(State::Blocked, failure.text.clone());
-        reporter.update(|status| {
-            status.last_error = Some(failure.text.clone());
-            status.next_attempt =
-                pause.and_then(|pause| status::seconds_from(SystemTime::now(), pause));
-        });
-    }
-
-    fn wait_blocked(&mut self, pause: Option<Duration>) -> Result<(), End> {
-        let is_sealed = match &self.phase {
-            Phase::Sealed(kill_switch) => kill_switch.is_sealed(),
-            Phase::Open | Phase::Hooks(_) | Phase::Connected(_) => false,
-        };
-        match pause {
-            Some(pause) => log::info!("Trying again in {} s", pause.as_secs()),
-            None if is_sealed => {
-                log::info!("Waiting, sealed, to be stopped; SIGHUP tries again");
-            }
-            None => log::info!("Waiting to be stopped; SIGHUP tries again"),
-        }
-        let event = match pause {
-            Some(pause) => self.inbox.recv_timeout(pause).ok(),
-            None => self.inbox.recv().ok(),
-        };
-        match event {
-            Some(Event::StopRequested) => Err(End::Stopped),
-            _ => Ok(()),
-        }
-    }
-
-    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being
-    /// done.
-    fn shut_down(mut self, end: &End) {
-        self.container.reporter.enter(State::Stopping, None);
-        // After a fatal error: the long tasks obey the same token, whoever cancels it.
-        self.container.stop.cancel();
-        if let Some(hooks) = self.post_up_hooks.take()
-            && hooks.join().is_err()
-        {
-            log::warn!("the post-up hooks ended badly");
-        }
-        let reached_pre_up = !matches!(self.phase, Phase::Open);
-        let has_hooks = reached_pre_up && matches!(end, End::Stopped);
-        if has_hooks {
-            self.container.run_down_hooks(Stage::PreDown);
-        }
-        log::info!("Shutting down");
-        // Nobody writes it any more: that was this thread, in the loop.
-        let port_forwarding = &self.container.settings.port_forwarding;
-        if port_forwarding.cleanup
-            && let Err(error) = shared_files::remove(&port_forwarding.file)
-        {
-            log::warn!("{error}");
-        }
-        match self.phase {
-            Phase::Open => {}
-            Phase::Hooks(kill_switch) => close(&kill_switch),
-            Phase::Sealed(kill_switch) => {
-                close(&kill_switch);
-                if let Err(failure) = tunnel::remove_leftovers() {
-                    log::warn!("{failure}");
-                }
-            }
-            Phase::Connected(supervisor) => {
-                let kill_switch = supervisor.shut_down(&mut self.container);
-                close(&kill_switch);
-            }
-        }
-        if has_hooks {
-            self.container.run_down_hooks(Stage::PostDown);
-        }
-        // So that nobody takes the file for that of a running program.
-        if let Err(error) = files::remove_if_present(Path::new(paths::STATUS)) {
-            log::debug!("{error}");
-        }
-    }
-}
-
-fn check_capabilities() -> Result<(), Failure> {
-    let capabilities = capabilities::from_process();
-    if let Some(cure) = capabilities.cure() {
-        let text = format!(
-            "the capability NET_ADMIN is missing, without which no tunnel can be set up: {cure}"
-        );
-        return Err(Failure::new(FailureKind::Local, Retry::Never, text));
-    }
-    if capabilities == Capabilities::All {
-        log::info!("The container has every capability (privileged?); NET_ADMIN alone is enough");
-    }
-    Ok(())
-}
-
-/// What the kill switch must let through for these name servers to be asked.
-fn access_to(servers: &NameServers, dns: &VpnDns) -> NameServerAccess {
-    let mut access = NameServerAccess {
-        embedded_for_all: *dns == VpnDns::Unchanged,
-        ..NameServerAccess::default()
-    };
-    for server in &servers.servers {
-        match server {
-            NameServer::Direct(address) => access.addresses.push(*address),
-            NameServer::EmbeddedUnmarked => access.embedded = EmbeddedDns::FromHere,
-            NameServer::Embedded if access.embedded == EmbeddedDns::Unused => {
-                access.embedded = EmbeddedDns::ByHost;
-            }
-            NameServer::Embedded | NameServer::Loopback(_) => {}
-        }
-    }
-    access
-}
-
-/// The name servers that the container had before any tunnel. A file that cannot be read names
-/// none: the network is sealed all the same, and the first look-up says what is wrong.
-fn name_servers_below() -> NameServers {
-    match resolv_conf::original(Path::new(paths::RESOLV_CONF)) {
-        Ok(text) => name_servers::parse(&text),
-        Err(error) => {
-            log::warn!("DNS: {error}");
-            NameServers::default()
-        }
-    }
-}
-
-fn close(kill_switch: &KillSwitch) {
-    if let Err(error) = kill_switch.close() {
-        log::warn!("{error}");
     }
 }

@@ -162,7 +162,7 @@ pub fn make_directory(path: &Path) -> Result<(), FileError> {
 
 /// Takes an exclusive lock that lasts as long as the returned file is kept open; `None` when
 /// another holds it.
-pub fn try_lock(path: &Path) -> Result<Option<File>, FileError> {
+pub fn lock_if_free(path: &Path) -> Result<Option<File>, FileError> {
     let file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -264,12 +264,12 @@ mod tests {
     fn a_lock_is_held_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let held = try_lock(&path).unwrap();
+        let held = lock_if_free(&path).unwrap();
         assert!(held.is_some());
-        assert!(try_lock(&path).unwrap().is_none());
+        assert!(lock_if_free(&path).unwrap().is_none());
         assert!(is_locked(&path));
         drop(held);
         assert!(!is_locked(&path));
-        assert!(try_lock(&path).unwrap().is_some());
+        assert!(lock_if_free(&path).unwrap().is_some());
     }
 }

@@ -1,0 +1,65 @@
+//! The end of a life.
+
+use std::path::Path;
+
+use super::{End, Life, Phase};
+use crate::firewall::kill_switch::KillSwitch;
+use crate::hooks::Stage;
+use crate::status::State;
+use crate::system::{files, paths, shared_files};
+use crate::tunnel;
+
+impl Life {
+    /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being
+    /// done.
+    pub(super) fn shut_down(mut self, end: &End) {
+        self.container.reporter.enter(State::Stopping, None);
+        // After a fatal error: the long tasks obey the same token, whoever cancels it.
+        self.container.stop.cancel();
+        if let Some(hooks) = self.post_up_hooks.take()
+            && hooks.join().is_err()
+        {
+            log::warn!("the post-up hooks ended badly");
+        }
+        let reached_pre_up = !matches!(self.phase, Phase::Open);
+        let has_hooks = reached_pre_up && matches!(end, End::Stopped);
+        if has_hooks {
+            self.container.run_down_hooks(Stage::PreDown);
+        }
+        log::info!("Shutting down");
+        // Nobody writes it any more: that was this thread, in the loop.
+        let port_forwarding = &self.container.settings.port_forwarding;
+        if port_forwarding.cleanup
+            && let Err(error) = shared_files::remove(&port_forwarding.file)
+        {
+            log::warn!("{error}");
+        }
+        match self.phase {
+            Phase::Open => {}
+            Phase::Hooks(kill_switch) => close(&kill_switch),
+            Phase::Sealed(kill_switch) => {
+                close(&kill_switch);
+                if let Err(failure) = tunnel::remove_leftovers() {
+                    log::warn!("{failure}");
+                }
+            }
+            Phase::Connected(supervisor) => {
+                let kill_switch = supervisor.shut_down(&mut self.container);
+                close(&kill_switch);
+            }
+        }
+        if has_hooks {
+            self.container.run_down_hooks(Stage::PostDown);
+        }
+        // So that nobody takes the file for that of a running program.
+        if let Err(error) = files::remove_if_present(Path::new(paths::STATUS)) {
+            log::debug!("{error}");
+        }
+    }
+}
+
+fn close(kill_switch: &KillSwitch) {
+    if let Err(error) = kill_switch.close() {
+        log::warn!("{error}");
+    }
+}

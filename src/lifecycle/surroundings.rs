@@ -1,0 +1,57 @@
+//! What a life finds around it: its capabilities, the name servers of the network.
+
+use std::path::Path;
+
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::firewall::EmbeddedDns;
+use crate::firewall::kill_switch::NameServerAccess;
+use crate::settings::VpnDns;
+use crate::system::capabilities::{self, Capabilities};
+use crate::system::paths;
+use crate::underlay::name_servers::{self, NameServer, NameServers};
+use crate::underlay::resolv_conf;
+
+pub(super) fn check_capabilities() -> Result<(), Failure> {
+    let capabilities = capabilities::from_process();
+    if let Some(cure) = capabilities.cure() {
+        let text = format!(
+            "the capability NET_ADMIN is missing, without which no tunnel can be set up: {cure}"
+        );
+        return Err(Failure::new(FailureKind::Local, Retry::Never, text));
+    }
+    if capabilities == Capabilities::All {
+        log::info!("The container has every capability (privileged?); NET_ADMIN alone is enough");
+    }
+    Ok(())
+}
+
+/// What the kill switch must let through for these name servers to be asked.
+pub(super) fn access_to(servers: &NameServers, dns: &VpnDns) -> NameServerAccess {
+    let mut access = NameServerAccess {
+        embedded_for_all: *dns == VpnDns::Unchanged,
+        ..NameServerAccess::default()
+    };
+    for server in &servers.servers {
+        match server {
+            NameServer::Direct(address) => access.addresses.push(*address),
+            NameServer::EmbeddedUnmarked => access.embedded = EmbeddedDns::FromHere,
+            NameServer::Embedded if access.embedded == EmbeddedDns::Unused => {
+                access.embedded = EmbeddedDns::ByHost;
+            }
+            NameServer::Embedded | NameServer::Loopback(_) => {}
+        }
+    }
+    access
+}
+
+/// The name servers that the container had before any tunnel. A file that cannot be read names
+/// none: the network is sealed all the same, and the first look-up says what is wrong.
+pub(super) fn name_servers_below() -> NameServers {
+    match resolv_conf::original(Path::new(paths::RESOLV_CONF)) {
+        Ok(text) => name_servers::parse(&text),
+        Err(error) => {
+            log::warn!("DNS: {error}");
+            NameServers::default()
+        }
+    }
+}
