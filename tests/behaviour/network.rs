@@ -15,6 +15,7 @@ use harness::world::docker_dns::Docker;
 use harness::world::network::{BEHIND, CLIENT, CLIENT_SECOND, DNS, ELSEWHERE, GATEWAY, LAN};
 use harness::world::pcap::{Packet, Transport};
 use harness::world::recipe::Recipe;
+use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
 
@@ -305,6 +306,28 @@ fn vpndns_takes_search_domains() {
     assert_eq!(active, ["nameserver 9.9.9.9", "search home.lan"]);
     let conf = container.read("/etc/wireguard/wg0.conf").unwrap();
     assert!(conf.contains("\nDNS = 9.9.9.9,home.lan\n"), "{conf}");
+}
+
+/// A rule that a hook added has our rules' shape, and is not ours.
+#[test]
+fn a_hooks_own_routing_rule_stays_through_a_reconnect_and_after_the_stop() {
+    let world = World::new();
+    let container = life(&world)
+        .env("LOCAL_NETWORK", "192.168.77.0/24")
+        .env(
+            "POST_UP",
+            "ip rule add to 198.18.0.0/15 lookup main pref 10",
+        )
+        .start();
+    let rules = || world.look("ip rule");
+    wait_until("the hook's rule", SOON, || {
+        rules().contains("198.18.0.0/15")
+    });
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("Reconnected to", SOON);
+    assert!(rules().contains("198.18.0.0/15") && rules().contains("192.168.77.0/24"));
+    container.stop();
+    assert!(rules().contains("198.18.0.0/15") && !rules().contains("192.168.77.0/24"));
 }
 
 #[test]
