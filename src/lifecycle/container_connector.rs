@@ -19,27 +19,30 @@ use crate::underlay::socket::Via;
 #[derive(Clone)]
 pub struct ContainerConnector {
     gate: Gate,
-    /// Those of the network below the tunnel.
-    name_servers: NameServers,
+    /// Asks the name servers of the network below the tunnel, past the tunnel.
+    resolver: Resolver,
+    via: Via,
 }
 
 impl ContainerConnector {
-    /// For requests through this kill switch.
-    pub fn new(kill_switch: KillSwitch, name_servers: NameServers) -> Self {
+    /// For requests through this kill switch, with this mark. What `/etc/hosts` and these name
+    /// servers are, is settled here for the whole life.
+    pub fn new(kill_switch: KillSwitch, name_servers: NameServers, mark: u32) -> Self {
+        let via = Via::Mark(mark);
         Self {
             gate: Gate::of(kill_switch),
-            name_servers,
+            resolver: Resolver::new(name_servers, via.clone()),
+            via,
         }
     }
 
     /// A connector that has learnt nothing yet.
     pub fn connector(&self, container: &Container) -> Connector {
         let settings = &container.settings;
-        let via = Via::Mark(container.mark);
         let hosts = Arc::new(ApiHosts::new(
             settings.meta.clone(),
-            Resolver::new(self.name_servers.clone(), via.clone()),
-            via,
+            self.resolver.clone(),
+            self.via.clone(),
             settings.pia_ca_file.clone(),
             self.gate.clone(),
         ));

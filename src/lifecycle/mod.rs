@@ -188,7 +188,8 @@ impl Life {
         self.phase = Phase::Sealed(kill_switch.clone());
         self.container.mark = tunnel::make_room()?;
         kill_switch.use_mark(self.container.mark)?;
-        Ok(ContainerConnector::new(kill_switch.clone(), servers))
+        let mark = self.container.mark;
+        Ok(ContainerConnector::new(kill_switch.clone(), servers, mark))
     }
 
     /// Says what the settings are; with an empty `LOC` that is all, besides the list of locations.

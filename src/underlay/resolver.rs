@@ -8,6 +8,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -72,6 +73,9 @@ fn skipped_in_words(skipped: &[String]) -> String {
 #[derive(Debug, Clone)]
 pub struct Resolver {
     servers: NameServers,
+    /// `/etc/hosts` as it was when this was made: containers that share the network can write the
+    /// file, and are not to lead us anywhere later.
+    by_hand: Arc<str>,
     via: Via,
     port: u16,
 }
@@ -80,8 +84,11 @@ impl Resolver {
     /// `via` is the way to servers outside; Docker's resolver gets the mark too; others
     /// on loopback are asked as they are.
     pub fn new(servers: NameServers, via: Via) -> Self {
+        // If the file cannot be read, the name servers are asked.
+        let by_hand = files::read_if_present(Path::new(HOSTS)).ok().flatten();
         Self {
             servers,
+            by_hand: by_hand.unwrap_or_default().into(),
             via,
             port: DNS_PORT,
         }
@@ -134,12 +141,7 @@ impl Resolver {
                 host: host.to_owned(),
             });
         }
-        // If the file cannot be read, the name servers are asked.
-        let by_hand = files::read_if_present(Path::new(HOSTS))
-            .ok()
-            .flatten()
-            .unwrap_or_default();
-        match possible_of(hosts_file::addresses_in(&by_hand, host), is_possible) {
+        match possible_of(hosts_file::addresses_in(&self.by_hand, host), is_possible) {
             Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
             Ok(_) => (),
             Err(untrue) => log::warn!("{HOSTS} on {host}: it {untrue}"),

@@ -11,6 +11,7 @@ use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{LATER, SOON};
 use harness::world::World;
 use harness::world::internet::Outage;
+use harness::world::network::ELSEWHERE;
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
@@ -509,6 +510,20 @@ fn an_ordinary_user_is_told_to_run_it_as_root() {
     assert!(log.contains("NET_ADMIN is missing"), "{log}");
     assert!(log.contains("remove `user:` from the service"), "{log}");
     assert!(!log.contains("DAC_OVERRIDE"), "{log}");
+}
+
+/// Containers that share the network can write its `/etc/hosts`, and would see the real address.
+#[test]
+fn what_a_sibling_writes_into_the_hosts_file_is_not_believed() {
+    let world = World::new();
+    world.pia.fail_times(Api::Token, 503, 99);
+    let container = container(&world).env("CURL_RETRY", "0").start();
+    container.wait_for_log("Trying again in", SOON);
+    let poison = format!("echo {ELSEWHERE} {API_HOST} {LIST_HOST} >>/etc/hosts");
+    container.shell(&poison);
+    world.pia.accept_login();
+    container.wait_for_log(UP, LATER);
+    assert!(!container.logs().contains(&ELSEWHERE.to_string()));
 }
 
 #[test]
