@@ -141,7 +141,8 @@ variables! {
     /// WireGuard's persistent keepalive, in seconds; `25` suits most networks with address
     /// translation. `0` is off
     keepalive: Option<u16>;
-    /// MTU of the tunnel interface
+    /// MTU of the tunnel interface. wg-quick takes the link's less 80; on links of more than 1500
+    /// it is 1420
     mtu: Option<Mtu>, unset: "wg-quick's";
     /// DNS servers while connected, and search domains beside them. `0` leaves the container's DNS
     /// as it is; Docker's own resolver may then ask from the host, outside the tunnel. Servers

@@ -1,5 +1,6 @@
 //! The tunnel that stands between a server of PIA and this container: set up, shown, taken down.
 
+mod mtu;
 mod networks;
 mod replace;
 
@@ -92,7 +93,7 @@ impl Tunnel {
             address: joined.registration.peer_ip.into(),
             mark: container.mark,
             dns: self.dns_line(container),
-            mtu: container.settings.mtu,
+            mtu: mtu::choose(container.settings.mtu),
             peer: joined.registration.server_public_key.clone(),
             endpoint: joined.endpoint(),
             keepalive: container.settings.keepalive,

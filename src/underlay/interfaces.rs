@@ -45,6 +45,12 @@ pub fn default_routes() -> Result<Vec<DefaultRoute>, InterfacesError> {
     Ok(parse_default_routes(&table))
 }
 
+/// The interface's MTU, where the kernel tells it.
+pub fn mtu(interface: &str) -> Option<u32> {
+    let file = Path::new("/sys/class/net").join(interface).join("mtu");
+    files::read_if_present(&file).ok()??.trim().parse().ok()
+}
+
 /// The IPv4 networks of all interfaces except `lo` and the tunnel.
 pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
     let attached = getifaddrs()?

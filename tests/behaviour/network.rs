@@ -459,6 +459,15 @@ fn ipv6_name_servers_alone_are_named_in_the_error() {
 // The interface.
 
 /// "MTU of the tunnel interface" (README.md)
+/// Rootless Podman's link takes 65520, the way behind it does not.
+#[test]
+fn a_jumbo_link_gives_the_tunnel_the_usual_mtu() {
+    let world = World::new();
+    world.look("ip link set eth0 mtu 9000");
+    let container = life(&world).connect();
+    assert!(container.shell("ip link show wg0").contains(" mtu 1420 "));
+}
+
 #[test]
 fn mtu_and_keepalive_are_the_interfaces() {
     let world = World::new();
