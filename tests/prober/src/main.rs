@@ -14,6 +14,7 @@ mod packet;
 
 use std::error::Error;
 use std::io::{self, Write};
+use std::net::{SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -25,8 +26,12 @@ use self::flow::{Flow, Place};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(4);
-/// Until a first packet has found its neighbour's hardware address, and has left.
+/// Until a packet has found its neighbour's hardware address, and has left.
 const UNDER_WAY: Duration = Duration::from_millis(300);
+/// How often the gateway is looked for.
+const MAX_ROUNDS: usize = 5;
+/// The port whose service answers nothing.
+const DISCARD: u16 = 9;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -99,13 +104,10 @@ fn become_user() -> nix::Result<()> {
 fn once(place: &[&str]) -> Result<(), Box<dyn Error>> {
     let place = parse(place)?;
     let mut open = Vec::new();
-    // Frames come last in order: by then the gateway's hardware address is known.
+    meet_gateway(&place);
     for probe in Probe::all() {
         if probe.sender != Sender::Root {
             continue;
-        }
-        if probe.kind == Kind::Frame {
-            thread::sleep(UNDER_WAY);
         }
         let sent = Flow::open(probe, &place).and_then(|flow| Ok((flow.send()?, flow)));
         match sent {
@@ -118,6 +120,20 @@ fn once(place: &[&str]) -> Result<(), Box<dyn Error>> {
     }
     thread::sleep(UNDER_WAY);
     Ok(())
+}
+
+/// Has the kernel find the gateway's hardware address, if it may: what is sent before waits in a
+/// queue, whose end is lost, and frames need the address.
+fn meet_gateway(place: &Place) {
+    let elsewhere = SocketAddr::from((place.targets.elsewhere, DISCARD));
+    for _ in 0..MAX_ROUNDS {
+        if packet::gateway(&place.interface).is_some() {
+            return;
+        }
+        // Nobody is there: only the question for the gateway matters.
+        let _ = UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.send_to(b"", elsewhere));
+        thread::sleep(UNDER_WAY);
+    }
 }
 
 /// Each with the name of the probe.

@@ -11,6 +11,8 @@ use nix::sys::socket::{
 };
 
 const UDP: u8 = 17;
+/// The hardware address of all.
+const EVERYBODY: [u8; 6] = [0xff; 6];
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 
 /// An IPv4 packet with a datagram in it, from this interface's address.
@@ -71,7 +73,8 @@ pub fn send_frame(interface: &str, packet: &[u8]) -> io::Result<usize> {
         .find(|address: &LinkAddr| address.family() == Some(AddressFamily::Packet))
         .ok_or_else(|| io::Error::other(format!("{interface} has no hardware address")))?;
     let own = device.addr().unwrap_or_default();
-    let frame = [&gateway(interface)[..], &own, &ETHERTYPE_IPV4, packet].concat();
+    let gateway = gateway(interface).unwrap_or(EVERYBODY);
+    let frame = [&gateway[..], &own, &ETHERTYPE_IPV4, packet].concat();
     let socket = socket(
         AddressFamily::Packet,
         SockType::Raw,
@@ -83,14 +86,13 @@ pub fn send_frame(interface: &str, packet: &[u8]) -> io::Result<usize> {
 }
 
 /// The first neighbour that is known on this interface.
-fn gateway(interface: &str) -> [u8; 6] {
+pub fn gateway(interface: &str) -> Option<[u8; 6]> {
     let table = fs::read_to_string("/proc/self/net/arp").unwrap_or_default();
     let mut rows = table.lines().map(|row| row.split_whitespace().collect());
     rows.find_map(|row: Vec<&str>| match row.as_slice() {
         [_, _, _, hardware, _, device] if *device == interface => hardware_address(hardware),
         _ => None,
     })
-    .unwrap_or([0xff; 6])
 }
 
 fn hardware_address(text: &str) -> Option<[u8; 6]> {
