@@ -145,7 +145,7 @@ struct Saved<'a> {
 
 /// What iptables-restore must be told so that only what is `in_use` remains of ours; empty if that
 /// is so already.
-fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
+pub(super) fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
     let mut text = String::new();
     let mut table = "";
     let mut content = Saved::default();
@@ -167,8 +167,9 @@ fn removal(saved: &str, in_use: &InUse, wg_quick: Option<&str>) -> String {
             } else if wg_quick.is_some_and(|interface| wg_quick_rule::is_for(rule, interface)) {
                 content.wg_quick.push(rule);
             }
-        } else if line == "COMMIT" {
+        } else if line == "COMMIT" && !table.is_empty() {
             text += &removal_of(table, &content, in_use);
+            (table, content) = ("", Saved::default());
         }
     }
     text
@@ -256,6 +257,13 @@ COMMIT
              *raw\n-D PREROUTING -d 10.1.2.3/32 ! -i wg0 -m addrtype ! --src-type LOCAL \
              -m comment --comment \"wg-quick(8) rule for wg0\" -j DROP\nCOMMIT\n"
         );
+    }
+
+    #[test]
+    fn nothing_is_removed_from_a_table_without_a_name() {
+        let (_, headless) = SAVED.split_once('\n').unwrap();
+        let (headless, _) = headless.split_once("*raw").unwrap();
+        assert_eq!(removal(headless, &InUse::default(), Some("wg0")), "");
     }
 
     #[test]

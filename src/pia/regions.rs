@@ -16,6 +16,7 @@ use x509_cert::der::Decode;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer};
+use crate::system::invisible::is_invisible;
 
 /// Where servers take registrations, unless the list says otherwise; a dedicated IP's always here.
 pub const REGISTRATION_PORT: u16 = 1337;
@@ -56,7 +57,7 @@ pub enum ListError {
 }
 
 /// The public key with which PIA signs the list.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ListKey(Vec<u8>);
 
 impl ListKey {
@@ -72,7 +73,7 @@ impl ListKey {
     }
 
     /// ring takes the RSA key alone, without the SubjectPublicKeyInfo around it.
-    fn from_pem(pem: &[u8]) -> Option<Self> {
+    pub(super) fn from_pem(pem: &[u8]) -> Option<Self> {
         let envelope = SubjectPublicKeyInfoDer::from_pem_slice(pem).ok()?;
         let key = SubjectPublicKeyInfoRef::from_der(&envelope).ok()?;
         (key.algorithm.oid == x509_cert::der::oid::db::rfc5912::RSA_ENCRYPTION)
@@ -139,7 +140,7 @@ impl ServerList {
         Self::parse(line)
     }
 
-    fn parse(line: &[u8]) -> Result<Self, ListError> {
+    pub(super) fn parse(line: &[u8]) -> Result<Self, ListError> {
         let answer: ServerListAnswer<'_> = serde_json::from_slice(line)
             .map_err(|error| ListError::Unreadable(error.to_string()))?;
         let registration_port = registration_port(&answer.groups).unwrap_or(REGISTRATION_PORT);
@@ -225,7 +226,7 @@ fn is_name(text: &str) -> bool {
 
 fn printable(text: &str) -> String {
     text.chars()
-        .filter(|letter| !letter.is_control())
+        .filter(|letter| !is_invisible(*letter))
         .take(MAX_NAME_LENGTH)
         .collect()
 }

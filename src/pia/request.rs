@@ -9,6 +9,7 @@ use super::error::{ApiError, ApiErrorKind, Call};
 use super::host::Host;
 use super::messages::TokenAnswer;
 use crate::system::cancellation::CancellationToken;
+use crate::system::invisible::is_invisible;
 use crate::system::secret::Secret;
 use crate::underlay::http::{self, Content, Request, Response};
 use crate::underlay::http_error::HttpFailure;
@@ -179,12 +180,6 @@ impl<'a> Ask<'a> {
         }
         line
     }
-}
-
-/// Whether a letter changes how the text around it looks without showing itself: control
-/// characters, marks of the writing direction, and whatever else Rust prints as an escape.
-fn is_invisible(letter: char) -> bool {
-    letter.is_control() || letter.escape_debug().nth(1) == Some('u')
 }
 
 /// What log watchers look for must not come from a server.

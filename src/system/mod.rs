@@ -8,6 +8,7 @@ pub mod command;
 pub mod core_dumps;
 pub mod files;
 pub mod interface_name;
+pub mod invisible;
 pub mod log_output;
 mod masking;
 pub mod parallel;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::resolv_conf;
+use crate::system::invisible::is_invisible;
 
 /// Docker's resolver inside the container.
 const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -62,10 +63,10 @@ impl NameServers {
     }
 
     fn skip(&mut self, text: &str) {
-        // It goes into messages: no control characters, and cut short.
+        // It goes into messages: visible letters alone, and cut short.
         let text: String = text
             .chars()
-            .filter(|letter| !letter.is_control())
+            .filter(|letter| !is_invisible(*letter))
             .take(60)
             .collect();
         if !self.skipped.contains(&text) {
@@ -203,6 +204,12 @@ mod tests {
     fn docker_26_without_external_servers() {
         let found = parse("nameserver 127.0.0.11\n# NO EXTERNAL NAMESERVERS DEFINED\n");
         assert_eq!(found.servers, [NameServer::Embedded]);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_turns_no_message_round() {
+        let found = parse("nameserver 192.0.2.1\u{202e}\u{200b}\u{7}x\n");
+        assert_eq!(found.skipped, ["192.0.2.1x"]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ pub fn is_interface_ours(stop: &CancellationToken) -> bool {
 
 /// The usual mark, and one peer for everything, which is at a port of PIA's or stands in the
 /// configuration here.
-fn has_shape_of_the_original(dump: &str, conf: &str) -> bool {
+pub(super) fn has_shape_of_the_original(dump: &str, conf: &str) -> bool {
     let lines: Vec<Vec<&str>> = dump
         .lines()
         .map(|line| line.split('\t').collect())
@@ -168,10 +168,13 @@ fn is_marked(line: &str) -> bool {
 
 /// What `ip -batch` needs to delete our rules, and the others' as they are listed. `is_stale` is
 /// whether wg-quick's unmarked rules are those of a tunnel that is gone.
-fn sort_out(rules: &str, is_stale: bool) -> (String, String) {
+pub(super) fn sort_out(rules: &str, is_stale: bool) -> (String, String) {
     let (mut ours, mut others) = (String::new(), String::new());
     for line in rules.lines() {
         let Some((preference, rule)) = line.split_once(':') else {
+            continue;
+        };
+        let Ok(preference) = preference.parse::<u32>() else {
             continue;
         };
         // The blackhole is the firewall's, which takes it back itself.
@@ -189,7 +192,7 @@ fn sort_out(rules: &str, is_stale: bool) -> (String, String) {
 }
 
 /// The first number, from the usual one on, that no rule names as a table or mark.
-fn free_number(rules: &str) -> u32 {
+pub(super) fn free_number(rules: &str) -> u32 {
     let is_taken = |number: u32| {
         let (table, mark) = (number.to_string(), format!("{number:#x}"));
         rules
@@ -235,6 +238,12 @@ mod tests {
         let (ours, others) = sort_out(OTHERS, true);
         assert_eq!(ours, "rule del pref 32764\nrule del pref 32765\n");
         assert_eq!(free_number(&others), 51820);
+    }
+
+    #[test]
+    fn what_has_no_number_in_front_is_no_rule() {
+        let odd = "9 lookup 7:\tfrom all lookup main proto 51\n:\tfrom all proto 51\n";
+        assert_eq!(sort_out(odd, true), (String::new(), String::new()));
     }
 
     #[test]
