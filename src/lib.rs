@@ -44,6 +44,20 @@ pub mod firewall_internals {
     pub use crate::system::cancellation::CancellationToken;
 }
 
+/// Every reader of bytes from outside, for the fuzzer in `tests/fuzz`.
+#[doc(hidden)]
+pub mod parser_internals {
+    pub use crate::firewall::parsers as firewall;
+    pub use crate::pia::parsers as pia;
+    pub use crate::pia::regions::Server;
+    pub use crate::system::secret::Secret;
+    pub use crate::underlay::http::Response;
+    pub use crate::underlay::name_servers;
+    pub use crate::underlay::parsers as underlay;
+    pub use crate::wireguard::conf::Conf;
+    pub use crate::wireguard::parsers as wireguard;
+}
+
 pub mod cli;
 mod commands;
 mod connect;

@@ -15,6 +15,7 @@ mod error;
 mod ipv6;
 mod kernel_modules;
 pub mod kill_switch;
+pub mod parsers;
 mod policy;
 mod private_bin;
 mod programs;

@@ -74,7 +74,7 @@ fn nft(arguments: &[&str], input: &str) -> Result<String, CommandError> {
         .run(&CancellationToken::never())
 }
 
-fn moved(saved: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Option<String> {
+pub(super) fn moved(saved: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Option<String> {
     let (_, raw) = saved.split_once("*raw\n")?;
     let rules = raw
         .lines()
@@ -92,7 +92,12 @@ fn moved(saved: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Option<S
     Some(text + "COMMIT\n")
 }
 
-fn moved_in_nft(listed: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Option<String> {
+pub(super) fn moved_in_nft(
+    listed: &str,
+    interface: &str,
+    old: Ipv4Addr,
+    new: Ipv4Addr,
+) -> Option<String> {
     let rule = format!("add rule ip wg-quick-{interface} preraw");
     let to = |address: Ipv4Addr| format!("ip daddr {address} ");
     let stale: Vec<(&str, &str)> = listed

@@ -34,7 +34,7 @@ pub fn log_in(
     retry.run(stop, |timeout| ask.send(timeout, stop, read_token))
 }
 
-fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, ApiErrorKind> {
+pub(super) fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, ApiErrorKind> {
     if let Some(refusal) = ask.refusal(response) {
         return Err(refusal);
     }
@@ -94,7 +94,10 @@ pub fn dedicated_ip(
     retry.run(stop, |timeout| ask.send(timeout, stop, read_dedicated_ip))
 }
 
-fn read_dedicated_ip(ask: &Ask<'_>, response: &Response) -> Result<DedicatedIp, ApiErrorKind> {
+pub(super) fn read_dedicated_ip(
+    ask: &Ask<'_>,
+    response: &Response,
+) -> Result<DedicatedIp, ApiErrorKind> {
     if let Some(refusal) = ask.refusal(response) {
         return Err(refusal);
     }

@@ -31,7 +31,7 @@ pub fn lease(
         .map_err(or_no_port_forwarding)
 }
 
-fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, ApiErrorKind> {
+pub(super) fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, ApiErrorKind> {
     let answer: SignatureAnswer = match ask.json(response) {
         Ok(answer) => answer,
         Err(malformed) => return Err(refusal_of_lease(ask, response).unwrap_or(malformed)),
@@ -63,7 +63,7 @@ pub fn bind_port(
         .map_err(or_no_port_forwarding)
 }
 
-fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, ApiErrorKind> {
+pub(super) fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, ApiErrorKind> {
     let answer: BindPortAnswer = match ask.json(response) {
         Ok(answer) => answer,
         Err(malformed) => return Err(refusal_of_lease(ask, response).unwrap_or(malformed)),

@@ -8,6 +8,7 @@ pub mod forwarding;
 pub mod host;
 pub mod lease;
 mod messages;
+pub mod parsers;
 pub mod regions;
 pub mod registration;
 mod request;

@@ -103,7 +103,7 @@ pub fn add_key(
     }
 }
 
-fn read_registration(
+pub(super) fn read_registration(
     ask: &Ask<'_>,
     response: &Response,
     public_key: &str,

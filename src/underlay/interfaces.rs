@@ -88,7 +88,7 @@ fn attached_network(
 
 /// Columns of the table: interface, destination, gateway, flags, …, metric (seventh), mask
 /// (eighth). Numbers are hexadecimal, addresses as the machine stores them.
-fn parse_default_routes(table: &str) -> Vec<DefaultRoute> {
+pub(super) fn parse_default_routes(table: &str) -> Vec<DefaultRoute> {
     let mut routes: Vec<DefaultRoute> = table.lines().filter_map(parse_default_route).collect();
     routes.sort_by_key(|route| route.metric);
     routes

@@ -11,6 +11,7 @@ mod http_tests;
 mod icmp_echo;
 pub mod interfaces;
 pub mod name_servers;
+pub mod parsers;
 pub mod path_mtu;
 pub mod ping;
 mod public_address;

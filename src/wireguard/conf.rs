@@ -65,7 +65,7 @@ impl Conf {
         Ok(write().map_err(|source| FileError::new("writing", path, source))?)
     }
 
-    fn text(&self) -> Result<String, WireGuardError> {
+    pub(super) fn text(&self) -> Result<String, WireGuardError> {
         let text = self.render().map_err(|source| WireGuardError::Template {
             what: "wg0.conf",
             source,

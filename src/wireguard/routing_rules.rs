@@ -127,7 +127,7 @@ fn present(stop: &CancellationToken) -> Result<Vec<RoutingRule>, CommandError> {
 }
 
 /// One of [`rules`] among those of our protocol; wg-quick's are not.
-fn parse(line: &str) -> Option<RoutingRule> {
+pub(super) fn parse(line: &str) -> Option<RoutingRule> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [
         preference,

@@ -47,7 +47,7 @@ pub fn peers(stop: &CancellationToken) -> Result<Vec<Peer>, CommandError> {
 }
 
 /// The first line of a dump is the interface itself, private key included; it is skipped.
-fn parse_dump(text: &str) -> Vec<Peer> {
+pub(super) fn parse_dump(text: &str) -> Vec<Peer> {
     text.lines().skip(1).filter_map(parse_peer).collect()
 }
 
