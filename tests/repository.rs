@@ -10,3 +10,4 @@
 mod architecture;
 mod citations;
 mod readme;
+mod security_page;

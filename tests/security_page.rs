@@ -1,0 +1,212 @@
+//! docs/security.md: its rules are those that the templates give, and the tests that it names are
+//! there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use wireguard_pia::firewall_internals::{Destination, EmbeddedDns, ForwardedPort, Policy};
+use wireguard_pia::firewall_internals::{Gateway, TunnelPolicy};
+use wireguard_pia::parser_internals::firewall::rule_set;
+
+const MARK: u32 = 0xca6c;
+const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+const API: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 80);
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 13);
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+fn way_to_pia() -> [Destination; 4] {
+    [
+        Destination::udp(NAME_SERVER, 53),
+        Destination::tcp(NAME_SERVER, 53),
+        Destination::tcp(API, 443),
+        Destination::tcp(SERVER, 1337),
+    ]
+}
+
+fn tunnel() -> TunnelPolicy {
+    TunnelPolicy {
+        interface: "wg0".to_owned(),
+        attached: vec![("eth0".to_owned(), "172.18.0.0/16".parse().unwrap())],
+        local: vec![("eth0".to_owned(), "192.168.1.0/24".parse().unwrap())],
+        forwarded: None,
+        gateway: None,
+    }
+}
+
+fn connected(tunnel: TunnelPolicy) -> Policy {
+    Policy::connected(MARK, "198.51.100.13:1337".parse().unwrap(), tunnel)
+}
+
+/// Our rules in the filter tables of IPv4 and IPv6, in their order.
+fn rules_of_families(policy: &Policy) -> [Vec<String>; 2] {
+    let text = rule_set(policy, false).unwrap();
+    // Without mangle, which admits nothing.
+    let mut tables = text
+        .split("*filter\n")
+        .skip(1)
+        .map(|of_family| of_family.split("*mangle").next().unwrap());
+    [(); 2].map(|()| {
+        let lines = tables.next().unwrap().lines();
+        let ours = lines.filter(|line| line.starts_with("-A PIA_"));
+        ours.map(str::to_owned).collect()
+    })
+}
+
+fn rules(policy: &Policy) -> Vec<String> {
+    let [ours, _] = rules_of_families(policy);
+    ours
+}
+
+/// What this one has and that one has not.
+fn beyond(policy: &Policy, base: &Policy) -> Vec<String> {
+    let base = rules(base);
+    let more = rules(policy).into_iter();
+    more.filter(|rule| !base.contains(rule)).collect()
+}
+
+fn of_states() -> Vec<(&'static str, Vec<String>)> {
+    let closed = Policy::closed(MARK);
+    let bootstrap = Policy::bootstrap(MARK, way_to_pia());
+    let up = connected(tunnel());
+    let port = |redirect| {
+        let forwarded = Some(ForwardedPort {
+            port: 41634,
+            redirect,
+        });
+        connected(TunnelPolicy {
+            forwarded,
+            ..tunnel()
+        })
+    };
+    let gateway = Some(Gateway {
+        interface: "eth1".to_owned(),
+        destination: None,
+    });
+    let gateway = connected(TunnelPolicy {
+        gateway,
+        ..tunnel()
+    });
+    let given_up = Policy {
+        tunnel: Some(tunnel()),
+        ..Policy::closed(MARK)
+    };
+    let old_docker = bootstrap.clone().asking(EmbeddedDns::FromHere);
+    let for_all = Policy {
+        embedded_dns_guarded: false,
+        ..up.clone()
+    };
+    let missing = beyond(&up, &for_all);
+    vec![
+        ("closed", rules(&closed)),
+        ("ipv6", rules_of_families(&up)[1].clone()),
+        ("connecting", beyond(&bootstrap, &closed)),
+        ("connected", beyond(&up, &closed)),
+        ("port", beyond(&port(None), &up)),
+        ("redirected", beyond(&port(Some(6881)), &up)),
+        ("gateway", beyond(&gateway, &up)),
+        (
+            "reconnecting",
+            beyond(&up.clone().reconnecting(way_to_pia()), &up),
+        ),
+        ("stopped", beyond(&given_up, &closed)),
+        ("old-docker", beyond(&old_docker, &bootstrap)),
+        ("vpndns-0", missing),
+    ]
+}
+
+#[test]
+fn its_rules_are_those_of_the_templates() {
+    let page = read("docs/security.md");
+    let block = |(state, rules): (&str, Vec<String>)| {
+        format!(
+            "<!-- rules: {state} -->\n\n```text\n{}\n```\n",
+            rules.join("\n")
+        )
+    };
+    let blocks: Vec<String> = of_states().into_iter().map(block).collect();
+    let missing: Vec<String> = blocks
+        .iter()
+        .filter(|block| !page.contains(*block))
+        .cloned()
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/security.md should have:\n{}",
+        missing.join("\n")
+    );
+    assert_eq!(page.matches("<!-- rules: ").count(), of_states().len());
+}
+
+/// Names of tests: words in code's letters with three or more parts.
+fn named_tests(text: &str) -> BTreeSet<&str> {
+    let is_name = |word: &&str| {
+        let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.chars().all(is_letter) && word.matches('_').count() >= 2
+    };
+    text.split('`').skip(1).step_by(2).filter(is_name).collect()
+}
+
+fn sources(folder: &Path, all: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, all);
+        } else if path
+            .extension()
+            .is_some_and(|end| end == "rs" || end == "bash")
+        {
+            all.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_tests_that_it_names_are_there() {
+    let mut all = String::new();
+    for folder in ["src", "tests"] {
+        sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &mut all,
+        );
+    }
+    let page = read("docs/security.md");
+    let named = named_tests(&page);
+    assert!(named.len() > 50, "{named:?}");
+    let is_there = |name: &&&str| {
+        all.contains(&format!("fn {name}(")) || all.contains(&format!("\n{name}() {{"))
+    };
+    let missing: Vec<_> = named.iter().filter(|name| !is_there(name)).collect();
+    assert_eq!(missing, [&""; 0]);
+}
+
+/// The items of lists, with the lines that belong to each, and the rows of tables.
+fn items(text: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match (line, items.last_mut()) {
+            (row, _) if row.starts_with("- ") || row.starts_with("| ") => {
+                items.push(row.to_owned());
+            }
+            (more, Some(item)) if more.starts_with("  ") => item.push_str(more),
+            _ => (),
+        }
+    }
+    items
+}
+
+/// A promise without a test is none.
+#[test]
+fn each_item_of_its_lists_and_tables_names_a_test_or_is_a_limit() {
+    let page = read("docs/security.md");
+    let (promises, _) = page.split_once("\n## A hardened").unwrap();
+    let is_bare = |item: &String| {
+        !item.contains("| tests |") && named_tests(item).is_empty() && !item.contains("Limit:")
+    };
+    let bare: Vec<String> = items(promises).into_iter().filter(is_bare).collect();
+    assert_eq!(bare, [""; 0]);
+}
