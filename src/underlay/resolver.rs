@@ -415,6 +415,7 @@ mod tests {
             .map(|address| NameServer::Loopback(address.parse().unwrap()))
             .collect();
         Resolver {
+            by_hand: "".into(),
             servers: NameServers {
                 servers,
                 skipped: Vec::new(),
