@@ -64,6 +64,12 @@ fn rule_text() {
         if let Some(gateway) = plain.tunnel.as_mut().and_then(|it| it.gateway.as_mut()) {
             std::mem::swap(&mut gateway.interface, &mut name);
         }
+        // One word, and neither an option nor a negation.
+        assert!(
+            name.chars().all(|letter| letter.is_ascii_graphic()),
+            "{name:?}"
+        );
+        assert!(!name.starts_with(['-', '!']), "{name:?}");
         let plain = firewall::rule_set(&plain, strict).unwrap();
         let back = |word| if word == "eth9" { name.as_str() } else { word };
         let expected: Vec<&str> = plain.split(' ').map(back).collect();
