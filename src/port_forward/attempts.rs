@@ -15,6 +15,11 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
+    /// Failures so far, in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// When the next attempt is due, at the earliest.
     pub(super) fn not_before(&self) -> Duration {
         self.not_before

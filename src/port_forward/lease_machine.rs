@@ -8,11 +8,17 @@
 //! time. So a port stays announced while refreshes fail for passing reasons, for two intervals and
 //! at most 20 minutes since the last good one; a refusal withdraws it at once. At a new server
 //! nothing is bound yet: there the first failure of any kind withdraws it.
+//!
+//! A failure that repeats is of something. While there is no port, the lease in use is suspected
+//! first: another one is tried beside it, and whichever is bound first is kept. If both fail, or no
+//! lease can be had, it is the server, and another one is asked for, if the user lets us. What is
+//! left is PIA: the same is tried again after growing pauses.
 
 use std::time::{Duration, SystemTime};
 
 use super::attempts::{Attempts, FIRST_PAUSE};
 use super::loss::{FATAL_AFTER, Loss};
+use super::other_servers::OtherServers;
 use super::step::{Effect, LeaseOptions, Step};
 use super::timekeeper::{Now, Timekeeper};
 use crate::failure::{Failure, FailureKind, Retry};
@@ -35,8 +41,14 @@ const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
 const LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 /// After the credentials were refused: they would lock the account.
 const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// Between two requests for another server.
-const OTHER_SERVER_INTERVAL: Duration = Duration::from_secs(900);
+/// Failures in a row to bind, without a port, after which another lease is tried.
+const BINDINGS_OF_A_LEASE: u32 = 3;
+/// Failures in a row to bind the other lease as well, after which it is not the lease.
+const BINDINGS_OF_A_SUBSTITUTE: u32 = 2;
+/// Failures in a row to get a lease, or to be heard at all, after which it is the server.
+const ATTEMPTS_AT_A_SERVER: u32 = 3;
+/// Between two trials of another lease at one server.
+const TRIAL_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// A lease, and whether it was handed out to be stored.
 #[derive(Debug)]
@@ -58,6 +70,11 @@ struct ServerState {
     refusals: u32,
     leasing: Attempts,
     binding: Attempts,
+    /// Failures to bind the lease in use, in a row, while there is no port.
+    vain_bindings: u32,
+    /// The lease in use is suspected: the successor is a substitute for it.
+    is_on_trial: bool,
+    no_trial_before: Duration,
 }
 
 impl ServerState {
@@ -69,6 +86,9 @@ impl ServerState {
             refusals: 0,
             leasing: Attempts::default(),
             binding: Attempts::default(),
+            vain_bindings: 0,
+            is_on_trial: false,
+            no_trial_before: Duration::ZERO,
         }
     }
 }
@@ -106,7 +126,7 @@ pub struct LeaseMachine {
     announced: Option<u16>,
     wants_token: bool,
     no_login_before: Duration,
-    no_other_server_before: Duration,
+    other_servers: OtherServers,
     /// While there is no port.
     loss: Option<Loss>,
 }
@@ -130,7 +150,7 @@ impl LeaseMachine {
             announced: None,
             wants_token: false,
             no_login_before: Duration::ZERO,
-            no_other_server_before: Duration::ZERO,
+            other_servers: OtherServers::default(),
             loss: None,
         }
     }
@@ -139,7 +159,9 @@ impl LeaseMachine {
     /// it forwards ports. The lease is good there too.
     pub fn move_to_server(&mut self, is_supported: bool, now: Now) {
         self.time.advance(now);
-        if let Some(lease) = self.successor.take() {
+        if let Some(lease) = self.successor.take()
+            && !self.server.is_on_trial
+        {
             self.take_into_use(lease);
         }
         self.server = ServerState::new(is_supported);
@@ -189,6 +211,7 @@ impl LeaseMachine {
         let is_wanted = match &self.current {
             None => true,
             Some(_) if self.successor.is_some() => false,
+            Some(_) if self.server.is_on_trial => true,
             Some(held) => held.lease.is_due_for_renewal(wall) && !self.has_leased_lately(),
         };
         is_wanted.then(|| self.left(self.server.leasing.not_before()))
@@ -286,6 +309,7 @@ impl LeaseMachine {
         match failure.kind {
             FailureKind::LeaseRefused(_) if is_successor => {
                 // The lease in use is as good as before; a later one may be taken.
+                self.end_trial();
                 self.successor = None;
                 self.pause(Attempt::Succession, self.max_pause(), failure, &mut effects);
             }
@@ -299,7 +323,8 @@ impl LeaseMachine {
     fn take_new(&mut self, lease: Lease) {
         self.server.leasing = Attempts::default();
         self.last_leased_at = Some(self.time.apparent);
-        if self.current.is_some() && self.server.bound_at.is_some() {
+        let is_in_use = self.server.bound_at.is_some() || self.server.is_on_trial;
+        if self.current.is_some() && is_in_use {
             self.successor = Some(lease);
             self.succession = Attempts::default();
         } else {
@@ -319,7 +344,12 @@ impl LeaseMachine {
         if self.successor.as_ref() == Some(lease) {
             self.successor = None;
             self.take_into_use(lease.clone());
+        } else if self.server.is_on_trial {
+            self.successor = None;
         }
+        self.server.is_on_trial = false;
+        self.server.vain_bindings = 0;
+        self.other_servers.reset();
         self.server.bound_at = Some(self.time.apparent);
         self.server.binding = Attempts::default();
         self.server.refusals = 0;
@@ -337,6 +367,7 @@ impl LeaseMachine {
     /// the cause.
     fn lose_lease(&mut self, failure: Failure, reason: LeaseRefusal, effects: &mut Vec<Effect>) {
         self.current = None;
+        self.server.is_on_trial = false;
         if let Some(lease) = self.successor.take() {
             self.take_into_use(lease);
         }
@@ -353,12 +384,9 @@ impl LeaseMachine {
             return;
         }
         let what = format!("{failure}, also with a new lease");
-        let is_elsewhere_better = reason == LeaseRefusal::Busy
-            && self.options.other_servers
-            && self.left(self.no_other_server_before).is_zero();
-        if is_elsewhere_better {
-            self.no_other_server_before = self.time.apparent.saturating_add(OTHER_SERVER_INTERVAL);
-            effects.push(Effect::AskAnotherServer { why: what.clone() });
+        let is_elsewhere_better = reason == LeaseRefusal::Busy;
+        if is_elsewhere_better && self.ask_another_server(&what, effects) {
+            // The loss is not final yet.
         } else if self.options.fatal && self.tell_fatal() {
             effects.push(Effect::Fatal { why: what.clone() });
         }
@@ -396,7 +424,64 @@ impl LeaseMachine {
             }
             Meaning::Passing => self.max_pause(),
         };
+        self.suspect(attempt, &failure, effects);
         self.pause(attempt, ceiling, failure, effects);
+        if self.server.is_on_trial && matches!(attempt, Attempt::Succession) {
+            // After the next failure to bind the lease in use, which is the better one if it works.
+            self.succession.hold_until(self.server.binding.not_before());
+        }
+    }
+
+    /// Moves on to the next explanation of failures that repeat. One that asks for patience, and a
+    /// server of which PIA says that it forwards no ports, are explained.
+    fn suspect(&mut self, attempt: Attempt, failure: &Failure, effects: &mut Vec<Effect>) {
+        let is_explained = failure.not_before().is_some() || !self.server.is_supported;
+        if is_explained || self.announced.is_some() {
+            return;
+        }
+        let is_of_server = match attempt {
+            Attempt::Binding => {
+                self.server.vain_bindings = self.server.vain_bindings.saturating_add(1);
+                let is_enough = self.server.vain_bindings >= BINDINGS_OF_A_LEASE;
+                let is_heard = failure.kind != FailureKind::NoPortForwarding;
+                if is_enough && is_heard && self.left(self.server.no_trial_before).is_zero() {
+                    self.server.is_on_trial = true;
+                }
+                is_enough && !is_heard
+            }
+            Attempt::Succession => {
+                let failures = self.succession.failures().saturating_add(1);
+                let is_enough = self.server.is_on_trial && failures >= BINDINGS_OF_A_SUBSTITUTE;
+                if is_enough {
+                    self.end_trial();
+                    self.successor = None;
+                }
+                is_enough
+            }
+            Attempt::Lease => {
+                self.server.leasing.failures().saturating_add(1) >= ATTEMPTS_AT_A_SERVER
+            }
+        };
+        if is_of_server {
+            self.ask_another_server(&failure.text, effects);
+        }
+    }
+
+    fn end_trial(&mut self) {
+        if std::mem::take(&mut self.server.is_on_trial) {
+            self.server.no_trial_before = self.time.apparent.saturating_add(TRIAL_INTERVAL);
+        }
+    }
+
+    /// Returns whether another server was asked for: not where the user has only this one, nor
+    /// too often.
+    fn ask_another_server(&mut self, why: &str, effects: &mut Vec<Effect>) -> bool {
+        let may = self.options.other_servers && self.other_servers.ask(self.time.apparent);
+        if may {
+            let why = why.to_owned();
+            effects.push(Effect::AskAnotherServer { why });
+        }
+        may
     }
 
     /// The next attempt is made after a pause, which grows up to `ceiling`.

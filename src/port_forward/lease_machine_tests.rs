@@ -526,3 +526,140 @@ fn without_port_fatal_nothing_is() {
         line.pass(pause(&effects));
     }
 }
+
+/// Whether another server is asked for.
+fn elsewhere(effects: &[Effect]) -> bool {
+    effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::AskAnotherServer { .. }))
+}
+
+const RECONNECT: LeaseOptions = LeaseOptions {
+    other_servers: true,
+    ..TERMS
+};
+
+/// Fails to bind the lease in use three times, without a port.
+fn suspected(options: LeaseOptions) -> Timeline {
+    let mut line = Timeline::new(options, None);
+    line.sign();
+    for _ in 0..3 {
+        let effects = line.bind_with(Err(down()));
+        assert!(!elsewhere(&effects));
+        if line.step() != Step::Lease {
+            line.pass(pause(&effects));
+        }
+    }
+    line
+}
+
+#[test]
+fn a_lease_that_cannot_be_bound_is_replaced_by_one_that_can() {
+    let mut line = suspected(RECONNECT);
+    let begun = line.now.steady;
+    line.sign();
+    assert!(line.bind().contains(&Effect::Bound { port: 40_002 }));
+    assert_eq!(line.now.steady, begun);
+    assert_eq!(line.waits(), 15 * MINUTE);
+}
+
+#[test]
+fn where_no_lease_can_be_bound_the_first_is_kept_and_another_server_asked_for() {
+    let mut line = suspected(RECONNECT);
+    line.sign();
+    assert!(!elsewhere(&line.bind_with(Err(down()))));
+    let left = line.waits();
+    line.pass(left);
+    assert!(!elsewhere(&line.bind_with(Err(down()))), "the first");
+    assert!(elsewhere(&line.bind_with(Err(down()))), "the second");
+    line.machine.move_to_server(true, line.now);
+    assert_eq!(line.bind().last(), Some(&Effect::Bound { port: 40_001 }));
+}
+
+#[test]
+fn a_trouble_of_all_leases_that_passes_costs_nobody_the_port() {
+    let mut line = suspected(TERMS);
+    line.sign();
+    line.bind_with(Err(down()));
+    let left = line.waits();
+    line.pass(left);
+    assert_eq!(line.bind().last(), Some(&Effect::Bound { port: 40_001 }));
+    assert_eq!(line.waits(), 15 * MINUTE, "the other lease is dropped");
+}
+
+#[test]
+fn a_port_service_that_is_silent_leads_to_another_server_more_and_more_seldom() {
+    let mut line = Timeline::new(RECONNECT, None);
+    let mut asked = Vec::new();
+    let begun = line.now.steady;
+    while asked.len() < 5 {
+        let effects = line.fail_to_sign(down());
+        let left = pause(&effects);
+        if elsewhere(&effects) {
+            asked.push(line.now.steady - begun);
+            line.machine.move_to_server(true, line.now);
+        }
+        line.pass(left);
+    }
+    assert!(asked[0] < MINUTE, "{asked:?}");
+    for (pair, apart) in asked.windows(2).zip([15, 30, 60, 120]) {
+        let between = pair[1] - pair[0];
+        assert!(
+            between >= apart * MINUTE && between < (apart + 8) * MINUTE,
+            "{asked:?}"
+        );
+    }
+}
+
+#[test]
+fn a_port_service_that_nobody_serves_leads_to_another_server() {
+    let mut line = Timeline::announced(RECONNECT);
+    line.machine.move_to_server(true, line.now);
+    let mut failures = 0;
+    loop {
+        let effects = line.bind_with(Err(closed()));
+        failures += 1;
+        if elsewhere(&effects) {
+            break;
+        }
+        line.pass(pause(&effects));
+    }
+    assert_eq!(failures, 4, "the first withdraws the port");
+}
+
+#[test]
+fn without_leave_no_other_server_is_asked_for() {
+    let mut line = Timeline::new(TERMS, None);
+    for _ in 0..20 {
+        let effects = line.fail_to_sign(down());
+        assert!(!elsewhere(&effects));
+        line.pass(pause(&effects));
+    }
+}
+
+#[test]
+fn patience_that_is_asked_for_is_not_the_servers_fault() {
+    let mut line = Timeline::new(RECONNECT, None);
+    let minute = Retry::Later(Some(MINUTE));
+    for _ in 0..10 {
+        let effects = line.fail_to_sign(failure(FailureKind::PortForwarding, minute));
+        assert!(!elsewhere(&effects));
+        line.pass(pause(&effects));
+    }
+}
+
+#[test]
+fn another_lease_is_tried_once_an_hour_at_one_server() {
+    let mut line = Timeline::new(TERMS, None);
+    line.sign();
+    let begun = line.now.steady;
+    while line.now.steady - begun < 4 * HOUR {
+        match line.step() {
+            Step::Lease => line.sign(),
+            Step::Wait(pause) => line.pass(pause),
+            _ => drop(line.bind_with(Err(down()))),
+        }
+    }
+    let leases = line.next_port - 40_001;
+    assert!((3..=5).contains(&leases), "{leases}");
+}

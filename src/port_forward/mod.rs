@@ -14,6 +14,7 @@ mod lease_machine_properties;
 #[cfg(test)]
 mod lease_machine_tests;
 mod loss;
+mod other_servers;
 mod step;
 mod timekeeper;
 mod worker;

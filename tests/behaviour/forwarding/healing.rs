@@ -152,6 +152,49 @@ fn a_reconnect_keeps_the_port() {
     assert!(!container.logs().contains("down"), "nobody was bothered");
 }
 
+/// "A lost port that keeps failing is tried with another signature" (README.md)
+#[test]
+fn a_lease_that_pia_fails_to_bind_is_replaced() {
+    let world = World::new();
+    let container = forwarding(&world).start();
+    let port = agreed_port(&world, &container);
+    let asked = || world.pia.records().of(Api::GetSignature).len();
+    let before = asked();
+    world.pia.port_forwarding().break_leases();
+    server(&world).forget_ports();
+    agreed_port_but(&world, &container, port);
+    assert_eq!(asked(), before + 1);
+    assert!(!container.logs().contains("Reconnecting"));
+}
+
+#[test]
+fn a_silent_port_service_leads_to_another_server_if_the_user_lets_us() {
+    let world = World::new();
+    let container = forwarding(&world).env("RECONNECT", "1").start();
+    let port = agreed_port(&world, &container);
+    let before = server(&world);
+    before.silent_port_forwarding();
+    before.forget_ports();
+    // Each of a few requests is waited for.
+    container.wait_for_log("Reconnecting: no port here", Duration::from_secs(120));
+    container.wait_for_log("Reconnected to", SOON);
+    assert_eq!(agreed_port(&world, &container), port);
+    assert_ne!(server(&world).cn(), before.cn());
+}
+
+#[test]
+fn a_port_service_that_refuses_connections_leads_to_another_server_if_the_user_lets_us() {
+    let world = World::new();
+    let container = forwarding(&world).env("RECONNECT", "1").start();
+    let port = agreed_port(&world, &container);
+    let before = server(&world);
+    before.no_port_forwarding();
+    before.forget_ports();
+    container.wait_for_log("Reconnected to", SOON);
+    assert_eq!(agreed_port(&world, &container), port);
+    assert_ne!(server(&world).cn(), before.cn());
+}
+
 #[test]
 fn an_expired_token_is_renewed_while_the_tunnel_is_up() {
     let world = World::new();

@@ -33,6 +33,8 @@ struct Lease {
     expires: SystemTime,
     /// Somebody else has the port.
     busy: bool,
+    /// Binding it fails inside PIA.
+    broken: bool,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,14 @@ impl PortForwarding {
             .for_each(|lease| lease.busy = true);
     }
 
+    /// Binding a port given so far is answered 500 from now on; others can be bound.
+    pub fn break_leases(&self) {
+        self.lock()
+            .leases
+            .iter_mut()
+            .for_each(|lease| lease.broken = true);
+    }
+
     /// Makes a good answer of getSignature, as an earlier run would have stored it.
     pub fn issue(&self, token: &str) -> String {
         self.lock().issue(token)
@@ -108,6 +118,7 @@ impl PortForwarding {
             .filter(|lease| lease.signature == signature)
             .ok_or_else(|| refuse(400, "invalid signature"))?;
         match state.mode {
+            _ if lease.broken => Err(Reply::text(500, "Internal Server Error")),
             _ if lease.busy => Err(busy(lease.port)),
             Mode::Busy => Err(busy(lease.port)),
             Mode::Expired => Err(refuse(400, "port expired")),
@@ -141,6 +152,7 @@ impl State {
             port,
             expires,
             busy: false,
+            broken: false,
         });
         answer.to_string()
     }

@@ -15,6 +15,7 @@ pub(super) enum Disturbance {
     RegistrationClosed,
     RegistrationSlow,
     PortForwardingClosed,
+    PortForwardingSilent,
     PortForwardingClosedInside,
     TunnelDead,
 }
@@ -72,6 +73,11 @@ impl Server {
 
     pub fn port_forwarding(&self) {
         self.disturb(Disturbance::PortForwardingClosed, false);
+    }
+
+    /// Nothing that is sent to port 19999 arrives.
+    pub fn silent_port_forwarding(&self) {
+        self.disturb(Disturbance::PortForwardingSilent, true);
     }
 
     /// Every port is busy here; at other servers it is not.
@@ -199,6 +205,9 @@ impl Server {
             rules += &format!(
                 "-A INPUT -d {vip} -p tcp --dport 19999 -j REJECT --reject-with tcp-reset\n"
             );
+        }
+        if has(Disturbance::PortForwardingSilent) {
+            rules += "-A INPUT -p tcp --dport 19999 -j DROP\n";
         }
         rules += "COMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n";
         for bound in &state.ports {
