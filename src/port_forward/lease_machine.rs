@@ -164,9 +164,10 @@ impl LeaseMachine {
         {
             self.take_into_use(lease);
         }
+        let could_have_one = self.server.is_supported;
         self.server = ServerState::new(is_supported);
-        if self.announced.is_none() {
-            self.loss.get_or_insert(Loss::new(self.time.awake));
+        if self.announced.is_none() && !(could_have_one && self.loss.is_some()) {
+            self.loss = Some(Loss::new(self.time.awake));
         }
     }
 
@@ -387,7 +388,7 @@ impl LeaseMachine {
         let is_elsewhere_better = reason == LeaseRefusal::Busy;
         if is_elsewhere_better && self.ask_another_server(&what, effects) {
             // The loss is not final yet.
-        } else if self.options.fatal && self.tell_fatal() {
+        } else if self.is_loss_fatal() && self.tell_fatal() {
             effects.push(Effect::Fatal { why: what.clone() });
         }
         // Whichever is next, a lease or the binding of a successor.
@@ -532,12 +533,17 @@ impl LeaseMachine {
         }
     }
 
+    /// What cannot be had at this server according to PIA is not lost.
+    fn is_loss_fatal(&self) -> bool {
+        self.options.fatal && self.server.is_supported
+    }
+
     fn tell_fatal(&mut self) -> bool {
         self.loss.as_mut().is_some_and(Loss::tell_fatal)
     }
 
     fn until_fatal(&self) -> Option<Duration> {
-        let loss = self.loss.as_ref().filter(|_| self.options.fatal)?;
+        let loss = self.loss.as_ref().filter(|_| self.is_loss_fatal())?;
         Some(loss.left(self.time.awake))
     }
 

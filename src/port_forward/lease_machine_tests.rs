@@ -663,3 +663,20 @@ fn another_lease_is_tried_once_an_hour_at_one_server() {
     let leases = line.next_port - 40_001;
     assert!((3..=5).contains(&leases), "{leases}");
 }
+
+#[test]
+fn where_pia_says_that_there_is_no_port_forwarding_its_loss_is_never_fatal() {
+    let fatal_if_lost = LeaseOptions {
+        fatal: true,
+        ..RECONNECT
+    };
+    let mut line = Timeline::new(fatal_if_lost, None);
+    line.machine.move_to_server(false, line.now);
+    for _ in 0..20 {
+        let effects = line.fail_to_sign(closed());
+        assert!(!fatal(&effects) && !elsewhere(&effects), "{effects:?}");
+        line.pass(pause(&effects));
+    }
+    line.machine.move_to_server(true, line.now);
+    assert!(!fatal(&line.fail_to_sign(down())), "the grace begins here");
+}
