@@ -77,6 +77,9 @@ pub struct Status {
     /// The tunnel's own address.
     pub local_ip: Option<String>,
     pub port: Option<Port>,
+    /// Why the port file does not say so.
+    #[serde(default)]
+    pub port_file_error: Option<String>,
     /// The handshake is older than three minutes although packets were sent since.
     pub endpoint_silent: bool,
     /// What the kill switch should block and does not, and why.
@@ -99,6 +102,7 @@ impl Status {
             server: None,
             local_ip: None,
             port: None,
+            port_file_error: None,
             endpoint_silent: false,
             not_blocked: None,
             last_error: None,

@@ -122,7 +122,13 @@ fn judge(facts: &Facts) -> Result<String, String> {
                 .map_or(String::new(), |error| format!(" ({error})"));
             Err(format!("connected{to}, but no port is forwarded{why}"))
         }
-        (true, Some(port)) => Ok(format!("connected{to}, port {} forwarded", port.number)),
+        (true, Some(port)) => {
+            let well = format!("connected{to}, port {} forwarded", port.number);
+            match &status.port_file_error {
+                Some(why) => Err(format!("{well}, but the port file does not say so: {why}")),
+                None => Ok(well),
+            }
+        }
         (false, _) => Ok(format!("connected{to}")),
     }
 }
@@ -195,6 +201,11 @@ mod tests {
                 .unwrap()
                 .contains("4711")
         );
+        let unwritten = |facts: &mut Facts, status: &mut Status| {
+            (facts.wants_port, status.port) = (true, port);
+            status.port_file_error = Some("PORT_FILE: read-only".into());
+        };
+        assert!(with(unwritten).is_err_and(|why| why.contains("PORT_FILE: read-only")));
         type Change = fn(&mut Facts, &mut Status);
         let bad: [(Change, &str); 10] = [
             (|facts, _| facts.running = false, "not running"),

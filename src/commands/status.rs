@@ -112,6 +112,7 @@ fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
             .port
             .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
     );
+    add("port file", status.port_file_error.clone());
     add(
         "endpoint",
         status

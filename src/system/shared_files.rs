@@ -43,6 +43,21 @@ pub fn write(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), Fi
     })
 }
 
+/// Whether the file says this and nothing else. What was written to a device of the user's cannot be
+/// read again, and is taken for said.
+pub fn holds(path: &Path, content: &[u8]) -> bool {
+    try_hold(path, content).unwrap_or(false)
+}
+
+fn try_hold(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let place = Place::find(path, false)?;
+    match place.kind()? {
+        Some(EntryKind::Regular) => place.reads(content),
+        None | Some(EntryKind::Directory) => Ok(false),
+        Some(_) => Ok(!place.is_shared),
+    }
+}
+
 /// Why a file was not written.
 struct WriteError {
     /// It could not be given to the owner that was asked for.
@@ -197,6 +212,19 @@ impl Place {
         file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))
     }
 
+    fn reads(&self, content: &[u8]) -> io::Result<bool> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let file = self.open(flags | OFlag::O_NOFOLLOW)?;
+        let metadata = file.metadata()?;
+        let length = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        if !metadata.is_file() || metadata.len() != length {
+            return Ok(false);
+        }
+        let mut found = vec![0; content.len()];
+        file.read_exact_at(&mut found, 0)?;
+        Ok(found == content)
+    }
+
     /// Makes the file beside its place, and then moves it there, over a link or pipe as well.
     fn create(&self, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
         let temporary = OsString::from(format!(".wireguard-pia-{:016x}", fastrand::u64(..)));
@@ -314,6 +342,26 @@ mod tests {
             fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         }
         (directory, shared, private)
+    }
+
+    #[test]
+    fn what_a_file_holds_is_seen_without_following_what_others_put_there() {
+        let (_directory, shared, private) = directories();
+        for place in [&shared, &private] {
+            let file = place.join("port.dat");
+            assert!(!holds(&file, b"4711\n"), "it is not there");
+            for (text, same) in [("4711\n", true), ("4712\n", false), ("4711\n1", false)] {
+                fs::write(&file, text).unwrap();
+                assert_eq!(holds(&file, b"4711\n"), same, "{text:?}");
+            }
+        }
+        fs::write(private.join("port.dat"), "4711\n").unwrap();
+        let link = shared.join("link");
+        symlink(private.join("port.dat"), &link).unwrap();
+        assert!(!holds(&link, b"4711\n"));
+        let device = private.join("device");
+        symlink("/dev/null", &device).unwrap();
+        assert!(holds(&device, b"4711\n"), "it cannot be read again");
     }
 
     fn text(path: &Path) -> String {

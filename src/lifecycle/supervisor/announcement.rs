@@ -1,29 +1,49 @@
-//! What others are told about the port: firewall, gateway, port file, hooks, status. All of it or
-//! nothing.
+//! What others are told about the port: firewall, gateway, port file, hooks, status.
+//!
+//! What is wanted and what is done are kept apart, and reconciled after every piece of news. Nobody
+//! is told of a port before its way in is open. What could not be done is owed, and tried again
+//! after a growing pause.
 
-use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::port_file_writer::PortFileWriter;
 use crate::container::Container;
 use crate::firewall::ForwardedPort;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::{self, Surroundings};
 use crate::status::{self, Port};
+use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
-use crate::system::files::Ownership;
-use crate::system::shared_files;
 
 const PORT_SCRIPT: &str = "port-script";
 const PORT_DOWN_SCRIPT: &str = "port-down-script";
 /// For hooks.
 const VARIABLE: &str = "VPN_PORT";
 
-/// The port that others know of.
+/// Between two tries of what could not be done here.
+const BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(60),
+};
+
+/// The port that others know of, and the one that they should.
 pub struct Announcement {
     kill_switch: KillSwitch,
-    port: Option<u16>,
-    /// The last failure that was told, so that each is told once.
+    file: PortFileWriter,
+    /// What the server forwards, and when it said so.
+    wanted: Option<(u16, SystemTime)>,
+    /// The way in that the firewall has.
+    open: Option<u16>,
+    /// What others were told.
+    told: Option<u16>,
+    /// Failures to do it, in a row.
+    failures: u32,
+    /// Nothing that failed is tried again before this moment.
+    not_before: Option<Instant>,
+    /// What could not be done, and why.
+    owed: Option<String>,
+    /// The last failure of the port service that was told, so that each is told once.
     told_failure: Option<String>,
     /// The last `PORT_DOWN_SCRIPT`: what is run for a later port waits for it.
     down_script: Option<JoinHandle<()>>,
@@ -34,7 +54,13 @@ impl Announcement {
     pub fn new(kill_switch: KillSwitch) -> Self {
         Self {
             kill_switch,
-            port: None,
+            file: PortFileWriter::default(),
+            wanted: None,
+            open: None,
+            told: None,
+            failures: 0,
+            not_before: None,
+            owed: None,
             told_failure: None,
             down_script: None,
         }
@@ -43,68 +69,135 @@ impl Announcement {
     /// The server forwards this port. Another one that was announced is withdrawn in the same step,
     /// so that nobody ever sees two.
     pub fn announce(&mut self, port: u16, at: SystemTime, container: &mut Container) {
-        if self.port != Some(port) {
-            let former = self.port.replace(port);
-            self.open_way(Some(port), container);
-            write_port_file(port, container);
-            log::info!("Forwarding on port {port}");
-            if let Some(former) = former {
-                self.run_down_script(former, container);
-            }
-            container.set_env(VARIABLE, port.to_string());
-            self.run_script(port, container);
-        } else if self.told_failure.is_some() {
+        let is_known = self.told == Some(port);
+        self.wanted = Some((port, at));
+        self.reconcile(container);
+        let failure = self.told_failure.take();
+        if is_known && failure.is_some() {
             log::info!("Port {port} is bound again");
         }
-        let told_failure = self.told_failure.take();
-        container.reporter.update(|status| {
-            status.port = Some(Port {
-                number: port,
-                bound_at: status::seconds(at),
-            });
-            if told_failure.is_some() && status.last_error == told_failure {
-                status.last_error = None;
-                status.next_attempt = None;
-            }
-        });
+        clear_failure(&failure, container);
     }
 
     /// The port that was announced is no longer ours.
     pub fn withdraw(&mut self, why: String, container: &mut Container) {
-        let Some(port) = self.port.take() else { return };
-        self.open_way(None, container);
-        remove_port_file(&container.settings.port_forwarding.file);
-        log::warn!("Port {port} is no longer forwarded: {why}");
-        self.told_failure = Some(why);
-        self.run_down_script(port, container);
-        container.unset_env(VARIABLE);
-        container.reporter.update(|status| status.port = None);
+        if self.wanted.take().is_none() {
+            return;
+        }
+        if self.told.is_some() {
+            self.told_failure = Some(why.clone());
+        }
+        self.reconcile_with(&why, container);
     }
 
-    /// Says a failure, once; a repetition only to those who want to know.
-    pub fn note_failure(&mut self, why: String, again: Duration, container: &Container) {
-        if self.told_failure.as_ref() == Some(&why) {
-            log::debug!("Port forwarding: {why}; again in {} s", again.as_secs());
-        } else if again.is_zero() {
-            log::warn!("Port forwarding: {why}; trying anew");
-        } else {
-            log::warn!(
-                "Port forwarding: {why}; trying again, in {} s at first",
-                again.as_secs().max(1)
-            );
+    /// Tries what could not be done.
+    pub fn reconcile(&mut self, container: &mut Container) {
+        self.reconcile_with("another one is", container);
+    }
+
+    /// How long the next try of something that could not be done has to wait, if there is any.
+    pub fn owed_after(&self) -> Option<Duration> {
+        let not_before = self.not_before?;
+        Some(not_before.saturating_duration_since(Instant::now()))
+    }
+
+    /// Makes what is done what is wanted, as far as that can be done; `why` is the reason for a
+    /// withdrawal.
+    fn reconcile_with(&mut self, why: &str, container: &mut Container) {
+        let way = self.open_way(container);
+        // What the server forwards no longer is withdrawn, whatever the firewall still lets in.
+        let reachable = self.wanted.filter(|_| way.is_ok());
+        let port = reachable.map(|(port, _)| port);
+        let is_news = port != self.told;
+        if is_news {
+            self.file.write_anew();
         }
-        container.reporter.update(|status| {
-            status.last_error = Some(why.clone());
-            status.next_attempt = status::seconds_from(SystemTime::now(), again);
-        });
+        let file = self.file.reconcile(port, container);
+        if is_news {
+            self.tell(port, why, container);
+        }
+        if let Some((number, at)) = reachable {
+            let bound_at = status::seconds(at);
+            let port = Some(Port { number, bound_at });
+            container.reporter.update(|status| status.port = port);
+        }
+        self.note_owed(way.and(file), container);
+    }
+
+    /// Lets connections to the port in, and to nothing else that was forwarded.
+    fn open_way(&mut self, container: &Container) -> Result<(), String> {
+        let port = self.wanted.map(|(port, _)| port);
+        if self.open == port {
+            return Ok(());
+        }
+        let redirect = container.settings.port_forwarding.redirect;
+        let forwarded = port.map(|port| ForwardedPort { port, redirect });
+        self.kill_switch
+            .forward(forwarded)
+            .map_err(|error| match (port, self.open) {
+                (None, Some(former)) => {
+                    format!("the former port {former} cannot be closed: {error}")
+                }
+                (Some(port), _) => format!("the way in for port {port} cannot be opened: {error}"),
+                (None, None) => error.to_string(),
+            })?;
+        self.open = port;
+        Ok(())
+    }
+
+    fn tell(&mut self, port: Option<u16>, why: &str, container: &mut Container) {
+        let former = std::mem::replace(&mut self.told, port);
+        if let Some(port) = port {
+            log::info!("Forwarding on port {port}");
+        }
+        if let Some(former) = former.filter(|_| former != port) {
+            if port.is_none() {
+                log::warn!("Port {former} is no longer forwarded: {why}");
+            }
+            self.run_down_script(former, container);
+        }
+        if let Some(port) = port {
+            container.set_env(VARIABLE, port.to_string());
+            self.run_script(port, container);
+        } else {
+            container.unset_env(VARIABLE);
+            container.reporter.update(|status| status.port = None);
+        }
+    }
+
+    /// Says what could not be done, once, and when it is tried again.
+    fn note_owed(&mut self, outcome: Result<(), String>, container: &Container) {
+        let owed = outcome.err();
+        let before = std::mem::replace(&mut self.owed, owed.clone());
+        let Some(why) = owed else {
+            self.failures = 0;
+            self.not_before = None;
+            if before.is_some() {
+                log::info!("Port forwarding: what could not be done before is done");
+                clear_failure(&before, container);
+            }
+            return;
+        };
+        self.failures = self.failures.saturating_add(1);
+        let again = BACKOFF.pause(self.failures, &mut fastrand::Rng::new());
+        self.not_before = Instant::now().checked_add(again);
+        say_failure(why, again, before.as_ref(), container);
+    }
+
+    /// Says a failure of the port service, once; a repetition only to those who want to know.
+    pub fn note_failure(&mut self, why: String, again: Duration, container: &Container) {
+        say_failure(why.clone(), again, self.told_failure.as_ref(), container);
         self.told_failure = Some(why);
     }
 
     /// The end of the life. The port file is left to `PORT_FILE_CLEANUP`, as users know it;
     /// `PORT_DOWN_SCRIPT` runs to its end, as the down hooks do.
     pub fn shut_down(mut self, container: &mut Container) {
-        let Some(port) = self.port.take() else { return };
-        self.open_way(None, container);
+        self.wanted = None;
+        if let Err(error) = self.open_way(container) {
+            log::warn!("Port forwarding: {error}");
+        }
+        let Some(port) = self.told.take() else { return };
         container.reporter.update(|status| status.port = None);
         if let Some(text) = &container.settings.port_forwarding.down_script {
             let environment = container.environment();
@@ -113,15 +206,6 @@ impl Announcement {
                 stop: &CancellationToken::never(),
             };
             hooks::run_text(PORT_DOWN_SCRIPT, &format!("{text} {port}"), &around);
-        }
-    }
-
-    /// Lets connections to the port in, and to nothing else that was forwarded.
-    fn open_way(&self, port: Option<u16>, container: &Container) {
-        let redirect = container.settings.port_forwarding.redirect;
-        let forwarded = port.map(|port| ForwardedPort { port, redirect });
-        if let Err(error) = self.kill_switch.forward(forwarded) {
-            log::warn!("Port forwarding: {error}");
         }
     }
 
@@ -158,25 +242,28 @@ impl Announcement {
     }
 }
 
-fn write_port_file(port: u16, container: &Container) {
-    let settings = &container.settings.port_forwarding;
-    let text = format!("{port}\n");
-    let write = |ownership| shared_files::write(&settings.file, text.as_bytes(), ownership);
-    let written = match write(settings.ownership) {
-        // PUID is often there for other images; what reads the file has to go on reading it.
-        Err(error) if error.is_about_owner() => {
-            log::warn!("PUID, PGID: {error}; the port file is ours, and readable by all");
-            write(Ownership::own(0o644))
-        }
-        written => written,
-    };
-    if let Err(error) = written {
-        log::warn!("PORT_FILE: {error}");
+/// `before` is the failure that was said last.
+fn say_failure(why: String, again: Duration, before: Option<&String>, container: &Container) {
+    if before == Some(&why) {
+        log::debug!("Port forwarding: {why}; again in {} s", again.as_secs());
+    } else if again.is_zero() {
+        log::warn!("Port forwarding: {why}; trying anew");
+    } else {
+        let seconds = again.as_secs().max(1);
+        log::warn!("Port forwarding: {why}; trying again, in {seconds} s at first");
     }
+    container.reporter.update(|status| {
+        status.last_error = Some(why);
+        status.next_attempt = status::seconds_from(SystemTime::now(), again);
+    });
 }
 
-fn remove_port_file(file: &Path) {
-    if let Err(error) = shared_files::remove(file) {
-        log::warn!("PORT_FILE: {error}");
+/// Forgets this failure in the status, unless another one came after it.
+fn clear_failure(failure: &Option<String>, container: &Container) {
+    if failure.is_some() && container.reporter.current().last_error == *failure {
+        container.reporter.update(|status| {
+            status.last_error = None;
+            status.next_attempt = None;
+        });
     }
 }

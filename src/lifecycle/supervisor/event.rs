@@ -20,4 +20,6 @@ pub enum Event {
     ListenOn(u16),
     /// News of the forwarded port.
     PortForward(Effect),
+    /// What could not be done about the forwarded port is to be tried again.
+    PortOwed,
 }

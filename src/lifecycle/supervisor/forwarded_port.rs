@@ -36,6 +36,9 @@ pub struct PortKeeper {
     account: Account,
     announcement: Announcement,
     task: Option<Task<LeaseMachine>>,
+    /// Waits for the moment when something owed is tried again.
+    retry: Option<Task<()>>,
+    events: Option<Sender<Event>>,
 }
 
 impl PortKeeper {
@@ -54,6 +57,8 @@ impl PortKeeper {
             account,
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
+            retry: None,
+            events: None,
         }
     }
 
@@ -63,6 +68,7 @@ impl PortKeeper {
         let before = self.task.take().and_then(Task::end);
         let mut machine = before.unwrap_or_else(|| self.machine());
         let joined = &tunnel.joined;
+        self.events = Some(events.clone());
         let inside = joined.registration.server_vip.map(Into::into).into_iter();
         let service = PortService {
             cn: joined.server.cn.clone(),
@@ -91,6 +97,37 @@ impl PortKeeper {
 
     /// Does what an effect calls for.
     pub fn handle(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
+        let demand = self.obey(effect, container);
+        self.schedule_retry(container);
+        demand
+    }
+
+    /// Tries again what could not be done.
+    pub fn do_what_is_owed(&mut self, container: &mut Container) {
+        if let Some(retry) = self.retry.take() {
+            retry.end();
+        }
+        self.announcement.reconcile(container);
+        self.schedule_retry(container);
+    }
+
+    fn schedule_retry(&mut self, container: &Container) {
+        if self.retry.is_some() {
+            return;
+        }
+        let (Some(pause), Some(events)) = (self.announcement.owed_after(), &self.events) else {
+            return;
+        };
+        let events = events.clone();
+        self.retry = Task::start("port-retry", &container.stop, move |stop| {
+            if stop.pause(pause).is_ok() {
+                // Nobody listens any more once the life is over.
+                let _ = events.send(Event::PortOwed);
+            }
+        });
+    }
+
+    fn obey(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
         match effect {
             Effect::Store(lease) => {
                 if let Some(file) = &self.file {
@@ -127,6 +164,9 @@ impl PortKeeper {
     /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
     /// about.
     pub fn shut_down(self, container: &mut Container) {
+        if let Some(retry) = self.retry {
+            retry.end();
+        }
         if let Some(task) = self.task {
             task.end();
         }

@@ -7,6 +7,7 @@ pub mod event;
 mod forwarded_port;
 mod handshake;
 mod monitor;
+mod port_file_writer;
 mod search;
 mod task;
 
@@ -158,6 +159,11 @@ impl Supervisor {
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
+                Event::PortOwed => {
+                    if let Some(port) = &mut self.port {
+                        port.do_what_is_owed(container);
+                    }
+                }
                 Event::PortForward(effect) => {
                     if let Some(failure) = self.handle_port(effect, container) {
                         return SupervisorEnd::Fatal(failure);

@@ -3,6 +3,7 @@
 mod clients;
 mod fatal;
 mod healing;
+mod owed;
 mod persistence;
 mod reach;
 mod told;

@@ -260,7 +260,7 @@ fn a_siblings_link_in_place_of_the_port_file_leads_nowhere() {
         std::os::unix::fs::symlink("/pia/.token", file).expect("a new link");
     };
     let container = in_a_siblings_folder(&world, link).start();
-    container.wait_for_log("Warning: PORT_FILE: ", SOON);
+    container.wait_for_log("PORT_FILE: ", SOON);
     container.wait_for_log("Forwarding on port", SOON);
     container.stop();
     let token = container.read("/pia/.token").expect("the token is stored");
