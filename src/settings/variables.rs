@@ -158,7 +158,8 @@ variables! {
     port_persist: bool = "0";
     /// `1`: a port that stays lost is a fatal error
     port_fatal: bool = "0";
-    /// Command line that is run with the port appended whenever a port is forwarded. The image has
+    /// Command line that is run with the port appended whenever a port is forwarded, also after a
+    /// reconnect. The image has
     /// [ready-made ones](#port-forwarding)
     port_script: Option<ShellCode>;
     /// Command line that is run with the port appended whenever a port is withdrawn

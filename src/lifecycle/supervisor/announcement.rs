@@ -37,6 +37,8 @@ pub struct Announcement {
     open: Option<u16>,
     /// What others were told.
     told: Option<u16>,
+    /// The tunnel is another one since they were told.
+    has_moved: bool,
     /// Failures to do it, in a row.
     failures: u32,
     /// Nothing that failed is tried again before this moment.
@@ -58,6 +60,7 @@ impl Announcement {
             wanted: None,
             open: None,
             told: None,
+            has_moved: false,
             failures: 0,
             not_before: None,
             owed: None,
@@ -69,7 +72,7 @@ impl Announcement {
     /// The server forwards this port. Another one that was announced is withdrawn in the same step,
     /// so that nobody ever sees two.
     pub fn announce(&mut self, port: u16, at: SystemTime, container: &mut Container) {
-        let is_known = self.told == Some(port);
+        let is_known = self.told == Some(port) && !self.has_moved;
         self.wanted = Some((port, at));
         self.reconcile(container);
         let failure = self.told_failure.take();
@@ -77,6 +80,12 @@ impl Announcement {
             log::info!("Port {port} is bound again");
         }
         clear_failure(&failure, container);
+    }
+
+    /// The tunnel is a new one: those who were told of the port are told again once it is bound
+    /// there, even if it is the same, for what they have open belongs to the old tunnel.
+    pub fn move_to_tunnel(&mut self) {
+        self.has_moved = self.told.is_some();
     }
 
     /// The port that was announced is no longer ours.
@@ -108,8 +117,9 @@ impl Announcement {
         // What the server forwards no longer is withdrawn, whatever the firewall still lets in.
         let reachable = self.wanted.filter(|_| way.is_ok());
         let port = reachable.map(|(port, _)| port);
-        let is_news = port != self.told;
+        let is_news = port != self.told || self.has_moved;
         if is_news {
+            // Also if it is the same: others watch the file.
             self.file.write_anew();
         }
         let file = self.file.reconcile(port, container);
@@ -146,6 +156,7 @@ impl Announcement {
     }
 
     fn tell(&mut self, port: Option<u16>, why: &str, container: &mut Container) {
+        self.has_moved = false;
         let former = std::mem::replace(&mut self.told, port);
         if let Some(port) = port {
             log::info!("Forwarding on port {port}");

@@ -36,6 +36,8 @@ pub struct PortKeeper {
     account: Account,
     announcement: Announcement,
     task: Option<Task<LeaseMachine>>,
+    /// Our key of the tunnel that the port is kept at, which each registration has a new one of.
+    tunnel_key: Option<String>,
     /// Waits for the moment when something owed is tried again.
     retry: Option<Task<()>>,
     events: Option<Sender<Event>>,
@@ -57,6 +59,7 @@ impl PortKeeper {
             account,
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
+            tunnel_key: None,
             retry: None,
             events: None,
         }
@@ -68,6 +71,10 @@ impl PortKeeper {
         let before = self.task.take().and_then(Task::end);
         let mut machine = before.unwrap_or_else(|| self.machine());
         let joined = &tunnel.joined;
+        let key = Some(joined.keys.public.clone());
+        if std::mem::replace(&mut self.tunnel_key, key.clone()) != key {
+            self.announcement.move_to_tunnel();
+        }
         self.events = Some(events.clone());
         let inside = joined.registration.server_vip.map(Into::into).into_iter();
         let service = PortService {

@@ -12,7 +12,7 @@ use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
 use super::forwarding;
-use super::told::{agreed_port, agreed_port_but, all_agree_that_there_is_none};
+use super::told::{agreed_port, agreed_port_but, all_agree_that_there_is_none, in_firewall};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -150,6 +150,41 @@ fn a_reconnect_keeps_the_port() {
     before.forget_ports();
     assert_eq!(agreed_port(&world, &container), port);
     assert!(!container.logs().contains("down"), "nobody was bothered");
+}
+
+#[test]
+fn after_a_reconnect_the_port_script_runs_again_and_the_file_is_written() {
+    let world = World::new();
+    let container = forwarding(&world)
+        .env("PORT_REBIND_INTERVAL", "900")
+        .start();
+    let (port, before) = (agreed_port(&world, &container), server(&world));
+    let written = || {
+        std::fs::metadata(container.path("/pia-shared/port.dat"))
+            .and_then(|file| file.modified())
+            .expect("the port file")
+    };
+    let first = written();
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("Reconnected to", SOON);
+    let told = || {
+        container
+            .logs()
+            .matches(&format!("[port-script] up {port}"))
+            .count()
+    };
+    wait_until("the script runs again", SOON, || told() == 2);
+    assert!(written() > first);
+    assert_eq!(in_firewall(&world), [port].into());
+    assert!(
+        world
+            .pia
+            .bound_ports()
+            .iter()
+            .any(|bound| bound.server != before.cn()),
+        "it is told once it is bound at the new server"
+    );
+    assert!(!container.logs().contains("[port-down-script]"));
 }
 
 /// "A lost port that keeps failing is tried with another signature" (README.md)
