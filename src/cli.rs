@@ -100,7 +100,7 @@ fn version(environment: &Environment) -> String {
     }
 }
 
-/// The verb that the name stands for under which the program was called.
+/// The verb that a name under `/scripts` stands for.
 fn verb_of(name: &OsString) -> Option<&'static str> {
     match Path::new(name).file_name()?.to_str()? {
         "run" => Some("run"),
@@ -125,10 +125,15 @@ fn script_options(verb: &OsStr) -> Option<&'static ScriptOptions> {
 
 /// The program's name, the verb and its words, in our own spelling.
 fn words_of(mut words: Vec<OsString>) -> (Vec<OsString>, bool) {
-    let verb = words.first().and_then(verb_of);
+    // A file under one of the names calls us with its name as the first word; in images derived
+    // from earlier ones a link may be there.
+    let (named, verb) = match (words.first().and_then(verb_of), words.get(1)) {
+        (Some(verb), _) => (1, Some(verb)),
+        (None, word) => (2, word.and_then(verb_of)),
+    };
     if let Some(verb) = verb {
         // As usage lines are to show it.
-        words.splice(..1, ["wireguard-pia".into(), verb.into()]);
+        words.splice(..named, ["wireguard-pia".into(), verb.into()]);
     }
     let by_old_name = verb.is_some_and(|verb| verb != "run");
     if let Some(options) = words.get(1).and_then(|verb| script_options(verb)) {
@@ -264,6 +269,10 @@ mod tests {
             ]
         );
         assert_eq!(words("/scripts/run"), ["wireguard-pia", "run"]);
+        assert_eq!(
+            words("/usr/local/bin/wireguard-pia pf.sh -tfile"),
+            ["wireguard-pia", "port-forward", "--token-file=file"]
+        );
         assert_eq!(
             words("pf_success.sh 47047"),
             ["wireguard-pia", "pf-success", "47047"]

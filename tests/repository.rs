@@ -9,5 +9,6 @@
 
 mod architecture;
 mod citations;
+mod image_tree;
 mod readme;
 mod security_page;

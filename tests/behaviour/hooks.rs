@@ -324,6 +324,45 @@ fn a_script_that_is_not_executable_is_skipped_with_one_warning() {
     assert!(in_order(&log, &["Kill switch closed", "Settings: "]));
 }
 
+// Files of the user's own over the names in /scripts.
+
+/// "An own `/scripts/pf_success.sh` is run with the port" (README.md)
+#[test]
+fn an_own_pf_success_stands_for_the_rules_and_for_port_script() {
+    let world = World::new();
+    let container = container(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_SCRIPT", "echo ours")
+        .script("/scripts/pf_success.sh", "echo own $# in $PWD: $1\n")
+        .start();
+    container.wait_for_log("[pf_success.sh] own 1 in /scripts: ", SOON);
+    let port = container.read("/pia-shared/port.dat").expect("a port");
+    let port = port.trim();
+    let log = container.logs();
+    assert!(log.contains(&format!("in /scripts: {port}\n")), "{log}");
+    assert!(!log.contains("ours"), "{log}");
+    let rules = world.look("iptables-save");
+    assert!(!rules.contains(port), "{rules}");
+}
+
+/// "an own `/scripts/healthcheck.sh` is the monitor's probe" (README.md)
+#[test]
+fn an_own_healthcheck_decides_whether_to_reconnect() {
+    let world = World::new();
+    let healthcheck = "[ \"$ACTIVE_HEALTHCHECKS$PORT_FORWARDING\" = 10 ] || exit 1\n\
+                       [ ! -e /pia/sick ] || { rm /pia/sick; exit 1; }\n";
+    let container = container(&world)
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
+        .env("MONITOR_RETRIES", "1")
+        .script("/scripts/healthcheck.sh", healthcheck)
+        .connect();
+    container.shell("touch /pia/sick");
+    container.wait_for_log("/scripts/healthcheck.sh: exit status 1", SOON);
+    container.wait_for_log("Reconnected to", SOON);
+    assert_eq!(world.pia.records().registrations().len(), 2);
+}
+
 // The shutdown.
 
 #[test]

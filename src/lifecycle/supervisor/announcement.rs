@@ -11,7 +11,7 @@ use super::port_file_writer::PortFileWriter;
 use crate::container::Container;
 use crate::firewall::ForwardedPort;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::hooks::{self, Surroundings};
+use crate::hooks::{self, Surroundings, own_script};
 use crate::status::{self, Port};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
@@ -136,7 +136,9 @@ impl Announcement {
 
     /// Lets connections to the port in, and to nothing else that was forwarded.
     fn open_way(&mut self, container: &Container) -> Result<(), String> {
-        let port = self.wanted.map(|(port, _)| port);
+        // A user's own `pf_success.sh` sees to that itself.
+        let is_ours = own_script::find(own_script::PF_SUCCESS).is_none();
+        let port = self.wanted.map(|(port, _)| port).filter(|_| is_ours);
         if self.open == port {
             return Ok(());
         }
@@ -220,15 +222,20 @@ impl Announcement {
         }
     }
 
+    /// A user's own `pf_success.sh` takes the place of `PORT_SCRIPT`, which ours would run.
     fn run_script(&mut self, port: u16, container: &Container) {
-        let Some(text) = &container.settings.port_forwarding.script else {
-            return;
+        let own = own_script::find(own_script::PF_SUCCESS).map(|own| own.display().to_string());
+        let script = container.settings.port_forwarding.script.clone();
+        let (name, text) = match (own, script) {
+            (Some(own), _) => (own_script::PF_SUCCESS, own),
+            (None, Some(script)) => (PORT_SCRIPT, script),
+            (None, None) => return,
         };
         let after = self.down_script.take();
         let environment = container.environment();
         hooks::run_in_background(
-            PORT_SCRIPT,
-            text,
+            name,
+            &text,
             &port.to_string(),
             environment,
             &container.stop,

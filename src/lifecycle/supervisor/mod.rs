@@ -8,6 +8,7 @@ mod forwarded_port;
 mod handshake;
 mod monitor;
 mod port_file_writer;
+mod probe;
 mod search;
 mod task;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::event::Event;
 use self::forwarded_port::{Demand, PortKeeper};
+use self::probe::Probe;
 use self::search::Search;
 use self::task::Task;
 use super::container_connector::ContainerConnector;
@@ -128,11 +130,10 @@ impl Supervisor {
             return;
         }
         let monitor = container.settings.monitor;
-        let timeout = container.settings.probing.timeout;
-        let (prober, events) = (self.tunnel.prober(container), self.events.clone());
+        let (probe, events) = (Probe::new(&self.tunnel, container), self.events.clone());
         log::debug!("monitoring the endpoint");
         let monitor = Task::start("monitor", &container.stop, move |stop| {
-            monitor::run(&prober, &monitor, timeout, &events, stop);
+            monitor::run(&probe, &monitor, &events, stop);
         });
         self.watches.extend(monitor);
     }
@@ -234,8 +235,7 @@ impl Supervisor {
                 .iter()
                 .map(|(server, _)| server.clone())
                 .collect(),
-            prober: self.tunnel.prober(container),
-            probe_timeout: container.settings.probing.timeout,
+            probe: Probe::new(&self.tunnel, container),
             reporter: container.reporter.clone(),
             events: self.events.clone(),
         };

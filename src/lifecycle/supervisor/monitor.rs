@@ -4,10 +4,11 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::event::Event;
+use super::probe::Probe;
 use crate::settings::Monitor;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
-use crate::underlay::ping::{Prober, Unanswered};
+use crate::underlay::ping::Unanswered;
 use crate::wireguard::show;
 
 /// Between failed probes when the counters agree that the endpoint is gone: the probe itself has
@@ -16,28 +17,27 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Probes at once and then as `monitor` says; reports the endpoint once, and ends.
 pub(super) fn run(
-    prober: &Prober,
+    probe: &Probe,
     monitor: &Monitor,
-    timeout: Duration,
     events: &Sender<Event>,
     stop: &CancellationToken,
 ) {
     let mut failed = FailedProbes::new(monitor);
     loop {
         let before = counters(stop);
-        let (probe, why) = match prober.any_answers(timeout, stop) {
+        let (outcome, why) = match probe.run(stop) {
             Ok(target) => {
                 log::debug!("{target} answers through the tunnel");
-                (Probe::Answered, String::new())
+                (Outcome::Answered, String::new())
             }
             Err(Unanswered::Cancelled(_)) => return,
             Err(silent) => {
                 let evidence = evidence(before, counters(stop));
-                (Probe::Silent(evidence), silent.to_string())
+                (Outcome::Silent(evidence), silent.to_string())
             }
         };
-        let next = failed.judge(probe);
-        if let Probe::Silent(_) = probe {
+        let next = failed.judge(outcome);
+        if let Outcome::Silent(_) = outcome {
             let count = failed.count;
             log::warn!("Probe {count} of {} failed: {why}", monitor.retries);
         }
@@ -96,7 +96,7 @@ fn evidence(
 
 /// What a probe brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probe {
+enum Outcome {
     Answered,
     Silent(Evidence),
 }
@@ -120,8 +120,8 @@ impl FailedProbes {
     }
 
     /// The pause before the next probe; `None` when the endpoint no longer responds.
-    fn judge(&mut self, probe: Probe) -> Option<Duration> {
-        let Probe::Silent(evidence) = probe else {
+    fn judge(&mut self, outcome: Outcome) -> Option<Duration> {
+        let Outcome::Silent(evidence) = outcome else {
             self.count = 0;
             return Some(self.interval);
         };
@@ -141,8 +141,8 @@ mod tests {
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(60);
-    const GONE: Probe = Probe::Silent(Evidence::Gone);
-    const UNCLEAR: Probe = Probe::Silent(Evidence::Unclear);
+    const GONE: Outcome = Outcome::Silent(Evidence::Gone);
+    const UNCLEAR: Outcome = Outcome::Silent(Evidence::Unclear);
 
     fn failed(retries: u32) -> FailedProbes {
         FailedProbes::new(&Monitor {
@@ -171,7 +171,7 @@ mod tests {
     fn an_answer_forgives() {
         let mut failed = failed(2);
         failed.judge(GONE);
-        assert_eq!(failed.judge(Probe::Answered), Some(INTERVAL));
+        assert_eq!(failed.judge(Outcome::Answered), Some(INTERVAL));
         assert_eq!(failed.judge(GONE), Some(RETRY_INTERVAL));
     }
 

@@ -4,13 +4,13 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime};
 
 use super::event::Event;
+use super::probe::Probe;
 use crate::connect::connector::Connector;
 use crate::failure::{Failure, Retry};
 use crate::pia::regions::Server;
 use crate::status::{self, Reporter};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
-use crate::underlay::ping::Prober;
 
 /// While the failure may pass at any moment.
 const BACKOFF: Backoff = Backoff {
@@ -29,8 +29,7 @@ pub(super) struct Search {
     pub delay: Duration,
     /// Servers that did not respond, the latest at the end.
     pub avoid: Vec<Server>,
-    pub prober: Prober,
-    pub probe_timeout: Duration,
+    pub probe: Probe,
     pub reporter: Reporter,
     pub events: Sender<Event>,
 }
@@ -77,7 +76,7 @@ impl Search {
     /// If it was the network that was away, the old tunnel is as good as a new one, and costs no
     /// registration.
     fn old_tunnel(&self, stop: &CancellationToken) -> Option<Event> {
-        let target = self.prober.any_answers(self.probe_timeout, stop).ok()?;
+        let target = self.probe.run(stop).ok()?;
         Some(Event::Recovered(target))
     }
 }

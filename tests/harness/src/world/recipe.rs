@@ -1,7 +1,6 @@
 //! What to run in a container and how: the options of `docker run`.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -15,6 +14,9 @@ use crate::log_lines::UP;
 use crate::netns::Namespace;
 use crate::simulator::account::{PASSWORD, USER};
 use crate::waiting::SOON;
+
+/// What stands in the image's `/scripts` under each of its names.
+const ENTRY_POINT: &[u8] = include_bytes!("../../../../scripts/entry-point");
 
 /// Where programs are found, in the container and by what starts it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -225,9 +227,9 @@ impl Recipe {
             "pf_success.sh",
         ];
         for name in names {
-            let link = self.rootfs.layered(&Path::new("/scripts").join(name));
-            if fs::symlink_metadata(&link).is_err() {
-                symlink("/usr/local/bin/wireguard-pia", link)?;
+            let path = Path::new("/scripts").join(name);
+            if !self.rootfs.layered(&path).exists() {
+                self.rootfs.write(&path, ENTRY_POINT, 0o755)?;
             }
         }
         Ok(())

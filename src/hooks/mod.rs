@@ -3,6 +3,8 @@
 //! A stage runs its script file first, then the variable's text. Neither failure is fatal: it is
 //! logged.
 
+pub mod own_script;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -166,7 +168,7 @@ impl AfterwardsFile {
         let variables = files::nameless(Path::new(paths::RUN))?;
         let path = files::path_for_children(&variables);
         prologue.write_all(
-            include_str!("../scripts/pre-up-prologue.bash")
+            include_str!("../../scripts/pre-up-prologue.bash")
                 .replace("@VARIABLES@", &ours.join(" "))
                 .replace("@FILE@", &path.display().to_string())
                 .as_bytes(),
