@@ -139,7 +139,11 @@ fn words_of(mut words: Vec<OsString>) -> (Vec<OsString>, bool) {
     if let Some(options) = words.get(1).and_then(|verb| script_options(verb)) {
         let given = words.split_off(2);
         match getopts::rewritten(&given, options) {
-            Some((options, _)) if by_old_name => words.extend(options),
+            Some((options, _)) if by_old_name => {
+                let is_list = verb == Some("wg-gen") && options.iter().any(|word| word == "--list");
+                words.extend(options);
+                words.extend(is_list.then(|| "--list-objects".into()));
+            }
             // By our own name a word too many is a mistake.
             Some((options, rest)) => words.extend(options.iter().chain(rest).cloned()),
             None => words.extend(given),

@@ -68,6 +68,9 @@ pub struct Arguments {
     /// List the locations and whether ports can be forwarded there; nothing else is done.
     #[arg(short = 'a', long)]
     list: bool,
+    /// The list as wg-gen.sh printed it; set where we are called by that name.
+    #[arg(long, hide = true)]
+    list_objects: bool,
 }
 
 /// What wg-quick takes on a line of DNS: addresses, and search domains.
@@ -140,7 +143,12 @@ fn list(
     let key = pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?;
     let client = ApiClient::from_environment(environment, arguments.ca.as_deref())?;
     let mut selection = client.server_selection(&key);
-    print(&location_table::short(selection.server_list(stop)?))
+    let list = selection.server_list(stop)?;
+    print(&if arguments.list_objects {
+        location_table::objects(list)
+    } else {
+        location_table::short(list)
+    })
 }
 
 /// `--location` stands in for `LOC`, and so does not count where a server or a dedicated IP is set.

@@ -1,7 +1,9 @@
-//! Locations as a table for people: never wider than 80 columns, the name last because it may be
-//! cut.
+//! Locations as a table for people, never wider than 80 columns, the name last because it may be
+//! cut; and as the original's scripts printed them.
 
 use std::time::Duration;
+
+use serde_json::json;
 
 use super::server_selection::locations::is_usable;
 use crate::pia::regions::{Location, ServerList};
@@ -11,7 +13,22 @@ const MAX_WIDTH: usize = 80;
 /// line alone.
 const MAX_COLUMN_WIDTH: usize = 22;
 
-/// What an empty `LOC` prints: id, port forwarding, name; only locations with a WireGuard server.
+/// What an empty `LOC` and `wg-gen.sh -a` print: for programs that read standard output from the
+/// first `{` on, an object for each location with a WireGuard server, in the list's order.
+pub fn objects(list: &ServerList) -> String {
+    let mut text = String::from("Available location ids:\n");
+    for location in list.locations.iter().filter(|location| is_usable(location)) {
+        let object = json!({
+            "name": location.name,
+            "id": location.id,
+            "port_forward": location.port_forward,
+        });
+        text.push_str(&format!("{object:#}\n"));
+    }
+    text
+}
+
+/// Id, port forwarding, name; only locations with a WireGuard server.
 pub fn short(list: &ServerList) -> String {
     let columns: [Column; 2] = [
         ("location", |row| row.location.id.clone()),

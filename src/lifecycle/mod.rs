@@ -206,7 +206,7 @@ impl Life {
     fn print_locations(&mut self, connector: &mut Connector) -> Result<(), Failure> {
         let list = connector.server_list(&self.container.stop)?;
         log::info!("LOC is empty; set it to one of these locations (or to auto):");
-        print!("{}", location_table::short(list));
+        print!("{}", location_table::objects(list));
         Ok(())
     }
 

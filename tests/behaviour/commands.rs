@@ -598,20 +598,33 @@ fn locations_are_a_table_of_80_columns_without_colour() {
     }
 }
 
+/// Programs read standard output from the first `{` on.
 #[test]
-fn an_empty_loc_and_wg_gen_print_the_same_table() {
+fn an_empty_loc_and_wg_gen_by_its_old_name_print_objects_that_programs_read() {
     let world = World::new();
     let script = run(by_hand(&world, NOBODY), &["/scripts/wg-gen.sh", "-a"]);
     assert_eq!(script.code, Some(0), "{}", script.err);
     let container = world.container(PROGRAM).credentials().start();
     let printed = finish(&container);
     assert_eq!(printed.code, Some(1));
-    assert!(
-        printed.out.contains(&script.out),
-        "{}\n---\n{}",
-        printed.out,
-        script.out
-    );
+    for out in [script.out, printed.out] {
+        let (before, objects) = out.split_at(out.find('{').expect("an object"));
+        assert!(before.ends_with("Available location ids:\n"), "{before}");
+        let objects: Vec<serde_json::Value> = serde_json::Deserializer::from_str(objects)
+            .into_iter()
+            .map_while(Result::ok)
+            .collect();
+        assert!(objects.len() > 100, "{out}");
+        let swiss = serde_json::json!({"name": "Switzerland", "id": "swiss", "port_forward": true});
+        assert!(objects.contains(&swiss), "{out}");
+    }
+}
+
+#[test]
+fn wg_gen_by_its_own_name_lists_for_people() {
+    let world = World::new();
+    let table = run(by_hand(&world, NOBODY), &[OWN, "wg-gen", "-a"]);
+    assert!(table.out.contains("\nswiss "), "{}", table.out);
 }
 
 #[test]
