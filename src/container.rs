@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::hooks::{self, Stage, Surroundings};
+use crate::hooks::shell::{Exit, Shell};
+use crate::hooks::{Stage, Surroundings};
 use crate::settings::{Environment, Settings, Warning, variables};
 use crate::status::Reporter;
 use crate::system::cancellation::CancellationToken;
@@ -23,6 +26,7 @@ pub struct Container {
     /// The tunnel's mark, and its routing table: another tunnel may have the usual number.
     pub mark: u32,
     warned: HashSet<Warning>,
+    shell: Arc<Shell>,
 }
 
 impl Container {
@@ -37,9 +41,25 @@ impl Container {
             reporter,
             mark: paths::FWMARK,
             warned: HashSet::new(),
+            shell: Arc::default(),
         };
         container.warn(warnings);
+        container.tell_paths();
         container
+    }
+
+    /// Tells hooks the paths by the names of the original's shell.
+    fn tell_paths(&mut self) {
+        let port_file = self.settings.port_forwarding.file.clone();
+        self.set_env("portfile", port_file);
+        self.set_env("tokenfile", paths::TOKEN);
+        self.set_env("wg_conf", paths::WG_CONF);
+    }
+
+    /// Tells hooks the way out below the tunnel, likewise.
+    pub fn tell_way_out(&mut self, interface: &str, address: Ipv4Addr) {
+        self.set_env("outgoing_iface", interface);
+        self.set_env("outgoing_addr", address.to_string());
     }
 
     /// The settings in force, for the log.
@@ -71,7 +91,11 @@ impl Container {
 
     /// The environment that children get.
     pub fn environment(&self) -> Vec<(OsString, OsString)> {
-        self.environment.pairs().collect()
+        let mut environment = self.environment.clone();
+        for (name, value) in self.shell.variables() {
+            environment.set(name, value);
+        }
+        environment.pairs().collect()
     }
 
     /// Whether anything is to run at this stage.
@@ -80,26 +104,28 @@ impl Container {
     }
 
     /// Runs the hooks of a stage; a stop ends them.
-    pub fn run_hooks(&self, stage: Stage) {
-        self.run_hooks_until(stage, &self.stop);
+    pub fn run_hooks(&self, stage: Stage) -> Option<Exit> {
+        self.run_hooks_until(stage, &self.stop)
     }
 
     /// Starts the hooks of a stage; everything else goes on beside them. A stop ends them.
-    pub fn start_hooks(&self, stage: Stage) -> Option<JoinHandle<()>> {
+    pub fn start_hooks(
+        &self,
+        stage: Stage,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> Option<JoinHandle<()>> {
         if !self.has_hook(stage) {
             return None;
         }
         let (environment, stop) = (self.environment(), self.stop.clone());
-        let text = self.text_of(stage).map(str::to_owned);
+        let (text, shell) = (self.text_of(stage), Arc::clone(&self.shell));
         let run = move || {
-            hooks::run(
-                stage,
-                text.as_deref(),
-                &Surroundings {
-                    environment: &environment,
-                    stop: &stop,
-                },
-            );
+            let around = Surroundings {
+                environment: &environment,
+                stop: &stop,
+            };
+            let exit = shell.run_stage(stage, text.as_deref(), &names(), &around);
+            exit.map(on_exit);
         };
         let spawned = std::thread::Builder::new()
             .name(stage.name().to_owned())
@@ -111,62 +137,52 @@ impl Container {
 
     /// Runs the hooks of a stage of the shutdown: the stop that has been asked for does not end
     /// them.
-    pub fn run_down_hooks(&self, stage: Stage) {
-        self.run_hooks_until(stage, &CancellationToken::never());
+    pub fn run_down_hooks(&self, stage: Stage) -> Option<Exit> {
+        self.run_hooks_until(stage, &CancellationToken::never())
     }
 
-    fn run_hooks_until(&self, stage: Stage, stop: &CancellationToken) {
-        let environment = self.environment();
-        hooks::run(
-            stage,
-            self.text_of(stage),
-            &Surroundings {
-                environment: &environment,
-                stop,
-            },
-        );
-    }
-
-    /// Runs the pre-up hooks. What `PRE_UP` assigns to our variables takes effect.
-    pub fn run_pre_up_hooks(&mut self) {
+    fn run_hooks_until(&self, stage: Stage, stop: &CancellationToken) -> Option<Exit> {
         let environment = self.environment();
         let around = Surroundings {
             environment: &environment,
-            stop: &self.stop,
+            stop,
         };
-        hooks::run(Stage::PreUp, None, &around);
-        let Some(text) = self.settings.hooks.pre_up.clone() else {
-            return;
-        };
-        if self.stop.is_cancelled() {
-            return;
+        let text = self.text_of(stage);
+        self.shell
+            .run_stage(stage, text.as_deref(), &names(), &around)
+    }
+
+    /// Runs the pre-up hooks. What `PRE_UP` assigns to our variables takes effect.
+    pub fn run_pre_up_hooks(&mut self) -> Option<Exit> {
+        if let Some(exit) = self.run_hooks(Stage::PreUp) {
+            return Some(exit);
         }
-        let ours: Vec<String> = variables::ALL
-            .iter()
-            .map(|variable| variable.name.to_owned())
-            .collect();
-        for (name, value) in hooks::run_pre_up(&text, &ours, &around) {
+        for (name, value) in self.shell.variables() {
             self.environment.set(name, value);
         }
         let (settings, warnings) = Settings::from_environment(&self.environment);
         self.settings = settings;
         self.warn(warnings);
+        self.tell_paths();
+        None
     }
 
-    /// Runs a command line of the user's to its end, its output prefixed with `[name]`.
-    pub fn run_script(&self, name: &'static str, text: &str) {
+    /// Runs `FATAL_SCRIPT`, if there is one.
+    pub fn run_fatal_script(&self) -> Option<Exit> {
+        let text = self.settings.fatal_script.as_deref()?;
         let environment = self.environment();
-        hooks::run_text(
-            name,
-            text,
-            &Surroundings {
-                environment: &environment,
-                stop: &self.stop,
-            },
-        );
+        let around = Surroundings {
+            environment: &environment,
+            stop: &self.stop,
+        };
+        self.shell.run("fatal-script", text, &names(), &around)
     }
 
-    fn text_of(&self, stage: Stage) -> Option<&str> {
+    /// A stage's text as the texts before it left the variable.
+    fn text_of(&self, stage: Stage) -> Option<String> {
+        if let Some(text) = self.shell.text(stage.variable()) {
+            return (!text.trim().is_empty()).then_some(text);
+        }
         let hooks = &self.settings.hooks;
         match stage {
             Stage::PreUp => &hooks.pre_up,
@@ -176,7 +192,7 @@ impl Container {
             Stage::PreReconnect => &hooks.pre_reconnect,
             Stage::PostReconnect => &hooks.post_reconnect,
         }
-        .as_deref()
+        .clone()
     }
 
     /// Each warning is given once, also when the settings are read again.
@@ -187,4 +203,12 @@ impl Container {
             }
         }
     }
+}
+
+/// Of our variables.
+fn names() -> Vec<&'static str> {
+    variables::ALL
+        .iter()
+        .map(|variable| variable.name)
+        .collect()
 }

@@ -68,8 +68,8 @@ impl Life {
         log::error!("Fatal error: {failure}");
         log::info!("`wireguard-pia doctor` checks everything that a start needs");
         self.note_blocked(failure, pause);
-        if let Some(script) = &self.container.settings.fatal_script {
-            self.container.run_script("fatal-script", script);
+        if let Some(exit) = self.container.run_fatal_script() {
+            return Err(End::ByHook(exit));
         }
         if self.container.stop.is_cancelled() {
             return Err(End::Stopped);

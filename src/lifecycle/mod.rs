@@ -18,9 +18,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use self::container_connector::ContainerConnector;
-use self::supervisor::event::Event;
+use self::supervisor::event::{self, Event};
 use self::supervisor::{Supervisor, SupervisorEnd};
-use self::surroundings::{access_to, check_capabilities, name_servers_below};
+use self::surroundings::{access_to, check_capabilities, name_servers_below, way_out};
 use crate::connect::connector::Connector;
 use crate::connect::location_table;
 use crate::container::Container;
@@ -28,6 +28,7 @@ use crate::failure::Failure;
 use crate::firewall::kill_switch::{self, KillSwitch};
 use crate::firewall::{self, Backend, Firewall};
 use crate::hooks::Stage;
+use crate::hooks::shell::Exit;
 use crate::settings::{Environment, ServerChoice};
 use crate::status::State;
 use crate::system::cancellation::CancellationToken;
@@ -43,6 +44,8 @@ enum End {
     Fatal,
     /// The locations were printed, as `LOC` is empty.
     Listed,
+    /// By a hook that called `exit` with this status.
+    ByHook(Exit),
 }
 
 /// What exists.
@@ -77,9 +80,12 @@ pub fn run(environment: Environment, build: &str) -> ExitCode {
     };
     log::info!("wireguard-pia {build}");
     let Err(end) = life.live();
-    life.shut_down(&end);
+    if let Some(exit) = life.shut_down(&end) {
+        return ExitCode::from(exit);
+    }
     match end {
         End::Stopped => ExitCode::SUCCESS,
+        End::ByHook(exit) => ExitCode::from(exit),
         End::Fatal | End::Listed => ExitCode::FAILURE,
     }
 }
@@ -171,7 +177,9 @@ impl Life {
 
     /// With the network open, as people install packages here.
     fn run_pre_up_hooks(&mut self) -> Result<(), End> {
-        self.container.run_pre_up_hooks();
+        if let Some(exit) = self.container.run_pre_up_hooks() {
+            return Err(End::ByHook(exit));
+        }
         self.container.stop.check().map_err(|_| End::Stopped)
     }
 
@@ -186,6 +194,9 @@ impl Life {
             log::info!("Kill switch closed");
         }
         self.phase = Phase::Sealed(kill_switch.clone());
+        if let Some((interface, address)) = way_out() {
+            self.container.tell_way_out(&interface, address);
+        }
         self.container.mark = tunnel::make_room()?;
         kill_switch.use_mark(self.container.mark)?;
         let mark = self.container.mark;
@@ -235,13 +246,16 @@ impl Life {
 
     /// Beside everything else, for they may wait for the forwarded port, and may take their time.
     fn start_post_up_hooks(&mut self) {
-        self.post_up_hooks = self.container.start_hooks(Stage::PostUp);
+        self.post_up_hooks = self
+            .container
+            .start_hooks(Stage::PostUp, event::ended_by_hook(&self.events));
     }
 
     fn supervise(&mut self) -> Result<Infallible, End> {
         while let Phase::Connected(supervisor) = &mut self.phase {
             match supervisor.run(&mut self.container, &self.inbox) {
                 SupervisorEnd::Stopped => break,
+                SupervisorEnd::ByHook(exit) => return Err(End::ByHook(exit)),
                 SupervisorEnd::Fatal(failure) => self.handle_fatal(&failure, None)?,
             }
         }

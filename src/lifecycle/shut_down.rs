@@ -5,14 +5,15 @@ use std::path::Path;
 use super::{End, Life, Phase};
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
+use crate::hooks::shell::Exit;
 use crate::status::State;
 use crate::system::{files, paths, shared_files};
 use crate::tunnel;
 
 impl Life {
     /// Undoes the life in the reverse order; nothing that fails here keeps the rest from being
-    /// done.
-    pub(super) fn shut_down(mut self, end: &End) {
+    /// done. Returns the status that a down hook wants, by `exit`.
+    pub(super) fn shut_down(mut self, end: &End) -> Option<Exit> {
         self.container.reporter.enter(State::Stopping, None);
         // After a fatal error: the long tasks obey the same token, whoever cancels it.
         self.container.stop.cancel();
@@ -23,8 +24,9 @@ impl Life {
         }
         let reached_pre_up = !matches!(self.phase, Phase::Open);
         let has_hooks = reached_pre_up && matches!(end, End::Stopped);
+        let mut exit = None;
         if has_hooks {
-            self.container.run_down_hooks(Stage::PreDown);
+            exit = self.container.run_down_hooks(Stage::PreDown);
         }
         log::info!("Shutting down");
         // Nobody writes it any more: that was this thread, in the loop.
@@ -48,13 +50,14 @@ impl Life {
                 close(&kill_switch);
             }
         }
-        if has_hooks {
-            self.container.run_down_hooks(Stage::PostDown);
+        if has_hooks && exit.is_none() {
+            exit = self.container.run_down_hooks(Stage::PostDown);
         }
         // So that nobody takes the file for that of a running program.
         if let Err(error) = files::remove_if_present(Path::new(paths::STATUS)) {
             log::debug!("{error}");
         }
+        exit
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a life finds around it: its capabilities, the name servers of the network.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use crate::failure::{Failure, FailureKind, Retry};
@@ -8,6 +9,7 @@ use crate::firewall::kill_switch::NameServerAccess;
 use crate::settings::VpnDns;
 use crate::system::capabilities::{self, Capabilities};
 use crate::system::paths;
+use crate::underlay::interfaces;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::resolv_conf;
 
@@ -54,4 +56,14 @@ pub(super) fn name_servers_below() -> NameServers {
             NameServers::default()
         }
     }
+}
+
+/// The interface of the kernel's default route, and our address on it.
+pub(super) fn way_out() -> Option<(String, Ipv4Addr)> {
+    let route = interfaces::default_routes().ok()?.into_iter().next()?;
+    let attached = interfaces::attached_networks().ok()?;
+    let network = attached
+        .into_iter()
+        .find(|network| network.interface == route.interface)?;
+    Some((network.interface, network.address))
 }

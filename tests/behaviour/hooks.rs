@@ -203,7 +203,7 @@ fn a_hook_that_fails_is_no_reason_to_stop() {
     let world = World::new();
     let recipe = container(&world)
         .script("/pia/scripts/pre-up.sh", "#!/bin/sh\nexit 3\n")
-        .env("PRE_UP", "exit 4")
+        .env("PRE_UP", "(exit 4)")
         .env("PRE_DOWN", "no-such-program")
         .env("POST_DOWN", "kill -9 $$");
     let log = log_of_a_life(recipe);
@@ -248,7 +248,7 @@ fn what_pre_up_exports_is_there_for_later_hooks() {
             "export GREETING='good  day'; secret=1; MTU=1333; POST_UP='echo replaced'",
         )
         .env("POST_UP", "echo original")
-        .env("PRE_DOWN", r#"echo "$GREETING ${secret-no secret} $MTU""#)
+        .env("PRE_DOWN", r#"echo "$GREETING $secret $MTU""#)
         .env("POST_DOWN", "cat /etc/wireguard/wg0.conf");
     let container = recipe.start();
     container.wait_for_log("[post-up] replaced", SOON);
@@ -257,10 +257,7 @@ fn what_pre_up_exports_is_there_for_later_hooks() {
     assert!(
         in_order(
             &log,
-            &[
-                "[pre-down] good  day no secret 1333\n",
-                "[post-down] MTU = 1333\n"
-            ]
+            &["[pre-down] good  day 1 1333\n", "[post-down] MTU = 1333\n"]
         ),
         "{log}"
     );
@@ -322,6 +319,84 @@ fn a_script_that_is_not_executable_is_skipped_with_one_warning() {
     assert!(!log.contains("ran\n"));
     // It counts as none, so the kill switch closes at once.
     assert!(in_order(&log, &["Kill switch closed", "Settings: "]));
+}
+
+/// "`exit N` in a variable's text ends the container with status N" (README.md)
+#[test]
+fn a_text_that_exits_ends_the_container_with_its_status_and_the_kill_switch_closed() {
+    for (variable, text) in [
+        ("PRE_UP", "test -e /pia/mounted || exit 7"),
+        ("POST_UP", "sleep 0.2; exit 7"),
+        ("FATAL_SCRIPT", "exit 7"),
+    ] {
+        let world = World::new();
+        let mut recipe = container(&world).env(variable, text);
+        if variable == "FATAL_SCRIPT" {
+            recipe = recipe.env("LOC", "nowhere");
+        }
+        let container = recipe.start();
+        assert_eq!(container.wait(SOON).code(), Some(7), "{variable}");
+        assert!(world.is_sealed(), "{variable}");
+    }
+}
+
+#[test]
+fn down_hooks_and_hooks_of_a_reconnect_can_exit_too() {
+    let world = World::new();
+    let recipe = container(&world).env("PRE_DOWN", "exit 7");
+    let life = recipe.env("POST_DOWN", "echo ran").connect();
+    assert_eq!(life.stop().status.code(), Some(7));
+    assert!(!life.logs().contains("[post-down] ran"));
+    for variable in ["PRE_RECONNECT", "POST_RECONNECT"] {
+        let world = World::new();
+        let life = container(&world).env(variable, "exit 7").connect();
+        life.wait_for_log("Firewall enabled", SOON);
+        life.signal(Signal::SIGHUP);
+        assert_eq!(life.wait(SOON).code(), Some(7), "{variable}");
+        assert!(world.is_sealed(), "{variable}");
+    }
+}
+
+/// "The texts behave as one shell" (README.md)
+#[test]
+fn what_one_text_leaves_is_there_in_the_next() {
+    let world = World::new();
+    let post_up = "sleep 600 & MYPID=$!; greet() { echo \"hello $1 from $PWD\"; }; umask 027; \
+                   cd /pia; POST_DOWN='greet again'";
+    let pre_down = "kill $MYPID && greet you; touch made; stat -c %a made";
+    let container = container(&world)
+        .env("POST_UP", post_up)
+        .env("PRE_DOWN", pre_down)
+        .env("DEBUG", "1")
+        .start();
+    container.wait_for_log("The post-up hook has ended", SOON);
+    assert!(container.stop().status.success());
+    let log = container.logs();
+    let expected = [
+        "[pre-down] hello you from /pia\n",
+        "[pre-down] 640\n",
+        "[post-down] hello again from /pia\n",
+    ];
+    assert!(in_order(&log, &expected), "{log}");
+}
+
+/// "the names of the original's shell" (README.md)
+#[test]
+fn hooks_see_the_names_of_the_originals_shell() {
+    let world = World::new();
+    let text = "echo $outgoing_iface $outgoing_addr $portfile $tokenfile $wg_conf";
+    let container = container(&world)
+        .env("PORT_FILE", "/pia-shared/other")
+        .env("POST_UP", text)
+        .script("/pia/scripts/pre-down.sh", format!("{text}\n"))
+        .start();
+    let address = world.look("ip -4 -o addr show eth0");
+    let address = address.split_whitespace().nth(3).expect("an address");
+    let address = address.split('/').next().expect("an address");
+    let expected = format!("eth0 {address} /pia-shared/other /pia/.token /etc/wireguard/wg0.conf");
+    container.wait_for_log(&format!("[post-up] {expected}"), SOON);
+    assert!(container.stop().status.success());
+    assert!(container.logs().contains(&format!("[pre-down] {expected}")));
 }
 
 // Files of the user's own over the names in /scripts.

@@ -1,6 +1,9 @@
 //! What the main loop is told.
 
+use std::sync::mpsc::Sender;
+
 use crate::connect::register::Joined;
+use crate::hooks::shell::Exit;
 use crate::port_forward::Effect;
 
 /// News for the main loop, which alone changes the tunnel.
@@ -22,4 +25,13 @@ pub enum Event {
     PortForward(Effect),
     /// What could not be done about the forwarded port is to be tried again.
     PortOwed,
+    /// A hook that runs beside the rest called `exit` with this status.
+    EndedByHook(Exit),
+}
+
+/// Tells the main loop that a hook called `exit`.
+pub fn ended_by_hook(events: &Sender<Event>) -> impl FnOnce(Exit) + Send + 'static {
+    let events = events.clone();
+    // The loop may be gone already.
+    move |exit| drop(events.send(Event::EndedByHook(exit)))
 }

@@ -28,6 +28,7 @@ use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
+use crate::hooks::shell::Exit;
 use crate::pia::regions::Server;
 use crate::port_forward::Effect;
 use crate::status::{self, State};
@@ -47,6 +48,8 @@ const CHANGE_BACKOFF: Backoff = Backoff {
 pub enum SupervisorEnd {
     /// A stop was asked for.
     Stopped,
+    /// A hook called `exit` with this status.
+    ByHook(Exit),
     /// Something that the user called fatal.
     Fatal(Failure),
 }
@@ -165,6 +168,7 @@ impl Supervisor {
                         port.do_what_is_owed(container);
                     }
                 }
+                Event::EndedByHook(exit) => return SupervisorEnd::ByHook(exit),
                 Event::PortForward(effect) => {
                     if let Some(failure) = self.handle_port(effect, container) {
                         return SupervisorEnd::Fatal(failure);
@@ -212,7 +216,10 @@ impl Supervisor {
             .enter(State::Reconnecting, why.to_owned());
         self.end_watches();
         self.avoid(self.tunnel.joined.server.clone());
-        container.run_hooks(Stage::PreReconnect);
+        if let Some(exit) = container.run_hooks(Stage::PreReconnect) {
+            event::ended_by_hook(&self.events)(exit);
+            return;
+        }
         self.start_search(container, Duration::ZERO);
     }
 
@@ -305,8 +312,9 @@ impl Supervisor {
         container.reporter.enter(State::Connected, None);
         self.start_port_forward(container);
         self.start_watches(container);
+        let on_exit = event::ended_by_hook(&self.events);
         // Beside everything else, for they may wait for the forwarded port.
-        if let Some(hooks) = container.start_hooks(Stage::PostReconnect) {
+        if let Some(hooks) = container.start_hooks(Stage::PostReconnect, on_exit) {
             self.hooks.retain(|running| !running.is_finished());
             self.hooks.push(hooks);
         }

@@ -1,0 +1,241 @@
+//! The one shell that runs all texts, as it seems to them: variables, functions, umask, directory
+//! and the numbers of background processes that one leaves are there in the next.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Stage, Surroundings, report, run_script, shell, stream};
+use crate::system::command::{Command, CommandError};
+use crate::system::{files, paths};
+
+/// What the texts that have ended left.
+#[derive(Debug, Default)]
+pub struct Shell(Mutex<Left>);
+
+#[derive(Debug, Default)]
+struct Left {
+    /// As commands of bash.
+    commands: Vec<u8>,
+    /// Our variables, exported or not, and all exports.
+    variables: Vec<(OsString, OsString)>,
+}
+
+/// The status with which a text wants the container to end, by `exit`.
+pub type Exit = u8;
+
+impl Shell {
+    /// Our variables as the texts left them, and all that they exported.
+    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+        self.left().variables.clone()
+    }
+
+    /// What the texts made of one of our variables.
+    pub fn text(&self, name: &str) -> Option<String> {
+        let left = self.left();
+        let mut variables = left.variables.iter();
+        let (_, value) = variables.find(|(known, _)| known.as_os_str() == OsStr::new(name))?;
+        value.to_str().map(str::to_owned)
+    }
+
+    /// Runs the hooks of a stage. What has not begun when a stop is asked for does not begin.
+    pub fn run_stage(
+        &self,
+        stage: Stage,
+        text: Option<&str>,
+        ours: &[&str],
+        around: &Surroundings<'_>,
+    ) -> Option<Exit> {
+        if !around.stop.is_cancelled() {
+            run_script(stage, around);
+        }
+        let text = text.filter(|_| !around.stop.is_cancelled())?;
+        self.run(stage.name(), text, ours, around)
+    }
+
+    /// Runs a text with its output prefixed with `[name]`; `ours` are the names of our variables.
+    pub fn run(
+        &self,
+        name: &'static str,
+        text: &str,
+        ours: &[&str],
+        around: &Surroundings<'_>,
+    ) -> Option<Exit> {
+        log::info!("Running {name} hook");
+        let files = match Files::new(&self.left().commands) {
+            Ok(files) => files,
+            Err(error) => {
+                log::warn!("{name}: {error}; later hooks do not see what it leaves");
+                report(name, stream(name, shell(text), around));
+                return None;
+            }
+        };
+        let command = Command::new("bash", ["-c", &files.script(ours)])
+            .show_as("-c (hook)")
+            .variable("__text", text);
+        let result = stream(name, command, around);
+        match files.read() {
+            Ok(Some(left)) => {
+                *self.left() = left;
+                log::debug!("The {name} hook has ended");
+            }
+            Ok(None) => {
+                if let Some(exit) = exit_of(&result).filter(|_| !around.stop.is_cancelled()) {
+                    log::info!("The {name} hook ends the container with exit status {exit}");
+                    return Some(exit);
+                }
+            }
+            Err(error) => log::warn!("{name}: what it leaves cannot be read: {error}"),
+        }
+        report(name, result);
+        None
+    }
+
+    /// Values are whole at any moment, whoever panicked.
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The status of a shell that ended by itself, and not by a signal.
+fn exit_of(result: &Result<(), CommandError>) -> Option<Exit> {
+    match result {
+        Ok(()) => Some(0),
+        Err(CommandError::Failed { status, .. }) => status.code()?.try_into().ok(),
+        Err(_) => None,
+    }
+}
+
+/// Without names, as the values include the password: a kill leaves nothing of them.
+struct Files {
+    earlier: File,
+    commands: File,
+    variables: File,
+}
+
+impl Files {
+    fn new(earlier_commands: &[u8]) -> io::Result<Self> {
+        let file = || files::nameless(Path::new(paths::RUN));
+        let mut earlier = file()?;
+        earlier.write_all(earlier_commands)?;
+        Ok(Self {
+            earlier,
+            commands: file()?,
+            variables: file()?,
+        })
+    }
+
+    fn script(&self, ours: &[&str]) -> String {
+        let path = |file| files::path_for_children(file).display().to_string();
+        include_str!("../../scripts/hook.bash")
+            .replace("@EARLIER@", &path(&self.earlier))
+            .replace("@LEFT@", &path(&self.commands))
+            .replace("@VARIABLES@", &path(&self.variables))
+            .replace("@OURS@", &ours.join(" "))
+    }
+
+    /// `None` where the text did not come to its end.
+    fn read(mut self) -> io::Result<Option<Left>> {
+        let mut left = Left::default();
+        self.commands.read_to_end(&mut left.commands)?;
+        let mut variables = Vec::new();
+        self.variables.read_to_end(&mut variables)?;
+        left.variables = assignments(&variables);
+        Ok((!left.commands.is_empty()).then_some(left))
+    }
+}
+
+/// `NAME=value` pairs, each ended by a NUL byte.
+fn assignments(bytes: &[u8]) -> Vec<(OsString, OsString)> {
+    use std::os::unix::ffi::OsStringExt;
+    bytes
+        .split(|byte| *byte == 0)
+        .filter_map(|pair| {
+            let equals = pair.iter().position(|byte| *byte == b'=')?;
+            let (name, value) = pair.split_at_checked(equals)?;
+            Some((
+                OsString::from_vec(name.to_vec()),
+                OsString::from_vec(value.get(1..)?.to_vec()),
+            ))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::cancellation::CancellationToken;
+
+    fn run(shell: &Shell, text: &str) -> Option<Exit> {
+        let environment = [
+            ("PATH".into(), std::env::var_os("PATH").unwrap()),
+            ("LOC".into(), "a".into()),
+        ];
+        let stop = CancellationToken::new();
+        let around = Surroundings {
+            environment: &environment,
+            stop: &stop,
+        };
+        std::fs::create_dir_all(paths::WORKING_DIRECTORY).unwrap();
+        shell.run("test", text, &["LOC", "MTU", "PASS"], &around)
+    }
+
+    fn after(text: &str) -> Shell {
+        let shell = Shell::default();
+        assert_eq!(run(&shell, text), None);
+        shell
+    }
+
+    #[test]
+    fn a_text_changes_our_variables_exported_or_not() {
+        let shell = after("LOC=$(echo swiss); MTU=1300; export OTHER='two\nlines'");
+        let text = |name| shell.text(name);
+        assert_eq!(text("LOC").as_deref(), Some("swiss"));
+        assert_eq!(text("MTU").as_deref(), Some("1300"));
+        assert_eq!(text("OTHER").as_deref(), Some("two\nlines"));
+        assert_eq!(text("PASS"), None);
+        assert_eq!(text("__text"), None);
+    }
+
+    #[test]
+    fn a_text_can_unset_a_variable_for_good() {
+        let shell = after("unset LOC");
+        assert_eq!(shell.text("LOC").as_deref(), Some(""));
+        assert_eq!(run(&shell, "[[ -v LOC ]] && exit 3"), None);
+    }
+
+    #[test]
+    fn an_exit_is_told_from_an_end_and_from_a_failure() {
+        let exit = |text| run(&Shell::default(), text);
+        assert_eq!(exit("exit 7"), Some(7));
+        assert_eq!(exit("exit"), Some(0));
+        assert_eq!(exit("set -e; false; true"), Some(1));
+        for text in [
+            "false",
+            "(exit 3)",
+            "return 3",
+            "if",
+            "set -e",
+            "kill -9 $$",
+        ] {
+            assert_eq!(exit(text), None, "{text}");
+        }
+        assert_eq!(exit("trap 'echo mine' EXIT"), None);
+        assert_eq!(exit("trap 'echo mine' EXIT; exit 4"), Some(4));
+    }
+
+    #[test]
+    fn what_a_text_leaves_is_there_in_the_next() {
+        let shell = after(
+            "x='1  2'; many=(a 'b c'); f() { echo $((x2 + 1)); }; umask 027; cd /tmp; \
+             sleep 0 & pid=$!; readonly fixed=1; IFS=,; set -u; line=$'a\\nb'",
+        );
+        let check = "[[ $x == '1  2' && ${many[1]} == 'b c' && $(f) == 1 && $(umask) == 0027 \
+                     && $PWD == /tmp && $pid -gt 1 && $fixed == 1 \
+                     && $line == $'a\\nb' ]] || exit 9";
+        assert_eq!(run(&shell, check), None);
+        assert_eq!(run(&shell, check), None);
+    }
+}
