@@ -1,6 +1,8 @@
 //! What `wg show` says of the interface.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +13,45 @@ use crate::system::paths;
 /// Whether the interface is there: read without starting a process.
 pub fn exists() -> bool {
     Path::new("/sys/class/net").join(paths::INTERFACE).exists()
+}
+
+/// What went one way through the interface since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// The interface's counters. The kernel's WireGuard counts all of its packets, handshakes and
+/// keepalives included; a user-space one only what it carries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub received: Traffic,
+    pub sent: Traffic,
+}
+
+/// The counters, read without starting a process.
+///
+/// # Errors
+/// When there is no such interface.
+pub fn counters() -> io::Result<Counters> {
+    let directory = Path::new("/sys/class/net")
+        .join(paths::INTERFACE)
+        .join("statistics");
+    let count = |name| {
+        let text = fs::read_to_string(directory.join(name))?;
+        text.trim().parse().map_err(io::Error::other)
+    };
+    Ok(Counters {
+        received: Traffic {
+            packets: count("rx_packets")?,
+            bytes: count("rx_bytes")?,
+        },
+        sent: Traffic {
+            packets: count("tx_packets")?,
+            bytes: count("tx_bytes")?,
+        },
+    })
 }
 
 /// `wg show`, as people read it; wg hides the private key itself.

@@ -10,6 +10,7 @@ mod monitor;
 mod port_file_writer;
 mod probe;
 mod search;
+mod silence;
 mod task;
 
 use std::sync::mpsc::{Receiver, Sender};

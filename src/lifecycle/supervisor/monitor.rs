@@ -1,19 +1,22 @@
-//! `RECONNECT=1`: probes the endpoint until it no longer responds.
+//! `RECONNECT=1`: probes the endpoint at the user's interval, and at once where the tunnel's own
+//! counters speak against it, until it no longer responds.
 
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::event::Event;
-use super::probe::Probe;
+use super::silence::{self, Moment, Silence, Verdict};
 use crate::settings::Monitor;
-use crate::system::cancellation::CancellationToken;
-use crate::system::command::CommandError;
-use crate::underlay::ping::Unanswered;
-use crate::wireguard::show;
+use crate::system::cancellation::{CancellationToken, Cancelled};
+use crate::underlay::ping::{Prober, Unanswered};
+use crate::wireguard::show::{self, Counters};
 
 /// Between failed probes when the counters agree that the endpoint is gone: the probe itself has
 /// taken seconds.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// For an answer where the counters have shown silence already. With the looks before, a dead
+/// endpoint is known within 15 seconds.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Probes at once and then as `monitor` says; reports the endpoint once, and ends.
 pub(super) fn run(
@@ -22,72 +25,147 @@ pub(super) fn run(
     events: &Sender<Event>,
     stop: &CancellationToken,
 ) {
-    let mut failed = FailedProbes::new(monitor);
-    loop {
-        let before = counters(stop);
-        let (outcome, why) = match probe.run(stop) {
+    let begun = Instant::now();
+    let mut watch = Watch {
+        prober,
+        timeout,
+        stop,
+        failed: FailedProbes::new(monitor),
+        silence: Silence::default(),
+        begun,
+        next_look: begun,
+        has_answered: false,
+    };
+    if let Ok(why) = watch.until_unresponsive() {
+        // The loop may be gone already.
+        let _ = events.send(Event::Unresponsive(why));
+    }
+}
+
+/// One endpoint under watch.
+struct Watch<'a> {
+    prober: &'a Prober,
+    timeout: Duration,
+    stop: &'a CancellationToken,
+    failed: FailedProbes,
+    silence: Silence,
+    begun: Instant,
+    next_look: Instant,
+    /// Targets that have never answered by this endpoint do not speak against it.
+    has_answered: bool,
+}
+
+impl Watch<'_> {
+    /// Says why the endpoint is thought to be dead.
+    fn until_unresponsive(&mut self) -> Result<String, Cancelled> {
+        loop {
+            let pause = match self.probe()? {
+                Ok(pause) => pause,
+                Err(why) => return Ok(why),
+            };
+            if let Some(why) = self.look_on(pause)? {
+                return Ok(why);
+            }
+        }
+    }
+
+    /// The pause before the next probe, or why the endpoint is thought to be dead.
+    fn probe(&mut self) -> Result<Result<Duration, String>, Cancelled> {
+        let before = show::counters().ok();
+        let (probe, why) = match self.prober.any_answers(self.timeout, self.stop) {
             Ok(target) => {
                 log::debug!("{target} answers through the tunnel");
-                (Outcome::Answered, String::new())
+                self.has_answered = true;
+                (Probe::Answered, String::new())
             }
-            Err(Unanswered::Cancelled(_)) => return,
+            Err(Unanswered::Cancelled(cancelled)) => return Err(cancelled),
             Err(silent) => {
-                let evidence = evidence(before, counters(stop));
-                (Outcome::Silent(evidence), silent.to_string())
+                let evidence = evidence(before, show::counters().ok());
+                (Probe::Silent(evidence), silent.to_string())
             }
         };
-        let next = failed.judge(outcome);
-        if let Outcome::Silent(_) = outcome {
-            let count = failed.count;
-            log::warn!("Probe {count} of {} failed: {why}", monitor.retries);
+        let next = self.failed.judge(probe);
+        if let Probe::Silent(_) = probe {
+            let (count, retries) = (self.failed.count, self.failed.retries);
+            log::warn!("Probe {count} of {retries} failed: {why}");
         }
-        let Some(pause) = next else {
-            // The loop may be gone already.
-            let _ = events.send(Event::Unresponsive(why));
-            return;
+        Ok(next.ok_or(why))
+    }
+
+    /// Looks at the counters now and then for so long; says why if the endpoint turns out to be
+    /// dead.
+    fn look_on(&mut self, duration: Duration) -> Result<Option<String>, Cancelled> {
+        let begun = Instant::now();
+        loop {
+            let left = duration.saturating_sub(begun.elapsed());
+            let until_look = self.next_look.saturating_duration_since(Instant::now());
+            self.stop.pause(until_look.min(left))?;
+            if until_look >= left {
+                return Ok(None);
+            }
+            let pause = match self.look() {
+                Verdict::LookAgain(pause) => pause,
+                Verdict::Suspect => {
+                    if let Some(why) = self.check()? {
+                        return Ok(Some(why));
+                    }
+                    RETRY_INTERVAL
+                }
+            };
+            let now = Instant::now();
+            self.next_look = now.checked_add(pause).unwrap_or(now);
+        }
+    }
+
+    fn look(&mut self) -> Verdict {
+        // An interface that is gone carries nothing.
+        let Ok(counters) = show::counters() else {
+            return Verdict::Suspect;
         };
-        if stop.pause(pause).is_err() {
-            return;
+        let now = Moment {
+            steady: self.begun.elapsed(),
+            wall: SystemTime::now(),
+        };
+        self.silence.look(now, counters)
+    }
+
+    /// Asks once, and often, whether a suspicion is true.
+    fn check(&mut self) -> Result<Option<String>, Cancelled> {
+        if !self.has_answered {
+            return Ok(None);
+        }
+        log::debug!("packets were sent and nothing came back; probing");
+        let before = show::counters().ok();
+        match self.prober.any_still_answers(CHECK_TIMEOUT, self.stop) {
+            Ok(target) => {
+                log::debug!("{target} answers through the tunnel");
+                Ok(None)
+            }
+            Err(Unanswered::Cancelled(cancelled)) => Err(cancelled),
+            Err(silent) => match evidence(before, show::counters().ok()) {
+                Evidence::Gone => Ok(Some(silent.to_string())),
+                Evidence::Unclear => Ok(None),
+            },
         }
     }
-}
-
-/// Bytes that went through the tunnel since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counters {
-    received: u64,
-    sent: u64,
-}
-
-fn counters(stop: &CancellationToken) -> Result<Counters, CommandError> {
-    let peers = show::peers(stop)?;
-    let mut counters = Counters::default();
-    for peer in &peers {
-        counters.received = counters.received.saturating_add(peer.received);
-        counters.sent = counters.sent.saturating_add(peer.sent);
-    }
-    Ok(counters)
 }
 
 /// What the counters of the tunnel say beside a failed probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Evidence {
-    /// Packets went out and nothing at all came back.
+    /// Packets went out, and nothing came back that an endpoint sends which hears us.
     Gone,
     /// Something came back, so it is rather the targets that do not answer; or nothing went out.
     Unclear,
 }
 
-/// From the counters before and after the probe; an interface that cannot even be shown is no
-/// endpoint.
-fn evidence(
-    before: Result<Counters, CommandError>,
-    after: Result<Counters, CommandError>,
-) -> Evidence {
-    let (Ok(before), Ok(after)) = (before, after) else {
+/// From the counters before and after the probe; an interface that is not there is no endpoint.
+fn evidence(before: Option<Counters>, after: Option<Counters>) -> Evidence {
+    let (Some(before), Some(after)) = (before, after) else {
         return Evidence::Gone;
     };
-    if after.sent > before.sent && after.received == before.received {
+    let was_sent = silence::asks_for_an_answer(before.sent, after.sent);
+    if was_sent && !silence::is_life(before.received, after.received) {
         Evidence::Gone
     } else {
         Evidence::Unclear
@@ -139,6 +217,7 @@ impl FailedProbes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wireguard::show::Traffic;
 
     const INTERVAL: Duration = Duration::from_secs(60);
     const GONE: Outcome = Outcome::Silent(Evidence::Gone);
@@ -177,10 +256,16 @@ mod tests {
 
     #[test]
     fn only_packets_that_went_out_and_brought_nothing_speak_against_the_endpoint() {
-        let counters = |received, sent| Ok(Counters { received, sent });
-        let seen = |received, sent| evidence(counters(10, 20), counters(received, sent));
-        assert_eq!(seen(10, 900), Evidence::Gone);
-        assert_eq!(seen(11, 900), Evidence::Unclear);
-        assert_eq!(seen(10, 20), Evidence::Unclear);
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        let counters = |received, sent| Some(Counters { received, sent });
+        let (received, sent) = (traffic(3, 300), traffic(5, 500));
+        let seen = |r, s| evidence(counters(received, sent), counters(r, s));
+        assert_eq!(seen(received, traffic(8, 800)), Evidence::Gone);
+        assert_eq!(seen(traffic(4, 380), traffic(8, 800)), Evidence::Unclear);
+        assert_eq!(seen(received, sent), Evidence::Unclear);
+        assert_eq!(evidence(None, None), Evidence::Gone);
+        // Only cries for a handshake.
+        let cries = traffic(5, 300 + 2 * 148);
+        assert_eq!(seen(cries, traffic(8, 800)), Evidence::Gone);
     }
 }

@@ -11,7 +11,8 @@ use crate::simulator::certificates::{self, Cert};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Disturbance {
     Down,
-    EndpointSilent,
+    EndpointDeaf,
+    EndpointMute,
     RegistrationClosed,
     RegistrationSlow,
     PortForwardingClosed,
@@ -32,11 +33,23 @@ impl Server {
 
     /// WireGuard's packets are lost; registration works.
     pub fn silence_endpoint(&self) {
-        self.disturb(Disturbance::EndpointSilent, true);
+        self.deafen_endpoint();
+        self.mute_endpoint();
+    }
+
+    /// WireGuard's packets to the server are lost; those from it come through.
+    pub fn deafen_endpoint(&self) {
+        self.disturb(Disturbance::EndpointDeaf, true);
+    }
+
+    /// WireGuard's packets from the server are lost; those to it come through.
+    pub fn mute_endpoint(&self) {
+        self.disturb(Disturbance::EndpointMute, true);
     }
 
     pub fn restore_endpoint(&self) {
-        self.disturb(Disturbance::EndpointSilent, false);
+        self.disturb(Disturbance::EndpointDeaf, false);
+        self.disturb(Disturbance::EndpointMute, false);
     }
 
     /// Handshakes succeed, but what comes out of the tunnel is lost.
@@ -183,8 +196,10 @@ impl Server {
             rules += "-A PREROUTING -i eth0 -p tcp --syn --dport 1337 \
                       -m statistic --mode nth --every 2 --packet 0 -j DROP\n";
         }
-        if has(Disturbance::EndpointSilent) {
+        if has(Disturbance::EndpointDeaf) {
             rules += &format!("-A PREROUTING -i eth0 -p udp --dport {port} -j DROP\n");
+        }
+        if has(Disturbance::EndpointMute) {
             rules += &format!("-A OUTPUT -o eth0 -p udp --sport {port} -j DROP\n");
         }
         if has(Disturbance::TunnelDead) {
