@@ -54,6 +54,12 @@ pub fn counters() -> io::Result<Counters> {
     })
 }
 
+/// Whether [`counters`] counts handshakes and keepalives: not in user space, which has a tun device.
+pub fn counts_handshakes() -> bool {
+    let device = Path::new("/sys/class/net").join(paths::INTERFACE);
+    !device.join("tun_flags").exists()
+}
+
 /// `wg show`, as people read it; wg hides the private key itself.
 ///
 /// # Errors

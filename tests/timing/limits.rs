@@ -1,5 +1,6 @@
 //! Limits that settings, or those who wait, have set.
 
+use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use harness::simulator::server::Server;
 use harness::waiting::SOON;
 use harness::world::World;
 use harness::world::container::Container;
+use harness::world::network::PINGABLE;
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
@@ -120,4 +122,42 @@ fn an_endpoint_that_hears_nothing_is_replaced_in_time() {
 #[test]
 fn an_endpoint_that_says_nothing_is_replaced_in_time() {
     a_dead_endpoint_is_replaced_in_time(Server::mute_endpoint);
+}
+
+/// Nothing answers an upload, so that it looks as a dead endpoint does; only a probe can tell.
+#[test]
+fn an_upload_only_is_no_dead_endpoint() {
+    let world = World::new();
+    let container = recipe(&world)
+        .env("RECONNECT", "1")
+        .env("DEBUG", "1")
+        .connect();
+    let server = world.server_in_use();
+    let receiver = world.internet().run(|| UdpSocket::bind((PINGABLE, 9000)));
+    let _receiver = receiver.unwrap();
+    let socket = world.client().run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(20) {
+        socket.send_to(&[0; 1000], (PINGABLE, 9000)).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    let logs = container.logs();
+    assert!(logs.contains("packets were sent and nothing came back; probing"));
+    assert!(!logs.contains("Reconnecting"), "{logs}");
+    assert_eq!(world.server_in_use().cn(), server.cn());
+}
+
+/// An interface that is gone is missed before the next probe.
+#[test]
+fn an_interface_that_is_gone_is_missed_within_seconds() {
+    let world = World::new();
+    let container = recipe(&world).env("RECONNECT", "1").connect();
+    world.server_in_use();
+    thread::sleep(Duration::from_secs(4));
+    container.shell("ip link delete wg0");
+    let gone = Instant::now();
+    world.assert_carries();
+    let carried = gone.elapsed();
+    println!("traffic after {carried:?}");
+    assert!(carried < Duration::from_secs(15), "{carried:?}");
 }

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::silence;
 use crate::status::Reporter;
 use crate::system::cancellation::CancellationToken;
-use crate::wireguard::show::{self, Peer};
+use crate::wireguard::show::{self, Counters, Peer};
 
-/// How often wg is asked.
+/// How often the counters are looked at, and wg is asked where they do not suffice.
 const CHECK_INTERVAL: Duration = Duration::from_secs(20);
 /// WireGuard makes a new handshake for what it sends after 120 s (REKEY_AFTER_TIME), and tries
 /// again every 5 s; what was sent this late should have brought one.
@@ -46,26 +47,63 @@ impl HandshakeWatch {
     }
 }
 
+/// What the interface's counters say of the handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// WireGuard takes nothing by keys that are older than [`HANDSHAKE_TIMEOUT`].
+    Alive,
+    /// Nothing was sent that could have brought a handshake.
+    None,
+    /// Only the peer can tell.
+    Unclear,
+}
+
+fn news(before: Counters, now: Counters, counts_handshakes: bool) -> News {
+    if silence::is_life(before.received, now.received) {
+        return News::Alive;
+    }
+    // Where handshakes are not counted, keepalives that try for one are not seen either.
+    if counts_handshakes && !silence::asks_for_an_answer(before.sent, now.sent) {
+        return News::None;
+    }
+    News::Unclear
+}
+
 /// Keeps the status true until it is stopped.
 pub(super) fn run(reporter: &Reporter, stop: &CancellationToken) {
     let mut watch = HandshakeWatch::new(SystemTime::now());
-    let mut silent = false;
+    let mut is_silent = false;
+    let mut last = show::counters().ok();
     while stop.pause(CHECK_INTERVAL).is_ok() {
-        let Ok(peers) = show::peers(stop) else {
+        let Ok(counters) = show::counters() else {
             continue;
         };
-        let now = peers
-            .first()
-            .is_some_and(|peer| watch.is_silent(peer, SystemTime::now()));
-        if now != silent {
-            silent = now;
-            if silent {
+        let before = last.replace(counters);
+        let news = before.map_or(News::Unclear, |before| {
+            news(before, counters, show::counts_handshakes())
+        });
+        let now = match news {
+            News::None => continue,
+            News::Alive => {
+                watch.sent_when_overdue = None;
+                false
+            }
+            News::Unclear => match show::peers(stop) {
+                Ok(peers) => peers
+                    .first()
+                    .is_some_and(|peer| watch.is_silent(peer, SystemTime::now())),
+                Err(_) => continue,
+            },
+        };
+        if now != is_silent {
+            is_silent = now;
+            if is_silent {
                 log::warn!(
                     "The endpoint is silent: packets are sent, but no handshake has come for \
                      three minutes"
                 );
             }
-            reporter.update(|status| status.endpoint_silent = silent);
+            reporter.update(|status| status.endpoint_silent = is_silent);
         }
     }
 }
@@ -73,6 +111,7 @@ pub(super) fn run(reporter: &Reporter, stop: &CancellationToken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wireguard::show::Traffic;
 
     const START: u64 = 1_700_000_000;
 
@@ -116,5 +155,19 @@ mod tests {
         assert!(!watch.is_silent(&peer(None, 10), at(150)));
         assert!(watch.is_silent(&peer(None, 20), at(190)));
         assert!(!watch.is_silent(&peer(Some(195), 30), at(200)));
+    }
+
+    #[test]
+    fn the_peer_is_read_only_where_the_counters_do_not_suffice() {
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        let counters = |received, sent| Counters { received, sent };
+        let before = counters(traffic(10, 1000), traffic(10, 1000));
+        let answered = counters(traffic(12, 1184), traffic(12, 1296));
+        let kept_alive = counters(traffic(10, 1000), traffic(11, 1016));
+        let unanswered = counters(traffic(11, 1148), traffic(12, 1296));
+        assert_eq!(news(before, answered, true), News::Alive);
+        assert_eq!(news(before, kept_alive, true), News::None);
+        assert_eq!(news(before, unanswered, true), News::Unclear);
+        assert_eq!(news(before, before, false), News::Unclear);
     }
 }
