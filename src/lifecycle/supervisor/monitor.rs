@@ -142,10 +142,10 @@ impl Watch<'_> {
                 Ok(None)
             }
             Err(Unanswered::Cancelled(cancelled)) => Err(cancelled),
-            Err(silent) => match evidence(before, show::counters().ok()) {
-                Evidence::Gone => Ok(Some(silent.to_string())),
-                Evidence::Unclear => Ok(None),
-            },
+            Err(silent) if hardly_anything_came(before, show::counters().ok()) => {
+                Ok(Some(silent.to_string()))
+            }
+            Err(_) => Ok(None),
         }
     }
 }
@@ -170,6 +170,20 @@ fn evidence(before: Option<Counters>, after: Option<Counters>) -> Evidence {
     } else {
         Evidence::Unclear
     }
+}
+
+/// Whether far less came than was sent: a server that hears nothing still passes on what others
+/// repeat, such as the end of a TCP connection.
+fn hardly_anything_came(before: Option<Counters>, after: Option<Counters>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else {
+        return true;
+    };
+    let sent = after.sent.packets.saturating_sub(before.sent.packets);
+    let received = after
+        .received
+        .packets
+        .saturating_sub(before.received.packets);
+    received < sent / 4
 }
 
 /// What a probe brought.
@@ -267,5 +281,25 @@ mod tests {
         // Only cries for a handshake.
         let cries = traffic(5, 300 + 2 * 148);
         assert_eq!(seen(cries, traffic(8, 800)), Evidence::Gone);
+    }
+
+    #[test]
+    fn what_others_repeat_is_no_sign_that_the_endpoint_hears() {
+        let counters = |received, sent| {
+            Some(Counters {
+                received: Traffic {
+                    packets: received,
+                    bytes: received * 52,
+                },
+                sent: Traffic {
+                    packets: sent,
+                    bytes: sent * 28,
+                },
+            })
+        };
+        let came = |packets| !hardly_anything_came(counters(9, 9), counters(9 + packets, 49));
+        assert!(!came(0) && !came(3));
+        assert!(came(10) && came(100));
+        assert!(hardly_anything_came(counters(9, 9), None));
     }
 }

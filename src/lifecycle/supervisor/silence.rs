@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::wireguard::show::{Counters, Traffic};
 
-/// Until the next look while nothing is sent, or all that is sent is answered.
+/// Until the next look where nothing has been sent or received for two looks, and else.
 const IDLE_INTERVAL: Duration = Duration::from_secs(5);
-const BUSY_INTERVAL: Duration = Duration::from_secs(3);
+const BUSY_INTERVAL: Duration = Duration::from_secs(2);
 /// For the answer to what was sent just before a look.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A machine that woke up needs a while until its own network is there again.
@@ -42,6 +42,7 @@ pub(super) enum Verdict {
 pub(super) struct Silence {
     last: Option<(Moment, Counters)>,
     is_unanswered: bool,
+    is_idle: bool,
     /// Steady time before which nothing is suspected.
     waking_until: Duration,
 }
@@ -52,6 +53,7 @@ impl Silence {
         let Some((then, before)) = self.last.replace((now, counters)) else {
             return Verdict::LookAgain(BUSY_INTERVAL);
         };
+        let was_idle = std::mem::replace(&mut self.is_idle, false);
         if has_slept(then, now) {
             self.is_unanswered = false;
             self.waking_until = now.steady.saturating_add(WAKING_PERIOD);
@@ -67,11 +69,15 @@ impl Silence {
             self.is_unanswered = false;
             return Verdict::Suspect;
         }
-        self.is_unanswered = asks_for_an_answer(before.sent, counters.sent);
-        Verdict::LookAgain(if self.is_unanswered {
-            ANSWER_TIMEOUT
-        } else {
+        if asks_for_an_answer(before.sent, counters.sent) {
+            self.is_unanswered = true;
+            return Verdict::LookAgain(ANSWER_TIMEOUT);
+        }
+        self.is_idle = true;
+        Verdict::LookAgain(if was_idle {
             IDLE_INTERVAL
+        } else {
+            BUSY_INTERVAL
         })
     }
 }
