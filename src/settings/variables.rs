@@ -211,7 +211,8 @@ variables! {
     allow_missing_iptables_rules: bool = "0";
     /// `1`: reconnect, without taking the interface down, when the server no longer responds
     reconnect: bool = "0";
-    /// Seconds between probes of the server
+    /// Seconds between probes of the server; where packets are sent and nothing comes back, it is
+    /// probed at once
     monitor_interval: Interval = "60";
     /// Failed probes in a row after which the server counts as unresponsive
     monitor_retries: Times = "3";

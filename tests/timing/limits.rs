@@ -87,7 +87,7 @@ fn a_program_that_was_halted_refreshes_its_port_at_once() {
 /// What can happen to the endpoint of a server.
 type Death = fn(&Server);
 
-/// At the defaults, with traffic: "A dead endpoint is noticed within 15 seconds, also where only
+/// At the defaults, with traffic: "a dead endpoint is noticed within 15 seconds, also where only
 /// one direction is dead" (CHANGELOG.md), and another server serves five seconds later.
 #[track_caller]
 fn a_dead_endpoint_is_replaced_in_time(death: Death) {

@@ -5,10 +5,11 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::event::Event;
+use super::probe::Probe;
 use super::silence::{self, Moment, Silence, Verdict};
 use crate::settings::Monitor;
 use crate::system::cancellation::{CancellationToken, Cancelled};
-use crate::underlay::ping::{Prober, Unanswered};
+use crate::underlay::ping::Unanswered;
 use crate::wireguard::show::{self, Counters};
 
 /// Between failed probes when the counters agree that the endpoint is gone: the probe itself has
@@ -27,8 +28,7 @@ pub(super) fn run(
 ) {
     let begun = Instant::now();
     let mut watch = Watch {
-        prober,
-        timeout,
+        probe,
         stop,
         failed: FailedProbes::new(monitor),
         silence: Silence::default(),
@@ -44,8 +44,7 @@ pub(super) fn run(
 
 /// One endpoint under watch.
 struct Watch<'a> {
-    prober: &'a Prober,
-    timeout: Duration,
+    probe: &'a Probe,
     stop: &'a CancellationToken,
     failed: FailedProbes,
     silence: Silence,
@@ -72,20 +71,20 @@ impl Watch<'_> {
     /// The pause before the next probe, or why the endpoint is thought to be dead.
     fn probe(&mut self) -> Result<Result<Duration, String>, Cancelled> {
         let before = show::counters().ok();
-        let (probe, why) = match self.prober.any_answers(self.timeout, self.stop) {
+        let (outcome, why) = match self.probe.run(self.stop) {
             Ok(target) => {
                 log::debug!("{target} answers through the tunnel");
                 self.has_answered = true;
-                (Probe::Answered, String::new())
+                (Outcome::Answered, String::new())
             }
             Err(Unanswered::Cancelled(cancelled)) => return Err(cancelled),
             Err(silent) => {
                 let evidence = evidence(before, show::counters().ok());
-                (Probe::Silent(evidence), silent.to_string())
+                (Outcome::Silent(evidence), silent.to_string())
             }
         };
-        let next = self.failed.judge(probe);
-        if let Probe::Silent(_) = probe {
+        let next = self.failed.judge(outcome);
+        if let Outcome::Silent(_) = outcome {
             let (count, retries) = (self.failed.count, self.failed.retries);
             log::warn!("Probe {count} of {retries} failed: {why}");
         }
@@ -136,7 +135,7 @@ impl Watch<'_> {
         }
         log::debug!("packets were sent and nothing came back; probing");
         let before = show::counters().ok();
-        match self.prober.any_still_answers(CHECK_TIMEOUT, self.stop) {
+        match self.probe.check(CHECK_TIMEOUT, self.stop) {
             Ok(target) => {
                 log::debug!("{target} answers through the tunnel");
                 Ok(None)
@@ -297,7 +296,7 @@ mod tests {
                 },
             })
         };
-        let came = |packets| !hardly_anything_came(counters(9, 9), counters(9 + packets, 49));
+        let came = |packets: u64| !hardly_anything_came(counters(9, 9), counters(9 + packets, 49));
         assert!(!came(0) && !came(3));
         assert!(came(10) && came(100));
         assert!(hardly_anything_came(counters(9, 9), None));

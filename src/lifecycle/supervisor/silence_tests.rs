@@ -5,7 +5,7 @@ use super::*;
 const DAY: u64 = 24 * 3600;
 
 /// One tunnel, looked at as the monitor does.
-struct Timeline {
+struct TunnelTimeline {
     counters: Counters,
     suspicions: Vec<u64>,
 }
@@ -35,7 +35,7 @@ fn suspicions(seconds: u64, happens: Second) -> Vec<u64> {
 }
 
 fn suspicions_on(seconds: u64, happens: Second, clock: fn(u64) -> Moment) -> Vec<u64> {
-    let mut line = Timeline {
+    let mut line = TunnelTimeline {
         counters: Counters::default(),
         suspicions: Vec::new(),
     };

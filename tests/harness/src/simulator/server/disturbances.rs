@@ -233,8 +233,16 @@ impl Server {
                 );
             }
         }
-        // Each rule takes its share of the connections that those before it left.
+        rules += &self.exit_rules();
+        rules += "COMMIT\n";
+        self.namespace.firewall(rules);
+    }
+
+    /// By which address connections leave, the servers' own by turns. Each rule takes its share of
+    /// those that the rules before it left.
+    fn exit_rules(&self) -> String {
         let exits = self.exits();
+        let mut rules = String::new();
         for (position, exit) in exits.iter().enumerate() {
             let left = exits.len() - position;
             rules += "-A POSTROUTING -o eth0 -s 10.0.0.0/8 ";
@@ -246,7 +254,6 @@ impl Server {
             }
             rules += &format!("-j SNAT --to-source {exit}\n");
         }
-        rules += "COMMIT\n";
-        self.namespace.firewall(rules);
+        rules
     }
 }
