@@ -85,6 +85,9 @@ pub struct Status {
     /// What the kill switch should block and does not, and why.
     #[serde(default)]
     pub not_blocked: Option<String>,
+    /// Why frames that a program writes by itself leave outside the tunnel, and what to do.
+    #[serde(default)]
+    pub frames_pass: Option<String>,
     pub last_error: Option<String>,
     /// When the next attempt is due.
     pub next_attempt: Option<u64>,
@@ -105,6 +108,7 @@ impl Status {
             port_file_error: None,
             endpoint_silent: false,
             not_blocked: None,
+            frames_pass: None,
             last_error: None,
             next_attempt: None,
         }

@@ -120,6 +120,7 @@ fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
             .then(|| "silent: no handshake for three minutes".to_owned()),
     );
     add("not blocked", status.not_blocked.clone());
+    add("frames", status.frames_pass.clone());
     add("last error", status.last_error.clone());
     let left = |then: u64| {
         humantime::format_duration(Duration::from_secs(then.saturating_sub(now))).to_string()

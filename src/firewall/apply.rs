@@ -17,6 +17,7 @@ use super::rules;
 use super::table::Table;
 use super::tables::{Family, TableName};
 use super::wg_quick_rule;
+use super::wire::Wire;
 use crate::system::command::CommandError;
 use crate::system::parallel;
 use crate::system::paths;
@@ -46,11 +47,14 @@ pub struct Firewall {
     loaded: BTreeMap<(Family, TableName), Option<Table>>,
     /// The next load sets the policies of the built-in chains again.
     policies_due: bool,
-    sealing: Sealing,
+    pub(super) sealing: Sealing,
+    /// The last of it that was logged.
+    pub(super) sealing_said: Sealing,
     /// No jump stands twice.
     tidy: bool,
     /// Nothing of an earlier life is left.
     alone: bool,
+    pub(super) wire: Wire,
     /// Whether rules of wg-quick's for our interface are ours.
     pub(super) owns_interface: bool,
     pub(super) private_bin_needed: bool,
@@ -90,8 +94,10 @@ impl Firewall {
             loaded: BTreeMap::new(),
             policies_due: false,
             sealing: Sealing::Whole,
+            sealing_said: Sealing::Whole,
             tidy: false,
             alone: false,
+            wire: Wire::default(),
             owns_interface: true,
             private_bin_needed: false,
         }
@@ -124,7 +130,7 @@ impl Firewall {
             failures = self.load(policy)?;
         }
         self.judge(&mut failures)?;
-        self.clean(&failures);
+        self.finish(policy, &failures);
         Ok(())
     }
 
@@ -224,7 +230,12 @@ impl Firewall {
 
     fn changed(&self, policy: &Policy, family: Family) -> Result<Vec<Table>, FirewallError> {
         let mut changed = Vec::new();
-        for table in rules::render(policy, family, self.strict_rp_filter)? {
+        for table in rules::render(
+            policy,
+            family,
+            self.strict_rp_filter,
+            self.wire.stamping(family),
+        )? {
             let table = table.without(&self.missing);
             let differs = match self.loaded.get(&(family, table.name)) {
                 Some(loaded) => loaded.as_ref() != Some(&table),
@@ -287,13 +298,13 @@ impl Firewall {
                 )),
             },
         };
-        if sealing != self.sealing
-            && let Sealing::WithoutIpv6(why) = &sealing
-        {
-            log::error!("{why}");
-        }
         self.sealing = sealing;
         Ok(())
+    }
+
+    /// Whether nothing of an earlier life is left.
+    pub(super) fn is_cleaned(&self) -> bool {
+        self.alone
     }
 
     /// Takes away what an earlier life left, in the families where our own rules hold now.

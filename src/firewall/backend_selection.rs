@@ -130,8 +130,8 @@ impl Firewall {
 
     /// After the first load, for which nothing has to wait.
     fn settle(&mut self, first: Option<&Policy>, failures: &[FailedLoad]) {
-        if first.is_some() {
-            self.clean(failures);
+        if let Some(policy) = first {
+            self.finish(policy, failures);
         }
         let plain = programs::plain_backend(&self.private_bin);
         self.private_bin_needed = plain != Some(self.backend());

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::apply::{Firewall, Sealing};
 use super::error::FirewallError;
 use super::policy::{Destination, EmbeddedDns, ForwardedPort, Policy, TunnelPolicy};
+use super::wire;
 use crate::system::paths;
 
 const DNS_PORT: u16 = 53;
@@ -272,6 +273,13 @@ impl KillSwitch {
     /// Whether the rules close all that they should.
     pub fn sealing(&self) -> Sealing {
         self.lock().firewall.sealing().clone()
+    }
+
+    /// Why frames that a program writes by itself pass, and what to do about it; `None` where they
+    /// do not.
+    pub fn frames_pass(&self) -> Option<String> {
+        let inner = self.lock();
+        inner.firewall.frames_pass().map(wire::consequence)
     }
 
     /// Whether rules are in force by which nothing but what the policy names gets out.

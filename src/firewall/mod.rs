@@ -12,6 +12,7 @@ mod backend_selection;
 mod cleanup;
 pub mod diagnose;
 mod error;
+mod frames;
 mod ipv6;
 mod kernel_modules;
 pub mod kill_switch;
@@ -25,6 +26,7 @@ mod rules;
 mod table;
 mod tables;
 mod wg_quick_rule;
+mod wire;
 
 #[cfg(test)]
 mod rules_tests;

@@ -9,6 +9,7 @@ use super::policy::Policy;
 use super::rules;
 use super::tables::Family;
 use super::wg_quick_rule;
+use super::wire::Stamping;
 
 /// What iptables-restore is told to take away of an earlier life's rules.
 pub fn removal(saved: &str, interface: &str) -> String {
@@ -30,7 +31,7 @@ pub fn moved(saved: &str, interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> [Opt
 pub fn rule_set(policy: &Policy, strict_rp_filter: bool) -> Result<String, FirewallError> {
     let mut text = String::new();
     for family in [Family::V4, Family::V6] {
-        for table in rules::render(policy, family, strict_rp_filter)? {
+        for table in rules::render(policy, family, strict_rp_filter, Stamping::default())? {
             text.push_str(&table.to_string());
         }
     }

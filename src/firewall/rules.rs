@@ -10,6 +10,7 @@ use super::error::FirewallError;
 use super::policy::{Arrival, EmbeddedDns, Policy, Protocol, TunnelPolicy};
 use super::table::Table;
 use super::tables::{Family, TableName};
+use super::wire::{EgressInterface, Stamping};
 use crate::system::interface_name;
 
 /// The tables of a family under this policy; those that would be empty as well, for they may have
@@ -21,28 +22,36 @@ pub(super) fn render(
     policy: &Policy,
     family: Family,
     strict_rp_filter: bool,
+    stamping: Stamping<'_>,
 ) -> Result<Vec<Table>, FirewallError> {
     check_interfaces(policy)?;
+    let mark = format!("{:#x}", policy.mark);
+    let stamp = format!("{:#x}", stamping.stamp);
+    let mangle = Mangle {
+        mark: &mark,
+        wanted: strict_rp_filter && policy.tunnel.is_some() && family == Family::V4,
+        stamp: &stamp,
+        stamped: stamping.interfaces,
+    };
+    let mangle = Table::parse(TableName::Mangle, &mangle.render()?)?;
     if family == Family::V6 {
         return match policy.sealed {
-            true => Ok(vec![Table::parse(TableName::Filter, &Filter6.render()?)?]),
+            true => Ok(vec![
+                Table::parse(TableName::Filter, &Filter6.render()?)?,
+                mangle,
+            ]),
             false => Ok(Vec::new()),
         };
     }
-    let mark = format!("{:#x}", policy.mark);
     let filter = Filter {
         policy,
         mark: &mark,
     };
     let nat = Nat { policy };
-    let mangle = Mangle {
-        mark: &mark,
-        wanted: strict_rp_filter && policy.tunnel.is_some(),
-    };
     Ok(vec![
         Table::parse(TableName::Filter, &filter.render()?)?,
         Table::parse(TableName::Nat, &nat.render()?)?,
-        Table::parse(TableName::Mangle, &mangle.render()?)?,
+        mangle,
     ])
 }
 
@@ -68,6 +77,8 @@ struct Nat<'a> {
 struct Mangle<'a> {
     mark: &'a str,
     wanted: bool,
+    stamp: &'a str,
+    stamped: &'a [EgressInterface],
 }
 
 fn check_interfaces(policy: &Policy) -> Result<(), FirewallError> {

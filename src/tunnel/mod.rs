@@ -319,9 +319,10 @@ fn announce_firewall(container: &Container, kill_switch: &KillSwitch) {
     } else {
         log::info!("Firewall enabled: untunnelled traffic is dropped");
     }
-    container
-        .reporter
-        .update(|status| status.not_blocked = not_blocked);
+    container.reporter.update(|status| {
+        status.not_blocked = not_blocked;
+        status.frames_pass = kill_switch.frames_pass();
+    });
 }
 
 fn wg_quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {

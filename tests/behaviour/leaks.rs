@@ -12,7 +12,11 @@ use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::Api;
 use harness::waiting::SOON;
 use harness::world::World;
+use harness::world::capture::Capture;
 use harness::world::container::Container;
+use harness::world::network::{API, DNS, ELSEWHERE, ELSEWHERE_V6};
+use harness::world::privileges::Privileges;
+use harness::world::prober::{Kind, Probe};
 use harness::world::recipe::Recipe;
 use harness::world::watch::{Watch, ours, the_tunnels};
 use nix::sys::signal::Signal;
@@ -176,6 +180,45 @@ fn pre_up_hooks_have_the_open_network_and_nothing_leaks_after_them() {
     watch.expect_only(closed, None, ours(&world));
 }
 
+/// "frames that a program writes by itself are dropped" (README.md)
+#[test]
+fn no_frame_that_a_neighbour_writes_leaves_in_any_state() {
+    for nf_tables in ["1", "0"] {
+        let world = World::new();
+        let capture = world.capture();
+        send_frame(&world);
+        let before = frames(&capture);
+        assert!(before > 0, "frames pass before the start");
+        let container = recipe(&world)
+            .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
+            .env("NFTABLES", nf_tables)
+            .start();
+        container.wait_for_log(CLOSED, SOON);
+        send_frame(&world);
+        container.wait_for_log(UP, SOON);
+        world.assert_carries();
+        send_frame(&world);
+        container.signal(Signal::SIGHUP);
+        container.wait_for_log(RECONNECTED, SOON);
+        world.assert_carries();
+        send_frame(&world);
+        container.stop();
+        send_frame(&world);
+        assert_eq!(frames(&capture), before);
+    }
+}
+
+#[test]
+fn where_frames_cannot_be_dropped_it_is_said() {
+    let world = World::new();
+    let container = start(&world);
+    container.wait_for_log("frames that a program writes by itself", SOON);
+    container.wait_for_log(UP, SOON);
+    let status = container.exec(&["/usr/local/bin/wireguard-pia", "status"]);
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("cap_drop: [NET_RAW]"), "{status}");
+}
+
 #[test]
 fn without_the_kill_switch_the_same_watch_sees_leaks() {
     let world = World::new();
@@ -215,4 +258,26 @@ fn open(world: &World) {
                 .output(Command::new(program).args(["-P", chain, "ACCEPT"]));
         }
     }
+}
+
+/// Sends each probe once, the frame among them, and blocks until all are on their way.
+fn send_frame(world: &World) {
+    let mut prober = Privileges::docker().command(harness::programs::prober());
+    prober.args(["once", "eth0"]).args([
+        DNS.to_string(),
+        ELSEWHERE.to_string(),
+        ELSEWHERE_V6.to_string(),
+        API.to_string(),
+    ]);
+    let output = world.client().output(&mut prober).unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// How many frames of the prober's were on the wire.
+fn frames(capture: &Capture) -> usize {
+    let is_frame = |probe: &Probe| probe.kind == Kind::Frame;
+    let frame = Probe::all().into_iter().find(is_frame).unwrap();
+    let mut packets = capture.packets();
+    packets.retain(|packet| packet.payload == frame.payload());
+    packets.len()
 }

@@ -102,12 +102,30 @@ fn else_a_routing_rule_drops_it_and_a_later_life_takes_the_rule_back() {
 }
 
 #[test]
+fn else_it_is_dropped_at_the_network_card() {
+    mounts_of_its_own();
+    let far = cable();
+    make_settings_read_only();
+    assert!(gets_out(&far, FAR, ARRIVES));
+    let path = run("type -P ip");
+    bind("/bin/false", path.trim());
+    let namespace = Namespace::here();
+    let mut firewall = open(&namespace);
+    assert_eq!(firewall.sealing(), &Sealing::Whole);
+    assert!(!gets_out(&far, FAR, BLOCKED));
+    firewall.apply(&Policy::bootstrap(MARK, [])).unwrap();
+    assert_eq!(firewall.sealing(), &Sealing::Whole);
+    assert!(!gets_out(&far, FAR, BLOCKED));
+}
+
+#[test]
 fn what_stays_open_is_said() {
     mounts_of_its_own();
     let far = cable();
     make_settings_read_only();
     let path = run("type -P ip");
     bind("/bin/false", path.trim());
+    bind("/bin/false", "/usr/sbin/nft");
     let firewall = open(&Namespace::here());
     let Sealing::WithoutIpv6(why) = firewall.sealing() else {
         panic!("it is not blocked")

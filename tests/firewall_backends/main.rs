@@ -9,3 +9,4 @@ mod namespace;
 mod packets;
 mod passing;
 mod rules;
+mod wire;

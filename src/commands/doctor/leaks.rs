@@ -6,8 +6,14 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::{
+    self as nix_socket, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike,
+};
 use socket2::{Domain, Socket, Type};
 
 use super::finding::Finding;
@@ -33,20 +39,18 @@ pub(super) fn is_blocked() -> bool {
 }
 
 pub(super) fn check(subject: &Subject) -> Finding {
-    judge(&escapes(subject), subject.settings.firewall)
+    let frames = match default_interfaces().as_slice() {
+        [] => Frames::Unknown,
+        names => Frames::judge(names.iter().map(|name| send_frame(name))),
+    };
+    judge(&escapes(subject), frames, subject.settings.firewall)
 }
 
 /// The ways by which something got out.
 fn escapes(subject: &Subject) -> Vec<String> {
     let stop = &subject.stop;
     let mut escapes = Vec::new();
-    let mut names: Vec<String> = interfaces::default_routes()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|route| route.interface)
-        .collect();
-    names.dedup();
-    for name in names {
+    for name in default_interfaces() {
         let via = Via::Interface(name.clone());
         for port in [DISCARD_PORT, DNS_PORT] {
             if send(&via, port).is_ok() {
@@ -65,6 +69,53 @@ fn escapes(subject: &Subject) -> Vec<String> {
         escapes.push("UDP with the tunnel's mark".to_owned());
     }
     escapes
+}
+
+fn default_interfaces() -> Vec<String> {
+    let routes = interfaces::default_routes().unwrap_or_default();
+    let mut names: Vec<String> = routes.into_iter().map(|route| route.interface).collect();
+    names.dedup();
+    names
+}
+
+/// What becomes of frames that a program writes to the network card by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frames {
+    Dropped,
+    Pass,
+    /// We may not write any.
+    Unknown,
+}
+
+impl Frames {
+    fn judge(sent: impl Iterator<Item = nix::Result<()>>) -> Self {
+        let mut frames = Self::Dropped;
+        for result in sent {
+            match result {
+                Ok(()) => return Self::Pass,
+                // The chain at the egress hook drops it.
+                Err(Errno::ENOBUFS) => {}
+                Err(_) => frames = Self::Unknown,
+            }
+        }
+        frames
+    }
+}
+
+/// Sends a frame of an experimental kind to the interface's own hardware address.
+fn send_frame(interface: &str) -> nix::Result<()> {
+    const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
+    let device = getifaddrs()?
+        .filter(|entry| entry.interface_name == interface)
+        .filter_map(|entry| entry.address?.as_link_addr().copied())
+        .find(|address| address.family() == Some(AddressFamily::Packet))
+        .ok_or(Errno::ENODEV)?;
+    let own = device.addr().unwrap_or_default();
+    let frame = [&own[..], &own, &EXPERIMENTAL, &[0; 46]].concat();
+    let (kind, flags) = (SockType::Raw, SockFlag::SOCK_CLOEXEC);
+    let socket = nix_socket::socket(AddressFamily::Packet, kind, flags, None)?;
+    let none = MsgFlags::empty();
+    nix_socket::sendto(socket.as_raw_fd(), &frame, &device, none).map(drop)
 }
 
 fn send(via: &Via, port: u16) -> io::Result<()> {
@@ -96,11 +147,23 @@ fn send_v6(interface: &str) -> io::Result<()> {
         .map(drop)
 }
 
-fn judge(escapes: &[String], firewall: bool) -> Finding {
+fn judge(escapes: &[String], frames: Frames, firewall: bool) -> Finding {
     const CHECK: &str = "leaks";
-    const FRAMES: &str = "add `cap_drop: [NET_RAW]` to containers that share this network: with \
-                          it they can write frames \
-         (AF_PACKET) that no packet filter sees";
+    let frames = match frames {
+        Frames::Dropped => {
+            "frames that a program writes by itself (AF_PACKET) are dropped at the network card; \
+             `cap_drop: [NET_RAW]` on containers that share this network keeps them from trying"
+        }
+        Frames::Pass => {
+            "add `cap_drop: [NET_RAW]` to containers that share this network: with it they can \
+             write frames (AF_PACKET) that no packet filter sees, for there is no chain at the \
+             egress hook here"
+        }
+        Frames::Unknown => {
+            "add `cap_drop: [NET_RAW]` to containers that share this network: whether frames \
+             that they write by themselves (AF_PACKET) are dropped cannot be tried without NET_RAW"
+        }
+    };
     match (escapes, firewall) {
         (_, false) => Finding::warning(
             CHECK,
@@ -110,7 +173,7 @@ fn judge(escapes: &[String], firewall: bool) -> Finding {
         ),
         ([], true) => Finding::ok(
             CHECK,
-            format!("nothing got out beside the tunnel; {FRAMES}"),
+            format!("nothing got out beside the tunnel; {frames}"),
         ),
         (escapes, true) => Finding::failure(
             CHECK,
@@ -128,9 +191,28 @@ mod tests {
 
     #[test]
     fn any_escape_is_a_failure() {
-        assert_eq!(judge(&[], true).level, Level::Ok);
-        assert!(judge(&[], true).what.contains("NET_RAW"));
-        assert_eq!(judge(&["IPv6 by eth0".into()], true).level, Level::Failure);
-        assert_eq!(judge(&["IPv6 by eth0".into()], false).level, Level::Warning);
+        assert_eq!(judge(&[], Frames::Pass, true).level, Level::Ok);
+        for frames in [Frames::Pass, Frames::Unknown, Frames::Dropped] {
+            assert!(judge(&[], frames, true).what.contains("NET_RAW"));
+        }
+        assert_eq!(
+            judge(&["IPv6 by eth0".into()], Frames::Dropped, true).level,
+            Level::Failure
+        );
+        assert_eq!(
+            judge(&["IPv6 by eth0".into()], Frames::Dropped, false).level,
+            Level::Warning
+        );
+    }
+
+    #[test]
+    fn one_frame_that_passes_is_enough() {
+        let (dropped, refused) = (Err(Errno::ENOBUFS), Err(Errno::EPERM));
+        assert_eq!(Frames::judge([dropped].into_iter()), Frames::Dropped);
+        assert_eq!(
+            Frames::judge([dropped, refused].into_iter()),
+            Frames::Unknown
+        );
+        assert_eq!(Frames::judge([dropped, Ok(())].into_iter()), Frames::Pass);
     }
 }

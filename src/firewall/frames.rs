@@ -1,0 +1,121 @@
+//! The filter at the network card, as a part of loading a policy.
+
+use std::thread;
+
+use super::apply::{FailedLoad, Firewall, LOAD_INTERVAL, Sealing, of_v4};
+use super::kernel_modules::KernelModule;
+use super::policy::Policy;
+use super::wire::{self, EgressFilter, Wire};
+
+impl Firewall {
+    /// Why a program with `NET_RAW` can write frames past the rules; `None` where it cannot.
+    pub fn frames_pass(&self) -> Option<&str> {
+        match &self.wire {
+            Wire::Open(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// What follows a load that succeeded: the filter at the network card, and meanwhile the
+    /// removal of what an earlier life left.
+    pub(super) fn finish(&mut self, policy: &Policy, failures: &[FailedLoad]) {
+        self.filter_frames(policy, failures);
+        if let (Sealing::WithoutIpv6(_), Wire::Filtered(filter)) = (&self.sealing, &self.wire)
+            && !filter.ipv6
+            && filter.covers_all()
+        {
+            self.sealing = Sealing::Whole;
+        }
+        if self.sealing != self.sealing_said {
+            if let Sealing::WithoutIpv6(why) = &self.sealing {
+                log::error!("{why}");
+            }
+            self.sealing_said = self.sealing.clone();
+        }
+    }
+
+    fn filter_frames(&mut self, policy: &Policy, failures: &[FailedLoad]) {
+        if !policy.sealed {
+            if matches!(self.wire, Wire::Untried) && !self.is_cleaned() {
+                wire::remove();
+            }
+            self.clean(failures);
+            return;
+        }
+        let wanted = matches!(self.wire, Wire::Untried) && !wire::interfaces().is_empty();
+        if !wanted {
+            self.clean(failures);
+            self.cover_new_interfaces(policy);
+            return;
+        }
+        let loaded = if self.missing.contains(&KernelModule::Mark) {
+            self.clean(failures);
+            Err("the kernel has no xt_mark".to_owned())
+        } else {
+            thread::scope(|scope| {
+                let thread = thread::Builder::new().spawn_scoped(scope, EgressFilter::load);
+                self.clean(failures);
+                match thread.map(thread::ScopedJoinHandle::join) {
+                    Ok(Ok(result)) => result,
+                    // No further thread.
+                    _ => EgressFilter::load(),
+                }
+            })
+        };
+        if let Err(why) = loaded.and_then(|filter| self.stamp(filter, policy)) {
+            wire::remove();
+            log::warn!("firewall: {}", wire::consequence(&why));
+            self.wire = Wire::Open(why);
+            self.reload(policy);
+        }
+    }
+
+    /// Has the rules set the stamp that the chains wait for.
+    fn stamp(&mut self, filter: EgressFilter, policy: &Policy) -> Result<(), String> {
+        self.wire = Wire::Filtered(filter);
+        let mut failures = self.reload(policy);
+        for _ in 1..wire::MAX_TRIES {
+            if failures.is_empty() {
+                break;
+            }
+            self.programs.pause(LOAD_INTERVAL);
+            failures = self.reload(policy);
+        }
+        if let Some(failure) = of_v4(&failures) {
+            return Err(format!("no mark can be set: {}", failure.error));
+        }
+        if let (Some(failure), Wire::Filtered(filter)) = (failures.first(), &mut self.wire) {
+            log::warn!(
+                "firewall: IPv6 packets cannot be marked ({}): none leaves, not even what rules \
+                 of others admit",
+                failure.error
+            );
+            filter.ipv6 = false;
+            self.reload(policy);
+        }
+        Ok(())
+    }
+
+    /// Interfaces that came since the last load get chains too.
+    fn cover_new_interfaces(&mut self, policy: &Policy) {
+        let Wire::Filtered(filter) = &mut self.wire else {
+            return;
+        };
+        let now = wire::interfaces();
+        if now
+            .iter()
+            .all(|interface| filter.interfaces.contains(interface))
+        {
+            return;
+        }
+        match filter.cover(now) {
+            Ok(()) => drop(self.reload(policy)),
+            Err(error) => log::warn!("firewall: frames by a new interface pass: {error}"),
+        }
+    }
+
+    fn reload(&mut self, policy: &Policy) -> Vec<FailedLoad> {
+        // The same policy was rendered just now.
+        self.load(policy).unwrap_or_default()
+    }
+}

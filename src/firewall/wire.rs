@@ -1,0 +1,249 @@
+//! A second filter, at the network card: no frame leaves that the packet filter did not let out.
+//!
+//! iptables does not see what a program with `NET_RAW` writes by a socket of the family
+//! `AF_PACKET`; nf_tables' egress hook does. What iptables let out bears a stamp, a mark of 32
+//! random bits that is new each life. The chain at the hook accepts that mark, wipes it, accepts
+//! ARP, and drops the rest. So it knows nothing of the policy, and does not change with it.
+//!
+//! The chain is loaded before the stamp: as long as there is a stamp there is a chain that wipes
+//! it, and nobody who listens on the interface ever sees it. What is sent in between is lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use askama::Template;
+use nix::ifaddrs::getifaddrs;
+use nix::libc::ARPHRD_ETHER;
+use nix::net::if_::if_nametoindex;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::tables::Family;
+use crate::system::cancellation::CancellationToken;
+use crate::system::command::{Command, CommandError};
+use crate::system::{interface_name, paths};
+
+/// The table of ours, in the family netdev.
+const TABLE: &str = "wireguard-pia";
+/// Where the image has it: wg-quick would prefer an `nft` that it finds to iptables.
+const OWN_NFT: &str = "/usr/local/libexec/wireguard-pia/nft";
+/// What fails in passing is tried again.
+pub(super) const MAX_TRIES: usize = 3;
+const TRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Whether frames are filtered at the network card.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Wire {
+    /// Not tried yet, or no interface to do it for.
+    #[default]
+    Untried,
+    Filtered(EgressFilter),
+    /// It cannot be had; with the reason.
+    Open(String),
+}
+
+/// The chains that are loaded, one an interface.
+#[derive(Debug, Clone)]
+pub(super) struct EgressFilter {
+    nft: PathBuf,
+    stamp: u32,
+    pub interfaces: Vec<EgressInterface>,
+    /// ip6tables stamps too. Where it cannot, no IPv6 leaves.
+    pub ipv6: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EgressInterface {
+    pub name: String,
+    pub index: u32,
+}
+
+/// The marks that iptables is to set.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stamping<'a> {
+    pub stamp: u32,
+    pub interfaces: &'a [EgressInterface],
+}
+
+#[derive(Template)]
+#[template(path = "egress.nft", escape = "none")]
+struct Egress<'a> {
+    table: &'a str,
+    stamp: String,
+    interfaces: &'a [EgressInterface],
+}
+
+impl Wire {
+    /// What this family's rules have to stamp.
+    pub fn stamping(&self, family: Family) -> Stamping<'_> {
+        match self {
+            Self::Filtered(filter) if family == Family::V4 || filter.ipv6 => Stamping {
+                stamp: filter.stamp,
+                interfaces: &filter.interfaces,
+            },
+            _ => Stamping::default(),
+        }
+    }
+}
+
+impl EgressFilter {
+    /// Loads chains with a stamp of their own. Those of an earlier life are replaced in the same
+    /// transaction, so that there is no moment without any.
+    pub fn load() -> Result<Self, String> {
+        let nft = find_nft().ok_or("the program nft is not installed")?;
+        let mut filter = Self {
+            nft,
+            stamp: new_stamp().ok_or("there are no random numbers")?,
+            interfaces: Vec::new(),
+            ipv6: true,
+        };
+        for _ in 1..MAX_TRIES {
+            if filter.cover(interfaces()).is_ok() {
+                return Ok(filter);
+            }
+            thread::sleep(TRY_INTERVAL);
+        }
+        filter.cover(interfaces()).map_err(|error| {
+            log::debug!("egress hook: {error}");
+            "nft cannot load a chain at the egress hook, which takes Linux 5.16 with \
+             CONFIG_NETFILTER_EGRESS"
+                .to_owned()
+        })?;
+        Ok(filter)
+    }
+
+    /// Whether nothing leaves but by an interface with a chain, or by the tunnel.
+    pub fn covers_all(&self) -> bool {
+        let known = |name: &str| {
+            self.interfaces
+                .iter()
+                .any(|interface| interface.name == name)
+        };
+        getifaddrs().is_ok_and(|mut entries| {
+            entries.all(|entry| {
+                let name = entry.interface_name.as_str();
+                name == "lo" || name == paths::INTERFACE || known(name)
+            })
+        })
+    }
+
+    /// Has a chain for each of these, and for no other.
+    pub fn cover(&mut self, interfaces: Vec<EgressInterface>) -> Result<(), CommandError> {
+        run(&self.nft, &["-f", "-"], &render(self.stamp, &interfaces))?;
+        self.interfaces = interfaces;
+        Ok(())
+    }
+}
+
+/// What follows from `why` it cannot be had, and what to do about it.
+pub fn consequence(why: &str) -> String {
+    format!(
+        "frames that a program writes by itself (AF_PACKET) pass: {why}; add `cap_drop: \
+         [NET_RAW]` to containers that share this network"
+    )
+}
+
+/// Takes the chains of an earlier life away.
+pub(super) fn remove() {
+    let Some(nft) = find_nft() else {
+        return;
+    };
+    let tables = run(&nft, &["list", "tables", "netdev"], "").unwrap_or_default();
+    if tables
+        .lines()
+        .any(|line| line == format!("table netdev {TABLE}"))
+        && let Err(error) = run(&nft, &["delete", "table", "netdev", TABLE], "")
+    {
+        log::error!("firewall: {error}: nothing leaves while the nft table netdev {TABLE} stands");
+    }
+}
+
+fn render(stamp: u32, interfaces: &[EgressInterface]) -> String {
+    let egress = Egress {
+        table: TABLE,
+        stamp: format!("{stamp:#x}"),
+        interfaces,
+    };
+    egress.to_string()
+}
+
+fn run(nft: &Path, arguments: &[&str], input: &str) -> Result<String, CommandError> {
+    Command::new(nft, arguments)
+        .input(input)
+        .run(&CancellationToken::never())
+}
+
+fn find_nft() -> Option<PathBuf> {
+    let own = PathBuf::from(OWN_NFT);
+    if own.exists() {
+        return Some(own);
+    }
+    ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.exists())
+}
+
+/// Nobody may guess it, so it is no number of a generator whose other numbers are sent.
+fn new_stamp() -> Option<u32> {
+    let mut bytes = [0; 4];
+    SystemRandom::new().fill(&mut bytes).ok()?;
+    match u32::from_ne_bytes(bytes) {
+        // What every packet has from the start.
+        0 => None,
+        stamp => Some(stamp),
+    }
+}
+
+/// The Ethernet interfaces that packets leave by untunnelled, in the order of their numbers.
+pub(super) fn interfaces() -> Vec<EgressInterface> {
+    let mut found = Vec::new();
+    for entry in getifaddrs().into_iter().flatten() {
+        let address = entry.address.as_ref();
+        let hatype = address.and_then(|address| Some(address.as_link_addr()?.hatype()));
+        let name = entry.interface_name;
+        if hatype == Some(ARPHRD_ETHER)
+            && name != paths::INTERFACE
+            && interface_name::is_valid(&name)
+            && !carries_another(&name)
+            && let Ok(index) = if_nametoindex(name.as_str())
+        {
+            found.push(EgressInterface { name, index });
+        }
+    }
+    found.sort_by_key(|interface| interface.index);
+    found
+}
+
+/// Whether frames of others leave by it: of the ports of a bridge, of VLANs, of macvlans. They were
+/// judged where they came from, or are not for us to judge.
+fn carries_another(name: &str) -> bool {
+    let directory = Path::new("/sys/class/net").join(name);
+    directory.join("master").exists()
+        || fs::read_dir(directory).is_ok_and(|entries| {
+            entries
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with("upper_"))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chains_of_an_earlier_life_are_replaced_in_one_transaction() {
+        let eth0 = EgressInterface {
+            name: "eth0".into(),
+            index: 7,
+        };
+        let text = render(0xabcd, &[eth0]);
+        let expected = "table netdev wireguard-pia\ndelete table netdev wireguard-pia\n\
+                        table netdev wireguard-pia {\n\n\tchain egress7 {\n\
+                        \t\ttype filter hook egress device \"eth0\" priority 0; policy drop;\n\
+                        \t\tmeta mark 0xabcd meta mark set 0 accept\n\
+                        \t\tether type arp accept\n\t}\n\n}";
+        assert_eq!(text, expected);
+    }
+}

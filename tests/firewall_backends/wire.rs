@@ -1,0 +1,333 @@
+//! Frames that a program writes by itself, past the packet filter, are dropped at the network card;
+//! what the packet filter lets out is not.
+
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::ifaddrs::getifaddrs;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, send,
+    socket,
+};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use wireguard_pia::firewall_internals::{Backend, Destination, Firewall, Policy, Programs};
+
+use crate::namespace::{MARK, Namespace, install, iptables, run};
+use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, ip, open};
+
+const PORT: u16 = 9999;
+const OPEN_PORT: u16 = 9998;
+const PROBE_PORT: u16 = 9997;
+const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
+const ENOBUFS: Option<i32> = Some(libc::ENOBUFS);
+
+/// Who writes frames: root with NET_RAW, in the same network namespace.
+struct Sibling(OwnedFd);
+
+impl Sibling {
+    fn new(interface: &str) -> Self {
+        let device: LinkAddr = getifaddrs()
+            .unwrap()
+            .filter(|entry| entry.interface_name == interface)
+            .filter_map(|entry| entry.address?.as_link_addr().copied())
+            .find(|address| address.family() == Some(AddressFamily::Packet))
+            .unwrap();
+        let socket = socket(
+            AddressFamily::Packet,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::EthAll,
+        )
+        .unwrap();
+        bind(socket.as_raw_fd(), &device).unwrap();
+        Self(socket)
+    }
+
+    /// Sends a datagram to the far end as a frame to everybody.
+    fn send(&self) -> io::Result<usize> {
+        let bytes = [
+            // Ethernet: to everybody, IPv4.
+            &[0xff; 6][..],
+            &[2, 0, 0, 0, 0, 1, 0x08, 0x00],
+            // IPv4: 32 bytes, UDP, with its checksum.
+            &[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0x66, 0x30],
+            &HERE.octets(),
+            &THERE.octets(),
+            // UDP: 12 bytes, without a checksum.
+            &40_000_u16.to_be_bytes(),
+            &PORT.to_be_bytes(),
+            &[0, 12, 0, 0],
+            b"leak",
+        ]
+        .concat();
+        Ok(send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?)
+    }
+}
+
+/// A cable that is known to carry: at first a new one loses what is sent.
+fn cable() -> Far {
+    let far = Far::connect("eth0");
+    let probes = receiver(&far, PROBE_PORT);
+    let tries = (0..100).find(|_| {
+        let _ = datagram(0, THERE, PROBE_PORT);
+        arrives(&probes, ARRIVES / 100)
+    });
+    assert!(tries.is_some(), "the cable carries");
+    far
+}
+
+fn receiver(far: &Far, port: u16) -> UdpSocket {
+    far.run(move || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap())
+}
+
+fn arrives(at: &UdpSocket, wait: Duration) -> bool {
+    at.set_read_timeout(Some(wait)).unwrap();
+    at.recv(&mut [0; 64]).is_ok()
+}
+
+fn datagram(mark: u32, to: Ipv4Addr, port: u16) -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_mark(mark).unwrap();
+    socket.set_broadcast(true).unwrap();
+    let socket = UdpSocket::from(socket);
+    socket.send_to(b"ordinary", (to, port)).is_ok()
+}
+
+/// The stamps that the chains at the network cards wait for.
+fn stamps() -> Vec<String> {
+    let listed = run("nft list ruleset netdev");
+    let rules = listed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("meta mark "));
+    rules
+        .map(|rule| rule.split(' ').next().unwrap().to_owned())
+        .collect()
+}
+
+fn admitting() -> Policy {
+    Policy::bootstrap(MARK, [Destination::udp(THERE, OPEN_PORT)])
+}
+
+#[test]
+fn frames_are_dropped_and_what_the_rules_admit_is_not() {
+    both(|backend| {
+        let far = cable();
+        let (leaks, service) = (receiver(&far, PORT), receiver(&far, OPEN_PORT));
+        let sibling = Sibling::new("eth0");
+        sibling.send().unwrap();
+        assert!(arrives(&leaks, ARRIVES), "frames pass without the filter");
+        let mut firewall = open(backend, &Policy::closed(MARK));
+        assert_eq!(firewall.frames_pass(), None);
+        assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
+        firewall.apply(&admitting()).unwrap();
+        // Also asks for the hardware address by ARP.
+        ip("neigh flush dev eth0");
+        assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+        assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
+        drop(firewall);
+        assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
+        assert!(!arrives(&leaks, BLOCKED));
+    });
+}
+
+#[test]
+fn what_rules_of_users_let_out_gets_out() {
+    both(|backend| {
+        let far = cable();
+        let service = receiver(&far, OPEN_PORT);
+        let mut firewall = open(backend, &Policy::closed(MARK));
+        assert!(!datagram(0, THERE, OPEN_PORT));
+        let name = iptables(backend);
+        run(&format!(
+            "{name} -A OUTPUT -p udp --dport {OPEN_PORT} -j ACCEPT"
+        ));
+        assert!(datagram(0, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+        firewall.apply(&admitting()).unwrap();
+        firewall.close(&Policy::closed(MARK)).unwrap();
+        assert!(datagram(0, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+    });
+}
+
+#[test]
+fn a_second_life_has_another_stamp_and_no_frame_passes_meanwhile() {
+    both(|backend| {
+        let far = cable();
+        let (leaks, service) = (receiver(&far, PORT), receiver(&far, OPEN_PORT));
+        let sibling = Sibling::new("eth0");
+        sibling.send().unwrap();
+        assert!(arrives(&leaks, ARRIVES), "frames pass without the filter");
+        drop(open(backend, &Policy::closed(MARK)));
+        let first = stamps();
+        let stop = Arc::new(AtomicBool::new(false));
+        let sending = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let mut refused = 0_u32;
+                while !stop.load(Ordering::Relaxed) {
+                    refused += u32::from(sibling.send().is_err());
+                }
+                refused
+            }
+        });
+        let mut firewall = open(backend, &Policy::closed(MARK));
+        firewall.apply(&admitting()).unwrap();
+        stop.store(true, Ordering::Relaxed);
+        assert!(sending.join().unwrap() > 1000);
+        assert!(!arrives(&leaks, BLOCKED));
+        let second = stamps();
+        assert_eq!((first.len(), second.len()), (1, 1));
+        assert_ne!(first, second);
+        let saved = run(&format!("{}-save -t mangle", iptables(backend)));
+        assert_eq!(saved.matches("-o eth0 -j MARK").count(), 1, "{saved}");
+        assert_eq!(saved.matches("-A POSTROUTING -j").count(), 1, "{saved}");
+        assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+    });
+}
+
+#[test]
+fn a_life_without_the_kill_switch_takes_the_filter_away() {
+    both(|backend| {
+        let far = cable();
+        let leaks = receiver(&far, PORT);
+        let sibling = Sibling::new("eth0");
+        drop(open(backend, &Policy::closed(MARK)));
+        assert!(sibling.send().is_err());
+        drop(open(backend, &Policy::closed(MARK).unsealed()));
+        sibling.send().unwrap();
+        assert!(arrives(&leaks, ARRIVES));
+        assert_eq!(stamps(), [""; 0]);
+    });
+}
+
+/// Lets only packets with a mark through.
+fn only_marked(socket: &Socket) {
+    let mark = (libc::SKF_AD_OFF + libc::SKF_AD_MARK).cast_unsigned();
+    let code = |code: u32| u16::try_from(code).unwrap();
+    let is_zero = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+    let result = code(libc::BPF_RET | libc::BPF_K);
+    let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
+    socket
+        .attach_filter(&[
+            SockFilter::new(load, 0, 0, mark),
+            SockFilter::new(is_zero, 0, 1, 0),
+            SockFilter::new(result, 0, 0, 0),
+            SockFilter::new(result, 0, 0, 0xffff),
+        ])
+        .unwrap();
+}
+
+fn receives(socket: &Socket, wait: Duration) -> bool {
+    socket.set_read_timeout(Some(wait)).unwrap();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 64];
+    socket.recv(&mut buffer).is_ok()
+}
+
+#[test]
+fn who_listens_never_sees_the_stamp() {
+    both(|backend| {
+        let far = cable();
+        let service = receiver(&far, OPEN_PORT);
+        let all = u16::try_from(libc::ETH_P_ALL).unwrap().to_be();
+        let all = Protocol::from(i32::from(all));
+        let tap = Socket::new(Domain::PACKET, Type::RAW, Some(all)).unwrap();
+        only_marked(&tap);
+        assert!(datagram(0x1234, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+        assert!(receives(&tap, ARRIVES), "marks can be seen");
+        let own = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        only_marked(&own);
+        let address: std::net::SocketAddr = (Ipv4Addr::UNSPECIFIED, OPEN_PORT).into();
+        own.bind(&address.into()).unwrap();
+        assert!(datagram(0x1234, HERE, OPEN_PORT) && receives(&own, ARRIVES));
+        while receives(&tap, BLOCKED) {}
+        let _firewall = open(backend, &Policy::closed(MARK));
+        let name = iptables(backend);
+        run(&format!(
+            "{name} -A OUTPUT -p udp --dport {OPEN_PORT} -j ACCEPT"
+        ));
+        run(&format!(
+            "{name} -A INPUT -p udp --dport {OPEN_PORT} -j ACCEPT"
+        ));
+        assert!(datagram(0, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+        // Comes back to this host as well.
+        assert!(datagram(0, BROADCAST, OPEN_PORT) && arrives(&service, ARRIVES));
+        assert!(!receives(&tap, BLOCKED), "on the interface");
+        assert!(!receives(&own, BLOCKED), "by a broadcast");
+    });
+}
+
+#[test]
+fn an_interface_that_comes_later_is_covered_by_the_next_load() {
+    both(|backend| {
+        let _far = cable();
+        let mut firewall = open(backend, &Policy::closed(MARK));
+        let before = stamps();
+        ip("link add eth1 type veth peer name other");
+        ip("link set eth1 up");
+        ip("link set other up");
+        let sibling = Sibling::new("eth1");
+        sibling.send().unwrap();
+        firewall.apply(&admitting()).unwrap();
+        assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
+        assert_eq!(stamps(), [&before[..], &before, &before].concat());
+    });
+}
+
+fn without_marks_in(namespace: &Namespace, backend: Backend, names: &[&'static str]) -> Firewall {
+    let mut programs = Programs::find(backend, &namespace.bin()).unwrap();
+    for name in names {
+        let script = "grep -q 'j MARK' <<<\"$input\" && { echo refused >&2; exit 2; }";
+        install(namespace, &mut programs, name, script);
+    }
+    let firewall = Firewall::new(programs, &namespace.bin(), false);
+    Firewall::open_any(vec![firewall], Some(&admitting())).unwrap()
+}
+
+#[test]
+fn where_no_mark_can_be_set_there_is_no_chain_and_the_rest_goes_on() {
+    both(|backend| {
+        let far = cable();
+        let service = receiver(&far, OPEN_PORT);
+        drop(open(backend, &Policy::closed(MARK)));
+        let names = ["iptables-restore", "ip6tables-restore"];
+        let firewall = without_marks_in(&Namespace::here(), backend, &names);
+        assert!(
+            firewall
+                .frames_pass()
+                .unwrap()
+                .contains("no mark can be set")
+        );
+        assert_eq!(stamps(), [""; 0]);
+        assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+    });
+}
+
+#[test]
+fn where_ip6tables_sets_no_mark_no_ipv6_leaves() {
+    both(|backend| {
+        let far = cable();
+        ip("address add fd77::1/64 dev eth0 nodad");
+        let (service, ipv6) = far.run(|| {
+            ip("address add fd77::2/64 dev far nodad");
+            let ipv6 = UdpSocket::bind(("fd77::2", OPEN_PORT)).unwrap();
+            (UdpSocket::bind((THERE, OPEN_PORT)).unwrap(), ipv6)
+        });
+        let socket = UdpSocket::bind("[::]:0").unwrap();
+        socket.send_to(b"before", ("fd77::2", OPEN_PORT)).unwrap();
+        assert!(arrives(&ipv6, ARRIVES));
+        let firewall = without_marks_in(&Namespace::here(), backend, &["ip6tables-restore"]);
+        assert_eq!(firewall.frames_pass(), None);
+        run(&format!(
+            "ip6{} -A OUTPUT -j ACCEPT",
+            iptables(backend).trim_start_matches("ip")
+        ));
+        let _ = socket.send_to(b"after", ("fd77::2", OPEN_PORT));
+        assert!(!arrives(&ipv6, BLOCKED));
+        assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+    });
+}
