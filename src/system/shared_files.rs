@@ -43,8 +43,8 @@ pub fn write(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), Fi
     })
 }
 
-/// Whether the file says this and nothing else. What was written to a device of the user's cannot be
-/// read again, and is taken for said.
+/// Whether the file says this and nothing else. What was written to a device of the user's cannot
+/// be read again, and is taken for said.
 pub fn holds(path: &Path, content: &[u8]) -> bool {
     try_hold(path, content).unwrap_or(false)
 }

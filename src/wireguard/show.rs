@@ -54,7 +54,8 @@ pub fn counters() -> io::Result<Counters> {
     })
 }
 
-/// Whether [`counters`] counts handshakes and keepalives: not in user space, which has a tun device.
+/// Whether [`counters`] counts handshakes and keepalives: not in user space, which has a tun
+/// device.
 pub fn counts_handshakes() -> bool {
     let device = Path::new("/sys/class/net").join(paths::INTERFACE);
     !device.join("tun_flags").exists()

@@ -27,6 +27,8 @@ fn the_readme_shows_what_is_printed() {
         .credentials()
         .env("LOC", "swiss")
         .env("PORT_FORWARDING", "1")
+        // As the image has it.
+        .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
         .start();
     container.wait_for_log("Forwarding on port", SOON);
     let examples = [

@@ -155,7 +155,7 @@ fn the_fatal_script_runs_before_the_exit() {
     let world = World::new();
     world.pia.refuse_login();
     let recipe = container(&world)
-        .env("FATAL_SCRIPT", "echo told $PWD; exit 3")
+        .env("FATAL_SCRIPT", "echo told $PWD; (exit 3)")
         .env("EXIT_ON_FATAL", "1");
     let (status, log) = recipe.start().end();
     assert_eq!(status, Some(1));
