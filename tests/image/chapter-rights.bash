@@ -93,7 +93,7 @@ says_that_tun_is_missing() {
 lists_locations_and_exits() {
 	start "$PREFIX-list" --network "$PREFIX" --cap-add NET_ADMIN --env LOC=
 	[[ $(docker wait "$PREFIX-list") == 1 ]] || fail 'with an empty LOC it did not exit with 1'
-	has "$(docker logs "$PREFIX-list" 2>/dev/null)" "^$LOCATION " || fail 'no table of locations on stdout'
+	has "$(docker logs "$PREFIX-list" 2>/dev/null)" "\"id\": \"$LOCATION\"" || fail 'no list of locations on stdout'
 	expect "^$LOCATION " docker run --rm --name "$PREFIX-locations" --network "$PREFIX" --dns "$WORLD_NAMESERVER" \
 		--volume "$WORLD_SSL_CERT_FILE:/web-authorities.pem:ro" --env SSL_CERT_FILE=/web-authorities.pem \
 		"$IMAGE" wireguard-pia locations
