@@ -10,6 +10,7 @@ use harness::world::container::Container;
 use harness::world::docker_dns::Docker;
 use harness::world::network::{CLIENT, GATEWAY, LAN};
 use harness::world::recipe::Recipe;
+use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
 
@@ -299,6 +300,32 @@ fn strict_reverse_path_filtering_works_with_src_valid_mark() {
     let container = life(&world).connect();
     world.assert_carries();
     assert!(!container.logs().contains("rp_filter"));
+}
+
+/// The stamp of the second wall must not come between the tunnel's mark and who remembers it:
+/// wg-quick, by nft where it finds that.
+#[test]
+fn strict_reverse_path_filtering_works_beside_the_wall_whichever_wg_quick_uses() {
+    for nft in ["/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft"] {
+        let strict = World::builder().sysctl("net/ipv4/conf/all/rp_filter", "1");
+        let world = strict
+            .sysctl("net/ipv4/conf/all/src_valid_mark", "1")
+            .build();
+        let recipe = life(&world).with_nft().env("PORT_FORWARDING", "1");
+        let container = match nft {
+            "/usr/sbin/nft" => recipe.connect(),
+            elsewhere => life(&world)
+                .env("PORT_FORWARDING", "1")
+                .bind("/usr/sbin/nft", elsewhere)
+                .connect(),
+        };
+        container.wait_for_log("Forwarding on port", SOON);
+        world.assert_carries();
+        container.signal(Signal::SIGHUP);
+        container.wait_for_log("Reconnected to", SOON);
+        world.assert_carries();
+        assert!(!container.logs().contains("AF_PACKET"), "{nft}");
+    }
 }
 
 #[test]
