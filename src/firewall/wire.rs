@@ -99,10 +99,11 @@ impl EgressFilter {
             ipv6: true,
         };
         for _ in 1..MAX_TRIES {
-            if filter.cover(interfaces()).is_ok() {
-                return Ok(filter);
+            match filter.cover(interfaces()) {
+                Ok(()) => return Ok(filter),
+                Err(error) if is_unknown_to_kernel(&error) => break,
+                Err(_) => thread::sleep(TRY_INTERVAL),
             }
-            thread::sleep(TRY_INTERVAL);
         }
         filter.cover(interfaces()).map_err(|error| {
             log::debug!("egress hook: {error}");
@@ -134,6 +135,14 @@ impl EgressFilter {
         self.interfaces = interfaces;
         Ok(())
     }
+}
+
+/// Whether the kernel or this nft does not know the hook, so that another try is of no use.
+fn is_unknown_to_kernel(error: &CommandError) -> bool {
+    let text = error.to_string();
+    ["not supported", "No such file or directory", "syntax error"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// What follows from `why` it cannot be had, and what to do about it.
@@ -231,6 +240,22 @@ fn carries_another(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_without_the_hook_is_asked_once() {
+        use std::os::unix::process::ExitStatusExt;
+        let failed = |stderr: &str| CommandError::Failed {
+            program: "nft".into(),
+            status: std::process::ExitStatus::from_raw(256),
+            stderr: stderr.into(),
+        };
+        assert!(is_unknown_to_kernel(&failed(
+            "Error: Could not process rule: Operation not supported"
+        )));
+        assert!(!is_unknown_to_kernel(&failed(
+            "Error: Could not process rule: Device or resource busy"
+        )));
+    }
 
     #[test]
     fn the_chains_of_an_earlier_life_are_replaced_in_one_transaction() {
