@@ -268,7 +268,7 @@ mod tests {
                         table netdev wireguard-pia {\n\n\tchain egress7 {\n\
                         \t\ttype filter hook egress device \"eth0\" priority 0; policy drop;\n\
                         \t\tmeta mark 0xabcd meta mark set 0 accept\n\
-                        \t\tether type arp accept\n\t}\n\n}";
+                        \t\tether type arp accept\n\t\tdrop\n\t}\n\n}";
         assert_eq!(text, expected);
     }
 }
