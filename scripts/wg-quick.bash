@@ -30,8 +30,9 @@ ip() {
 		command ip "$@" protocol "$WIREGUARD_PIA_PROTOCOL"
 		return
 	fi
-	[[ "${*:1:3}" != 'link set mtu' ]] || command ip link set dev "${!#}" alias "$WIREGUARD_PIA_ALIAS"
-	command ip "$@"
+	local alias=()
+	[[ "${*:1:3}" != 'link set mtu' ]] || alias=(alias "$WIREGUARD_PIA_ALIAS")
+	command ip "$@" "${alias[@]}"
 }
 
 # wg-quick prefers nft wherever it finds one.

@@ -50,6 +50,7 @@ pub mod parser_internals {
     pub use crate::firewall::parsers as firewall;
     pub use crate::pia::parsers as pia;
     pub use crate::pia::regions::Server;
+    pub use crate::system::routing_policy;
     pub use crate::system::secret::Secret;
     pub use crate::underlay::http::Response;
     pub use crate::underlay::name_servers;

@@ -37,7 +37,6 @@ pub(super) fn remove_surplus(programs: &Programs, in_use: &[(Family, InUse)]) {
 #[derive(Clone, Copy)]
 enum Leftovers<'a> {
     Rules(&'a (Family, InUse)),
-    Block(Family),
     /// Those that wg-quick makes itself, with nft, for this interface.
     NftTables(&'a str),
 }
@@ -50,15 +49,16 @@ pub(super) fn remove_leftovers(
     in_use: &[(Family, InUse)],
     interface: Option<&str>,
 ) {
+    for (family, _) in in_use {
+        warn_if_left(routing_block::unblock(*family));
+    }
     let mut work: Vec<Leftovers<'_>> = in_use.iter().map(Leftovers::Rules).collect();
-    work.extend(in_use.iter().map(|(family, _)| Leftovers::Block(*family)));
     work.extend(interface.map(Leftovers::NftTables));
     parallel::map(&work, |what| match what {
         Leftovers::Rules((family, in_use)) => {
             warn_if_left(remove(programs, *family, in_use, interface));
             remove_from_other(programs.backend.other(), private_bin, *family, interface);
         }
-        Leftovers::Block(family) => warn_if_left(routing_block::unblock(family)),
         Leftovers::NftTables(interface) => {
             warn_if_left(wg_quick_rule::remove_nft_tables(interface));
         }

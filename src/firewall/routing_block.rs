@@ -7,9 +7,9 @@
 use super::tables::Family;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
+use crate::system::paths::RULE_PROTOCOL;
+use crate::system::routing_policy::{self, AddressFamily};
 
-/// Which routing rules are ours: `protocol`, as ip-rule(8) calls it.
-const PROTOCOL: &str = "51";
 /// After the rule for our own addresses, before all others.
 const PRIORITY: &str = "1";
 
@@ -27,23 +27,26 @@ pub(super) fn unblock(family: Family) -> Result<(), CommandError> {
 }
 
 pub(super) fn is_there(family: Family) -> bool {
-    let arguments = [flag(family), "rule", "list", "protocol", PROTOCOL];
-    Command::new("ip", arguments)
-        .run(&CancellationToken::never())
-        .is_ok_and(|listed| listed.contains("blackhole"))
+    let family = match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    // A family that the kernel does not have needs no rule.
+    let rules = routing_policy::rules(family).unwrap_or_default();
+    rules
+        .iter()
+        .any(|rule| rule.is_blackhole && rule.protocol == RULE_PROTOCOL)
 }
 
 fn change(family: Family, verb: &str, what: &[&str]) -> Result<(), CommandError> {
-    let ours = ["priority", PRIORITY, "protocol", PROTOCOL];
-    let arguments = [&[flag(family), "rule", verb], what, &ours].concat();
+    let flag = match family {
+        Family::V4 => "-4",
+        Family::V6 => "-6",
+    };
+    let protocol = RULE_PROTOCOL.to_string();
+    let ours = ["priority", PRIORITY, "protocol", &protocol];
+    let arguments = [&[flag, "rule", verb], what, &ours].concat();
     Command::new("ip", arguments)
         .run(&CancellationToken::never())
         .map(drop)
-}
-
-fn flag(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "-4",
-        Family::V6 => "-6",
-    }
 }

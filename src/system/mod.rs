@@ -13,6 +13,7 @@ pub mod log_output;
 mod masking;
 pub mod parallel;
 pub mod paths;
+pub mod routing_policy;
 pub mod secret;
 pub mod shared_files;
 pub mod signals;

@@ -5,6 +5,9 @@ pub const INTERFACE: &str = "wg0";
 /// The mark of the tunnel's own packets and of our untunnelled requests; also wg-quick's routing
 /// table.
 pub const FWMARK: u32 = 51820;
+/// Marks a routing rule as ours, as ip-rule(8)'s `protocol`: what others have under our numbers
+/// stays.
+pub const RULE_PROTOCOL: u8 = 51;
 /// The generated wg-quick configuration.
 pub const WG_CONF: &str = "/etc/wireguard/wg0.conf";
 /// The account token, kept across restarts.

@@ -7,11 +7,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::routing_rules::PROTOCOL;
 use super::{WireGuardError, show};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
-use crate::system::paths;
+use crate::system::paths::{self, FWMARK, RULE_PROTOCOL};
+use crate::system::routing_policy::{self, AddressFamily, KernelRule, MAIN_TABLE};
 
 /// On our interface, from its first moment: see `scripts/wg-quick.bash`.
 pub(super) const ALIAS: &str = "wireguard-pia";
@@ -31,25 +31,28 @@ pub fn remove(stop: &CancellationToken) -> Result<u32, WireGuardError> {
         log::info!("Removing {} of an earlier life", paths::INTERFACE);
         Command::new("ip", ["link", "delete", "dev", paths::INTERFACE]).run(stop)?;
     }
-    let mut listed = String::new();
-    for family in ["-4", "-6"] {
-        let Ok(rules) = Command::new("ip", [family, "rule", "show"]).run(stop) else {
+    let mut of_others = Vec::new();
+    for (flag, family) in [("-4", AddressFamily::Inet), ("-6", AddressFamily::Inet6)] {
+        // The kernel may not have IPv6.
+        let Ok(rules) = routing_policy::rules(family) else {
             continue;
         };
-        let is_stale = is_tunnel_rule_of_others(&rules) && !has_routes(family, stop);
-        let (leftovers, others) = sort_out(&rules, is_stale);
+        let is_stale = rules.iter().any(is_tunnel_rule_of_others) && !has_routes(flag, stop);
+        let (leftovers, others): (Vec<_>, Vec<_>) = rules
+            .into_iter()
+            .partition(|rule| is_leftover(rule, is_stale));
         if !leftovers.is_empty() {
-            Command::new("ip", [family, "-force", "-batch", "-"])
-                .input(leftovers)
+            Command::new("ip", [flag, "-force", "-batch", "-"])
+                .input(deletion(&leftovers))
                 .run(stop)?;
         }
-        listed.push_str(&others);
+        of_others.extend(others);
     }
-    let mark = free_number(&listed);
-    if mark != paths::FWMARK {
+    let mark = free_number(&of_others);
+    if mark != FWMARK {
         log::info!(
             "Table and mark {} are another tunnel's; ours are {mark}",
-            paths::FWMARK
+            FWMARK
         );
     }
     Ok(mark)
@@ -65,7 +68,7 @@ pub fn mark_in_use(stop: &CancellationToken) -> u32 {
             .and_then(|text| parse_mark(text.trim())),
         false => None,
     }
-    .unwrap_or(paths::FWMARK)
+    .unwrap_or(FWMARK)
 }
 
 fn parse_mark(text: &str) -> Option<u32> {
@@ -106,152 +109,142 @@ pub(super) fn has_shape_of_the_original(dump: &str, conf: &str) -> bool {
         return false;
     };
     let is_pias = endpoint.rsplit(':').next() == Some(PIA_PORT) || conf.contains(key);
-    parse_mark(mark) == Some(paths::FWMARK) && *allowed == "0.0.0.0/0" && is_pias
+    parse_mark(mark) == Some(FWMARK) && *allowed == "0.0.0.0/0" && is_pias
 }
 
-fn is_tunnel_rule_of_others(rules: &str) -> bool {
-    rules
-        .lines()
-        .any(|line| shape(line) == Some(Shape::Tunnel) && !is_marked(line))
+fn is_tunnel_rule_of_others(rule: &KernelRule) -> bool {
+    is_tunnel_rule(rule) && rule.protocol != RULE_PROTOCOL
 }
 
 /// Whether the usual table has routes, so that somebody's tunnel uses it.
 fn has_routes(family: &str, stop: &CancellationToken) -> bool {
-    let table = paths::FWMARK.to_string();
+    let table = FWMARK.to_string();
     let routes = Command::new("ip", [family, "route", "show", "table", &table]);
     // A table that never had a route is an error.
     routes.run(stop).is_ok_and(|text| !text.trim().is_empty())
 }
 
-/// wg-quick's two rules a family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    /// What is not the tunnel's goes into it.
-    Tunnel,
-    /// But for what has a route of its own.
-    Suppress,
+/// wg-quick's first rule: what is not the tunnel's goes into it.
+fn is_tunnel_rule(rule: &KernelRule) -> bool {
+    rule.is_inverted && rule.mark == Some(FWMARK) && rule.table == FWMARK
 }
 
-fn shape(line: &str) -> Option<Shape> {
-    let table = paths::FWMARK.to_string();
-    let mark = format!("{:#x}", paths::FWMARK);
-    let (_, rule) = line.split_once(':')?;
-    let words: Vec<&str> = rule.split_whitespace().collect();
-    match words.as_slice() {
-        [
-            "not",
-            "from",
-            "all",
-            "fwmark",
-            found,
-            "lookup",
-            in_table,
-            ..,
-        ] if *found == mark && *in_table == table => Some(Shape::Tunnel),
-        [
-            "from",
-            "all",
-            "lookup",
-            "main",
-            "suppress_prefixlength",
-            "0",
-            ..,
-        ] => Some(Shape::Suppress),
-        _ => None,
-    }
+/// wg-quick's second rule: but for what has a route of its own.
+fn is_suppress_rule(rule: &KernelRule) -> bool {
+    rule.table == MAIN_TABLE && rule.suppressed_prefix_length == Some(0)
 }
 
-fn is_marked(line: &str) -> bool {
-    line.split_once(" proto ")
-        .is_some_and(|(_, protocol)| protocol.trim() == PROTOCOL)
-}
-
-/// What `ip -batch` needs to delete our rules, and the others' as they are listed. `is_stale` is
-/// whether wg-quick's unmarked rules are those of a tunnel that is gone.
-pub(super) fn sort_out(rules: &str, is_stale: bool) -> (String, String) {
-    let (mut ours, mut others) = (String::new(), String::new());
-    for line in rules.lines() {
-        let Some((preference, rule)) = line.split_once(':') else {
-            continue;
-        };
-        let Ok(preference) = preference.parse::<u32>() else {
-            continue;
-        };
+/// Whether a rule is one of an earlier life's tunnel. `is_stale` is whether wg-quick's unmarked
+/// rules are those of a tunnel that is gone.
+fn is_leftover(rule: &KernelRule, is_stale: bool) -> bool {
+    match rule.protocol {
         // The blackhole is the firewall's, which takes it back itself.
-        let is_tunnels = is_marked(line) && !rule.contains("blackhole");
-        if is_tunnels {
-            ours.push_str(&format!("rule del pref {preference} protocol {PROTOCOL}\n"));
-        } else if is_stale && shape(line).is_some() {
-            ours.push_str(&format!("rule del pref {preference}\n"));
-        } else {
-            others.push_str(line);
-            others.push('\n');
-        }
+        RULE_PROTOCOL => !rule.is_blackhole,
+        _ => is_stale && (is_tunnel_rule(rule) || is_suppress_rule(rule)),
     }
-    (ours, others)
+}
+
+/// For `ip -batch`.
+fn deletion(rules: &[KernelRule]) -> String {
+    let mut batch = String::new();
+    for rule in rules {
+        batch.push_str(&format!("rule del pref {}", rule.preference));
+        if rule.protocol == RULE_PROTOCOL {
+            batch.push_str(&format!(" protocol {RULE_PROTOCOL}"));
+        }
+        batch.push('\n');
+    }
+    batch
 }
 
 /// The first number, from the usual one on, that no rule names as a table or mark.
-pub(super) fn free_number(rules: &str) -> u32 {
-    let is_taken = |number: u32| {
-        let (table, mark) = (number.to_string(), format!("{number:#x}"));
+fn free_number(rules: &[KernelRule]) -> u32 {
+    let is_taken = |number: &u32| {
         rules
-            .split([' ', '\n', '/'])
-            .any(|word| word == table || word == mark)
+            .iter()
+            .any(|rule| rule.table == *number || rule.mark == Some(*number))
     };
-    (paths::FWMARK..)
-        .find(|number| !is_taken(*number))
-        .unwrap_or(paths::FWMARK)
+    (FWMARK..)
+        .find(|number| !is_taken(number))
+        .unwrap_or(FWMARK)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OTHERS: &str = "0:\tfrom all lookup local\n\
-        10:\tfrom all to 10.1.0.0/16 lookup 100\n\
-        32764:\tfrom all lookup main suppress_prefixlength 0\n\
-        32765:\tnot from all fwmark 0xca6c lookup 51820\n\
-        32766:\tfrom all lookup main\n";
-    const OURS: &str = "1:\tfrom all blackhole proto 51\n\
-        9:\tfrom all to 10.0.0.243 lookup 51821 proto 51\n\
-        32762:\tfrom all lookup main suppress_prefixlength 0 proto 51\n\
-        32763:\tnot from all fwmark 0xca6d lookup 51821 proto 51\n";
+    fn rule(preference: u32, table: u32, protocol: u8) -> KernelRule {
+        KernelRule {
+            preference,
+            table,
+            protocol,
+            ..KernelRule::default()
+        }
+    }
+
+    /// As wg-quick makes them.
+    fn tunnel(number: u32, protocol: u8) -> [KernelRule; 2] {
+        [
+            KernelRule {
+                suppressed_prefix_length: Some(0),
+                ..rule(32764, MAIN_TABLE, protocol)
+            },
+            KernelRule {
+                is_inverted: true,
+                mark: Some(number),
+                ..rule(32765, number, protocol)
+            },
+        ]
+    }
+
+    fn leftovers(rules: &[KernelRule], is_stale: bool) -> String {
+        let found = rules.iter().filter(|rule| is_leftover(rule, is_stale));
+        deletion(&found.cloned().collect::<Vec<_>>())
+    }
 
     #[test]
     fn only_rules_of_our_protocol_are_ours() {
-        let (ours, others) = sort_out(&format!("{OURS}{OTHERS}"), false);
+        let block = KernelRule {
+            is_blackhole: true,
+            ..rule(1, 0, RULE_PROTOCOL)
+        };
+        let pin = rule(9, 51821, RULE_PROTOCOL);
+        let mut rules = vec![rule(0, 255, 2), block, pin, rule(10, 100, 0)];
+        rules.extend(tunnel(51821, RULE_PROTOCOL));
+        rules.extend(tunnel(51820, 0));
         assert_eq!(
-            ours,
-            "rule del pref 9 protocol 51\nrule del pref 32762 protocol 51\n\
-             rule del pref 32763 protocol 51\n"
-        );
-        assert_eq!(
-            others,
-            format!("{}{OTHERS}", "1:\tfrom all blackhole proto 51\n")
+            leftovers(&rules, false),
+            "rule del pref 9 protocol 51\nrule del pref 32764 protocol 51\n\
+             rule del pref 32765 protocol 51\n"
         );
     }
 
     #[test]
     fn rules_of_a_tunnel_that_is_gone_are_taken_away() {
-        assert!(is_tunnel_rule_of_others(OTHERS) && !is_tunnel_rule_of_others(OURS));
-        let (ours, others) = sort_out(OTHERS, true);
-        assert_eq!(ours, "rule del pref 32764\nrule del pref 32765\n");
-        assert_eq!(free_number(&others), 51820);
-    }
-
-    #[test]
-    fn what_has_no_number_in_front_is_no_rule() {
-        let odd = "9 lookup 7:\tfrom all lookup main proto 51\n:\tfrom all proto 51\n";
-        assert_eq!(sort_out(odd, true), (String::new(), String::new()));
+        let others = tunnel(51820, 0);
+        assert!(others.iter().any(is_tunnel_rule_of_others));
+        assert!(
+            !tunnel(51820, RULE_PROTOCOL)
+                .iter()
+                .any(is_tunnel_rule_of_others)
+        );
+        assert_eq!(
+            leftovers(&others, true),
+            "rule del pref 32764\nrule del pref 32765\n"
+        );
+        assert_eq!(leftovers(&others, false), "");
     }
 
     #[test]
     fn a_number_that_another_tunnel_has_is_not_taken() {
-        assert_eq!(free_number(OTHERS), 51821);
-        assert_eq!(free_number("0:\tfrom all lookup local\n"), 51820);
-        let two = format!("{OTHERS}5:\tfrom all fwmark 0xca6d/0xffff lookup 7\n");
-        assert_eq!(free_number(&two), 51822);
+        let mut rules = tunnel(51820, 0).to_vec();
+        assert_eq!(free_number(&rules), 51821);
+        assert_eq!(free_number(&[rule(0, 255, 2)]), 51820);
+        rules.push(KernelRule {
+            mark: Some(51821),
+            ..rule(5, 7, 0)
+        });
+        assert_eq!(free_number(&rules), 51822);
     }
 
     #[test]

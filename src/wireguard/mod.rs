@@ -24,6 +24,9 @@ pub enum WireGuardError {
     /// `wg`, `ip` or `tc`.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The kernel does not list them.
+    #[error("routing rules: {0}")]
+    RoutingRules(#[from] std::io::Error),
     /// The template could not be rendered.
     #[error("rendering {what}: {source}")]
     Template {

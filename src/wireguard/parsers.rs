@@ -1,8 +1,7 @@
-//! What reads the output of `wg` and `ip`, and what is written for wg-quick, as functions of the
+//! What reads the output of `wg`, and what is written for wg-quick, as functions of the
 //! text alone: for the fuzzer (`tests/fuzz`).
 
 use super::conf::Conf;
-use super::routing_rules::{self, RoutingRule};
 use super::show::{self, Peer};
 use super::{WireGuardError, leftovers};
 
@@ -14,21 +13,6 @@ pub fn wg_dump(text: &str) -> Vec<Peer> {
 /// Whether an interface without our alias is the original's, going by its dump and configuration.
 pub fn is_of_the_original(dump: &str, conf: &str) -> bool {
     leftovers::has_shape_of_the_original(dump, conf)
-}
-
-/// The rules of ours in an `ip rule show`.
-pub fn routing_rules(text: &str) -> Vec<RoutingRule> {
-    text.lines().filter_map(routing_rules::parse).collect()
-}
-
-/// What `ip -batch` is told to delete of an `ip rule show`, and the rules of others.
-pub fn leftover_rules(text: &str, is_stale: bool) -> (String, String) {
-    leftovers::sort_out(text, is_stale)
-}
-
-/// The mark and table that is free among these rules.
-pub fn free_number(rules: &str) -> u32 {
-    leftovers::free_number(rules)
 }
 
 /// The text of wg0.conf.

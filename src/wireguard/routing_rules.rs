@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
+use super::WireGuardError;
 use crate::system::cancellation::CancellationToken;
-use crate::system::command::{Command, CommandError};
-use crate::system::paths;
+use crate::system::command::Command;
+use crate::system::paths::{self, RULE_PROTOCOL};
+use crate::system::routing_policy::{self, AddressFamily, KernelRule, MAIN_TABLE};
 
-/// Marks a rule as ours, as ip-rule(8)'s `protocol`: what others have under our numbers stays.
-pub(super) const PROTOCOL: &str = "51";
 /// Preference of the rules for `LOCAL_NETWORK`, as in the original.
 const LOCAL_PREFERENCE: u32 = 10;
 /// Preference of the rules that keep the VPN's own addresses in the tunnel: before the former.
@@ -22,8 +22,8 @@ const MARK_PREFERENCE: u32 = 8;
 pub struct RoutingRule {
     preference: u32,
     selector: Selector,
-    /// `main`, or the tunnel's table by number.
-    table: String,
+    /// The main one, or the tunnel's.
+    table: u32,
 }
 
 /// Which packets a rule is for.
@@ -52,7 +52,7 @@ impl std::fmt::Display for RoutingRule {
         } = self;
         write!(
             f,
-            "{selector} lookup {table} pref {preference} protocol {PROTOCOL}"
+            "{selector} lookup {table} pref {preference} protocol {RULE_PROTOCOL}"
         )
     }
 }
@@ -79,17 +79,17 @@ pub fn rules(
         .map(|address| RoutingRule {
             preference: PINNED_PREFERENCE,
             selector: Selector::To(Ipv4Net::from(*address)),
-            table: mark.to_string(),
+            table: mark,
         });
     let ranges = local.iter().map(|range| RoutingRule {
         preference: LOCAL_PREFERENCE,
         selector: Selector::To(*range),
-        table: "main".into(),
+        table: MAIN_TABLE,
     });
     let past_others = (mark != paths::FWMARK).then(|| RoutingRule {
         preference: MARK_PREFERENCE,
         selector: Selector::Mark(mark),
-        table: "main".into(),
+        table: MAIN_TABLE,
     });
     let mut rules: Vec<RoutingRule> = pinned.chain(ranges).chain(past_others).collect();
     rules.sort_unstable();
@@ -101,9 +101,10 @@ pub fn rules(
 /// missing ones come.
 ///
 /// # Errors
-/// When `ip` fails.
-pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), CommandError> {
-    let present = present(stop)?;
+/// When the kernel does not list its rules, or `ip` fails.
+pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), WireGuardError> {
+    let listed = routing_policy::rules(AddressFamily::Inet)?;
+    let present: Vec<RoutingRule> = listed.iter().filter_map(ours).collect();
     let mut batch = String::new();
     // First in, then out: a range that stays never has a moment without its rule.
     for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
@@ -117,49 +118,22 @@ pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), Com
     }
     Command::new("ip", ["-4", "-batch", "-"])
         .input(batch)
-        .run(stop)
-        .map(drop)
+        .run(stop)?;
+    Ok(())
 }
 
-fn present(stop: &CancellationToken) -> Result<Vec<RoutingRule>, CommandError> {
-    let shown = Command::new("ip", ["-4", "rule", "show", "protocol", PROTOCOL]).run(stop)?;
-    Ok(shown.lines().filter_map(parse).collect())
-}
-
-/// One of [`rules`] among those of our protocol; wg-quick's are not.
-pub(super) fn parse(line: &str) -> Option<RoutingRule> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let [
-        preference,
-        "from",
-        "all",
-        kind,
-        value,
-        "lookup",
-        table,
-        "proto",
-        _,
-    ] = words.as_slice()
-    else {
-        return None;
-    };
-    let selector = match *kind {
-        "to" => Selector::To(
-            value
-                .parse::<Ipv4Net>()
-                .or_else(|_| value.parse::<Ipv4Addr>().map(Ipv4Net::from))
-                .ok()?,
-        ),
-        "fwmark" => {
-            let digits = value.strip_prefix("0x")?;
-            Selector::Mark(u32::from_str_radix(digits, 16).ok()?)
-        }
+/// One of [`rules`]; wg-quick's and the firewall's, of our protocol too, are not.
+fn ours(rule: &KernelRule) -> Option<RoutingRule> {
+    let selector = match (rule.to, rule.mark) {
+        (Some(IpNet::V4(range)), None) => Selector::To(range),
+        (None, Some(mark)) => Selector::Mark(mark),
         _ => return None,
     };
-    Some(RoutingRule {
-        preference: preference.strip_suffix(':')?.parse().ok()?,
+    let is_ours = rule.protocol == RULE_PROTOCOL && !rule.is_inverted && !rule.has_other_selectors;
+    is_ours.then_some(RoutingRule {
+        preference: rule.preference,
         selector,
-        table: (*table).to_owned(),
+        table: rule.table,
     })
 }
 
@@ -167,24 +141,37 @@ pub(super) fn parse(line: &str) -> Option<RoutingRule> {
 mod tests {
     use super::*;
 
-    const SHOWN: &str = "9:\tfrom all to 10.0.0.243 lookup 51820 proto 51\n\
-        10:\tfrom all to 192.168.77.0/24 lookup main proto 51\n\
-        8:\tfrom all fwmark 0xca6d lookup main proto 51\n\
-        32764:\tfrom all lookup main suppress_prefixlength 0 proto 51\n\
-        32765:\tnot from all fwmark 0xca6c lookup 51820 proto 51\n";
-
     fn shown(rules: Vec<RoutingRule>) -> Vec<String> {
         rules.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn what_is_shown_is_what_was_added() {
+    fn what_is_listed_is_what_was_added() {
+        let added = |to: Option<&str>, mark: Option<u32>, table: u32| KernelRule {
+            preference: 9,
+            to: to.map(|range| range.parse().unwrap()),
+            mark,
+            table,
+            protocol: RULE_PROTOCOL,
+            ..KernelRule::default()
+        };
+        let pin = added(Some("10.0.0.243/32"), None, 51820);
+        let marked = added(None, Some(51821), MAIN_TABLE);
+        let tunnel = KernelRule {
+            is_inverted: true,
+            ..added(None, Some(51820), 51820)
+        };
+        let others = KernelRule {
+            protocol: 0,
+            ..pin.clone()
+        };
+        let plain = added(None, None, MAIN_TABLE);
+        let listed = [pin, marked, tunnel, others, plain];
         assert_eq!(
-            shown(SHOWN.lines().filter_map(parse).collect()),
+            shown(listed.iter().filter_map(ours).collect()),
             [
                 "to 10.0.0.243/32 lookup 51820 pref 9 protocol 51",
-                "to 192.168.77.0/24 lookup main pref 10 protocol 51",
-                "fwmark 0xca6d lookup main pref 8 protocol 51",
+                "fwmark 0xca6d lookup 254 pref 9 protocol 51",
             ]
         );
     }
@@ -197,7 +184,7 @@ mod tests {
             shown(rules(local, attached, &[dns], paths::FWMARK))
         };
         let pin = "to 10.0.0.243/32 lookup 51820 pref 9 protocol 51";
-        let lan = "to 10.0.0.0/8 lookup main pref 10 protocol 51";
+        let lan = "to 10.0.0.0/8 lookup 254 pref 10 protocol 51";
         assert_eq!(of(&[range], &[]), [pin, lan]);
         assert_eq!(of(&[], &[range]), [pin]);
         assert_eq!(of(&[], &[]), [""; 0]);
@@ -207,7 +194,7 @@ mod tests {
     fn beside_another_tunnel_our_packets_go_past_it() {
         assert_eq!(
             shown(rules(&[], &[], &[], 51821)),
-            ["fwmark 0xca6d lookup main pref 8 protocol 51"]
+            ["fwmark 0xca6d lookup 254 pref 8 protocol 51"]
         );
     }
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{WireGuardError, leftovers, routing_rules};
+use super::{WireGuardError, leftovers};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::{files, paths};
@@ -54,7 +54,7 @@ impl WgQuick {
             )
             .variable("WIREGUARD_PIA_LEGACY", flag(self.legacy))
             .variable("WIREGUARD_PIA_ALIAS", leftovers::ALIAS)
-            .variable("WIREGUARD_PIA_PROTOCOL", routing_rules::PROTOCOL)
+            .variable("WIREGUARD_PIA_PROTOCOL", paths::RULE_PROTOCOL.to_string())
             .variable(
                 "ALLOW_MISSING_IPTABLES_RULES",
                 flag(self.allow_missing_rules),
