@@ -50,6 +50,8 @@ pub mod parser_internals {
     pub use crate::firewall::parsers as firewall;
     pub use crate::pia::parsers as pia;
     pub use crate::pia::regions::Server;
+    pub use crate::system::netlink;
+    pub use crate::system::route;
     pub use crate::system::routing_policy;
     pub use crate::system::secret::Secret;
     pub use crate::underlay::http::Response;

@@ -1,23 +1,16 @@
 //! The kernel's routing rules, read without a process: what `ip rule show` would print.
 
 use std::io;
-use std::os::fd::AsRawFd;
 
 use ipnet::IpNet;
-use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NetlinkSerializable, Parseable,
-};
+use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST, Parseable};
 pub use netlink_packet_route::AddressFamily;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
-use nix::sys::socket::{
-    self, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
-};
+
+use super::netlink;
 
 /// The main table, by its number.
 pub const MAIN_TABLE: u32 = 254;
-/// What the kernel puts into one datagram at most (`NLMSG_GOODSIZE` and netlink's own limit).
-const MAX_DATAGRAM: usize = 32 * 1024;
 /// From linux/rtnetlink.h.
 const RTM_GETRULE: u16 = 34;
 
@@ -49,53 +42,24 @@ pub struct KernelRule {
 pub fn rules(family: AddressFamily) -> io::Result<Vec<KernelRule>> {
     let mut request = RuleMessage::default();
     request.header.family = family;
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(Rule(request)));
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-
-    let socket = socket::socket(
-        socket::AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    let kernel = NetlinkAddr::new(0, 0);
-    sendto(socket.as_raw_fd(), &bytes, &kernel, MsgFlags::empty())?;
+    let mut question = vec![0; request.buffer_len()];
+    request.emit(&mut question);
+    let flags = NLM_F_REQUEST | NLM_F_DUMP;
     let mut rules = Vec::new();
-    let mut buffer = vec![0; MAX_DATAGRAM];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        if !read(buffer.get(..length).unwrap_or_default(), &mut rules)? {
-            return Ok(rules);
-        }
-    }
+    netlink::ask(RTM_GETRULE, flags, &question, |answer| {
+        rules.push(parse(answer)?);
+        Ok(())
+    })?;
+    Ok(rules)
 }
 
-/// Adds what a datagram lists; whether more is to come.
+/// One rule, out of the kernel's message.
 ///
 /// # Errors
-/// When it is no answer of the kernel's, or says that there is an error.
-pub fn read(datagram: &[u8], rules: &mut Vec<KernelRule>) -> io::Result<bool> {
-    let mut rest = datagram;
-    while !rest.is_empty() {
-        let message = NetlinkMessage::<Rule>::deserialize(rest).map_err(io::Error::other)?;
-        match message.payload {
-            NetlinkPayload::InnerMessage(Rule(rule)) => rules.push(KernelRule::from(rule)),
-            NetlinkPayload::Done(done) if done.code < 0 => {
-                return Err(io::Error::from_raw_os_error(done.code.saturating_neg()));
-            }
-            NetlinkPayload::Done(_) => return Ok(false),
-            NetlinkPayload::Error(error) => return Err(error.to_io()),
-            _ => {}
-        }
-        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-        // Messages begin at multiples of four bytes.
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(true)
+/// When it is none.
+pub fn parse(message: &[u8]) -> io::Result<KernelRule> {
+    let message = RuleMessage::parse(message).map_err(io::Error::other)?;
+    Ok(KernelRule::from(message))
 }
 
 impl From<RuleMessage> for KernelRule {
@@ -137,31 +101,6 @@ impl From<RuleMessage> for KernelRule {
     }
 }
 
-/// The only kind of message here, so that the program carries no more of the protocol.
-struct Rule(RuleMessage);
-
-impl NetlinkSerializable for Rule {
-    fn message_type(&self) -> u16 {
-        RTM_GETRULE
-    }
-
-    fn buffer_len(&self) -> usize {
-        self.0.buffer_len()
-    }
-
-    fn serialize(&self, buffer: &mut [u8]) {
-        self.0.emit(buffer);
-    }
-}
-
-impl NetlinkDeserializable for Rule {
-    type Error = DecodeError;
-
-    fn deserialize(_: &NetlinkHeader, payload: &[u8]) -> Result<Self, DecodeError> {
-        RuleMessage::parse(payload).map(Self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,9 +119,13 @@ mod tests {
 
     #[test]
     fn every_kind_of_rule_is_told_from_the_others() {
-        let datagram = include_bytes!("../../tests/fuzz/corpus/kernel_rules/ipv4_and_done");
+        let datagram = include_bytes!("../../tests/fuzz/corpus/kernel_answer/rules");
         let mut listed = Vec::new();
-        assert!(!read(datagram, &mut listed).unwrap());
+        let is_end = netlink::read(datagram, &mut |message: &[u8]| {
+            listed.push(parse(message)?);
+            Ok(())
+        });
+        assert!(is_end.unwrap());
         let [block, pin, suppress, tunnel] = [1, 9, 32764, 32765].map(|preference| {
             let mut found = listed.iter().filter(|rule| rule.preference == preference);
             found.next().unwrap()

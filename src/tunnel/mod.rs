@@ -93,7 +93,7 @@ impl Tunnel {
             address: joined.registration.peer_ip.into(),
             mark: container.mark,
             dns: self.dns_line(container),
-            mtu: mtu::choose(container.settings.mtu),
+            mtu: mtu::choose(container.settings.mtu, *joined.endpoint().ip()),
             peer: joined.registration.server_public_key.clone(),
             endpoint: joined.endpoint(),
             keepalive: container.settings.keepalive,

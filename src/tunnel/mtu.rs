@@ -1,25 +1,30 @@
 //! The tunnel's MTU.
 
+use std::net::Ipv4Addr;
+
+use crate::system::route;
 use crate::underlay::interfaces;
 
-/// What WireGuard carries over a link of [`USUAL_LINK`].
-const USUAL: u32 = 1420;
 /// Ethernet's.
 const USUAL_LINK: u32 = 1500;
 
-/// The MTU to set: the user's, else none, as wg-quick takes the link's less 80. But a link that
-/// takes more than is usual says nothing of the way behind it, where large packets vanish.
-pub(super) fn choose(wanted: Option<u32>) -> Option<u32> {
-    let routes = interfaces::default_routes().unwrap_or_default();
-    let link = routes
-        .first()
-        .and_then(|route| interfaces::mtu(&route.interface));
-    decide(wanted, link)
+/// What WireGuard adds to a packet.
+const OVERHEAD: u32 = 80;
+
+/// The MTU to set: the user's, else what the way to the endpoint leaves, as wg-quick would find by
+/// itself with three processes. But a link that takes more than is usual says nothing of the way
+/// behind it, where large packets vanish. None where no way is known: then wg-quick has its own
+/// means.
+pub(super) fn choose(wanted: Option<u32>, endpoint: Ipv4Addr) -> Option<u32> {
+    wanted.or_else(|| {
+        let route = route::to(endpoint).ok()?;
+        let link = || interfaces::mtu(&route.interface?);
+        inside(route.mtu.or_else(link)?)
+    })
 }
 
-fn decide(wanted: Option<u32>, link: Option<u32>) -> Option<u32> {
-    let is_jumbo = link.is_some_and(|link| link > USUAL_LINK);
-    wanted.or_else(|| is_jumbo.then_some(USUAL))
+fn inside(way: u32) -> Option<u32> {
+    way.min(USUAL_LINK).checked_sub(OVERHEAD)
 }
 
 #[cfg(test)]
@@ -28,10 +33,14 @@ mod tests {
 
     #[test]
     fn only_a_link_beyond_the_usual_is_not_trusted() {
-        assert_eq!(decide(None, Some(1500)), None);
-        assert_eq!(decide(None, Some(1400)), None);
-        assert_eq!(decide(None, None), None);
-        assert_eq!(decide(None, Some(9000)), Some(1420));
-        assert_eq!(decide(Some(8920), Some(9000)), Some(8920));
+        assert_eq!(inside(1500), Some(1420));
+        assert_eq!(inside(1400), Some(1320));
+        assert_eq!(inside(9000), Some(1420));
+        assert_eq!(inside(0), None);
+    }
+
+    #[test]
+    fn what_the_user_wants_holds() {
+        assert_eq!(choose(Some(8920), Ipv4Addr::LOCALHOST), Some(8920));
     }
 }

@@ -50,10 +50,7 @@ pub fn remove(stop: &CancellationToken) -> Result<u32, WireGuardError> {
     }
     let mark = free_number(&of_others);
     if mark != FWMARK {
-        log::info!(
-            "Table and mark {} are another tunnel's; ours are {mark}",
-            FWMARK
-        );
+        log::info!("Table and mark {FWMARK} are another tunnel's; ours are {mark}");
     }
     Ok(mark)
 }

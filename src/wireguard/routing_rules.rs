@@ -86,7 +86,7 @@ pub fn rules(
         selector: Selector::To(*range),
         table: MAIN_TABLE,
     });
-    let past_others = (mark != paths::FWMARK).then(|| RoutingRule {
+    let past_others = (mark != paths::FWMARK).then_some(RoutingRule {
         preference: MARK_PREFERENCE,
         selector: Selector::Mark(mark),
         table: MAIN_TABLE,
