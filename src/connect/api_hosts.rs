@@ -76,6 +76,8 @@ pub struct ApiHosts {
     ca_file: PathBuf,
     gate: Gate,
     learnt: Mutex<Learnt>,
+    /// Held while names are looked up, so that who comes meanwhile takes what that brings.
+    looking_up: Mutex<()>,
 }
 
 impl ApiHosts {
@@ -94,6 +96,7 @@ impl ApiHosts {
             ca_file,
             gate,
             learnt: Mutex::default(),
+            looking_up: Mutex::default(),
         }
     }
 
@@ -130,11 +133,18 @@ impl ApiHosts {
         // The way to the name servers may be shut since the last connect.
         self.gate.admit([])?;
         self.look_up(service, stop)?;
-        let addresses = self.lock().known(service).addresses.clone();
-        let destinations = addresses
-            .iter()
-            .map(|ip| Destination::tcp(*ip, host::WEB_PORT));
+        // The other one is likely to be asked too, and each load of rules takes time.
+        let mut destinations = Vec::new();
+        for known in Service::ALL {
+            let addresses = self.lock().known(known).addresses.clone();
+            destinations.extend(
+                addresses
+                    .iter()
+                    .map(|ip| Destination::tcp(*ip, host::WEB_PORT)),
+            );
+        }
         self.gate.admit(destinations)?;
+        let addresses = self.lock().known(service).addresses.clone();
         let web = self.web()?;
         Ok(match service {
             Service::Account => Host::account(addresses, &web, self.via.clone()),
@@ -178,6 +188,11 @@ impl ApiHosts {
     }
 
     fn look_up(&self, wanted: Service, stop: &CancellationToken) -> Result<(), Failure> {
+        // Whoever looks up obeys the same stop as who waits here.
+        let _turn = self
+            .looking_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.lock().known(wanted).is_sure() {
             return Ok(());
         }

@@ -1,6 +1,8 @@
 //! Finds a server that takes our key, again and again over a life.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread::{self, Builder};
 
 use super::account::Account;
 use super::api_hosts::ApiHosts;
@@ -44,7 +46,7 @@ impl Connector {
     pub fn join(&mut self, avoid: &[Server], stop: &CancellationToken) -> Result<Joined, Failure> {
         let hosts = Arc::clone(&self.hosts);
         let opening = hosts.gate().open();
-        let mut token = SearchToken::of(&self.account, stop)?;
+        let mut token = log_in(&self.account, &mut self.servers, stop)?;
         let mut found = self.servers.candidates(&mut token, stop)?;
         let is_avoided = |server: &Server| avoid.contains(server);
         if !avoid.is_empty() && found.iter().all(|one| is_avoided(&one.server)) {
@@ -89,4 +91,27 @@ impl Connector {
     pub fn locations_with_port_forwarding(&self) -> Vec<String> {
         self.servers.with_port_forwarding()
     }
+}
+
+/// The token; where it takes a login, the server list is fetched at the same time, if need be.
+///
+/// # Errors
+/// That there is no token, else that there is no list.
+fn log_in<'a>(
+    account: &'a Account,
+    servers: &mut ServerSelection,
+    stop: &CancellationToken,
+) -> Result<SearchToken<'a>, Failure> {
+    if account.token().is_some() || !servers.needs_list() {
+        return SearchToken::of(account, stop);
+    }
+    let (search, _guard) = stop.child();
+    thread::scope(|scope| {
+        let list = Builder::new().spawn_scoped(scope, || servers.have_list_said(&search));
+        let token = SearchToken::of(account, stop).inspect_err(|_| search.cancel())?;
+        if let Ok(list) = list {
+            list.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        }
+        Ok(token)
+    })
 }

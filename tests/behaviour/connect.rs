@@ -46,6 +46,16 @@ fn connects_to_servers_with_a_name_in_san() {
     assert!(container.stop().status.success());
 }
 
+#[test]
+fn the_server_list_is_fetched_while_the_login_takes_its_time() {
+    let world = World::new();
+    world.pia.hang(Api::Token);
+    let container = to(&world, "nl_amsterdam").start();
+    container.wait_for_log("Verified server list", LATER);
+    assert_eq!(world.pia.records().of(Api::Token).len(), 1);
+    assert!(container.stop().status.success());
+}
+
 /// "They can, with the name checked" (docs/migration.md)
 #[test]
 fn connects_to_servers_with_a_name_in_the_subject_only() {

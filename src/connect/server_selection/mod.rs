@@ -111,7 +111,7 @@ impl ServerSelection {
         stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
         let choice = self.selection.choice.clone();
-        if matches!(choice, ServerChoice::Locations(_) | ServerChoice::Nearest) {
+        if self.chooses_from_list() {
             self.have_list_said(stop)?;
         }
         match choice {
@@ -294,8 +294,19 @@ impl ServerSelection {
         })
     }
 
+    /// Whether a list will have to be fetched.
+    pub(super) fn needs_list(&self) -> bool {
+        let is_at_hand = self.lists.first().is_some() && !self.in_doubt;
+        self.chooses_from_list() && !is_at_hand
+    }
+
+    fn chooses_from_list(&self) -> bool {
+        use ServerChoice::{Locations, Nearest};
+        matches!(self.selection.choice, Locations(_) | Nearest)
+    }
+
     /// Makes sure that there is a list, and says so of a new one.
-    fn have_list_said(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+    pub(super) fn have_list_said(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
         if self.have_list(stop)? == ListOrigin::Fetched
             && let Some(list) = self.lists.first()
         {
