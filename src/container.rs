@@ -12,6 +12,7 @@ use crate::hooks::{Stage, Surroundings};
 use crate::settings::{Environment, Settings, Warning, variables};
 use crate::status::Reporter;
 use crate::system::cancellation::CancellationToken;
+use crate::system::command::advice_on_spawning;
 use crate::system::paths;
 
 /// The container that this program runs in, as far as it concerns all steps.
@@ -131,7 +132,10 @@ impl Container {
             .name(stage.name().to_owned())
             .spawn(run);
         spawned
-            .inspect_err(|error| log::warn!("the {} hook cannot be run: {error}", stage.name()))
+            .inspect_err(|error| {
+                let advice = advice_on_spawning(error);
+                log::warn!("the {} hook cannot be run: {error}{advice}", stage.name());
+            })
             .ok()
     }
 

@@ -2,6 +2,7 @@
 //! `healthcheck` and people.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -163,6 +164,8 @@ pub fn seconds_from(time: SystemTime, pause: Duration) -> Option<u64> {
 pub struct Reporter {
     path: Arc<Path>,
     status: Arc<Mutex<Status>>,
+    /// The last change could not be written.
+    is_failing: Arc<AtomicBool>,
 }
 
 impl Reporter {
@@ -171,6 +174,17 @@ impl Reporter {
         Self {
             path: path.into(),
             status: Arc::new(Mutex::new(Status::new())),
+            is_failing: Arc::default(),
+        }
+    }
+
+    /// A life that ends takes its file away.
+    pub fn say_how_the_last_life_ended(&self) {
+        if self.path.exists() {
+            log::warn!(
+                "the life before this one was killed, or it crashed: if the host's kernel log \
+                 (`dmesg`) says that memory ran out, raise the container's `mem_limit`"
+            );
         }
     }
 
@@ -187,8 +201,8 @@ impl Reporter {
         });
     }
 
-    /// Changes the status and writes it. That it cannot be written stops nothing: it is said once a
-    /// failure, at debug.
+    /// Changes the status and writes it. That it cannot be written stops nothing; it is said once
+    /// until it can be written again.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut status);
@@ -197,8 +211,12 @@ impl Reporter {
             .and_then(|text| {
                 files::replace(&self.path, &text, 0o644).map_err(|error| error.to_string())
             });
-        if let Err(error) = written {
-            log::debug!("status: {error}");
+        let is_failing = written.is_err();
+        let was_failing = self.is_failing.swap(is_failing, Ordering::Relaxed);
+        if let Err(error) = written
+            && !was_failing
+        {
+            log::warn!("status and health check do not know of this life: {error}");
         }
     }
 

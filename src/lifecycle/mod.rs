@@ -32,6 +32,7 @@ use crate::hooks::shell::Exit;
 use crate::settings::{Environment, ServerChoice};
 use crate::status::State;
 use crate::system::cancellation::CancellationToken;
+use crate::system::command::advice_on_spawning;
 use crate::system::{paths, shared_files, signals};
 use crate::tunnel::{self, Tunnel};
 use crate::wireguard::{leftovers, show, sysctl};
@@ -74,7 +75,8 @@ pub fn run(environment: Environment, build: &str) -> ExitCode {
     let mut life = match Life::begin(environment) {
         Ok(life) => life,
         Err(error) => {
-            log::error!("Fatal error: signals cannot be handled: {error}");
+            let advice = advice_on_spawning(&error);
+            log::error!("Fatal error: signals cannot be handled: {error}{advice}");
             return ExitCode::FAILURE;
         }
     };
@@ -126,6 +128,7 @@ impl Life {
         self.until_done(|_| check_capabilities())?;
         let kill_switch = self.until_done(Self::choose_backend)?;
         self.lock = Some(self.until_done(|_| lock::take())?);
+        self.container.reporter.say_how_the_last_life_ended();
         self.container.reporter.enter(State::Starting, None);
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;
@@ -142,7 +145,8 @@ impl Life {
         let settings = &self.container.settings;
         let is_wanted = settings.firewall;
         let backend = settings.nf_tables.map(Backend::from_nf_tables);
-        let servers = name_servers_below();
+        // A file that cannot be read names none; to seal the network comes first.
+        let servers = name_servers_below().unwrap_or_default();
         let access = access_to(&servers, &settings.dns);
         let first = kill_switch::first_policy(is_wanted, &access);
         let first = (!self.container.has_hook(Stage::PreUp)).then_some(&first);
@@ -188,12 +192,14 @@ impl Life {
     fn seal(&mut self, kill_switch: &KillSwitch) -> Result<ContainerConnector, Failure> {
         let servers = name_servers_below();
         let is_wanted = self.container.settings.firewall;
-        let access = access_to(&servers, &self.container.settings.dns);
+        let known = servers.as_ref().cloned().unwrap_or_default();
+        let access = access_to(&known, &self.container.settings.dns);
         kill_switch.restart(is_wanted, &access)?;
-        if is_wanted && self.container.has_hook(Stage::PreUp) {
+        if is_wanted && matches!(self.phase, Phase::Hooks(_)) {
             log::info!("Kill switch closed");
         }
         self.phase = Phase::Sealed(kill_switch.clone());
+        let servers = servers?;
         if let Some((interface, address)) = way_out() {
             self.container.tell_way_out(&interface, address);
         }

@@ -8,6 +8,7 @@ use crate::firewall::EmbeddedDns;
 use crate::firewall::kill_switch::NameServerAccess;
 use crate::settings::VpnDns;
 use crate::system::capabilities::{self, Capabilities};
+use crate::system::files::FileError;
 use crate::system::paths;
 use crate::underlay::interfaces;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
@@ -46,16 +47,10 @@ pub(super) fn access_to(servers: &NameServers, dns: &VpnDns) -> NameServerAccess
     access
 }
 
-/// The name servers that the container had before any tunnel. A file that cannot be read names
-/// none: the network is sealed all the same, and the first look-up says what is wrong.
-pub(super) fn name_servers_below() -> NameServers {
-    match resolv_conf::original(Path::new(paths::RESOLV_CONF)) {
-        Ok(text) => name_servers::parse(&text),
-        Err(error) => {
-            log::warn!("DNS: {error}");
-            NameServers::default()
-        }
-    }
+/// The name servers that the container had before any tunnel.
+pub(super) fn name_servers_below() -> Result<NameServers, FileError> {
+    let text = resolv_conf::original(Path::new(paths::RESOLV_CONF))?;
+    Ok(name_servers::parse(&text))
 }
 
 /// The interface of the kernel's default route, and our address on it.

@@ -35,7 +35,7 @@ const MAX_LAST_LINES: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// It is missing, or cannot be executed.
-    #[error("{program}: cannot be run: {source}")]
+    #[error("{program}: cannot be run: {source}{}", advice_on_spawning(.source))]
     NotRun { program: String, source: io::Error },
     /// It ended with a failure; `stderr` is the end of what it wrote to standard error.
     #[error("{program}: {}{}", status_in_words(*.status), after_colon(.stderr))]
@@ -47,6 +47,17 @@ pub enum CommandError {
     /// It was ended because a stop was asked for.
     #[error("{program}: interrupted by a request to stop")]
     Interrupted { program: String },
+}
+
+/// What to do where a process or a thread cannot be started for want of means.
+pub fn advice_on_spawning(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            "; the container has as many processes as it may: raise its `pids_limit`"
+        }
+        io::ErrorKind::OutOfMemory => "; the container needs more memory: raise its `mem_limit`",
+        _ => "",
+    }
 }
 
 fn after_colon(text: &str) -> String {

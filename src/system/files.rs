@@ -45,12 +45,23 @@ impl FileError {
                  that names your name servers (`volumes: [./resolv.conf:/etc/resolv.conf]`)"
                     .to_owned()
             }
+            // What is in a tmpfs would be forgotten.
+            io::ErrorKind::ReadOnlyFilesystem if self.path.starts_with(paths::VOLUME) => {
+                format!(
+                    "; mount a volume there that can be written (`volumes: [pia:{}]`, without \
+                     `:ro`)",
+                    paths::VOLUME
+                )
+            }
             io::ErrorKind::ReadOnlyFilesystem => {
                 let directory = self.path.parent().unwrap_or(&self.path);
                 format!(
                     "; with a read-only root file system add `tmpfs: [{}]`",
                     directory.display()
                 )
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "; make room there, or let it have more (a tmpfs: `size=`)".to_owned()
             }
             io::ErrorKind::PermissionDenied => PERMISSION_ADVICE.to_owned(),
             _ => String::new(),
@@ -242,6 +253,8 @@ mod tests {
         let read_only = io::ErrorKind::ReadOnlyFilesystem;
         assert!(error(paths::WG_CONF, read_only).contains("`tmpfs: [/etc/wireguard]`"));
         assert!(error(paths::RESOLV_CONF, read_only).contains("`read_only: true`"));
+        assert!(error(paths::TOKEN, read_only).contains("`volumes: [pia:/pia]`"));
+        assert!(error(paths::TOKEN, io::ErrorKind::StorageFull).contains("make room"));
         assert!(
             error(paths::WG_CONF, io::ErrorKind::PermissionDenied)
                 .contains("`cap_add: [DAC_OVERRIDE]`")

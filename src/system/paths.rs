@@ -10,6 +10,8 @@ pub const FWMARK: u32 = 51820;
 pub const RULE_PROTOCOL: u8 = 51;
 /// The generated wg-quick configuration.
 pub const WG_CONF: &str = "/etc/wireguard/wg0.conf";
+/// What is kept across restarts.
+pub const VOLUME: &str = "/pia";
 /// The account token, kept across restarts.
 pub const TOKEN: &str = "/pia/.token";
 /// The port forwarding signature, kept with `PORT_PERSIST=1`.

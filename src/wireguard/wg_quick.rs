@@ -125,6 +125,11 @@ pub(super) fn advice(complaints: &str) -> &'static str {
         "; the kernel lacks a firewall module that wg-quick needs: set \
          ALLOW_MISSING_IPTABLES_RULES=1 to go on without \
          such rules, or NFTABLES=0 to use the legacy backend"
+    } else if has("temporarily unavailable")
+        || user_space && (has("Connection reset by peer") || has("fatal error: "))
+    {
+        "; wireguard-go or wg-quick could not be run: raise the container's `pids_limit`, or its \
+         `mem_limit`"
     } else if no_kernel && (!user_space || has("command not found")) {
         "; the kernel has no WireGuard: load its module on the host (`modprobe wireguard`), or \
          install wireguard-go"
@@ -149,6 +154,13 @@ mod tests {
         let no_module =
             format!("{USER_SPACE}[#] iptables-restore -n\niptables-restore: line 2 failed\n");
         assert!(advice(&no_module).contains("ALLOW_MISSING_IPTABLES_RULES"));
+        for ended in [
+            "Unable to modify interface: Connection reset by peer",
+            "fatal error: failed to reserve page summary memory",
+        ] {
+            let complaints = format!("{USER_SPACE}{ended}\n");
+            assert!(advice(&complaints).contains("`pids_limit`"));
+        }
         let no_program =
             format!("{USER_SPACE}wg-quick: line 94: wireguard-go: command not found\n");
         assert!(advice(&no_program).contains("install wireguard-go"));

@@ -5,6 +5,7 @@
 
 #![cfg(test)]
 
+mod adversity;
 mod commands;
 mod connect;
 mod demo;

@@ -3,6 +3,7 @@
 use std::thread::{Builder, JoinHandle};
 
 use crate::system::cancellation::{CancellationToken, Guard};
+use crate::system::command::advice_on_spawning;
 
 /// A running long task.
 pub(super) struct Task<T> {
@@ -30,7 +31,8 @@ impl<T: Send + 'static> Task<T> {
                 thread,
             }),
             Err(error) => {
-                log::warn!("{name} cannot be started: {error}");
+                let advice = advice_on_spawning(&error);
+                log::warn!("{name} cannot be started: {error}{advice}");
                 None
             }
         }

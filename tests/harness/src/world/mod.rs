@@ -11,6 +11,7 @@
 
 pub mod builder;
 pub mod capture;
+mod cgroup;
 pub mod container;
 pub mod delay;
 pub mod docker_dns;
@@ -31,7 +32,7 @@ pub mod watch;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -182,6 +183,15 @@ impl World {
             .client()
             .output(command.args(&words[1..]).stdin(Stdio::null()));
         output.unwrap_or_else(|error| panic!("cannot run {words:?}: {error}"))
+    }
+
+    /// Whether a tunnel takes no wireguard-go.
+    pub fn kernel_has_wireguard(&self) -> bool {
+        let ip = |words: &str| {
+            let ran = self.lan().output(Command::new("ip").args(words.split(' ')));
+            ran.is_ok_and(|output| output.status.success())
+        };
+        ip("link add probe type wireguard") && ip("link delete probe")
     }
 
     /// What a host on the internet gets to read when it connects to this address and says nothing.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::cgroup;
 use crate::netns;
 
 /// Every name begins with this and the process id of the run.
@@ -33,6 +34,12 @@ pub fn reap_stale() {
         .filter(|path| is_stale(&file_name(path)))
     {
         let _ = fs::remove_dir_all(directory);
+    }
+    for controller in ["", "pids", "memory"] {
+        let groups = entries(&format!("{}/{controller}", cgroup::ROOT));
+        for group in groups.iter().filter(|path| is_stale(&file_name(path))) {
+            let _ = fs::remove_dir(group);
+        }
     }
     for socket in entries("/var/run/wireguard") {
         let name = file_name(&socket);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use super::World;
+use super::cgroup::Cgroup;
 use super::container::Container;
 use super::network::DNS;
 use super::privileges::Privileges;
@@ -24,6 +25,9 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// What a container says when its words are executed, before the time in seconds.
 pub(super) const EXECUTED: &str = "executed at ";
 
+/// What a process writes a 0 to, to join the container's control group.
+pub const CGROUP: &str = "/cgroup.procs";
+
 /// What to run and how: the options of `docker run`.
 #[derive(Debug)]
 pub struct Recipe {
@@ -35,6 +39,7 @@ pub struct Recipe {
     resolv_conf: String,
     files: Vec<(PathBuf, Vec<u8>, u32)>,
     pub(super) shared_pids: bool,
+    cgroups: Vec<Cgroup>,
 }
 
 impl World {
@@ -68,6 +73,7 @@ impl World {
             resolv_conf: format!("nameserver {DNS}\noptions ndots:0\n"),
             files: Vec::new(),
             shared_pids: false,
+            cgroups: Vec::new(),
         }
         .env("PATH", PATH)
         .env("HOME", "/root")
@@ -84,12 +90,8 @@ impl Recipe {
 
     /// Says when its words are executed, before anything of them runs: see
     /// [`Container::executed`].
-    pub fn saying_when_executed(mut self) -> Self {
-        let script = format!("echo \"{EXECUTED}$EPOCHREALTIME\"; exec \"$@\"");
-        let mut words: Vec<OsString> = ["bash", "-c", &script, "-"].map(Into::into).into();
-        words.append(&mut self.words);
-        self.words = words;
-        self
+    pub fn saying_when_executed(self) -> Self {
+        self.first(&format!("echo \"{EXECUTED}$EPOCHREALTIME\""))
     }
 
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
@@ -178,6 +180,46 @@ impl Recipe {
     /// `--tmpfs /run`
     pub fn fresh_run(mut self) -> Self {
         self.rootfs.fresh_run = true;
+        self
+    }
+
+    /// `--tmpfs PATH:OPTIONS`
+    pub fn tmpfs(mut self, path: impl Into<PathBuf>, options: &str) -> Self {
+        self.rootfs.tmpfs.push((path.into(), options.to_owned()));
+        self
+    }
+
+    /// `--pids-limit`
+    #[track_caller]
+    pub fn pids_limit(self, processes: u32) -> Self {
+        self.limited("pids", &processes.to_string())
+    }
+
+    /// `--memory`, in bytes.
+    #[track_caller]
+    pub fn memory(self, bytes: u64) -> Self {
+        self.limited("memory", &bytes.to_string())
+    }
+
+    #[track_caller]
+    fn limited(mut self, controller: &str, limit: &str) -> Self {
+        let name = self.rootfs.directory.file_name().unwrap_or_default();
+        let cgroup = Cgroup::make(&name.to_string_lossy(), controller, limit);
+        let cgroup = cgroup.unwrap_or_else(|error| {
+            panic!("cannot make a control group of {controller}: {error}: mount /sys/fs/cgroup")
+        });
+        let members = cgroup.members();
+        self.cgroups.push(cgroup);
+        self.bind(members, CGROUP)
+            .first(&format!("echo 0 >{CGROUP}"))
+    }
+
+    /// Runs a line of bash before its words, in their process.
+    pub fn first(mut self, line: &str) -> Self {
+        let script = format!("{line}; exec \"$@\"");
+        let mut words: Vec<OsString> = ["bash", "-c", &script, "-"].map(Into::into).into();
+        words.append(&mut self.words);
+        self.words = words;
         self
     }
 

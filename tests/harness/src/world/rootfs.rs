@@ -25,6 +25,8 @@ pub struct Rootfs {
     pub read_only: bool,
     /// `--tmpfs /run`: empty in every life.
     pub fresh_run: bool,
+    /// `--tmpfs PATH:OPTIONS`: (path, options).
+    pub tmpfs: Vec<(PathBuf, String)>,
     /// Whether there is a `/dev/net/tun`.
     pub tun: bool,
 }
@@ -112,7 +114,7 @@ impl Rootfs {
             }
             bind(source, &target)?;
         }
-        tmpfs(&inside(&root, "/tmp"), "mode=1777")?;
+        self.mount_tmpfs(&root)?;
         self.devices(&inside(&root, "/dev"))?;
         mount(
             Some("sysfs"),
@@ -131,6 +133,15 @@ impl Rootfs {
         umount2(".", MntFlags::MNT_DETACH)?;
         chdir("/")?;
         Ok(())
+    }
+
+    fn mount_tmpfs(&self, root: &Path) -> io::Result<()> {
+        for (path, options) in &self.tmpfs {
+            let target = inside(root, path);
+            fs::create_dir_all(&target)?;
+            tmpfs(&target, options)?;
+        }
+        tmpfs(&inside(root, "/tmp"), "mode=1777")
     }
 
     fn devices(&self, dev: &Path) -> io::Result<()> {
@@ -183,12 +194,11 @@ fn bind(source: &Path, target: &Path) -> io::Result<()> {
 }
 
 fn tmpfs(target: &Path, options: &str) -> io::Result<()> {
-    mount(
-        Some("tmpfs"),
-        target,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some(options),
-    )?;
+    // To the kernel this one is no option of the file system's.
+    let (flags, options) = match options {
+        "ro" => (MsFlags::MS_RDONLY, None),
+        options => (MsFlags::empty(), Some(options)),
+    };
+    mount(Some("tmpfs"), target, Some("tmpfs"), flags, options)?;
     Ok(())
 }

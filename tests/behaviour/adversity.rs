@@ -1,0 +1,200 @@
+//! The machine fails: its disks, its memory, its files. In each case nothing leaves outside the
+//! tunnel, the log says what is wrong and what to do, and the program goes on as soon as it can.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+
+use harness::log_lines::{CLOSED, UP};
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::recipe::{CGROUP, Recipe};
+use harness::world::watch::{Watch, ours};
+use nix::sys::signal::Signal;
+
+use crate::PROGRAM;
+
+/// What becomes of a start.
+enum End {
+    Connected,
+    /// It is tried again, in vain.
+    Blocked,
+    /// It is tried again until the user does this in the container.
+    BlockedUntil(&'static str),
+}
+
+/// A start in trouble says what it is and how to cure it, ends like this, and leaks nothing.
+#[track_caller]
+fn a_start(in_trouble: impl Fn(Recipe) -> Recipe, says: &[&str], end: End) {
+    a_start_in(&World::new(), in_trouble, says, end);
+}
+
+#[track_caller]
+fn a_start_in(world: &World, in_trouble: impl Fn(Recipe) -> Recipe, says: &[&str], end: End) {
+    let watch = Watch::begin(world);
+    let container = in_trouble(recipe(world)).start();
+    let closed = container.wait_for_log(CLOSED, SOON).at;
+    for text in says {
+        container.wait_for_log(text, SOON);
+    }
+    if !matches!(end, End::Connected) {
+        container.wait_for_log("Trying again in", SOON);
+        Watch::many_probes_are_dropped(world);
+    }
+    if let End::BlockedUntil(cure) = end {
+        container.shell(cure);
+        container.signal(Signal::SIGHUP);
+    }
+    if !matches!(end, End::Blocked) {
+        container.wait_for_log(UP, SOON);
+        world.assert_carries();
+    }
+    Watch::many_probes_are_dropped(world);
+    assert!(container.stop().status.success());
+    Watch::many_probes_are_dropped(world);
+    watch.expect_only(closed, None, ours(world));
+}
+
+fn recipe(world: &World) -> Recipe {
+    world.container(PROGRAM).credentials().env("LOC", "swiss")
+}
+
+// Disks and files.
+
+/// A disk without room, mounted there.
+fn full(path: &'static str) -> impl Fn(Recipe) -> Recipe {
+    move |recipe| {
+        let fill = format!("head -c 4096 /dev/zero >{path}/all");
+        recipe.tmpfs(path, "size=4k").first(&fill)
+    }
+}
+
+#[test]
+fn nothing_leaks_with_a_full_disk_at_pia() {
+    let says = ["writing /pia/.token: No space left", "make room there"];
+    a_start(full("/pia"), &says, End::Connected);
+}
+
+#[test]
+fn nothing_leaks_with_a_full_disk_at_run() {
+    let says = [
+        "status and health check do not know of this life: writing /run/wireguard-pia/status.json",
+        "Fatal error: writing /run/wireguard-pia/wg-quick.bash: No space left",
+        "make room there",
+    ];
+    // Room for all of its files.
+    let cure = End::BlockedUntil("rm /run/all; rm /run/wireguard-pia/status.json");
+    let small = |recipe: Recipe| {
+        let fill = "head -c 64k /dev/zero >/run/all";
+        recipe.tmpfs("/run", "size=64k").first(fill)
+    };
+    a_start(small, &says, cure);
+}
+
+#[test]
+fn nothing_leaks_with_a_full_disk_at_etc_wireguard() {
+    let says = [
+        "writing /etc/wireguard/wg0.conf: No space left",
+        "make room there",
+    ];
+    let cure = End::BlockedUntil("rm /etc/wireguard/all");
+    a_start(full("/etc/wireguard"), &says, cure);
+}
+
+#[test]
+fn nothing_leaks_with_a_read_only_pia() {
+    let read_only = |recipe: Recipe| recipe.tmpfs("/pia", "ro");
+    let says = [
+        "writing /pia/.token: Read-only",
+        "`volumes: [pia:/pia]`, without `:ro`",
+    ];
+    a_start(read_only, &says, End::Connected);
+}
+
+#[test]
+fn nothing_leaks_where_run_cannot_be_made() {
+    let read_only = |recipe: Recipe| recipe.tmpfs("/run", "ro");
+    let says = ["creating /run/wireguard-pia: Read-only", "`tmpfs: [/run]`"];
+    a_start(read_only, &says, End::Blocked);
+}
+
+#[test]
+fn nothing_leaks_where_resolv_conf_cannot_be_read() {
+    let unreadable = |recipe: Recipe| {
+        let recipe = recipe.cap_drop("dac_override");
+        recipe.first("chmod 0 /etc/resolv.conf")
+    };
+    let says = [
+        "Fatal error: reading /etc/resolv.conf: Permission denied",
+        "add `cap_add: [DAC_OVERRIDE]`",
+    ];
+    let cure = End::BlockedUntil("chmod 644 /etc/resolv.conf");
+    a_start(unreadable, &says, cure);
+}
+
+// Processes and memory.
+
+/// Where the kernel has WireGuard, what is left to be started does with little.
+#[track_caller]
+fn a_start_without_means(limited: impl Fn(Recipe) -> Recipe, advice: &str) {
+    let world = World::new();
+    if world.kernel_has_wireguard() {
+        a_start_in(&world, limited, &[], End::Connected);
+    } else {
+        a_start_in(&world, limited, &["Fatal error: ", advice], End::Blocked);
+    }
+}
+
+/// "`pids_limit: 10`" (docs/security.md)
+#[test]
+fn nothing_leaks_with_a_limit_of_ten_processes() {
+    a_start_without_means(|recipe| recipe.pids_limit(10), "`pids_limit`");
+}
+
+#[test]
+fn nothing_leaks_where_memory_is_refused() {
+    let limited = |recipe: Recipe| recipe.first("ulimit -v 100000");
+    a_start_without_means(limited, "`mem_limit`");
+}
+
+/// A life that ends so leaves the network sealed, and the next one says so and is whole.
+#[track_caller]
+fn an_end(recipe: impl Fn(Recipe) -> Recipe, by: impl Fn(&Container), signal: Signal) {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let mut container = recipe(self::recipe(&world)).connect();
+    let closed = container.wait_for_log(CLOSED, SOON).at;
+    by(&container);
+    assert_eq!(container.wait(SOON).signal(), Some(signal as i32));
+    Watch::many_probes_are_dropped(&world);
+    container.restart();
+    container.wait_for_log("the life before this one was killed, or it crashed", SOON);
+    container.wait_for_log(UP, SOON);
+    world.assert_carries();
+    assert!(container.stop().status.success());
+    watch.expect_only(closed, None, ours(&world));
+}
+
+#[test]
+fn nothing_leaks_through_a_crash() {
+    // The first takes away the handler that Rust's library has for a stack that overflows.
+    let crash = |container: &Container| {
+        wait_until("it crashes", SOON, || {
+            container.signal(Signal::SIGSEGV);
+            container.exit_status().is_some()
+        });
+    };
+    an_end(Recipe::shared_pid_namespace, crash, Signal::SIGSEGV);
+}
+
+#[test]
+fn nothing_leaks_when_memory_runs_out() {
+    let hog = |container: &Container| {
+        // Of all in the container the kernel chooses the program.
+        let badness = format!("/proc/{}/oom_score_adj", container.pid());
+        fs::write(badness, "1000").unwrap();
+        let hog = format!("echo 0 >{CGROUP}; head -c 512M /dev/zero | tail");
+        container.shell(&hog);
+    };
+    an_end(|recipe| recipe.memory(128 << 20), hog, Signal::SIGKILL);
+}
