@@ -48,16 +48,19 @@ __iptables() {
 	command "$program" "$@"
 }
 
-# All rules at once; where that fails and the user allows it, each by itself.
+# All rules at once, and again where that fails, for it may pass; where it does not and the user allows it, each by itself.
 __restore() {
-	local program=$1 rules line table error
+	local program=$1 rules line table error try
 	shift
-	if [[ $ALLOW_MISSING_IPTABLES_RULES != 1 ]]; then
-		__iptables "$program" "$@"
-		return
-	fi
 	rules=$(cat)
-	__iptables "$program" "$@" <<<"$rules" 2>/dev/null && return 0
+	for try in {1..5}; do
+		((try == 1)) || sleep 0.1
+		error=$(__iptables "$program" "$@" <<<"$rules" 2>&1) && return 0
+	done
+	if [[ $ALLOW_MISSING_IPTABLES_RULES != 1 ]]; then
+		echo "$error" >&2
+		return 1
+	fi
 	while read -r line; do
 		case $line in
 		'*'*) table=$line ;;

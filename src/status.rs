@@ -208,9 +208,7 @@ impl Reporter {
         change(&mut status);
         let written = serde_json::to_vec_pretty(&*status)
             .map_err(|error| error.to_string())
-            .and_then(|text| {
-                files::replace(&self.path, &text, 0o644).map_err(|error| error.to_string())
-            });
+            .and_then(|text| self.write(&text).map_err(|error| error.to_string()));
         let is_failing = written.is_err();
         let was_failing = self.is_failing.swap(is_failing, Ordering::Relaxed);
         if let Err(error) = written
@@ -218,6 +216,14 @@ impl Reporter {
         {
             log::warn!("status and health check do not know of this life: {error}");
         }
+    }
+
+    fn write(&self, text: &[u8]) -> Result<(), FileError> {
+        // Before the lock is taken there may be no directory yet.
+        if let Some(directory) = self.path.parent() {
+            files::make_directory(directory)?;
+        }
+        files::replace(&self.path, text, 0o644)
     }
 
     /// The status as it is now.

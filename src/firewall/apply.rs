@@ -18,6 +18,7 @@ use super::table::Table;
 use super::tables::{Family, TableName};
 use super::wg_quick_rule;
 use super::wire::Wire;
+use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
 use crate::system::parallel;
 use crate::system::paths;
@@ -134,14 +135,15 @@ impl Firewall {
         Ok(())
     }
 
-    /// As [`Self::apply`], and sets the policies of the built-in chains again, which a user may
-    /// have opened since the first load.
-    ///
-    /// # Errors
-    /// As [`Self::apply`].
-    pub fn close(&mut self, policy: &Policy) -> Result<(), FirewallError> {
+    /// The next load sets the policies of the built-in chains again, which a user may have opened
+    /// since the first.
+    pub fn set_policies_again(&mut self) {
         self.policies_due = true;
-        self.apply(policy)
+    }
+
+    /// What ends its pauses.
+    pub fn stop(&self) -> &CancellationToken {
+        self.programs.stop()
     }
 
     /// Takes every module to be there again: the next load shows which are not.

@@ -15,7 +15,6 @@ use super::wire;
 use crate::system::paths;
 
 const DNS_PORT: u16 = 53;
-
 /// The way to the name servers that the container had before the tunnel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NameServerAccess {
@@ -33,15 +32,17 @@ pub struct NameServerAccess {
 pub struct KillSwitch(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
-struct Inner {
-    firewall: Firewall,
+pub(super) struct Inner {
+    pub(super) firewall: Firewall,
     /// What the policy is made of.
-    parts: Parts,
+    pub(super) parts: Parts,
+    /// The rules in force admit more than the policy, and a thread loads it as soon as it can.
+    pub(super) is_owed: bool,
 }
 
 /// What is to be true, from which the policy follows.
 #[derive(Debug, Clone)]
-struct Parts {
+pub(super) struct Parts {
     /// That of the tunnel's own packets and of our untunnelled requests.
     mark: u32,
     sealed: bool,
@@ -68,10 +69,10 @@ impl Inner {
             EmbeddedDns::ByHost => self.firewall.lacks_marks() && !self.parts.embedded_for_all,
             EmbeddedDns::FromHere => true,
         };
-        if needs_rule {
-            self.firewall.apply(&self.parts.policy())?;
+        match needs_rule {
+            true => self.load(),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -86,12 +87,13 @@ impl Drop for OpenLookup {
         inner.parts.lookups = inner.parts.lookups.saturating_sub(1);
         if let Err(error) = inner.apply_lookups() {
             log::warn!("after a look-up: {error}");
+            self.0.owe(&mut inner);
         }
     }
 }
 
 impl Parts {
-    fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         let mut policy = match (self.endpoint, self.tunnel.clone()) {
             (Some(endpoint), Some(tunnel)) => Policy::connected(self.mark, endpoint, tunnel),
             (_, tunnel) => Policy {
@@ -127,6 +129,17 @@ pub fn first_policy(sealed: bool, servers: &NameServerAccess) -> Policy {
 }
 
 impl Parts {
+    fn connect(&mut self, endpoint: SocketAddrV4, tunnel: TunnelPolicy) {
+        let forwarded = self.tunnel.as_ref().and_then(|before| before.forwarded);
+        self.searching = false;
+        self.api.clear();
+        self.endpoint = Some(endpoint);
+        self.tunnel = Some(TunnelPolicy {
+            forwarded,
+            ..tunnel
+        });
+    }
+
     fn new(sealed: bool, servers: &NameServerAccess) -> Self {
         let mut name_servers = Vec::new();
         for address in &servers.addresses {
@@ -174,6 +187,7 @@ impl KillSwitch {
         Self(Arc::new(Mutex::new(Inner {
             firewall,
             parts: Parts::new(sealed, servers),
+            is_owed: false,
         })))
     }
 
@@ -201,24 +215,23 @@ impl KillSwitch {
         endpoint: SocketAddrV4,
         tunnel: TunnelPolicy,
     ) -> Result<(), FirewallError> {
-        self.change(|parts| {
-            let forwarded = parts.tunnel.as_ref().and_then(|before| before.forwarded);
-            parts.searching = false;
-            parts.api.clear();
-            parts.endpoint = Some(endpoint);
-            parts.tunnel = Some(TunnelPolicy {
-                forwarded,
-                ..tunnel
-            });
-        })
+        self.change(|parts| parts.connect(endpoint, tunnel))
+    }
+
+    /// The tunnel has moved to `endpoint`, which was admitted, and nothing else is let out now.
+    ///
+    /// # Errors
+    /// When the rules cannot be loaded now: it is tried again until they are.
+    pub fn moved(&self, endpoint: SocketAddrV4, tunnel: TunnelPolicy) -> Result<(), FirewallError> {
+        self.narrow(|parts| parts.connect(endpoint, tunnel))
     }
 
     /// The search ended without a new server: the endpoint in use keeps its rule, the rest goes.
     ///
     /// # Errors
-    /// As [`Self::admit`].
+    /// As [`Self::moved`].
     pub fn settle(&self) -> Result<(), FirewallError> {
-        self.change(|parts| {
+        self.narrow(|parts| {
             parts.searching = false;
             parts.api.clear();
         })
@@ -251,22 +264,22 @@ impl KillSwitch {
     }
 
     /// No tunnel and no way to one. Attached networks and the LAN stay as they are, for those who
-    /// share the network. What the kernel was found to lack is asked anew by the next load.
+    /// share the network. The policies of the built-in chains are set again, which a user may have
+    /// opened; what the kernel was found to lack is asked anew by the next load.
     ///
     /// # Errors
-    /// As [`Self::admit`].
+    /// As [`Self::moved`].
     pub fn close(&self) -> Result<(), FirewallError> {
-        let mut inner = self.lock();
-        let mut parts = inner.parts.clone();
-        parts.searching = false;
-        parts.api.clear();
-        parts.endpoint = None;
-        if let Some(tunnel) = &mut parts.tunnel {
-            tunnel.forwarded = None;
-        }
-        inner.firewall.close(&parts.policy())?;
-        inner.parts = parts;
-        inner.firewall.forget_missing();
+        self.lock().firewall.set_policies_again();
+        self.narrow(|parts| {
+            parts.searching = false;
+            parts.api.clear();
+            parts.endpoint = None;
+            if let Some(tunnel) = &mut parts.tunnel {
+                tunnel.forwarded = None;
+            }
+        })?;
+        self.lock().firewall.forget_missing();
         Ok(())
     }
 
@@ -299,11 +312,12 @@ impl KillSwitch {
         change(&mut parts);
         inner.firewall.apply(&parts.policy())?;
         inner.parts = parts;
+        inner.is_owed = false;
         Ok(())
     }
 
     // A panic elsewhere must not open anything, so a poisoned lock is used all the same.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

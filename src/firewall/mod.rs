@@ -16,6 +16,7 @@ mod frames;
 mod ipv6;
 mod kernel_modules;
 pub mod kill_switch;
+mod owed_rules;
 pub mod parsers;
 mod policy;
 mod private_bin;

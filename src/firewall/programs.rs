@@ -87,6 +87,11 @@ impl Programs {
         self.stop = stop.clone();
     }
 
+    /// What ends its pauses.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
     /// Pauses before the next try, unless a stop is asked for.
     pub(super) fn pause(&self, duration: Duration) {
         // Trying once more is right after a stop too.

@@ -41,6 +41,10 @@ impl Life {
                 }
             };
             self.close_kill_switch();
+            // Without it `status` and the health check take no notice of a life.
+            if let Err(failure) = self.take_lock() {
+                log::debug!("{failure}");
+            }
             if failures == 1 || pause.is_none() {
                 self.handle_fatal(&failure, pause)?;
             } else {

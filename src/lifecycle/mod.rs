@@ -81,6 +81,7 @@ pub fn run(environment: Environment, build: &str) -> ExitCode {
         }
     };
     log::info!("wireguard-pia {build}");
+    life.container.reporter.say_how_the_last_life_ended();
     let Err(end) = life.live();
     if let Some(exit) = life.shut_down(&end) {
         return ExitCode::from(exit);
@@ -127,8 +128,7 @@ impl Life {
     fn live(&mut self) -> Result<Infallible, End> {
         self.until_done(|_| check_capabilities())?;
         let kill_switch = self.until_done(Self::choose_backend)?;
-        self.lock = Some(self.until_done(|_| lock::take())?);
-        self.container.reporter.say_how_the_last_life_ended();
+        self.until_done(Self::take_lock)?;
         self.container.reporter.enter(State::Starting, None);
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;
@@ -137,6 +137,13 @@ impl Life {
         self.hand_over(tunnel, connector, connectors);
         self.start_post_up_hooks();
         self.supervise()
+    }
+
+    fn take_lock(&mut self) -> Result<(), Failure> {
+        if self.lock.is_none() {
+            self.lock = Some(lock::take()?);
+        }
+        Ok(())
     }
 
     /// Without a pre-up hook the kill switch closes here, before anything else is done: the choice

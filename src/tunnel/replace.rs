@@ -66,8 +66,10 @@ impl Tunnel {
             return Err(failure);
         }
         *self = next;
-        self.kill_switch
-            .connected(endpoint, Self::policy(container, &networks))?;
+        let policy = Self::policy(container, &networks);
+        if let Err(error) = self.kill_switch.moved(endpoint, policy) {
+            log::warn!("{error}; they are narrowed as soon as that can be done");
+        }
         if let Err(failure) = self.set_routes(container, &networks) {
             log::warn!("routes: {failure}");
         }

@@ -17,6 +17,7 @@ mod forwarding;
 mod health;
 mod hooks;
 mod leaks;
+mod loads;
 mod network;
 mod reconnect;
 mod restart;

@@ -203,7 +203,8 @@ fn a_policy_that_a_user_opened_holds_until_the_close() {
         let policies = || run(&format!("{} -S", iptables(backend)));
         assert!(policies().contains("-P FORWARD ACCEPT"), "{}", policies());
         assert!(policies().contains("-P OUTPUT DROP"), "{}", policies());
-        firewall.close(&connected()).unwrap();
+        firewall.set_policies_again();
+        firewall.apply(&connected()).unwrap();
         assert!(policies().contains("-P FORWARD DROP"), "{}", policies());
     }
 }

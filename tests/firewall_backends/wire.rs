@@ -149,7 +149,8 @@ fn what_rules_of_users_let_out_gets_out() {
         ));
         assert!(datagram(0, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
         firewall.apply(&admitting()).unwrap();
-        firewall.close(&Policy::closed(MARK)).unwrap();
+        firewall.set_policies_again();
+        firewall.apply(&Policy::closed(MARK)).unwrap();
         assert!(datagram(0, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
     });
 }

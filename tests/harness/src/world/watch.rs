@@ -1,8 +1,8 @@
 //! A watch for leaks: what neighbours send, what is seen on the wire, and what of it may be.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
 use std::time::Instant;
 
 use super::World;
@@ -128,19 +128,24 @@ pub fn the_tunnels(world: &World) -> impl Fn(&Packet) -> bool + use<> {
     }
 }
 
-/// How many packets the policy of OUTPUT has dropped.
+/// How many packets the policies of OUTPUT have dropped, with either backend.
 fn dropped(world: &World) -> u64 {
-    let output = world
+    // To ask for a table of the legacy backend's makes one.
+    let tables = world
         .client()
-        .output(Command::new("iptables-nft").args(["-nvxL", "OUTPUT"]));
-    let text = String::from_utf8(output.expect("iptables is installed").stdout)
-        .expect("iptables writes UTF-8");
-    // Chain OUTPUT (policy DROP 12 packets, 345 bytes)
-    let count = text
-        .lines()
-        .next()
-        .and_then(|line| line.split_whitespace().nth(4));
-    count
-        .and_then(|count| count.parse().ok())
-        .unwrap_or_default()
+        .run(|| fs::read_to_string("/proc/thread-self/net/ip_tables_names"));
+    let legacy = tables.is_ok_and(|tables| tables.contains("filter"));
+    let programs = [Some("iptables-nft"), legacy.then_some("iptables-legacy")];
+    let counts = programs.into_iter().flatten().map(|program| {
+        let text = world.look(&format!("{program} -nvxL OUTPUT"));
+        // Chain OUTPUT (policy DROP 12 packets, 345 bytes)
+        let count = text
+            .lines()
+            .next()
+            .and_then(|line| line.split_whitespace().nth(4));
+        count
+            .and_then(|count| count.parse::<u64>().ok())
+            .unwrap_or_default()
+    });
+    counts.sum()
 }

@@ -1,0 +1,67 @@
+//! Rules that take ways away: they hold from the moment that they are wanted, and where they cannot
+//! be loaded then, they are owed.
+
+use std::thread::Builder;
+use std::time::Duration;
+
+use super::error::FirewallError;
+use super::kill_switch::{Inner, KillSwitch, Parts};
+use crate::system::backoff::Backoff;
+
+/// Between two tries.
+const OWED_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(60),
+};
+
+impl Inner {
+    /// Loads the policy in force.
+    pub(super) fn load(&mut self) -> Result<(), FirewallError> {
+        self.firewall.apply(&self.parts.policy())?;
+        self.is_owed = false;
+        Ok(())
+    }
+}
+
+impl KillSwitch {
+    /// For what takes ways away: it holds from now on, and if it cannot be loaded now, then later.
+    pub(super) fn narrow(&self, change: impl FnOnce(&mut Parts)) -> Result<(), FirewallError> {
+        let mut inner = self.lock();
+        change(&mut inner.parts);
+        let loaded = inner.load();
+        if loaded.is_err() {
+            self.owe(&mut inner);
+        }
+        loaded
+    }
+
+    /// Loads the policy in force as soon as that can be done, on a thread of its own.
+    pub(super) fn owe(&self, inner: &mut Inner) {
+        if inner.is_owed {
+            return;
+        }
+        let (kill_switch, stop) = (self.clone(), inner.firewall.stop().clone());
+        let pay = move || {
+            let mut rng = fastrand::Rng::new();
+            for failures in 1.. {
+                let pause = OWED_BACKOFF.pause(failures, &mut rng);
+                if stop.pause(pause).is_err() || kill_switch.is_paid() {
+                    return;
+                }
+            }
+        };
+        match Builder::new().name("owed-rules".to_owned()).spawn(pay) {
+            Ok(_) => inner.is_owed = true,
+            Err(error) => log::warn!("firewall: rules are not tried again: {error}"),
+        }
+    }
+
+    /// Whether what was owed is loaded, now if not before.
+    fn is_paid(&self) -> bool {
+        let mut inner = self.lock();
+        if inner.is_owed && inner.load().is_ok() {
+            log::info!("firewall: the rules that could not be loaded before are in force");
+        }
+        !inner.is_owed
+    }
+}
