@@ -4,8 +4,8 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
-use harness::log_lines::{CLOSED, UP};
-use harness::waiting::{SOON, wait_until};
+use harness::log_lines::{CLOSED, RECONNECTED, UP};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::recipe::{CGROUP, Recipe};
@@ -149,6 +149,24 @@ fn a_start_without_means(limited: impl Fn(Recipe) -> Recipe, advice: &str) {
 #[test]
 fn nothing_leaks_with_a_limit_of_ten_processes() {
     a_start_without_means(|recipe| recipe.pids_limit(10), "`pids_limit`");
+}
+
+/// "a search that gets no thread is tried again" (docs/security.md)
+#[test]
+fn nothing_leaks_where_a_reconnect_gets_no_thread() {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let container = recipe(&world).pids_limit(1000).connect();
+    let closed = container.wait_for_log(CLOSED, SOON).at;
+    container.update_limits("1");
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("search cannot be started", SOON);
+    container.wait_for_log("raise its `pids_limit`", SOON);
+    Watch::many_probes_are_dropped(&world);
+    container.update_limits("1000");
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    watch.expect_only(closed, None, ours(&world));
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod search;
 mod silence;
 mod task;
 
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -45,6 +45,9 @@ const CHANGE_BACKOFF: Backoff = Backoff {
     ceiling: Duration::from_secs(300),
 };
 
+/// Between two tries to get a thread.
+const THREAD_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Why the loop ended.
 pub enum SupervisorEnd {
     /// A stop was asked for.
@@ -62,6 +65,8 @@ pub struct Supervisor {
     /// `None` while the search has it.
     connector: Option<Connector>,
     search: Option<Task<Connector>>,
+    /// No thread could be had for it.
+    is_search_owed: bool,
     /// How many finds in a row could not be used.
     failed_changes: u32,
     events: Sender<Event>,
@@ -93,6 +98,7 @@ impl Supervisor {
             connectors,
             connector: Some(connector),
             search: None,
+            is_search_owed: false,
             failed_changes: 0,
             events,
             watches: Vec::new(),
@@ -150,7 +156,7 @@ impl Supervisor {
 
     /// Reacts to events until a stop or a fatal error.
     pub fn run(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> SupervisorEnd {
-        while let Ok(event) = inbox.recv() {
+        while let Some(event) = self.next_event(container, inbox) {
             // What came in before the stop is of no interest any more.
             if container.stop.is_cancelled() {
                 break;
@@ -180,6 +186,18 @@ impl Supervisor {
         SupervisorEnd::Stopped
     }
 
+    /// Meanwhile a search that got no thread is tried again; `None` when nobody reports any more.
+    fn next_event(&mut self, container: &Container, inbox: &Receiver<Event>) -> Option<Event> {
+        while self.is_search_owed {
+            match inbox.recv_timeout(THREAD_INTERVAL) {
+                Ok(event) => return Some(event),
+                Err(RecvTimeoutError::Timeout) => self.start_search(container, Duration::ZERO),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        inbox.recv().ok()
+    }
+
     /// Does what an effect calls for; returns what the user called fatal.
     fn handle_port(&mut self, effect: Effect, container: &mut Container) -> Option<Failure> {
         match self.port.as_mut()?.handle(effect, container)? {
@@ -207,7 +225,7 @@ impl Supervisor {
 
     /// The old tunnel is kept while another server is looked for.
     fn begin_reconnect(&mut self, container: &mut Container, why: &str) {
-        if self.search.is_some() {
+        if self.search.is_some() || self.is_search_owed {
             log::info!("A reconnect is under way already");
             return;
         }
@@ -250,6 +268,7 @@ impl Supervisor {
         self.search = Task::start("search", &container.stop, move |stop| {
             search.run(connector, stop)
         });
+        self.is_search_owed = self.search.is_none();
     }
 
     fn end_search(&mut self) {

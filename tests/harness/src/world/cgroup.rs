@@ -11,7 +11,11 @@ pub(super) const ROOT: &str = "/sys/fs/cgroup";
 
 /// A control group; dropping it removes it, after all that runs in it has ended.
 #[derive(Debug)]
-pub(super) struct Cgroup(PathBuf);
+pub(super) struct Cgroup {
+    directory: PathBuf,
+    /// The file with the limit.
+    limit: PathBuf,
+}
 
 impl Cgroup {
     /// With this limit of this controller's, `pids` or `memory`.
@@ -27,26 +31,36 @@ impl Cgroup {
             fs::write(enabled, format!("+{controller}"))?;
             (root.to_owned(), "max")
         };
-        let group = Self(parent.join(name));
-        fs::create_dir(&group.0)?;
-        fs::write(group.0.join(format!("{controller}.{file}")), limit)?;
+        let directory = parent.join(name);
+        fs::create_dir(&directory)?;
+        let group = Self {
+            limit: directory.join(format!("{controller}.{file}")),
+            directory,
+        };
+        group.set(limit)?;
         // Where there is swap, memory does not run out but in years.
-        let swap = ["memory.swap.max", "memory.swappiness"].map(|file| group.0.join(file));
+        let swap = ["memory.swap.max", "memory.swappiness"];
+        let swap = swap.map(|file| group.directory.join(file));
         for file in swap.iter().filter(|file| file.exists()) {
             fs::write(file, "0")?;
         }
         Ok(group)
     }
 
+    /// Changes the limit.
+    pub(super) fn set(&self, limit: &str) -> io::Result<()> {
+        fs::write(&self.limit, limit)
+    }
+
     /// What a process writes a 0 to, to join it.
     pub(super) fn members(&self) -> PathBuf {
-        self.0.join("cgroup.procs")
+        self.directory.join("cgroup.procs")
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        let gone = || fs::remove_dir(&self.0).is_ok() || !self.0.exists();
+        let gone = || fs::remove_dir(&self.directory).is_ok() || !self.directory.exists();
         if !std::thread::panicking() {
             wait_until("the control group is empty", SOON, gone);
         } else {

@@ -243,6 +243,14 @@ impl Container {
         Instant::now() - since.expect("time goes on")
     }
 
+    /// Changes the limits of the container's control groups: `docker update`.
+    #[track_caller]
+    pub fn update_limits(&self, limit: &str) {
+        for cgroup in &self.recipe.cgroups {
+            cgroup.set(limit).expect("a limit can be changed");
+        }
+    }
+
     /// Sends a signal to the program.
     #[track_caller]
     pub fn signal(&self, signal: Signal) {

@@ -39,7 +39,7 @@ pub struct Recipe {
     resolv_conf: String,
     files: Vec<(PathBuf, Vec<u8>, u32)>,
     pub(super) shared_pids: bool,
-    cgroups: Vec<Cgroup>,
+    pub(super) cgroups: Vec<Cgroup>,
 }
 
 impl World {
