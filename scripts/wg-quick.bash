@@ -50,11 +50,12 @@ __iptables() {
 
 # All rules at once, and again where that fails, for it may pass; where it does not and the user allows it, each by itself.
 __restore() {
-	local program=$1 rules line table error try
+	local program=$1 rules line table error
 	shift
-	rules=$(cat)
-	for try in {1..5}; do
-		((try == 1)) || sleep 0.1
+	IFS= read -r -d '' rules || true
+	__iptables "$program" "$@" <<<"$rules" 2>/dev/null && return 0
+	for _ in {1..4}; do
+		sleep 0.1
 		error=$(__iptables "$program" "$@" <<<"$rules" 2>&1) && return 0
 	done
 	if [[ $ALLOW_MISSING_IPTABLES_RULES != 1 ]]; then
