@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Read by an unpatched wg-quick through BASH_ENV: tolerant versions of the programs that it calls.
 #
+# wireguard-pia writes it to /run/wireguard-pia, below lines that set these variables:
 # WIREGUARD_PIA_BIN names the folder with links to the chosen iptables, or is empty; WIREGUARD_PIA_LEGACY=1 says that
 # the kernel's nf_tables is not to be used; ALLOW_MISSING_IPTABLES_RULES=1 skips rules that the kernel has no module for.
 # WIREGUARD_PIA_ALIAS and WIREGUARD_PIA_PROTOCOL mark the interface and the routing rules as ours.

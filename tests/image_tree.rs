@@ -2,23 +2,54 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Users mount, copy or redirect files of their own over these names.
-#[test]
-fn a_file_over_one_of_the_names_in_scripts_replaces_only_that_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let (tree, files) = (directory.path().join("tree"), directory.path());
+fn make_tree(files: &Path) -> PathBuf {
+    let tree = files.join("tree");
     for name in ["program", "rsa_4096.crt", "RegionsListPubKey.pem"] {
         fs::write(files.join(name), name).unwrap();
     }
     let made = Command::new("sh")
         .arg("scripts/image-tree")
-        .args([&tree, &files.join("program"), files])
+        .args([&tree, &files.join("program"), &files.to_owned()])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
         .status();
     assert!(made.unwrap().success());
+    tree
+}
+
+/// `docker exec vpn wg-quick down wg0` finds ours first.
+#[test]
+fn wg_quick_stands_before_the_distributions_in_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = make_tree(directory.path()).join("usr/local/bin/wg-quick");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    assert_eq!(
+        fs::read(path).unwrap(),
+        fs::read("scripts/wg-quick").unwrap()
+    );
+}
+
+#[test]
+fn what_the_image_gets_is_no_file_that_the_builder_ignores() {
+    let admitted = fs::read_to_string(".dockerignore").unwrap();
+    let script = fs::read_to_string("scripts/image-tree").unwrap();
+    let mut names: Vec<&str> = script
+        .split_whitespace()
+        .filter(|word| word.starts_with("scripts/") && !word.contains('*'))
+        .collect();
+    assert!(names.contains(&"scripts/entry-point"), "{names:?}");
+    names.retain(|name| !admitted.lines().any(|line| line == format!("!{name}")));
+    assert_eq!(names, [""; 0]);
+}
+
+/// Users mount, copy or redirect files of their own over these names.
+#[test]
+fn a_file_over_one_of_the_names_in_scripts_replaces_only_that_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let tree = make_tree(directory.path());
     let names = [
         "run",
         "healthcheck.sh",

@@ -40,25 +40,13 @@ impl WgQuick {
     fn run(&self, verb: &str, conf: &Path, stop: &CancellationToken) -> Result<(), WireGuardError> {
         files::replace(
             Path::new(paths::WG_QUICK_ENV),
-            include_bytes!("../../scripts/wg-quick.bash"),
+            self.functions().as_bytes(),
             0o644,
         )?;
         let complaints = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&complaints);
-        let flag = |on: bool| if on { "1" } else { "" };
         Command::new("wg-quick", [verb.as_ref(), conf.as_os_str()])
             .variable("BASH_ENV", paths::WG_QUICK_ENV)
-            .variable(
-                "WIREGUARD_PIA_BIN",
-                self.private_bin.as_deref().unwrap_or_default(),
-            )
-            .variable("WIREGUARD_PIA_LEGACY", flag(self.legacy))
-            .variable("WIREGUARD_PIA_ALIAS", leftovers::ALIAS)
-            .variable("WIREGUARD_PIA_PROTOCOL", paths::RULE_PROTOCOL.to_string())
-            .variable(
-                "ALLOW_MISSING_IPTABLES_RULES",
-                flag(self.allow_missing_rules),
-            )
             // Else wireguard-go advises at length to use the kernel's, which wg-quick has just
             // tried.
             .variable("WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD", "1")
@@ -84,6 +72,22 @@ impl WgQuick {
                     complaints: complaints.join("\n"),
                 }
             })
+    }
+
+    /// What it reads through `BASH_ENV`, our choices first: so the image's `wg-quick` by hand does
+    /// as we do.
+    fn functions(&self) -> String {
+        let flag = |on: bool| if on { "1" } else { "" };
+        format!(
+            "WIREGUARD_PIA_BIN={}\nWIREGUARD_PIA_LEGACY={}\nWIREGUARD_PIA_ALIAS={}\n\
+             WIREGUARD_PIA_PROTOCOL={}\nALLOW_MISSING_IPTABLES_RULES={}\n{}",
+            self.private_bin.as_deref().unwrap_or_default(),
+            flag(self.legacy),
+            leftovers::ALIAS,
+            paths::RULE_PROTOCOL,
+            flag(self.allow_missing_rules),
+            include_str!("../../scripts/wg-quick.bash"),
+        )
     }
 }
 

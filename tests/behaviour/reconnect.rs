@@ -15,6 +15,7 @@ use harness::world::internet::Outage;
 use harness::world::journal::Line;
 use harness::world::network::{CLIENT, PINGABLE};
 use harness::world::recipe::Recipe;
+use harness::world::watch::the_tunnels;
 use harness::world::{self, World};
 use nix::sys::signal::Signal;
 
@@ -376,6 +377,34 @@ fn an_interface_that_is_gone_is_brought_up_anew() {
 }
 
 /// As on a disk that is full.
+/// A habit of many: `docker exec vpn wg-quick down wg0`, then `up wg0`.
+#[test]
+fn the_interface_can_be_taken_down_and_up_by_hand() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .env("RECONNECT", "0")
+        .script(
+            "/usr/local/bin/wg-quick",
+            include_bytes!("../../scripts/wg-quick"),
+        )
+        .connect();
+    let resolv_conf = container.read("/etc/resolv.conf");
+    let capture = world.capture();
+    container.shell("wg-quick down wg0 && ! ip link show wg0");
+    assert_eq!(world.address_seen_from(world.client()), None);
+    container.shell("wg-quick up wg0");
+    world.assert_carries();
+    assert_eq!(world.repeated_rules(), [""; 0]);
+    assert_eq!(container.read("/etc/resolv.conf"), resolv_conf);
+    assert_eq!(capture.leaks(the_tunnels(&world)), []);
+    // What it made is ours to take away.
+    container.stop();
+    assert!(!world.look("ip rule").contains("proto 51"));
+}
+
 fn let_no_configuration_be_written(container: &Container) {
     container.shell("mv /etc/wireguard /etc/kept; touch /etc/wireguard");
 }
