@@ -604,9 +604,14 @@ fn an_empty_loc_and_wg_gen_by_its_old_name_print_objects_that_programs_read() {
     let world = World::new();
     let script = run(by_hand(&world, NOBODY), &["/scripts/wg-gen.sh", "-a"]);
     assert_eq!(script.code, Some(0), "{}", script.err);
-    let container = world.container(PROGRAM).credentials().start();
-    let printed = finish(&container);
+    let recipe = world.container(PROGRAM).credentials();
+    let recipe = recipe
+        .env("FATAL_SCRIPT", "echo called")
+        .env("POST_DOWN", "echo called");
+    let printed = finish(&recipe.start());
+    // No error, so nobody is called.
     assert_eq!(printed.code, Some(1));
+    assert!(!printed.out.contains("called"), "{}", printed.out);
     for out in [script.out, printed.out] {
         let (before, objects) = out.split_at(out.find('{').expect("an object"));
         assert!(before.ends_with("Available location ids:\n"), "{before}");

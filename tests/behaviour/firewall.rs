@@ -70,6 +70,18 @@ fn nftables_0_is_legacy_for_the_program_its_hooks_and_the_user() {
     expect_backend(&world, &container, "legacy");
 }
 
+/// Nothing of the image is changed at run time, which also works where it is read-only.
+#[test]
+fn by_its_absolute_path_iptables_stays_what_the_image_has() {
+    let world = World::new();
+    let container = life(&world)
+        .env("NFTABLES", "0")
+        .env("POST_UP", "/usr/sbin/iptables --version")
+        .start();
+    let line = container.wait_for_log("[post-up] iptables v", SOON).text;
+    assert!(line.ends_with("(nf_tables)"), "{line}");
+}
+
 #[test]
 fn nf_tables_is_the_default() {
     let world = World::new();

@@ -399,6 +399,31 @@ fn hooks_see_the_names_of_the_originals_shell() {
     assert!(container.logs().contains(&format!("[pre-down] {expected}")));
 }
 
+/// A proxy would be one more that learns where requests go; Docker's client sets one in every
+/// container. The monitor's variables are there where the user set them.
+#[test]
+fn a_proxy_is_passed_on_but_not_used_and_our_own_names_win() {
+    let world = World::new();
+    let container = container(&world)
+        .env("HTTPS_PROXY", "http://127.0.0.1:1")
+        .env("CURL_CA_BUNDLE", "/nowhere")
+        .env("VPN_LOCATION", "mine")
+        .env("MONITOR_RETRIES", "4")
+        .env(
+            "POST_UP",
+            "echo $VPN_LOCATION $HTTPS_PROXY $MONITOR_RETRIES \
+             ${MONITOR_INTERVAL-unset} ${original_nameserver-unset}; \
+             pidof pf.sh || echo no pf.sh",
+        )
+        .env("PORT_FORWARDING", "1")
+        .start();
+    container.wait_for_log(
+        "[post-up] nl_amsterdam http://127.0.0.1:1 4 unset unset",
+        SOON,
+    );
+    container.wait_for_log("[post-up] no pf.sh", SOON);
+}
+
 // Files of the user's own over the names in /scripts.
 
 /// "An own `/scripts/pf_success.sh` is run with the port" (README.md)

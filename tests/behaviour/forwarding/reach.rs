@@ -9,7 +9,7 @@ use harness::log_lines::UP;
 use harness::netns::Namespace;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
-use harness::world::network::BEHIND;
+use harness::world::network::{BEHIND, CLIENT};
 use harness::world::recipe::Recipe;
 
 use super::forwarding;
@@ -137,7 +137,10 @@ fn the_gateway_hands_the_port_on_to_the_host_behind_it() {
     let port = world.pia.bound_ports()[0].port;
     listen(&world, world.behind(), port, "behind");
     is_answered_by(&world, port, "behind");
+    // The port is the tunnel's: an attached network is not handed on.
+    assert!(!world.router().reaches((CLIENT, port)));
     listen(&world, world.client(), port, "the gateway itself");
+    assert!(world.router().reaches((CLIENT, port)));
     is_answered_by(&world, port, "behind");
     let other = forward_another(&world, port);
     listen(&world, world.behind(), other, "not for others");
