@@ -108,7 +108,7 @@ impl Firewall {
         {
             return;
         }
-        match filter.cover(now) {
+        match filter.cover() {
             Ok(()) => drop(self.reload(policy)),
             Err(error) => log::warn!("firewall: frames by a new interface pass: {error}"),
         }

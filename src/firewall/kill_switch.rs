@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ipnet::Ipv4Net;
+
 use super::apply::{Firewall, Sealing};
 use super::error::FirewallError;
 use super::policy::{Destination, EmbeddedDns, ForwardedPort, Policy, TunnelPolicy};
@@ -234,6 +236,31 @@ impl KillSwitch {
         self.narrow(|parts| {
             parts.searching = false;
             parts.api.clear();
+        })
+    }
+
+    /// Does what interfaces that came since the last load call for.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn renew(&self) -> Result<(), FirewallError> {
+        self.change(|_| {})
+    }
+
+    /// The networks beside the tunnel are these now.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn attach(
+        &self,
+        attached: Vec<(String, Ipv4Net)>,
+        local: Vec<(String, Ipv4Net)>,
+    ) -> Result<(), FirewallError> {
+        self.change(|parts| {
+            if let Some(tunnel) = &mut parts.tunnel {
+                tunnel.attached = attached;
+                tunnel.local = local;
+            }
         })
     }
 

@@ -98,14 +98,7 @@ impl EgressFilter {
             interfaces: Vec::new(),
             ipv6: true,
         };
-        for _ in 1..MAX_TRIES {
-            match filter.cover(interfaces()) {
-                Ok(()) => return Ok(filter),
-                Err(error) if is_unknown_to_kernel(&error) => break,
-                Err(_) => thread::sleep(TRY_INTERVAL),
-            }
-        }
-        filter.cover(interfaces()).map_err(|error| {
+        filter.cover().map_err(|error| {
             log::debug!("egress hook: {error}");
             "nft cannot load a chain at the egress hook, which takes Linux 5.16 with \
              CONFIG_NETFILTER_EGRESS"
@@ -129,11 +122,26 @@ impl EgressFilter {
         })
     }
 
-    /// Has a chain for each of these, and for no other.
-    pub fn cover(&mut self, interfaces: Vec<EgressInterface>) -> Result<(), CommandError> {
-        run(&self.nft, &["-f", "-"], &render(self.stamp, &interfaces))?;
+    /// Has a chain for each interface that there is, and for no other. What fails in passing is
+    /// tried again.
+    pub fn cover(&mut self) -> Result<(), CommandError> {
+        let mut interfaces = interfaces();
+        let mut loaded = self.load_chains(&interfaces);
+        for _ in 1..MAX_TRIES {
+            match &loaded {
+                Err(error) if !is_unknown_to_kernel(error) => thread::sleep(TRY_INTERVAL),
+                _ => break,
+            }
+            interfaces = self::interfaces();
+            loaded = self.load_chains(&interfaces);
+        }
+        loaded?;
         self.interfaces = interfaces;
         Ok(())
+    }
+
+    fn load_chains(&self, interfaces: &[EgressInterface]) -> Result<(), CommandError> {
+        run(&self.nft, &["-f", "-"], &render(self.stamp, interfaces)).map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What becomes of a step that fails: it is repeated, or waits, with the network closed.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::supervisor::event::Event;
 use super::{End, Life, Phase};
@@ -107,13 +107,21 @@ impl Life {
             }
             None => log::info!("Waiting to be stopped; SIGHUP tries again"),
         }
-        let event = match pause {
-            Some(pause) => self.inbox.recv_timeout(pause).ok(),
-            None => self.inbox.recv().ok(),
-        };
-        match event {
-            Some(Event::StopRequested) => Err(End::Stopped),
-            _ => Ok(()),
+        let begun = Instant::now();
+        loop {
+            let event = match pause {
+                Some(pause) => {
+                    let left = pause.saturating_sub(begun.elapsed());
+                    self.inbox.recv_timeout(left).ok()
+                }
+                None => self.inbox.recv().ok(),
+            };
+            match event {
+                Some(Event::StopRequested) => return Err(End::Stopped),
+                // No reason to ask PIA again.
+                Some(Event::NetworksChanged) => {}
+                _ => return Ok(()),
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 mod blocked;
 mod container_connector;
 mod lock;
+mod networks;
 mod shut_down;
 mod supervisor;
 mod surroundings;
@@ -19,6 +20,7 @@ use std::thread::JoinHandle;
 
 use self::container_connector::ContainerConnector;
 use self::supervisor::event::{self, Event};
+use self::supervisor::task::Task;
 use self::supervisor::{Supervisor, SupervisorEnd};
 use self::surroundings::{access_to, check_capabilities, name_servers_below, way_out};
 use crate::connect::connector::Connector;
@@ -99,6 +101,8 @@ struct Life {
     /// Held from when it could be taken until the life is over.
     lock: Option<File>,
     post_up_hooks: Option<JoinHandle<()>>,
+    /// Follows attached networks, from the seal on.
+    networks: Option<Task<()>>,
     events: Sender<Event>,
     inbox: Receiver<Event>,
 }
@@ -120,6 +124,7 @@ impl Life {
             phase: Phase::Open,
             lock: None,
             post_up_hooks: None,
+            networks: None,
             events,
             inbox,
         })
@@ -201,6 +206,10 @@ impl Life {
         let is_wanted = self.container.settings.firewall;
         let known = servers.as_ref().cloned().unwrap_or_default();
         let access = access_to(&known, &self.container.settings.dns);
+        if self.networks.is_none() {
+            let (events, stop) = (self.events.clone(), &self.container.stop);
+            self.networks = networks::watch(kill_switch.clone(), events, stop);
+        }
         kill_switch.restart(is_wanted, &access)?;
         if is_wanted && matches!(self.phase, Phase::Hooks(_)) {
             log::info!("Kill switch closed");

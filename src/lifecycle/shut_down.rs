@@ -22,6 +22,9 @@ impl Life {
         {
             log::warn!("the post-up hooks ended badly");
         }
+        if let Some(networks) = self.networks.take() {
+            networks.end();
+        }
         let reached_pre_up = !matches!(self.phase, Phase::Open);
         let has_hooks = reached_pre_up && matches!(end, End::Stopped);
         let mut exit = None;

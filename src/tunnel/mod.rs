@@ -175,6 +175,19 @@ impl Tunnel {
         Ok(routing_rules::apply(&rules, &container.stop)?)
     }
 
+    /// Has routes and kill switch follow the networks that there are now. The VPN's own addresses
+    /// are kept in the tunnel before a network that has them too is admitted.
+    ///
+    /// # Errors
+    /// When they cannot be read, or a routing rule or the firewall's rules cannot be set.
+    pub fn follow_networks(&self, container: &Container) -> Result<(), Failure> {
+        let networks = Networks::find(container)?;
+        log::info!("Attached networks: {networks}");
+        self.set_routes(container, &networks)?;
+        self.kill_switch.attach(networks.attached, networks.local)?;
+        Ok(())
+    }
+
     /// Asks the targets of `HEALTHCHECK_PING_TARGET` through the tunnel.
     pub fn prober(&self, container: &Container) -> Prober {
         let servers = if self.dns.is_empty() {

@@ -1,5 +1,7 @@
 //! Networks that are reached outside the tunnel.
 
+use std::fmt;
+
 use ipnet::Ipv4Net;
 
 use crate::container::Container;
@@ -12,6 +14,16 @@ pub(super) struct Networks {
     pub(super) attached: Vec<(String, Ipv4Net)>,
     /// `LOCAL_NETWORK`, by the default route.
     pub(super) local: Vec<(String, Ipv4Net)>,
+}
+
+impl fmt::Display for Networks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (interface, network)) in self.attached.iter().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{network} via {interface}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Networks {

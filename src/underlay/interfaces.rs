@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ipnet::Ipv4Net;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::net::if_::if_nameindex;
 
 use crate::system::files::{self, FileError};
 use crate::system::paths;
@@ -37,6 +38,34 @@ pub struct AttachedNetwork {
     pub interface: String,
     pub address: Ipv4Addr,
     pub network: Ipv4Net,
+}
+
+/// All of it at one moment, to be compared with another.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    interfaces: Vec<(String, u32)>,
+    attached: Vec<AttachedNetwork>,
+    default_routes: Vec<DefaultRoute>,
+}
+
+/// What there is now below the tunnel.
+///
+/// # Errors
+/// As [`attached_networks`] and [`default_routes`].
+pub fn snapshot() -> Result<Snapshot, InterfacesError> {
+    let interfaces = if_nameindex()?
+        .iter()
+        .map(|interface| {
+            let name = interface.name().to_string_lossy().into_owned();
+            (name, interface.index())
+        })
+        .filter(|(name, _)| is_underlay(name))
+        .collect();
+    Ok(Snapshot {
+        interfaces,
+        attached: attached_networks()?,
+        default_routes: default_routes()?,
+    })
 }
 
 /// The default routes, the kernel's choice first; there may be several, or none.

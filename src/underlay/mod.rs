@@ -1,6 +1,7 @@
 //! The network below the tunnel: its interfaces and name servers, and sockets and requests that can
 //! go out untunnelled. Knows neither PIA nor the firewall.
 
+pub mod changes;
 mod deadline;
 mod dns_message;
 mod hosts_file;

@@ -260,10 +260,14 @@ fn open(world: &World) {
     }
 }
 
-/// Sends each probe once, the frame among them, and blocks until all are on their way.
 fn send_frame(world: &World) {
+    send_probes(world, "eth0");
+}
+
+/// Sends each probe once, the frame among them, and blocks until all are on their way.
+pub fn send_probes(world: &World, interface: &str) {
     let mut prober = Privileges::docker().command(harness::programs::prober());
-    prober.args(["once", "eth0"]).args([
+    prober.args(["once", interface]).args([
         DNS.to_string(),
         ELSEWHERE.to_string(),
         ELSEWHERE_V6.to_string(),
@@ -274,7 +278,7 @@ fn send_frame(world: &World) {
 }
 
 /// How many frames of the prober's were on the wire.
-fn frames(capture: &Capture) -> usize {
+pub fn frames(capture: &Capture) -> usize {
     let is_frame = |probe: &Probe| probe.kind == Kind::Frame;
     let frame = Probe::all().into_iter().find(is_frame).unwrap();
     let mut packets = capture.packets();

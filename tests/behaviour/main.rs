@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod adversity;
+mod attached;
 mod commands;
 mod connect;
 mod demo;

@@ -19,6 +19,8 @@ pub enum Event {
     Found(Box<Joined>),
     /// The search found that the old tunnel carries again: this target answered.
     Recovered(String),
+    /// Attached networks, their addresses or the default route are others now.
+    NetworksChanged,
     /// wg0 is to listen on this port from now on.
     ListenOn(u16),
     /// News of the forwarded port.

@@ -11,7 +11,7 @@ mod port_file_writer;
 mod probe;
 mod search;
 mod silence;
-mod task;
+pub mod task;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -23,6 +23,7 @@ use self::probe::Probe;
 use self::search::Search;
 use self::task::Task;
 use super::container_connector::ContainerConnector;
+use super::surroundings::way_out;
 use crate::connect::connector::Connector;
 use crate::connect::register::Joined;
 use crate::container::Container;
@@ -45,8 +46,8 @@ const CHANGE_BACKOFF: Backoff = Backoff {
     ceiling: Duration::from_secs(300),
 };
 
-/// Between two tries to get a thread.
-const THREAD_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two tries to get a thread, or to follow networks that changed.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the loop ended.
 pub enum SupervisorEnd {
@@ -67,6 +68,8 @@ pub struct Supervisor {
     search: Option<Task<Connector>>,
     /// No thread could be had for it.
     is_search_owed: bool,
+    /// They have changed, and could not be followed.
+    are_networks_owed: bool,
     /// How many finds in a row could not be used.
     failed_changes: u32,
     events: Sender<Event>,
@@ -99,6 +102,7 @@ impl Supervisor {
             connector: Some(connector),
             search: None,
             is_search_owed: false,
+            are_networks_owed: false,
             failed_changes: 0,
             events,
             watches: Vec::new(),
@@ -169,6 +173,7 @@ impl Supervisor {
                 }
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
+                Event::NetworksChanged => self.follow_networks(container),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
                 Event::PortOwed => {
                     if let Some(port) = &mut self.port {
@@ -186,16 +191,34 @@ impl Supervisor {
         SupervisorEnd::Stopped
     }
 
-    /// Meanwhile a search that got no thread is tried again; `None` when nobody reports any more.
-    fn next_event(&mut self, container: &Container, inbox: &Receiver<Event>) -> Option<Event> {
-        while self.is_search_owed {
-            match inbox.recv_timeout(THREAD_INTERVAL) {
+    /// Meanwhile what is owed is tried again: a search that got no thread, networks that could not
+    /// be followed; `None` when nobody reports any more.
+    fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
+        while self.is_search_owed || self.are_networks_owed {
+            match inbox.recv_timeout(RETRY_INTERVAL) {
                 Ok(event) => return Some(event),
-                Err(RecvTimeoutError::Timeout) => self.start_search(container, Duration::ZERO),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
+            }
+            if self.is_search_owed {
+                self.start_search(container, Duration::ZERO);
+            }
+            if self.are_networks_owed {
+                self.follow_networks(container);
             }
         }
         inbox.recv().ok()
+    }
+
+    fn follow_networks(&mut self, container: &mut Container) {
+        if let Some((interface, address)) = way_out() {
+            container.tell_way_out(&interface, address);
+        }
+        let followed = self.tunnel.follow_networks(container);
+        self.are_networks_owed = followed.is_err();
+        if let Err(failure) = followed {
+            log::warn!("attached networks: {failure}; trying again");
+        }
     }
 
     /// Does what an effect calls for; returns what the user called fatal.

@@ -6,7 +6,7 @@ use crate::system::cancellation::{CancellationToken, Guard};
 use crate::system::command::advice_on_spawning;
 
 /// A running long task.
-pub(super) struct Task<T> {
+pub struct Task<T> {
     stop: CancellationToken,
     _guard: Guard,
     thread: JoinHandle<T>,
@@ -14,7 +14,7 @@ pub(super) struct Task<T> {
 
 impl<T: Send + 'static> Task<T> {
     /// Starts `work`, which has to obey its token; a stop of `parent` is one of the task.
-    pub(super) fn start(
+    pub fn start(
         name: &str,
         parent: &CancellationToken,
         work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
@@ -39,7 +39,7 @@ impl<T: Send + 'static> Task<T> {
     }
 
     /// Tells it to end, waits until it has, and returns what it gives back.
-    pub(super) fn end(self) -> Option<T> {
+    pub fn end(self) -> Option<T> {
         self.stop.cancel();
         let outcome = self.thread.join();
         if outcome.is_err() {

@@ -1,0 +1,45 @@
+//! Networks that are attached, changed or taken away while the program runs.
+
+use std::sync::mpsc::Sender;
+
+use super::supervisor::event::Event;
+use super::supervisor::task::Task;
+use crate::firewall::kill_switch::KillSwitch;
+use crate::system::cancellation::CancellationToken;
+use crate::underlay::changes::Changes;
+use crate::underlay::interfaces;
+
+/// Watches them from now on. What the kill switch has to do about an interface it does at once,
+/// whatever the main loop is waiting for; the rest is the main loop's.
+pub(super) fn watch(
+    kill_switch: KillSwitch,
+    events: Sender<Event>,
+    stop: &CancellationToken,
+) -> Option<Task<()>> {
+    let changes = Changes::subscribe()
+        .inspect_err(|error| log::warn!("networks attached later wait for a reconnect: {error}"))
+        .ok()?;
+    let mut known = interfaces::snapshot().ok();
+    Task::start("networks", stop, move |stop| {
+        loop {
+            if let Err(error) = changes.wait(stop) {
+                log::warn!("networks attached later wait for a reconnect: {error}");
+                return;
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+            let now = interfaces::snapshot().ok();
+            // wg0 comes and goes too.
+            if now == known {
+                continue;
+            }
+            known = now;
+            if let Err(error) = kill_switch.renew() {
+                log::warn!("{error}");
+            }
+            // The other end is gone only when the life is over.
+            drop(events.send(Event::NetworksChanged));
+        }
+    })
+}

@@ -1,0 +1,125 @@
+//! Networks that come, change and go while the program runs, as `docker network connect` makes them.
+
+use std::net::Ipv4Addr;
+
+use harness::log_lines::UP;
+use harness::simulator::server::TUNNEL_DNS;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::capture::Capture;
+use harness::world::network::{CLIENT, CLIENT_SECOND, LAN};
+use harness::world::pcap::Packet;
+use harness::world::recipe::Recipe;
+
+use crate::PROGRAM;
+use crate::leaks::{frames, send_probes};
+
+/// The router in the second network.
+const ROUTER_SECOND: Ipv4Addr = Ipv4Addr::new(172, 19, 0, 1);
+
+/// "Networks that are attached later are followed at once" (README.md)
+#[test]
+fn a_network_that_is_attached_later_is_reached_and_nothing_else_leaves_by_it() {
+    let world = World::new();
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    let open = world.capture_on("wire2");
+    send_probes(&world, "eth1");
+    assert!(frames(&open) > 0 && !beyond(&open).is_empty());
+    world.client().ip("link delete eth1");
+    let _container = life(&world).connect();
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    let capture = world.capture_on("wire2");
+    let ((_router, there), (_client, here)) = (world.router().listen(), world.client().listen());
+    assert!(world.client().reaches((ROUTER_SECOND, there)));
+    assert!(world.router().reaches((CLIENT_SECOND, here)));
+    send_probes(&world, "eth1");
+    assert_eq!((frames(&capture), beyond(&capture)), (0, vec![]));
+    world.assert_carries();
+}
+
+/// A network that is gone is open no more, whoever has its interface's name next.
+#[test]
+fn addresses_that_change_are_followed() {
+    let world = World::new();
+    let container = life(&world)
+        .env("LOCAL_NETWORK", "192.168.77.0/24")
+        .connect();
+    let (own, router) = (Ipv4Addr::new(172, 20, 0, 2), Ipv4Addr::new(172, 20, 0, 1));
+    world
+        .router()
+        .ip(format_args!("addr add {router}/16 dev wire"));
+    world.client().ip(format_args!(
+        "addr add {own}/16 dev eth0\nroute replace default via {router}\n\
+         addr delete {CLIENT}/16 dev eth0"
+    ));
+    let ((_router, there), (_lan, in_lan)) = (world.router().listen(), world.lan().listen());
+    assert!(world.client().reaches((router, there)));
+    assert!(world.client().reaches((LAN, in_lan)));
+    world.assert_carries();
+    assert!(
+        !container
+            .shell("iptables -S PIA_OUTPUT")
+            .contains("172.18.")
+    );
+}
+
+#[test]
+fn the_vpns_hosts_stay_in_the_tunnel_where_a_later_network_has_their_addresses() {
+    let world = World::new();
+    let _container = life(&world).connect();
+    attach(
+        &world,
+        Ipv4Addr::new(10, 0, 0, 1),
+        Ipv4Addr::new(10, 0, 0, 2),
+    );
+    let (_router, there) = world.router().listen();
+    assert!(world.client().reaches((Ipv4Addr::new(10, 0, 0, 1), there)));
+    assert!(world.client().reaches((TUNNEL_DNS[0], 53)));
+    let way = world.look(&format!("ip route get {}", TUNNEL_DNS[0]));
+    assert!(way.contains("dev wg0"), "{way}");
+}
+
+/// It is no reason to try a refused password again.
+#[test]
+fn a_network_that_is_attached_while_the_start_waits_passes_no_frame() {
+    let world = World::new();
+    world.pia.refuse_login();
+    let container = life(&world).start();
+    container.wait_for_log("Waiting, sealed", SOON);
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    let capture = world.capture_on("wire2");
+    wait_until("the network card has its chain", SOON, || {
+        world
+            .look("nft list table netdev wireguard-pia")
+            .contains("\"eth1\"")
+    });
+    send_probes(&world, "eth1");
+    assert_eq!((frames(&capture), beyond(&capture)), (0, vec![]));
+    assert_eq!(world.pia.login_attempts(), 1);
+    assert!(!container.logs().contains(UP));
+}
+
+fn life(world: &World) -> Recipe {
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
+}
+
+/// `docker network connect`: a further interface, `eth1`.
+fn attach(world: &World, router: Ipv4Addr, own: Ipv4Addr) {
+    world.router().ip(format_args!(
+        "link add wire2 type veth peer name eth1 netns {}\naddr add {router}/16 dev wire2\n\
+         link set wire2 up\n",
+        world.client().name()
+    ));
+    world
+        .client()
+        .ip(format_args!("addr add {own}/16 dev eth1\nlink set eth1 up"));
+}
+
+/// What left by the second network to somewhere else.
+fn beyond(capture: &Capture) -> Vec<Packet> {
+    capture.leaks(|packet| packet.destination.to_string().starts_with("172.19."))
+}
