@@ -1,4 +1,4 @@
-//! Networks that come, change and go while the program runs, as `docker network connect` makes them.
+//! Networks that come, change and go meanwhile, as `docker network connect` makes them.
 
 use std::net::Ipv4Addr;
 

@@ -161,3 +161,32 @@ fn an_interface_that_is_gone_is_missed_within_seconds() {
     println!("traffic after {carried:?}");
     assert!(carried < Duration::from_secs(15), "{carried:?}");
 }
+
+/// "An interface that is added later is covered a tenth of a second after it came" (README.md); on
+/// a busy machine later. Who waits for such news costs nothing.
+#[test]
+fn an_interface_that_comes_later_is_covered_soon_and_until_then_nobody_looks() {
+    let world = World::new();
+    let container = recipe(&world)
+        .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
+        .connect();
+    let watcher = "grep -l '^networks$' /proc/[0-9]*/task/*/comm | head -n 1";
+    let switches = || {
+        container.shell(&format!(
+            "grep ctxt_switches $(dirname $({watcher}))/status"
+        ))
+    };
+    let before = switches();
+    assert!(before.contains("voluntary"), "{before}");
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(switches(), before);
+    let begun = Instant::now();
+    world.client().ip("link add eth1 type veth peer name other");
+    while !world
+        .look("nft list table netdev wireguard-pia")
+        .contains("\"eth1\"")
+    {
+        assert!(begun.elapsed() < Duration::from_millis(500));
+    }
+    println!("covered after {:?}", begun.elapsed());
+}
