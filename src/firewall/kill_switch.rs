@@ -5,7 +5,7 @@
 //! loaded in one step.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::Ipv4Net;
@@ -22,6 +22,8 @@ const DNS_PORT: u16 = 53;
 pub struct NameServerAccess {
     /// Those that are asked from marked sockets.
     pub addresses: Vec<Ipv4Addr>,
+    /// Likewise.
+    pub addresses_v6: Vec<Ipv6Addr>,
     /// What Docker's resolver does, if it is one of them.
     pub embedded: EmbeddedDns,
     /// Everybody may ask Docker's resolver, because the user leaves `/etc/resolv.conf` to it
@@ -52,6 +54,7 @@ pub(super) struct Parts {
     searching: bool,
     /// Name servers that are asked from marked sockets.
     name_servers: Vec<Destination>,
+    name_servers_v6: Vec<Ipv6Addr>,
     embedded: EmbeddedDns,
     embedded_for_all: bool,
     /// Look-ups that are under way.
@@ -105,6 +108,7 @@ impl Parts {
         };
         if self.searching {
             policy.untunnelled.extend(&self.name_servers);
+            policy.name_servers_v6.clone_from(&self.name_servers_v6);
             policy.untunnelled.extend(&self.api);
         }
         policy.embedded_dns_guarded = !self.embedded_for_all;
@@ -153,6 +157,7 @@ impl Parts {
             sealed,
             searching: true,
             name_servers,
+            name_servers_v6: servers.addresses_v6.clone(),
             embedded: servers.embedded,
             embedded_for_all: servers.embedded_for_all,
             lookups: 0,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 
@@ -74,6 +74,8 @@ pub struct Policy {
     pub mark: u32,
     /// Where marked traffic may go outside the tunnel.
     pub untunnelled: BTreeSet<Destination>,
+    /// Name servers that marked questions may go to by IPv6.
+    pub name_servers_v6: Vec<Ipv6Addr>,
     /// Nobody but us asks Docker's resolver, because what it forwards leaves outside the tunnel.
     pub embedded_dns_guarded: bool,
     /// Whom Docker's resolver is asking for us at this moment.
@@ -89,6 +91,7 @@ impl Policy {
             sealed: true,
             mark,
             untunnelled: BTreeSet::new(),
+            name_servers_v6: Vec::new(),
             embedded_dns_guarded: true,
             embedded_dns: EmbeddedDns::Unused,
             tunnel: None,

@@ -111,7 +111,9 @@ impl Rule {
 
     fn names_host(&self) -> bool {
         let is_host = |part: &Part| match part.words.as_slice() {
-            [option, address] => option == "-d" && address.ends_with("/32"),
+            [option, address] => {
+                option == "-d" && (address.ends_with("/32") || address.ends_with("/128"))
+            }
             _ => false,
         };
         self.matches.iter().any(is_host)

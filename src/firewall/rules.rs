@@ -4,6 +4,8 @@
 //! ours, which a load empties first because it declares them. Only the jumps to them are appended
 //! to the built-in chains: by the first load, never again.
 
+use std::net::Ipv6Addr;
+
 use askama::Template;
 
 use super::error::FirewallError;
@@ -35,9 +37,13 @@ pub(super) fn render(
     };
     let mangle = Table::parse(TableName::Mangle, &mangle.render()?)?;
     if family == Family::V6 {
+        let filter = Filter6 {
+            servers: &policy.name_servers_v6,
+            mark: &mark,
+        };
         return match policy.sealed {
             true => Ok(vec![
-                Table::parse(TableName::Filter, &Filter6.render()?)?,
+                Table::parse(TableName::Filter, &filter.render()?)?,
                 mangle,
             ]),
             false => Ok(Vec::new()),
@@ -64,7 +70,10 @@ struct Filter<'a> {
 
 #[derive(Template)]
 #[template(path = "filter6.rules", escape = "none")]
-struct Filter6;
+struct Filter6<'a> {
+    servers: &'a [Ipv6Addr],
+    mark: &'a str,
+}
 
 #[derive(Template)]
 #[template(path = "nat.rules", escape = "none")]

@@ -75,6 +75,35 @@ fn the_first_load_closes_everything_and_jumps_to_our_chains() {
 }
 
 #[test]
+fn an_ipv6_name_server_has_exact_rules_and_its_neighbours() {
+    let policy = Policy {
+        name_servers_v6: vec!["2001:db8::53".parse().unwrap()],
+        ..Policy::closed(MARK)
+    };
+    let tables = render(&policy, Family::V6, false, Stamping::default()).unwrap();
+    let text = tables[0].without_jumps().to_string();
+    let of = |server: &str, rest: &str| format!("-A PIA_OUTPUT -d {server} -p {rest} -j ACCEPT");
+    let mut expected = vec![
+        "-A PIA_INPUT -i lo -j ACCEPT".to_owned(),
+        "-A PIA_OUTPUT -o lo -j ACCEPT".to_owned(),
+        "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
+    ];
+    for kind in ["135", "136"] {
+        let neighbour = format!("ipv6-icmp --icmpv6-type {kind}");
+        expected.push(format!("-A PIA_INPUT -p {neighbour} -j ACCEPT"));
+        for to in ["ff02::/16", "fe80::/10", "2001:db8::53/128"] {
+            expected.push(of(to, &neighbour));
+        }
+    }
+    for protocol in ["udp", "tcp"] {
+        let question = format!("{protocol} -m mark --mark 0xca6c --dport 53");
+        expected.push(of("2001:db8::53/128", &question));
+    }
+    let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A")).collect();
+    assert_eq!(rules, expected);
+}
+
+#[test]
 fn ipv6_has_lo_and_nothing_else() {
     let tables = render(&connected(tunnel()), Family::V6, true, Stamping::default()).unwrap();
     assert_eq!(
@@ -467,6 +496,7 @@ proptest! {
             untunnelled: to.clone(),
             embedded_dns_guarded: true,
             embedded_dns: EmbeddedDns::Unused,
+            name_servers_v6: Vec::new(),
             tunnel: tunnel.clone(),
         };
         let mut allowed = vec![

@@ -37,6 +37,7 @@ pub(super) fn access_to(servers: &NameServers, dns: &VpnDns) -> NameServerAccess
     for server in &servers.servers {
         match server {
             NameServer::Direct(address) => access.addresses.push(*address),
+            NameServer::DirectV6(address) => access.addresses_v6.push(*address),
             NameServer::EmbeddedUnmarked => access.embedded = EmbeddedDns::FromHere,
             NameServer::Embedded if access.embedded == EmbeddedDns::Unused => {
                 access.embedded = EmbeddedDns::ByHost;

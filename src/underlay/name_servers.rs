@@ -2,7 +2,7 @@
 //! Kubernetes writes it. Pure.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::resolv_conf;
 use crate::system::invisible::is_invisible;
@@ -15,6 +15,8 @@ const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 pub enum NameServer {
     /// Asked from marked sockets; needs a firewall rule for its address.
     Direct(Ipv4Addr),
+    /// Likewise, by IPv6: only where there is no other.
+    DirectV6(Ipv6Addr),
     /// Docker's, which forwards the question from the host's own network: needs no rule.
     Embedded,
     /// Docker's before version 26, which asks from our namespace, as root and without a mark: needs
@@ -26,16 +28,17 @@ pub enum NameServer {
 
 impl NameServer {
     /// Where the question goes.
-    pub fn address(&self) -> Ipv4Addr {
+    pub fn address(&self) -> IpAddr {
         match self {
-            Self::Direct(address) | Self::Loopback(address) => *address,
-            Self::Embedded | Self::EmbeddedUnmarked => DOCKER_RESOLVER,
+            Self::Direct(address) | Self::Loopback(address) => (*address).into(),
+            Self::DirectV6(address) => (*address).into(),
+            Self::Embedded | Self::EmbeddedUnmarked => DOCKER_RESOLVER.into(),
         }
     }
 
     /// Whether the question leaves the namespace on a socket of ours, which then needs the mark.
     pub fn is_direct(&self) -> bool {
-        matches!(self, Self::Direct(_))
+        matches!(self, Self::Direct(_) | Self::DirectV6(_))
     }
 }
 
@@ -50,8 +53,8 @@ impl fmt::Display for NameServer {
 pub struct NameServers {
     /// In the order of the file, each once.
     pub servers: Vec<NameServer>,
-    /// Those that cannot be asked: IPv6 (the kill switch lets none of it out) or unreadable. For
-    /// messages.
+    /// Those that are not asked: IPv6 beside others (so that the kill switch need let none of it
+    /// out), on the link alone, or unreadable. For messages.
     pub skipped: Vec<String>,
 }
 
@@ -82,6 +85,32 @@ pub fn parse(text: &str) -> NameServers {
 
 /// The name servers that `text` names now: the tunnel's, once we have written the file.
 pub fn in_force(text: &str) -> NameServers {
+    let mut found = with_ipv4(text);
+    if found.servers.is_empty() {
+        found = take_ipv6(found);
+    }
+    found
+}
+
+/// Takes those by IPv6 that were skipped before.
+fn take_ipv6(found: NameServers) -> NameServers {
+    let mut taken = NameServers::default();
+    for text in found.skipped {
+        match text.parse::<Ipv6Addr>() {
+            Ok(address) if is_routed(address) => taken.add(NameServer::DirectV6(address)),
+            _ => taken.skip(&text),
+        }
+    }
+    taken
+}
+
+/// Whether it can be reached without naming an interface, and not only on this host.
+fn is_routed(address: Ipv6Addr) -> bool {
+    let is_here = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+    !is_here && !address.is_unicast_link_local() && address.to_ipv4_mapped().is_none()
+}
+
+fn with_ipv4(text: &str) -> NameServers {
     let mut found = NameServers::default();
     for line in text.lines() {
         let mut words = line.split_whitespace();
@@ -218,6 +247,14 @@ mod tests {
             parse("nameserver 127.0.0.11\noptions ndots:0\n").servers,
             [NameServer::EmbeddedUnmarked]
         );
+    }
+
+    #[test]
+    fn ipv6_alone_is_asked_where_it_is_routed() {
+        let found = parse("nameserver ::1\nnameserver 2001:db8::53\nnameserver fe80::1%eth0\n");
+        let expected = NameServer::DirectV6("2001:db8::53".parse().unwrap());
+        assert_eq!(found.servers, [expected]);
+        assert_eq!(found.skipped, ["::1", "fe80::1%eth0"]);
     }
 
     #[test]

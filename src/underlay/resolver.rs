@@ -6,7 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,7 +65,7 @@ fn failures_in_words(failures: &[(NameServer, DnsFailure)]) -> String {
 fn skipped_in_words(skipped: &[String]) -> String {
     match skipped {
         [] => String::new(),
-        _ => format!(" (not asked, as they are not IPv4: {})", skipped.join(", ")),
+        _ => format!(" (not asked: {})", skipped.join(", ")),
     }
 }
 
@@ -219,7 +219,7 @@ impl Resolver {
         stop: &CancellationToken,
     ) -> LookupResult {
         let via = self.via_to(server);
-        let peer = SocketAddrV4::new(server.address(), self.port);
+        let peer = SocketAddr::new(server.address(), self.port);
         let deadline = Deadline::after(wait);
         match ask_by_udp(via, peer, host, deadline, stop) {
             Ok(Answer::Whole(outcome)) => outcome,
@@ -294,7 +294,7 @@ fn failure_of(failure: &SocketError) -> DnsFailure {
 
 fn ask_by_udp(
     via: &Via,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     host: &str,
     deadline: Deadline,
     stop: &CancellationToken,
@@ -334,7 +334,7 @@ fn ask_by_udp(
 
 fn ask_by_tcp(
     via: &Via,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     host: &str,
     deadline: Deadline,
     stop: &CancellationToken,
@@ -507,8 +507,7 @@ mod tests {
             error.to_string(),
             "resolving www.example.com: 127.0.0.31 answered that there is no such name, 127.0.0.32 \
              answered REFUSED, \
-             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked, as \
-             they are not IPv4: \
+             127.0.0.33 could not be asked (Connection refused (os error 111)) (not asked: \
              fd00::1); check the container's DNS"
         );
     }

@@ -3,7 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io;
-use std::net::{Shutdown, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub enum SocketError {
     /// Refused, unreachable, no answer in time.
     #[error("connecting to {address}: {source}")]
     NotConnected {
-        address: SocketAddrV4,
+        address: SocketAddr,
         source: io::Error,
     },
     #[error("interrupted by a request to stop")]
@@ -66,12 +66,13 @@ pub struct UdpConnection {
 /// Also when a stop is asked for meanwhile.
 pub fn connect(
     via: &Via,
-    address: SocketAddrV4,
+    address: impl Into<SocketAddr>,
     timeout: Duration,
     stop: &CancellationToken,
 ) -> Result<TcpConnection, SocketError> {
+    let address = address.into();
     let failed = |source| SocketError::NotConnected { address, source };
-    let stream: Arc<TcpStream> = Arc::new(make(via, Type::STREAM)?.into());
+    let stream: Arc<TcpStream> = Arc::new(make(via, address, Type::STREAM)?.into());
     let registration = {
         let stream = Arc::clone(&stream);
         stop.on_cancel(move || {
@@ -110,10 +111,11 @@ pub fn connect(
 /// A UDP socket that talks to `peer` alone.
 pub fn udp(
     via: &Via,
-    peer: SocketAddrV4,
+    peer: impl Into<SocketAddr>,
     stop: &CancellationToken,
 ) -> Result<UdpConnection, SocketError> {
-    let socket: UdpSocket = make(via, Type::DGRAM)?.into();
+    let peer = peer.into();
+    let socket: UdpSocket = make(via, peer, Type::DGRAM)?.into();
     socket
         .connect(peer)
         .map_err(|source| SocketError::NotConnected {
@@ -134,8 +136,9 @@ pub fn udp(
     })
 }
 
-fn make(via: &Via, kind: Type) -> Result<Socket, SocketError> {
-    let socket = Socket::new(Domain::IPV4, kind, None).map_err(SocketError::NotMade)?;
+fn make(via: &Via, peer: SocketAddr, kind: Type) -> Result<Socket, SocketError> {
+    let socket =
+        Socket::new(Domain::for_address(peer), kind, None).map_err(SocketError::NotMade)?;
     match via {
         Via::Routing => (),
         Via::Mark(mark) => socket.set_mark(*mark).map_err(|source| SocketError::Mark {
@@ -180,7 +183,7 @@ fn wait_until_connected(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
     use std::time::Instant;
 
     /// A listener on loopback whose queue is full: further connects get no answer.
@@ -292,7 +295,7 @@ pub(crate) mod tests {
         let via = Via::Interface("nosuch0".into());
         let failure = udp(
             &via,
-            "127.0.0.1:53".parse().unwrap(),
+            SocketAddrV4::new(Ipv4Addr::LOCALHOST, 53),
             &CancellationToken::new(),
         )
         .err()

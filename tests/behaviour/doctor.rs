@@ -8,6 +8,7 @@ use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::internet::Outage;
+use harness::world::network::DNS_V6;
 use harness::world::privileges::Privileges;
 use harness::world::recipe::Recipe;
 use serde_json::Value;
@@ -296,16 +297,19 @@ fn one_of_the_name_servers_does_not_answer() {
 }
 
 #[test]
-fn the_name_servers_are_all_ipv6() {
+fn the_name_servers_are_all_on_the_link() {
     let world = World::new();
-    let recipe = healthy(&world).resolv_conf("nameserver 2001:4860:4860::8888\n");
+    let recipe = healthy(&world).resolv_conf("nameserver fe80::1%eth0\n");
     let found = Diagnosis::of(recipe, &[]);
-    found.assert_says(
-        "failure",
-        "name servers",
-        "only 2001:4860:4860::8888",
-        "--dns",
-    );
+    found.assert_says("failure", "name servers", "only fe80::1%eth0", "--dns");
+}
+
+#[test]
+fn an_ipv6_name_server_answers() {
+    let world = World::new();
+    let recipe = healthy(&world).resolv_conf(format!("nameserver {DNS_V6}\n"));
+    let found = Diagnosis::of(recipe, &[]);
+    found.assert_says("ok", "name servers", &format!("{DNS_V6} answers"), "");
 }
 
 // PIA.

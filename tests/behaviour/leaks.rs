@@ -5,16 +5,18 @@
 //! mark, sockets bound to the interface. What is judged is every packet on the wire outside,
 //! whoever sent it.
 
+use std::net::UdpSocket;
 use std::process::Command;
 use std::time::Instant;
 
 use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::Api;
-use harness::waiting::SOON;
+use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::capture::Capture;
 use harness::world::container::Container;
-use harness::world::network::{API, DNS, ELSEWHERE, ELSEWHERE_V6};
+use harness::world::network::{API, DNS, DNS_V6, ELSEWHERE, ELSEWHERE_V6};
+use harness::world::pcap::Packet;
 use harness::world::privileges::Privileges;
 use harness::world::prober::{Kind, Probe};
 use harness::world::recipe::Recipe;
@@ -55,6 +57,50 @@ fn nothing_leaks_while_the_start_fails() {
     container.stop();
     watch.expect_only(closed, None, ours(&world));
     watch.expect_only(blocked, None, |_| false);
+}
+
+/// What the program needs of IPv6 is the name server's address and the link's neighbours.
+#[test]
+fn nothing_leaks_while_an_ipv6_name_server_is_asked() {
+    let world = World::new();
+    let ask = || {
+        let socket = UdpSocket::bind("[::]:0").unwrap();
+        // Refused by the kill switch.
+        let _ = socket.send_to(b"from a neighbour", (DNS_V6, 53));
+    };
+    let watch = Watch::begin(&world);
+    let asked = |packet: &Packet| packet.destination == DNS_V6;
+    let neighbours = || {
+        let mut packets = watch.capture.packets();
+        packets.retain(|packet| packet.payload == b"from a neighbour");
+        packets.len()
+    };
+    world.client().run(ask);
+    wait_until("a neighbour is heard", SOON, || neighbours() == 1);
+    world.pia.hang(Api::Token);
+    let container = recipe(&world)
+        .resolv_conf(format!("nameserver {DNS_V6}\n"))
+        .start();
+    let closed = container.wait_for_log(CLOSED, SOON).at;
+    assert!(world.pia.records().wait_for(Api::Token, 1, SOON));
+    let rules = world.look("ip6tables -S PIA_OUTPUT");
+    assert!(rules.contains("--dport 53"), "{rules}");
+    world.client().run(ask);
+    Watch::many_probes_are_dropped(&world);
+    world.pia.heal(Api::Token);
+    container.stop();
+    let allowed = ours(&world);
+    watch.expect_only(closed, None, |packet| {
+        allowed(packet) || asked(packet) && packet.to_port() == Some(53)
+    });
+    assert_eq!(neighbours(), 1);
+    assert!(
+        watch
+            .capture
+            .packets()
+            .iter()
+            .any(|packet| asked(packet) && packet.at > closed)
+    );
 }
 
 const PROGRAMS: [&str; 6] = [

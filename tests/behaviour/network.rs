@@ -12,7 +12,9 @@ use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::docker_dns::Docker;
-use harness::world::network::{BEHIND, CLIENT, CLIENT_SECOND, DNS, ELSEWHERE, GATEWAY, LAN};
+use harness::world::network::{
+    BEHIND, CLIENT, CLIENT_SECOND, DNS, DNS_V6, ELSEWHERE, GATEWAY, LAN,
+};
 use harness::world::pcap::{Packet, Transport};
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
@@ -444,14 +446,36 @@ fn tabs_and_dead_name_servers_before_a_good_one_are_survived() {
     world.assert_carries();
 }
 
+/// "an IPv6 one is asked where there is no other" (README.md)
 #[test]
-fn ipv6_name_servers_alone_are_named_in_the_error() {
+fn an_ipv6_name_server_serves_where_there_is_no_other() {
+    for (truncated, nf_tables) in [(false, "1"), (true, "0")] {
+        let world = World::new();
+        world.pia.names().truncate(truncated);
+        let container = life(&world)
+            .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
+            .env("NFTABLES", nf_tables)
+            .resolv_conf(format!("nameserver {DNS_V6}\n"))
+            .connect();
+        world.assert_carries();
+        let rules = world.look("ip6tables -S PIA_OUTPUT");
+        assert!(
+            !rules.contains("--dport") && !rules.contains("icmp"),
+            "{rules}"
+        );
+        container.stop();
+        assert_eq!(resolv_conf(&container), format!("nameserver {DNS_V6}\n"));
+    }
+}
+
+#[test]
+fn name_servers_that_cannot_be_asked_are_named_in_the_error() {
     let world = World::new();
     let container = life(&world)
-        .resolv_conf("nameserver 2001:db8:1::53\nnameserver fe80::1%eth0\n")
+        .resolv_conf("nameserver ::1\nnameserver fe80::1%eth0\n")
         .start();
     let line = container.wait_for_log("Fatal error", SOON).text;
-    for part in ["2001:db8:1::53", "fe80::1%eth0", "not IPv4", "--dns"] {
+    for part in ["::1", "fe80::1%eth0", "not asked", "--dns"] {
         assert!(line.contains(part), "{part}: {line}");
     }
 }

@@ -79,7 +79,7 @@ fn judge_servers(servers: &NameServers, asked: &[Asked], is_shut_off: bool) -> F
         let skipped = match servers.skipped.as_slice() {
             [] => String::new(),
             skipped => format!(
-                " (only {}, and the kill switch lets no IPv6 out)",
+                " (only {}, which are no addresses, or lead no further than the link)",
                 skipped.join(", ")
             ),
         };
@@ -125,7 +125,7 @@ fn judge_servers(servers: &NameServers, asked: &[Asked], is_shut_off: bool) -> F
 
 fn in_words(server: &NameServer) -> String {
     match server {
-        NameServer::Direct(address) => address.to_string(),
+        NameServer::Direct(_) | NameServer::DirectV6(_) => server.to_string(),
         NameServer::Loopback(address) => format!("{address} (in this container)"),
         NameServer::Embedded => "Docker's, by way of the host".to_owned(),
         NameServer::EmbeddedUnmarked => "Docker's (before version 26)".to_owned(),

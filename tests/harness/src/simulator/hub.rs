@@ -55,7 +55,12 @@ impl Hub {
         let open = Arc::clone(&self.open);
         thread::spawn(move || {
             let mut buffer = [0; 65536];
-            while !open.closing() {
+            loop {
+                // What wakes it at the end has no sender, which recv_from expects.
+                let _ = socket.peek(&mut [0]);
+                if open.closing() {
+                    break;
+                }
                 // Errors are those of earlier answers that a client no longer waited for.
                 let Ok((length, peer)) = socket.recv_from(&mut buffer) else {
                     continue;

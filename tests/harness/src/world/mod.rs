@@ -40,7 +40,7 @@ use std::{fmt, fs, thread};
 
 use builder::Builder;
 use internet::{Arrivals, Outage, Weather};
-use network::{API, DNS, DNS_SECOND, ELSEWHERE, INSIDE, LIST, Network, PINGABLE};
+use network::{API, DNS, DNS_SECOND, DNS_V6, ELSEWHERE, INSIDE, LIST, Network, PINGABLE};
 use privileges::Privileges;
 
 use crate::netns::Namespace;
@@ -254,12 +254,13 @@ fn serve_pia(pia: &Simulator, internet: &Namespace) {
     ] {
         pia.names().set(name, &[address]);
     }
-    let tcp = |address, port| TcpListener::bind((address, port)).expect("the address is ours");
+    let tcp =
+        |address: Ipv4Addr, port| TcpListener::bind((address, port)).expect("the address is ours");
     let (api, list, resolvers) = internet.run(|| {
-        let resolvers = [DNS, DNS_SECOND].map(|address| {
+        let resolvers = [DNS.into(), DNS_SECOND.into(), IpAddr::V6(DNS_V6)].map(|address| {
             (
                 UdpSocket::bind((address, 53)).expect("the address is ours"),
-                tcp(address, 53),
+                TcpListener::bind((address, 53)).expect("the address is ours"),
             )
         });
         (tcp(API, 443), tcp(LIST, 443), resolvers)

@@ -33,6 +33,8 @@ pub const HOME: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub const DNS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 /// A second name server.
 pub const DNS_SECOND: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 54);
+/// The first name server by IPv6.
+pub const DNS_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x53, 0, 0, 0, 0, 0x53);
 /// The account API.
 pub const API: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// The server list.
@@ -127,7 +129,9 @@ impl Network {
         }
         lines += "route add blackhole 198.19.0.0/16\n";
         lines += "addr add 2001:db8:1::1/64 dev wan nodad\n";
-        lines += &format!("addr add {ELSEWHERE_V6}/128 dev wan nodad\n");
+        for host in [ELSEWHERE_V6, DNS_V6] {
+            lines += &format!("addr add {host}/128 dev wan nodad\n");
+        }
         lines += "route add 2001:db8:18::/64 via 2001:db8:1::2\n";
         self.internet.ip(lines);
         self.internet.sysctl("net/ipv4/ip_forward", "1");
