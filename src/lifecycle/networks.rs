@@ -1,6 +1,7 @@
 //! Networks that are attached, changed or taken away while the program runs.
 
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use super::supervisor::event::Event;
 use super::supervisor::task::Task;
@@ -8,6 +9,10 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::system::cancellation::CancellationToken;
 use crate::underlay::changes::Changes;
 use crate::underlay::interfaces;
+
+/// So long after a change a resolv.conf that is written belongs to it: an engine does so after the
+/// interfaces are there.
+const SETTLING: Duration = Duration::from_secs(30);
 
 /// Watches them from now on. What the kill switch has to do about an interface it does at once,
 /// whatever the main loop is waiting for; the rest is the main loop's.
@@ -19,6 +24,7 @@ pub(super) fn watch(
     let changes = Changes::subscribe()
         .inspect_err(|error| log::warn!("networks attached later wait for a reconnect: {error}"))
         .ok()?;
+    let mut changed_at: Option<Instant> = None;
     let mut known = interfaces::snapshot().ok();
     Task::start("networks", stop, move |stop| {
         loop {
@@ -30,13 +36,15 @@ pub(super) fn watch(
                 return;
             }
             let now = interfaces::snapshot().ok();
-            // wg0 comes and goes too.
-            if now == known {
+            if now != known {
+                known = now;
+                changed_at = Some(Instant::now());
+                if let Err(error) = kill_switch.renew() {
+                    log::warn!("{error}");
+                }
+            } else if changed_at.is_none_or(|at| at.elapsed() > SETTLING) {
+                // wg0 comes and goes, and users write their resolv.conf.
                 continue;
-            }
-            known = now;
-            if let Err(error) = kill_switch.renew() {
-                log::warn!("{error}");
             }
             // The other end is gone only when the life is over.
             drop(events.send(Event::NetworksChanged));

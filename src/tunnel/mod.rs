@@ -79,6 +79,9 @@ impl Tunnel {
             .up(Path::new(paths::WG_CONF), &container.stop)?;
         self.set_dns(container);
         self.set_routes(container, networks)?;
+        for (interface, range) in &networks.local {
+            log::info!("Allowing untunnelled access to {range} via {interface}");
+        }
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
         }
@@ -169,9 +172,6 @@ impl Tunnel {
         inside.extend(self.joined.registration.server_vip.map(Ipv4Addr::from));
         let ranges = &container.settings.local_network;
         let rules = routing_rules::rules(ranges, &attached, &inside, container.mark);
-        for (interface, range) in &networks.local {
-            log::info!("Allowing untunnelled access to {range} via {interface}");
-        }
         Ok(routing_rules::apply(&rules, &container.stop)?)
     }
 
@@ -182,9 +182,27 @@ impl Tunnel {
     /// When they cannot be read, or a routing rule or the firewall's rules cannot be set.
     pub fn follow_networks(&self, container: &Container) -> Result<(), Failure> {
         let networks = Networks::find(container)?;
-        log::info!("Attached networks: {networks}");
+        log::debug!("attached networks: {networks}");
         self.set_routes(container, &networks)?;
+        self.reclaim_dns(container)?;
         self.kill_switch.attach(networks.attached, networks.local)?;
+        Ok(())
+    }
+
+    /// What an attached network's name server is asked leaves by that network.
+    fn reclaim_dns(&self, container: &Container) -> Result<(), Failure> {
+        if self.dns.is_empty() {
+            return Ok(());
+        }
+        let servers: Vec<IpAddr> = self.dns.iter().copied().map(IpAddr::V4).collect();
+        let search = container.settings.dns.search();
+        let others = resolv_conf::reclaim(Path::new(paths::RESOLV_CONF), &servers, search)?;
+        if !others.is_empty() {
+            log::warn!(
+                "DNS: {} was put into /etc/resolv.conf beside the VPN's servers, and is taken out",
+                others.join(", ")
+            );
+        }
         Ok(())
     }
 

@@ -1,5 +1,5 @@
-//! Word from the kernel that the network below the tunnel has changed: nobody has to look again and
-//! again.
+//! Word from the kernel that the network below the tunnel has changed, or `/etc/resolv.conf`:
+//! nobody has to look again and again.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -7,11 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::libc::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_LINK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
 
 use crate::system::cancellation::CancellationToken;
+use crate::system::paths;
 
 /// What is told: interfaces, IPv4 addresses and IPv4 routes that come, change or go; rtnetlink(7).
 const GROUPS: u32 = (RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE).cast_unsigned();
@@ -19,7 +21,11 @@ const GROUPS: u32 = (RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE).cast_
 /// A subscription to changes of this network namespace. What has changed is read elsewhere, so what
 /// the messages say does not matter.
 #[derive(Debug)]
-pub struct Changes(OwnedFd);
+pub struct Changes {
+    networks: OwnedFd,
+    /// Writers of `/etc/resolv.conf`; there may be no such file.
+    resolv_conf: Option<Inotify>,
+}
 
 impl Changes {
     /// From now on no change is missed.
@@ -35,7 +41,12 @@ impl Changes {
             SockProtocol::NetlinkRoute,
         )?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
-        Ok(Self(socket))
+        let resolv_conf = watch(paths::RESOLV_CONF)
+            .inspect_err(|error| log::debug!("{}: {error}", paths::RESOLV_CONF));
+        Ok(Self {
+            networks: socket,
+            resolv_conf: resolv_conf.ok(),
+        })
     }
 
     /// Waits for a change since the last call, or for a stop; several at a time count as one.
@@ -45,12 +56,15 @@ impl Changes {
     pub fn wait(&self, stop: &CancellationToken) -> io::Result<()> {
         let (stopped, stopping) = io::pipe()?;
         let _guard = stop.on_cancel(move || drop(stopping));
-        let mut either = [
-            PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
+        let mut any = vec![
+            PollFd::new(self.networks.as_fd(), PollFlags::POLLIN),
             // Its other end is closed by a stop, which is always waited for.
             PollFd::new(stopped.as_fd(), PollFlags::empty()),
         ];
-        while let Err(error) = poll(&mut either, PollTimeout::NONE) {
+        if let Some(writers) = &self.resolv_conf {
+            any.push(PollFd::new(writers.as_fd(), PollFlags::POLLIN));
+        }
+        while let Err(error) = poll(&mut any, PollTimeout::NONE) {
             if error != Errno::EINTR {
                 return Err(error.into());
             }
@@ -59,9 +73,12 @@ impl Changes {
     }
 
     fn take_all(&self) -> io::Result<()> {
+        if let Some(writers) = &self.resolv_conf {
+            while writers.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
         let mut message = [0; 4096];
         loop {
-            match recv(self.0.as_raw_fd(), &mut message, MsgFlags::empty()) {
+            match recv(self.networks.as_raw_fd(), &mut message, MsgFlags::empty()) {
                 Err(Errno::EAGAIN) => return Ok(()),
                 // More than the kernel keeps: something has changed.
                 Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
@@ -69,4 +86,10 @@ impl Changes {
             }
         }
     }
+}
+
+fn watch(path: &str) -> nix::Result<Inotify> {
+    let writers = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    writers.add_watch(path, AddWatchFlags::IN_CLOSE_WRITE)?;
+    Ok(writers)
 }

@@ -21,6 +21,43 @@ pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(
     files::write_in_place(path, render(servers, search, &former).as_bytes())
 }
 
+/// Takes out the name servers that somebody put beside `servers`, and returns them. Podman does so
+/// with that of a network that it attaches, first and in a file written anew. Where `servers` are
+/// no longer named, the file is the user's.
+pub fn reclaim(
+    path: &Path,
+    servers: &[IpAddr],
+    search: &[String],
+) -> Result<Vec<String>, FileError> {
+    let text = files::read_if_present(path)?.unwrap_or_default();
+    let named: Vec<&str> = text.lines().filter_map(name_server).collect();
+    let is_vpns = |name: &str| servers.iter().any(|server| server.to_string() == name);
+    let all_named = servers
+        .iter()
+        .all(|server| named.contains(&server.to_string().as_str()));
+    let others: Vec<String> = named
+        .iter()
+        .filter(|name| !is_vpns(name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    if all_named && !others.is_empty() {
+        let former: Vec<&str> = text
+            .split('\n')
+            .filter(|line| !name_server(line).is_some_and(is_vpns))
+            .collect();
+        let text = render(servers, search, &former.join("\n"));
+        files::write_in_place(path, text.as_bytes())?;
+        return Ok(others);
+    }
+    Ok(Vec::new())
+}
+
+fn name_server(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    words.next().filter(|word| *word == "nameserver")?;
+    words.next()
+}
+
 /// Writes the former content back, if the file is ours.
 pub fn restore(path: &Path) -> Result<(), FileError> {
     let Some(text) = files::read_if_present(path)?.filter(|text| is_ours(text)) else {
@@ -111,6 +148,40 @@ mod tests {
             restore(&path).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), "nameserver 9.9.9.9\n");
         }
+    }
+
+    #[test]
+    fn what_is_put_beside_the_vpn_servers_is_taken_out_and_becomes_the_former_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("resolv.conf");
+        let active = || {
+            let text = fs::read_to_string(&path).unwrap();
+            let named = text.lines().filter_map(name_server);
+            named.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let reclaimed = || reclaim(&path, &servers(), &[]).unwrap();
+        fs::write(&path, "nameserver 9.9.9.9\n").unwrap();
+        take_over(&path, &servers(), &[]).unwrap();
+        assert_eq!(reclaimed(), [""; 0]);
+        let text = fs::read_to_string(&path).unwrap();
+        for (added, former) in [
+            (
+                format!("{text}nameserver 1.1.1.1\n"),
+                "nameserver 9.9.9.9\n",
+            ),
+            (
+                "nameserver 1.1.1.1\nnameserver 10.0.0.243\nnameserver 10.0.0.242\n".to_owned(),
+                "nameserver 1.1.1.1\n",
+            ),
+        ] {
+            fs::write(&path, added).unwrap();
+            assert_eq!(reclaimed(), ["1.1.1.1"]);
+            assert_eq!(active(), ["10.0.0.243", "10.0.0.242"]);
+            assert_eq!(original(&path).unwrap(), former);
+        }
+        fs::write(&path, "nameserver 1.1.1.1\n").unwrap();
+        assert_eq!(reclaimed(), [""; 0]);
+        assert_eq!(active(), ["1.1.1.1"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Networks that come, change and go meanwhile, as `docker network connect` makes them.
 
 use std::net::Ipv4Addr;
+use std::slice;
 
 use harness::log_lines::UP;
 use harness::simulator::server::TUNNEL_DNS;
@@ -13,6 +14,7 @@ use harness::world::recipe::Recipe;
 
 use crate::PROGRAM;
 use crate::leaks::{frames, send_probes};
+use crate::network::name_servers;
 
 /// The router in the second network.
 const ROUTER_SECOND: Ipv4Addr = Ipv4Addr::new(172, 19, 0, 1);
@@ -77,6 +79,37 @@ fn the_vpns_hosts_stay_in_the_tunnel_where_a_later_network_has_their_addresses()
     assert!(world.client().reaches((TUNNEL_DNS[0], 53)));
     let way = world.look(&format!("ip route get {}", TUNNEL_DNS[0]));
     assert!(way.contains("dev wg0"), "{way}");
+}
+
+/// Podman writes the file anew, with that network's name server first.
+#[test]
+fn a_name_server_that_comes_with_a_later_network_is_not_asked() {
+    let world = World::new();
+    let container = life(&world).connect();
+    let ours = name_servers(&container);
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    let write = |names: &[String]| {
+        let lines: String = names
+            .iter()
+            .map(|name| format!("nameserver {name}\\n"))
+            .collect();
+        container.shell(&format!("printf '{lines}' >/etc/resolv.conf"));
+    };
+    // It does so some time after the network is there.
+    wait_until("the network is followed", SOON, || {
+        container.shell("iptables -S").contains("172.19.")
+    });
+    let theirs = ROUTER_SECOND.to_string();
+    write(&[slice::from_ref(&theirs), ours.as_slice()].concat());
+    wait_until("it is taken out", SOON, || name_servers(&container) == ours);
+    container.wait_for_log("DNS: 172.19.0.1 was put into", SOON);
+    // What a user writes there is the user's.
+    write(slice::from_ref(&theirs));
+    world.client().ip("link delete eth1");
+    wait_until("the network is forgotten", SOON, || {
+        !container.shell("iptables -S").contains("172.19.")
+    });
+    assert_eq!(name_servers(&container), [theirs]);
 }
 
 /// It is no reason to try a refused password again.

@@ -601,7 +601,7 @@ fn resolv_conf(container: &Container) -> String {
         .expect("the file is there")
 }
 
-fn name_servers(container: &Container) -> Vec<String> {
+pub fn name_servers(container: &Container) -> Vec<String> {
     let text = resolv_conf(container);
     text.lines()
         .filter_map(|line| line.strip_prefix("nameserver "))
