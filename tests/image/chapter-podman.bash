@@ -1,0 +1,107 @@
+# shellcheck shell=bash disable=SC2153 # names that scripts/image-test sets
+# The other engine: a container, one beside it, a network attached later, and the pod of docs/kubernetes.yaml.
+
+chapter() {
+	command -v podman >/dev/null || { echo "skip  $CHAPTER: there is no Podman here" && return; }
+	write_settings
+	trap 'podman_clean_up; end_chapter' EXIT
+	podman_clean_up
+	docker save "$IMAGE" | quietly podman load
+	podman_network "$PREFIX" "$NUMBER"
+	podman_network "$PREFIX-later" "1$NUMBER"
+	runs_a_container
+	follows_a_network_that_is_attached_later
+	stops_by_itself
+	runs_the_pod
+}
+
+# Podman as it comes, but for what machines without systemd lack, and for limits no higher than the caller's.
+write_settings() {
+	export CONTAINERS_CONF=$FILES/containers.conf
+	cat >"$CONTAINERS_CONF" <<-END
+		[containers]
+		default_sysctls = ["net.ipv4.ping_group_range=0 0"]
+		default_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]
+		[engine]
+		cgroup_manager = "cgroupfs"
+		events_logger = "file"
+	END
+	# Debian's crun wants version 2 of the control groups alone.
+	[[ ! -d /sys/fs/cgroup/unified ]] || echo 'runtime = "runc"' >>"$CONTAINERS_CONF"
+}
+
+podman_network() {
+	local subnet=10.213.$2.0/24
+	podman network create --subnet "$subnet" "$1" >/dev/null
+	ip rule add from "$subnet" lookup "$TABLE" pref "$TABLE"
+	ip rule add from "$subnet" to 10.213.0.0/16 lookup main pref $((TABLE - 1))
+}
+
+podman_clean_up() {
+	{
+		podman pod rm --force behind-vpn-pod-0
+		podman rm --force --time 1 "$PREFIX-vpn"
+		podman network rm --force "$PREFIX" "$PREFIX-later"
+		podman volume rm --force pia-data
+		podman secret rm pia
+		podman image rm --force "localhost/$IMAGE"
+	} >/dev/null 2>&1 || true
+}
+
+podman_healthy() {
+	podman exec "$1" /scripts/healthcheck.sh
+}
+
+# comes_out_of_a_server COMMAND...: which runs what comes behind it.
+comes_out_of_a_server() {
+	local seen
+	seen=$("$@" curl --silent --show-error --max-time 20 "$WORLD_INSIDE_PAGE") || fail "$* reaches nothing"
+	is_server "$seen" || fail "$* comes out of $seen"
+}
+
+runs_a_container() {
+	podman run --detach --name "$PREFIX-vpn" --network "$PREFIX" --dns "$WORLD_NAMESERVER" --device /dev/net/tun \
+		--cap-add NET_ADMIN --env SSL_CERT_FILE=/web-authorities.pem \
+		--volume "$WORLD_SSL_CERT_FILE:/web-authorities.pem:ro" \
+		--env "USER=$WORLD_USER" --env "PASS=$WORLD_PASS" --env "LOC=$LOCATION" "localhost/$IMAGE" >/dev/null
+	eventually 30 podman_healthy "$PREFIX-vpn"
+	comes_out_of_a_server podman run --rm --network "container:$PREFIX-vpn" --entrypoint '' "localhost/$IMAGE"
+	ok 'a container, with one beside it, with Podman'
+}
+
+follows_a_network_that_is_attached_later() {
+	podman network connect "$PREFIX-later" "$PREFIX-vpn"
+	eventually 20 podman exec "$PREFIX-vpn" ping -c 1 -W 1 "10.213.1$NUMBER.1"
+	eventually 20 only_the_vpns_name_servers
+	comes_out_of_a_server podman exec "$PREFIX-vpn"
+	ok 'a network attached later is reached, and its name server is not asked'
+}
+
+only_the_vpns_name_servers() {
+	! podman exec "$PREFIX-vpn" grep -E '^nameserver' /etc/resolv.conf | grep -vE ' 10\.0\.0\.24[23]$'
+}
+
+stops_by_itself() {
+	podman stop --time 20 "$PREFIX-vpn" >/dev/null
+	[[ $(podman inspect --format '{{.State.ExitCode}}' "$PREFIX-vpn") == 0 ]] || fail 'it did not exit with 0'
+	podman rm "$PREFIX-vpn" >/dev/null
+}
+
+# With what this world is, and what Podman 4.3 cannot do: native sidecars, secrets in base64.
+runs_the_pod() {
+	local pod=behind-vpn-pod-0
+	printf "data:\n  username: %s\n  password: '%s'\n" "$WORLD_USER" "$WORLD_PASS" | podman secret create pia - >/dev/null
+	# What the first one adds only the second one can fill in.
+	sed -f tests/image/kubernetes-for-podman.sed docs/kubernetes.yaml |
+		sed -e "s|@IMAGE@|localhost/$IMAGE|; s|@LOCATION@|$LOCATION|" \
+			-e "s|@NAMESERVER@|$WORLD_NAMESERVER|; s|@AUTHORITIES@|$WORLD_SSL_CERT_FILE|" >"$FILES/pod.yaml"
+	podman kube play --network "$PREFIX" "$FILES/pod.yaml" >/dev/null
+	eventually 30 podman_healthy "$pod-vpn"
+	comes_out_of_a_server podman exec "$pod-program"
+	podman kill "$pod-vpn" >/dev/null
+	refused podman exec "$pod-program" curl --silent --max-time 2 http://203.0.113.66/
+	podman start "$pod-vpn" >/dev/null
+	eventually 30 podman_healthy "$pod-vpn"
+	comes_out_of_a_server podman exec "$pod-program"
+	ok 'docs/kubernetes.yaml: the program behind the VPN, sealed while it is killed, and out by it again after its restart'
+}
