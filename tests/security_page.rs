@@ -6,6 +6,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use harness::world::prober::Probe;
+use harness::world::ways_out::{State, Table, way};
 use wireguard_pia::firewall_internals::{Destination, EmbeddedDns, ForwardedPort, Policy};
 use wireguard_pia::firewall_internals::{Gateway, TunnelPolicy};
 use wireguard_pia::parser_internals::firewall::rule_set;
@@ -184,6 +186,30 @@ fn the_tests_that_it_names_are_there() {
     assert_eq!(missing, [&""; 0]);
 }
 
+#[test]
+fn its_table_has_every_way_by_whoever_can_send_so() {
+    let table = Table::read();
+    let mut ways = BTreeSet::new();
+    for probe in Probe::every() {
+        for (state, chain) in State::ALL
+            .iter()
+            .flat_map(|state| [(state, true), (state, false)])
+        {
+            if probe.is_possible() {
+                table.cell(probe, *state, chain);
+            }
+        }
+        ways.insert(way(probe));
+    }
+    ways.extend(["hosts", "resolv.conf"].map(str::to_owned));
+    for row in table.0 {
+        assert!(row.ways.iter().all(|way| ways.contains(way)), "{row:?}");
+        let mut probes = Probe::every().filter(|probe| row.ways.contains(&way(*probe)));
+        let needs_right = probes.any(|probe| !probe.is_possible());
+        assert_eq!(row.who.contains("NET_RAW"), needs_right, "{row:?}");
+    }
+}
+
 /// The items of lists, with the lines that belong to each, and the rows of tables.
 fn items(text: &str) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
@@ -204,6 +230,10 @@ fn items(text: &str) -> Vec<String> {
 fn each_item_of_its_lists_and_tables_names_a_test_or_is_a_limit() {
     let page = read("docs/security.md");
     let (promises, _) = page.split_once("\n## A hardened").unwrap();
+    // Those of the other table are one promise.
+    let (before, table) = promises.split_once("<!-- ways out -->").unwrap();
+    let (_, after) = table.split_once("<!-- end of ways out -->").unwrap();
+    let promises = &[before, after].concat();
     let is_bare = |item: &String| {
         !item.contains("| tests |") && named_tests(item).is_empty() && !item.contains("Limit:")
     };

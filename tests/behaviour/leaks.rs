@@ -1,4 +1,5 @@
-//! Nothing leaves outside the tunnel but what the policy names.
+//! Nothing leaves outside the tunnel but what the policy names: what the walk through all states
+//! (`matrix`) does not come by.
 //!
 //! Other containers of the same network send all they can, all the time, as root and as an ordinary
 //! user: UDP, TCP, DNS, ICMP, IPv6, flows from before the start, packets with the tunnel's own
@@ -6,7 +7,6 @@
 //! whoever sent it.
 
 use std::net::UdpSocket;
-use std::process::Command;
 use std::time::Instant;
 
 use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
@@ -43,20 +43,6 @@ fn nothing_leaks_from_the_closing_to_after_the_stop() {
     watch.expect_only(closed, None, ours(&world));
     watch.expect_only(up, Some(stop), the_tunnels(&world));
     watch.expect_only(stopped, None, |_| false);
-}
-
-#[test]
-fn nothing_leaks_while_the_start_fails() {
-    let world = World::new();
-    let watch = Watch::begin(&world);
-    world.pia.refuse_login();
-    let container = start(&world);
-    let closed = container.wait_for_log(CLOSED, SOON).at;
-    let blocked = container.wait_for_log("Waiting, sealed", SOON).at;
-    Watch::many_probes_are_dropped(&world);
-    container.stop();
-    watch.expect_only(closed, None, ours(&world));
-    watch.expect_only(blocked, None, |_| false);
 }
 
 /// What the program needs of IPv6 is the name server's address and the link's neighbours.
@@ -152,24 +138,6 @@ fn nothing_leaks_when_a_stop_meets_a_hanging_login() {
 }
 
 #[test]
-fn nothing_leaks_through_a_sigkill_and_the_lives_after_it() {
-    let world = World::new();
-    let watch = Watch::begin(&world);
-    let mut container = start(&world);
-    let closed = container.wait_for_log(CLOSED, SOON).at;
-    container.wait_for_log(UP, SOON);
-    container.kill();
-    Watch::many_probes_are_dropped(&world);
-    for _ in 0..2 {
-        container.restart();
-        container.wait_for_log(UP, SOON);
-        Watch::many_probes_are_dropped(&world);
-        container.kill();
-    }
-    watch.expect_only(closed, None, ours(&world));
-}
-
-#[test]
 fn nothing_leaks_while_it_reconnects() {
     let world = World::new();
     let watch = Watch::begin(&world);
@@ -199,62 +167,6 @@ fn flows_that_began_in_the_tunnel_do_not_go_on_outside() {
 }
 
 #[test]
-fn nothing_leaks_with_the_legacy_backend() {
-    let world = World::new();
-    let watch = Watch::begin(&world);
-    let container = recipe(&world).env("NFTABLES", "0").start();
-    let closed = container.wait_for_log(CLOSED, SOON).at;
-    container.wait_for_log(UP, SOON);
-    container.stop();
-    watch.expect_only(closed, None, ours(&world));
-    open(&world);
-    watch.sees_new_flows_after(Instant::now());
-}
-
-#[test]
-fn pre_up_hooks_have_the_open_network_and_nothing_leaks_after_them() {
-    let world = World::new();
-    let watch = Watch::begin(&world);
-    let hook =
-        "exec 3<>/dev/tcp/203.0.113.66/7; echo hello >&3; read -r answer <&3; echo got $answer";
-    let container = recipe(&world).env("PRE_UP", hook).start();
-    let hook = container.wait_for_log("got hello", SOON).at;
-    let closed = container.wait_for_log(CLOSED, SOON).at;
-    container.wait_for_log(UP, SOON);
-    container.stop();
-    assert!(hook < closed);
-    watch.expect_only(closed, None, ours(&world));
-}
-
-/// "frames that a program writes by itself are dropped" (README.md)
-#[test]
-fn no_frame_that_a_neighbour_writes_leaves_in_any_state() {
-    for nf_tables in ["1", "0"] {
-        let world = World::new();
-        let capture = world.capture();
-        send_frame(&world);
-        let before = frames(&capture);
-        assert!(before > 0, "frames pass before the start");
-        let container = recipe(&world)
-            .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
-            .env("NFTABLES", nf_tables)
-            .start();
-        container.wait_for_log(CLOSED, SOON);
-        send_frame(&world);
-        container.wait_for_log(UP, SOON);
-        world.assert_carries();
-        send_frame(&world);
-        container.signal(Signal::SIGHUP);
-        container.wait_for_log(RECONNECTED, SOON);
-        world.assert_carries();
-        send_frame(&world);
-        container.stop();
-        send_frame(&world);
-        assert_eq!(frames(&capture), before);
-    }
-}
-
-#[test]
 fn where_frames_cannot_be_dropped_it_is_said() {
     let world = World::new();
     let container = start(&world);
@@ -265,49 +177,12 @@ fn where_frames_cannot_be_dropped_it_is_said() {
     assert!(status.contains("cap_drop: [NET_RAW]"), "{status}");
 }
 
-#[test]
-fn without_the_kill_switch_the_same_watch_sees_leaks() {
-    let world = World::new();
-    let watch = Watch::begin(&world);
-    let container = recipe(&world).env("FIREWALL", "0").start();
-    let up = container.wait_for_log(UP, SOON).at;
-    container.stop();
-    let stopped = Instant::now();
-    watch.sees_new_flows_after(stopped);
-    assert!(
-        watch
-            .leaked(up, None, ours(&world))
-            .iter()
-            .any(|packet| packet.probe().is_some())
-    );
-}
-
 fn start(world: &World) -> Container {
     recipe(world).start()
 }
 
 fn recipe(world: &World) -> Recipe {
     world.container(PROGRAM).credentials().env("LOC", "swiss")
-}
-
-/// Opens the client's firewall, as no program of ours would.
-fn open(world: &World) {
-    for program in [
-        "iptables-legacy",
-        "ip6tables-legacy",
-        "iptables-nft",
-        "ip6tables-nft",
-    ] {
-        for chain in ["INPUT", "OUTPUT"] {
-            let _ = world
-                .client()
-                .output(Command::new(program).args(["-P", chain, "ACCEPT"]));
-        }
-    }
-}
-
-fn send_frame(world: &World) {
-    send_probes(world, "eth0");
 }
 
 /// Sends each probe once, the frame among them, and blocks until all are on their way.
@@ -326,7 +201,7 @@ pub fn send_probes(world: &World, interface: &str) {
 /// How many frames of the prober's were on the wire.
 pub fn frames(capture: &Capture) -> usize {
     let is_frame = |probe: &Probe| probe.kind == Kind::Frame;
-    let frame = Probe::all().into_iter().find(is_frame).unwrap();
+    let frame = Probe::common().into_iter().find(is_frame).unwrap();
     let mut packets = capture.packets();
     packets.retain(|packet| packet.payload == frame.payload());
     packets.len()

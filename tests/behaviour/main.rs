@@ -19,6 +19,7 @@ mod health;
 mod hooks;
 mod leaks;
 mod loads;
+mod matrix;
 mod network;
 mod reconnect;
 mod restart;

@@ -403,27 +403,6 @@ fn docker_before_26_may_ask_as_root_only_while_a_look_up_runs() {
 }
 
 #[test]
-fn a_neighbour_gets_no_answer_from_dockers_resolver_in_any_state() {
-    let world = World::new();
-    let resolv_conf = world.docker_dns(Docker::AsksFromHost);
-    let answered = |wait| world.client().run(move || embedded_resolver_answers(wait));
-    assert!(answered(SOON), "anybody may ask it before the start");
-    world.pia.hang(Api::Token);
-    let mut container = life(&world).resolv_conf(resolv_conf).start();
-    assert!(world.pia.records().wait_for(Api::Token, 1, SOON));
-    let blocked = Duration::from_millis(500);
-    assert!(!answered(blocked), "while it connects");
-    container.stop();
-    assert!(!answered(blocked), "after a stop on the way");
-    world.pia.heal(Api::Token);
-    container.restart();
-    container.wait_for_log(UP, SOON);
-    assert!(!answered(blocked), "while it is connected");
-    container.stop();
-    assert!(!answered(blocked), "after the stop");
-}
-
-#[test]
 fn with_vpndns_0_dockers_resolver_is_for_all() {
     let world = World::new();
     let resolv_conf = world.docker_dns(Docker::AsksFromHost);

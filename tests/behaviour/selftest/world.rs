@@ -44,10 +44,9 @@ fn seen_by(listener: &Namespace, address: Ipv4Addr, visitor: &Namespace) -> Stri
 fn the_capture_sees_every_probe() {
     let world = World::new();
     let capture = world.capture();
-    let prober = world.probe();
+    let _prober = world.probe();
     wait_until("every probe", SOON, || capture.probes() == Probe::steady());
-    drop(prober);
-    assert!(capture.leaks(|packet| packet.probe().is_some()).is_empty());
+    assert_eq!(capture.leaks(|packet| packet.probe().is_some()), []);
 }
 
 #[test]

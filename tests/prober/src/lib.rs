@@ -3,12 +3,25 @@
 //! The program of this name sends them. It is one of its own as capabilities and users belong to
 //! processes, and a small one, so that any container can be given it.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+mod kinds;
 
-/// Most sorts have a destination port of their own, from here.
-const FIRST_PORT: u16 = 40_000;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
+use std::sync::OnceLock;
+
+use self::kinds::{KINDS, SENDERS};
+pub use self::kinds::{Kind, Sender, Way};
+
+/// Each probe has a port of its own, from here: below those that the kernel gives to others.
+const FIRST_PORT: u16 = 20_000;
+/// Docker's resolver, which asks others outside.
+const DOCKERS_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+/// Before the port in a payload.
+const MARKER: &[u8] = b"~";
+const REGISTRATION_PORT: u16 = 1337;
+const MULTICAST: Ipv4Addr = Ipv4Addr::new(239, 255, 66, 66);
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Where probes are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,74 +33,10 @@ pub struct Targets {
     pub elsewhere_v6: Ipv6Addr,
     /// The account API.
     pub api: Ipv4Addr,
-}
-
-/// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    Udp,
-    Tcp,
-    /// A question to the name server.
-    Dns,
-    Icmp,
-    UdpV6,
-    TcpV6,
-    /// From a flow that existed before the prober's start was over.
-    OldUdp,
-    OldTcp,
-    /// An IPv4 packet whose header we write, too.
-    Raw,
-    /// A connection to the account API.
-    Api,
-    /// An Ethernet frame, past all of IP.
-    Frame,
-}
-
-const KINDS: [Kind; 11] = [
-    Kind::Udp,
-    Kind::Tcp,
-    Kind::Dns,
-    Kind::Icmp,
-    Kind::UdpV6,
-    Kind::TcpV6,
-    Kind::OldUdp,
-    Kind::OldTcp,
-    Kind::Raw,
-    Kind::Api,
-    Kind::Frame,
-];
-
-/// How its socket tries to get round the tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Way {
-    /// Not at all: as the routes say.
-    Routed,
-    /// With the fwmark of the tunnel's own packets.
-    Marked,
-    /// Bound to the container's interface.
-    Bound,
-    MarkedAndBound,
-}
-
-const WAYS: [Way; 4] = [Way::Routed, Way::Marked, Way::Bound, Way::MarkedAndBound];
-
-impl Way {
-    pub fn is_marked(self) -> bool {
-        matches!(self, Self::Marked | Self::MarkedAndBound)
-    }
-
-    pub fn is_bound(self) -> bool {
-        matches!(self, Self::Bound | Self::MarkedAndBound)
-    }
-}
-
-/// Who sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sender {
-    /// Root with Docker's default capabilities: NET_RAW, but not NET_ADMIN.
-    Root,
-    /// User 1000.
-    User,
+    /// The gateway of the container's network.
+    pub gateway: Ipv4Addr,
+    /// The VPN server's endpoint.
+    pub endpoint: SocketAddrV4,
 }
 
 /// One sort of probe.
@@ -99,27 +48,32 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Everything that is sent once: when the tunnel is up, none of it may leave but the frame,
-    /// which no packet filter sees.
-    pub fn all() -> BTreeSet<Self> {
-        let mut probes = BTreeSet::new();
-        for sender in [Sender::Root, Sender::User] {
-            for kind in KINDS {
-                for way in WAYS {
-                    let probe = Self { kind, way, sender };
-                    if probe.exists() && probe.is_possible() {
-                        probes.insert(probe);
-                    }
-                }
-            }
-        }
-        probes
+    /// Every sort, by every sender, also those that this one may not send.
+    pub fn every() -> impl Iterator<Item = Self> {
+        KINDS.into_iter().flat_map(|kind| {
+            kind.ways().iter().flat_map(move |way| {
+                SENDERS.map(|sender| Self {
+                    kind,
+                    way: *way,
+                    sender,
+                })
+            })
+        })
     }
 
-    /// Everything that is sent all the time: none of it may leave in any state of the program.
+    /// Those that need nothing but hosts which any network has, and that somebody may send: when
+    /// the tunnel is up, none of it may leave but the frame, which no packet filter sees.
+    pub fn common() -> BTreeSet<Self> {
+        let common = |probe: &Self| {
+            probe.kind.is_common() && probe.sender != Sender::Bare && probe.is_possible()
+        };
+        Self::every().filter(common).collect()
+    }
+
+    /// Of these, what is sent all the time: none of it may leave in any state of the program.
     /// While it registers, the mark opens the way to the name server and the API.
     pub fn steady() -> BTreeSet<Self> {
-        let mut probes = Self::all();
+        let mut probes = Self::common();
         probes.retain(|probe| match probe.kind {
             Kind::Dns => !probe.way.is_marked(),
             Kind::Api | Kind::Frame => false,
@@ -128,46 +82,88 @@ impl Probe {
         probes
     }
 
-    fn exists(self) -> bool {
-        match self.kind {
-            Kind::Udp | Kind::Dns | Kind::UdpV6 | Kind::Raw => true,
-            Kind::Tcp => self.way != Way::MarkedAndBound,
-            Kind::Icmp | Kind::TcpV6 | Kind::OldUdp | Kind::OldTcp | Kind::Frame => {
-                self.way == Way::Routed
-            }
-            Kind::Api => self.way == Way::Marked,
-        }
-    }
-
     /// Marks, raw sockets and frames need NET_RAW.
-    fn is_possible(self) -> bool {
-        let needs_raw = matches!(self.kind, Kind::Icmp | Kind::Raw | Kind::Frame);
-        self.sender == Sender::Root || !(needs_raw || self.way.is_marked())
+    pub fn is_possible(self) -> bool {
+        let needs_raw = matches!(
+            self.kind,
+            Kind::Icmp | Kind::Raw | Kind::IcmpV6 | Kind::SixInFour
+        );
+        let needs_raw = needs_raw || self.kind.is_frame() || self.way.is_marked();
+        self.sender == Sender::Root || !needs_raw
     }
 
-    /// Whether it goes to a port that no other sort goes to.
-    pub fn has_own_port(self) -> bool {
-        !matches!(self.kind, Kind::Dns | Kind::Icmp | Kind::Api)
+    /// Whether the routes lead it into a tunnel that is there.
+    pub fn follows_routes(self) -> bool {
+        let local = self.kind.is_resolvers() || self.kind == Kind::Attached;
+        let by_card = self.kind.is_frame() && self.kind != Kind::FrameLo;
+        let unrouted = self.kind.is_v6() || by_card || local;
+        matches!(self.way, Way::Routed | Way::Addressed) && !unrouted
+    }
+
+    /// The one that a packet on the wire is, by where it goes and what is in it.
+    pub fn on_wire(ports: Option<(u16, u16)>, payload: &[u8]) -> Option<Self> {
+        static EVERY: OnceLock<BTreeMap<u16, Probe>> = OnceLock::new();
+        let every = EVERY.get_or_init(|| {
+            Self::every()
+                .map(|probe| (probe.own_port(), probe))
+                .collect()
+        });
+        let (from, to) = ports.unzip();
+        let marker = payload
+            .windows(MARKER.len() + 5)
+            .find_map(|text| text.strip_prefix(MARKER));
+        let inside = marker.and_then(|port| std::str::from_utf8(port).ok()?.parse().ok());
+        let mut candidates = [to, inside, from].into_iter().flatten();
+        candidates.find_map(|port| every.get(&port).copied())
     }
 
     pub fn target(self, targets: &Targets) -> SocketAddr {
         match self.kind {
-            Kind::Dns => (targets.name_server, 53).into(),
+            Kind::Dns | Kind::DnsTcp => (targets.name_server, 53).into(),
+            Kind::Resolver | Kind::ResolverTcp => (DOCKERS_RESOLVER, 53).into(),
+            Kind::Attached => (targets.gateway, 53).into(),
             Kind::Api => (targets.api, 443).into(),
-            Kind::UdpV6 | Kind::TcpV6 => (targets.elsewhere_v6, self.own_port()).into(),
+            Kind::Endpoint => targets.endpoint.into(),
+            Kind::Registration => (*targets.endpoint.ip(), REGISTRATION_PORT).into(),
+            Kind::Multicast => (MULTICAST, self.own_port()).into(),
+            Kind::LinkV6 => (ALL_NODES, self.own_port()).into(),
+            Kind::UdpV6 | Kind::TcpV6 | Kind::IcmpV6 | Kind::FrameV6 => {
+                (targets.elsewhere_v6, self.own_port()).into()
+            }
             _ => (targets.elsewhere, self.own_port()).into(),
         }
     }
 
-    fn own_port(self) -> u16 {
-        FIRST_PORT + self.kind as u16 * 8 + self.way as u16 * 2 + self.sender as u16
+    /// Where it is on its way to when it is seen outside.
+    pub fn destination(self, targets: &Targets) -> IpAddr {
+        match self.kind {
+            Kind::Resolver | Kind::ResolverTcp => targets.name_server.into(),
+            _ => self.target(targets).ip(),
+        }
     }
 
+    /// No other probe is sent to or from it.
+    pub fn own_port(self) -> u16 {
+        FIRST_PORT + (self.kind as u16 * 8 + self.way as u16) * 4 + self.sender as u16
+    }
+
+    /// Holds its own port, by which it is known.
     pub fn payload(self) -> Vec<u8> {
-        let label: String = self.to_string().replace(' ', "-");
+        let name: String = self.to_string().replace(' ', "-");
+        let label = format!(
+            "{name}{}{}",
+            String::from_utf8_lossy(MARKER),
+            self.own_port()
+        );
         match self.kind {
-            Kind::Dns => question(&label),
-            Kind::Icmp => [&[8, 0, 0, 0, 0, 0, 0, 1][..], label.as_bytes()].concat(),
+            Kind::Dns | Kind::Resolver | Kind::Attached => question(&label),
+            Kind::ResolverTcp => {
+                let question = question(&label);
+                let length = u16::try_from(question.len()).unwrap_or(u16::MAX);
+                [&length.to_be_bytes()[..], &question].concat()
+            }
+            Kind::Icmp | Kind::Ping => echo_request(8, &label),
+            Kind::IcmpV6 => echo_request(128, &label),
             _ => label.into_bytes(),
         }
     }
@@ -185,6 +181,10 @@ impl fmt::Display for Probe {
     }
 }
 
+fn echo_request(kind: u8, label: &str) -> Vec<u8> {
+    [&[kind, 0, 0, 0, 0, 0, 0, 1][..], label.as_bytes()].concat()
+}
+
 /// A question for the address of `LABEL.test`.
 fn question(label: &str) -> Vec<u8> {
     let length = u8::try_from(label.len()).unwrap_or(u8::MAX);
@@ -198,9 +198,14 @@ mod tests {
 
     #[test]
     fn a_port_of_its_own_is_nobody_elses() {
-        let own = |probe: &Probe| probe.has_own_port();
-        let probes: Vec<Probe> = Probe::all().into_iter().filter(own).collect();
-        let ports: BTreeSet<u16> = probes.iter().map(|probe| probe.own_port()).collect();
-        assert_eq!(ports.len(), probes.len());
+        let ports: BTreeSet<u16> = Probe::every().map(Probe::own_port).collect();
+        assert_eq!(ports.len(), Probe::every().count());
+    }
+
+    #[test]
+    fn each_is_known_by_its_payload() {
+        for probe in Probe::every() {
+            assert_eq!(Probe::on_wire(None, &probe.payload()), Some(probe));
+        }
     }
 }

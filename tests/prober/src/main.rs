@@ -1,20 +1,22 @@
 //! Tries every way out of a network that is not the tunnel.
 //!
 //! ```text
-//! prober keep-on SENDER PLACE...   all of SENDER's, all the time; says "ready" at the first round
+//! prober keep-on SENDER PLACE...   the steady ones of SENDER's, all the time; says "ready" first
+//! prober all SENDER PLACE...       all of SENDER's likewise; says "round" after each round
 //! prober once PLACE...             everything that root can send, and whether it could
 //! prober ports                     the destination ports by which the latter are known
 //! ```
 //!
 //! PLACE... is the interface to get out by, the name server, the IPv4 and the IPv6 address of a
-//! host elsewhere, and the account API's address.
+//! host elsewhere, the account API's address, and, for all, the gateway and the VPN server's
+//! endpoint.
 
 mod flow;
 mod packet;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -26,6 +28,10 @@ use self::flow::{Flow, Place};
 
 /// Between two rounds.
 const PAUSE: Duration = Duration::from_millis(4);
+/// The same where all is sent, which is much.
+const LONG_PAUSE: Duration = Duration::from_millis(15);
+/// The endpoint where none is named.
+const UNKNOWN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 /// Until a packet has found its neighbour's hardware address, and has left.
 const UNDER_WAY: Duration = Duration::from_millis(300);
 /// How often the gateway is looked for.
@@ -37,14 +43,14 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
-        ["keep-on", "root", place @ ..] => keep_on(Sender::Root, place),
-        ["keep-on", "user", place @ ..] => keep_on(Sender::User, place),
+        ["keep-on", sender, place @ ..] => keep_on(sender, place),
+        ["all", sender, place @ ..] => all(sender, place),
         ["once", place @ ..] => once(place),
         ["ports"] => {
             ports();
             Ok(())
         }
-        _ => Err("usage: prober keep-on root|user PLACE... | once PLACE... | ports".into()),
+        _ => Err("usage: prober keep-on|all SENDER PLACE... | once PLACE... | ports".into()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,8 +62,20 @@ fn main() -> ExitCode {
 }
 
 fn parse(words: &[&str]) -> Result<Place, Box<dyn Error>> {
-    let [interface, name_server, elsewhere, elsewhere_v6, api] = words else {
+    let [
+        interface,
+        name_server,
+        elsewhere,
+        elsewhere_v6,
+        api,
+        more @ ..,
+    ] = words
+    else {
         return Err("PLACE is INTERFACE NAME_SERVER ELSEWHERE ELSEWHERE_V6 API".into());
+    };
+    let (gateway, endpoint) = match more {
+        [gateway, endpoint] => (gateway.parse()?, endpoint.parse()?),
+        _ => (Ipv4Addr::UNSPECIFIED, UNKNOWN),
     };
     Ok(Place {
         interface: (*interface).to_owned(),
@@ -66,37 +84,82 @@ fn parse(words: &[&str]) -> Result<Place, Box<dyn Error>> {
             elsewhere: elsewhere.parse()?,
             elsewhere_v6: elsewhere_v6.parse()?,
             api: api.parse()?,
+            gateway,
+            endpoint,
         },
     })
 }
 
 /// Sends until killed.
-fn keep_on(sender: Sender, place: &[&str]) -> Result<(), Box<dyn Error>> {
+fn keep_on(sender: &str, place: &[&str]) -> Result<(), Box<dyn Error>> {
+    let sender = become_one(sender)?;
     let place = parse(place)?;
-    if sender == Sender::User {
-        become_user()?;
-    }
-    let probes = Probe::steady().into_iter();
-    let flows = probes
-        .filter(|probe| probe.sender == sender)
-        .map(|probe| Flow::open(probe, &place))
-        .collect::<io::Result<Vec<_>>>()?;
-    println!("ready");
-    io::stdout().flush()?;
+    let flows = open(Probe::steady(), sender, &place)?;
+    say("ready")?;
     loop {
-        for flow in &flows {
-            // A refusal is what the test hopes for.
-            let _ = flow.send();
-        }
+        send(&flows);
         thread::sleep(PAUSE);
     }
 }
 
-fn become_user() -> nix::Result<()> {
-    let (user, group) = (Uid::from_raw(1000), Gid::from_raw(1000));
-    setgroups(&[])?;
-    setresgid(group, group, group)?;
-    setresuid(user, user, user)
+fn all(sender: &str, place: &[&str]) -> Result<(), Box<dyn Error>> {
+    let sender = become_one(sender)?;
+    let place = parse(place)?;
+    let (possible, impossible): (Vec<_>, Vec<_>) = Probe::every()
+        .filter(|probe| probe.sender == sender)
+        .partition(|probe| probe.is_possible());
+    for probe in impossible {
+        if Flow::open(probe, &place)
+            .and_then(|flow| flow.send())
+            .is_ok()
+        {
+            return Err(format!("{probe} needs no privilege").into());
+        }
+    }
+    let flows = open(possible, sender, &place)?;
+    say("ready")?;
+    loop {
+        send(&flows);
+        say("round")?;
+        thread::sleep(LONG_PAUSE);
+    }
+}
+
+fn open(
+    probes: impl IntoIterator<Item = Probe>,
+    sender: Sender,
+    place: &Place,
+) -> io::Result<Vec<Flow>> {
+    let own = probes.into_iter().filter(|probe| probe.sender == sender);
+    own.map(|probe| Flow::open(probe, place)).collect()
+}
+
+fn send(flows: &[Flow]) {
+    for flow in flows {
+        // A refusal is what the test hopes for.
+        let _ = flow.send();
+    }
+}
+
+fn say(word: &str) -> io::Result<()> {
+    println!("{word}");
+    io::stdout().flush()
+}
+
+/// Those with fewer privileges than ours we become ourselves, or are.
+fn become_one(name: &str) -> Result<Sender, Box<dyn Error>> {
+    match name {
+        "root" => Ok(Sender::Root),
+        "bare" => Ok(Sender::Bare),
+        "user" => {
+            let (user, group) = (Uid::from_raw(1000), Gid::from_raw(1000));
+            setgroups(&[])?;
+            setresgid(group, group, group)?;
+            setresuid(user, user, user)?;
+            Ok(Sender::User)
+        }
+        _ => Err(format!("nobody is called {name}").into()),
+    }
 }
 
 /// Sends each of root's probes once. What is refused here is as good as what is dropped later; the
@@ -105,7 +168,7 @@ fn once(place: &[&str]) -> Result<(), Box<dyn Error>> {
     let place = parse(place)?;
     let mut open = Vec::new();
     meet_gateway(&place);
-    for probe in Probe::all() {
+    for probe in Probe::common() {
         if probe.sender != Sender::Root {
             continue;
         }
@@ -143,8 +206,10 @@ fn ports() {
         elsewhere: [0; 4].into(),
         elsewhere_v6: [0; 16].into(),
         api: [0; 4].into(),
+        gateway: [0; 4].into(),
+        endpoint: UNKNOWN,
     };
-    for probe in Probe::all() {
+    for probe in Probe::common() {
         if probe.sender == Sender::Root && probe.kind != Kind::Icmp {
             println!("{} {probe}", probe.target(&nowhere).port());
         }

@@ -8,8 +8,8 @@ use std::time::Instant;
 use std::{fs, thread};
 
 use super::World;
-use super::network::{CLIENT, CLIENT_SECOND, LAN};
-use super::pcap::{self, Packet};
+use super::network::{CLIENT, CLIENT_SECOND, INTERNET, LAN};
+use super::pcap::{self, Packet, Transport};
 use crate::waiting::{SOON, wait_until};
 
 /// A running capture.
@@ -29,7 +29,7 @@ impl World {
         self.capture_on("wire")
     }
 
-    /// Captures on another interface of the router: `wire2`, `lan`.
+    /// Captures on another interface of the router: `wire2`, `lan`, `wan`.
     #[track_caller]
     pub fn capture_on(&self, interface: &str) -> Capture {
         let file = self
@@ -72,6 +72,7 @@ impl World {
         let neighbour = match interface {
             "wire2" => CLIENT_SECOND,
             "lan" => LAN,
+            "wan" => INTERNET,
             _ => CLIENT,
         };
         let bell = self
@@ -88,15 +89,24 @@ impl World {
 }
 
 impl Capture {
-    /// All packets that were on the wire until now.
+    /// All packets of IP's that were on the wire until now.
     #[track_caller]
     pub fn packets(&self) -> Vec<Packet> {
+        let mut packets = self.packets_and_arp();
+        packets.retain(|packet| packet.transport != Transport::Arp);
+        packets
+    }
+
+    /// The same, with what asks for hardware addresses.
+    #[track_caller]
+    pub fn packets_and_arp(&self) -> Vec<Packet> {
         // The kernel hands packets over in order: when our own has arrived in the file, all
         // earlier ones have.
         let mark = format!("capture mark {:x}", fastrand::u64(..));
-        let _ = self.bell.send_to(mark.as_bytes(), (self.neighbour, 9));
         let is_mark = |packet: &Packet| packet.payload == mark.as_bytes();
         wait_until("the capture's end", SOON, || {
+            // One may be lost while the neighbour's hardware address is asked for.
+            let _ = self.bell.send_to(mark.as_bytes(), (self.neighbour, 9));
             self.read().iter().any(is_mark)
         });
         let mut packets = self.read();

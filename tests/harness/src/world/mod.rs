@@ -28,6 +28,7 @@ pub mod reap;
 pub mod recipe;
 mod rootfs;
 pub mod watch;
+pub mod ways_out;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};

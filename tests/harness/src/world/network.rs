@@ -29,6 +29,8 @@ pub const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub const LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 10);
 /// The public address of everything that leaves without a tunnel.
 pub const HOME: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The other end of the router's way out.
+pub const INTERNET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The name server.
 pub const DNS: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 53);
 /// A second name server.
@@ -49,7 +51,7 @@ pub const INSIDE: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 80);
 pub const PINGABLE: Ipv4Addr = Ipv4Addr::new(1, 1, 1, 1);
 
 /// The public address of the server of this number.
-pub fn server_address(number: u8) -> Ipv4Addr {
+pub const fn server_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 51, 100, 11 + number)
 }
 

@@ -49,6 +49,8 @@ pub enum Transport {
     },
     /// Another IP protocol of this number.
     Other(u8),
+    /// No packet of IP's.
+    Arp,
 }
 
 impl Packet {
@@ -56,7 +58,15 @@ impl Packet {
     pub fn to_port(&self) -> Option<u16> {
         match self.transport {
             Transport::Tcp { to, .. } | Transport::Udp { to, .. } => Some(to),
-            Transport::Icmp { .. } | Transport::Other(_) => None,
+            Transport::Icmp { .. } | Transport::Other(_) | Transport::Arp => None,
+        }
+    }
+
+    /// The port that it comes from, and that it is sent to.
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        match self.transport {
+            Transport::Tcp { from, to, .. } | Transport::Udp { from, to } => Some((from, to)),
+            Transport::Icmp { .. } | Transport::Other(_) | Transport::Arp => None,
         }
     }
 
@@ -79,7 +89,8 @@ impl Packet {
     }
 }
 
-/// The IP packets of a capture file; a packet that the file ends in the middle of is left out.
+/// The packets of a capture file, IP's and ARP's; one that the file ends in the middle of is left
+/// out.
 pub fn parse(file: &[u8]) -> Vec<Packet> {
     // Files count from 1970, everything else here by the monotonic clock.
     let (now, since_1970) = (
@@ -102,12 +113,32 @@ pub fn parse(file: &[u8]) -> Vec<Packet> {
 }
 
 fn ethernet(at: Instant, frame: &[u8]) -> Option<Packet> {
-    let packet = frame.get(14..)?;
-    match frame[12..14] {
+    let of_vlan = frame.get(12..14)? == [0x81, 0x00];
+    let (ethertype, packet) = frame
+        .get(if of_vlan { 16 } else { 12 }..)?
+        .split_at_checked(2)?;
+    match ethertype {
         [0x08, 0x00] => ipv4(at, packet),
         [0x86, 0xdd] => ipv6(at, packet),
+        [0x08, 0x06] => arp(at, packet),
         _ => None,
     }
+}
+
+/// The payload is what follows the question or the answer.
+fn arp(at: Instant, packet: &[u8]) -> Option<Packet> {
+    let (body, rest) = packet.split_at_checked(28)?;
+    let address = |at: usize| -> Option<IpAddr> {
+        let octets: [u8; 4] = body.get(at..at + 4)?.try_into().ok()?;
+        Some(IpAddr::from(octets))
+    };
+    Some(Packet {
+        at,
+        source: address(14)?,
+        destination: address(24)?,
+        transport: Transport::Arp,
+        payload: rest.to_vec(),
+    })
 }
 
 fn ipv4(at: Instant, packet: &[u8]) -> Option<Packet> {

@@ -26,8 +26,6 @@ pub const DOCKER_DEFAULT: [&str; 14] = [
 pub struct Privileges {
     pub capabilities: Vec<String>,
     pub uid: u32,
-    /// Whether the process outlives the thread that started it.
-    lasting: bool,
 }
 
 impl Privileges {
@@ -42,7 +40,6 @@ impl Privileges {
         Self {
             capabilities,
             uid: 0,
-            lasting: false,
         }
     }
 
@@ -61,26 +58,19 @@ impl Privileges {
         self
     }
 
-    /// The process outlives the thread that started it, and whoever starts it ends it.
-    pub fn lasting(mut self) -> Self {
-        self.lasting = true;
-        self
-    }
-
     /// The words that run what follows them with these privileges.
     pub fn words(&self) -> Vec<String> {
         let mut bounding = String::from("--bounding-set=-all");
         for capability in &self.capabilities {
             bounding += &format!(",+{capability}");
         }
-        let mut words = vec!["setpriv".to_owned(), bounding];
-        if !self.lasting {
-            words.push("--pdeathsig=KILL".to_owned());
-        }
-        words.extend([
+        let mut words = vec![
+            "setpriv".to_owned(),
+            bounding,
+            "--pdeathsig=KILL".to_owned(),
             "--inh-caps=-all".to_owned(),
             "--ambient-caps=-all".to_owned(),
-        ]);
+        ];
         if self.uid != 0 {
             let uid = self.uid;
             words.extend([format!("--reuid={uid}"), format!("--regid={uid}")]);
