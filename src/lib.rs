@@ -38,8 +38,8 @@
 pub mod firewall_internals {
     pub use crate::firewall::kill_switch::{KillSwitch, NameServerAccess, first_policy};
     pub use crate::firewall::{
-        Backend, Destination, EmbeddedDns, Firewall, FirewallError, ForwardedPort, Gateway, Policy,
-        Programs, Sealing, TunnelPolicy,
+        Backend, Destination, EmbeddedDns, EmbeddedDnsAskers, Firewall, FirewallError,
+        ForwardedPort, Gateway, Policy, Programs, Sealing, TunnelPolicy,
     };
     pub use crate::system::cancellation::CancellationToken;
 }

@@ -8,8 +8,9 @@ use std::path::Path;
 
 use harness::world::prober::Probe;
 use harness::world::ways_out::{State, Table, way};
-use wireguard_pia::firewall_internals::{Destination, EmbeddedDns, ForwardedPort, Policy};
-use wireguard_pia::firewall_internals::{Gateway, TunnelPolicy};
+use wireguard_pia::firewall_internals::{
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TunnelPolicy,
+};
 use wireguard_pia::parser_internals::firewall::rule_set;
 
 const MARK: u32 = 0xca6c;
@@ -99,7 +100,7 @@ fn of_states() -> Vec<(&'static str, Vec<String>)> {
     };
     let old_docker = bootstrap.clone().asking(EmbeddedDns::FromHere);
     let for_all = Policy {
-        embedded_dns_guarded: false,
+        embedded_dns_askers: EmbeddedDnsAskers::All,
         ..up.clone()
     };
     let missing = beyond(&up, &for_all);

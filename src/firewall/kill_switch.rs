@@ -12,7 +12,9 @@ use ipnet::Ipv4Net;
 
 use super::apply::{Firewall, Sealing};
 use super::error::FirewallError;
-use super::policy::{Destination, EmbeddedDns, ForwardedPort, Policy, TunnelPolicy};
+use super::policy::{
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Policy, TunnelPolicy,
+};
 use super::wire;
 use crate::system::paths;
 
@@ -66,12 +68,15 @@ pub(super) struct Parts {
 }
 
 impl Inner {
-    /// Loads what a look-up that begins or ends changes. With marks, a question to Docker's
-    /// resolver passes as it is if the host passes it on.
+    /// Loads what a look-up that begins or ends changes. While the way to PIA is open, and with
+    /// marks, a question to Docker's resolver passes as it is if the host passes it on.
     fn apply_lookups(&mut self) -> Result<(), FirewallError> {
         let needs_rule = match self.parts.embedded_dns() {
             EmbeddedDns::Unused => false,
-            EmbeddedDns::ByHost => self.firewall.lacks_marks() && !self.parts.embedded_for_all,
+            EmbeddedDns::ByHost => {
+                let passes = self.parts.searching && !self.firewall.lacks_marks();
+                !(passes || self.parts.embedded_for_all)
+            }
             EmbeddedDns::FromHere => true,
         };
         match needs_rule {
@@ -111,10 +116,14 @@ impl Parts {
             policy.name_servers_v6.clone_from(&self.name_servers_v6);
             policy.untunnelled.extend(&self.api);
         }
-        policy.embedded_dns_guarded = !self.embedded_for_all;
         if self.lookups > 0 {
             policy.embedded_dns = self.embedded_dns();
         }
+        policy.embedded_dns_askers = match self.embedded_for_all {
+            true => EmbeddedDnsAskers::All,
+            false if self.searching || self.lookups > 0 => EmbeddedDnsAskers::Us,
+            false => EmbeddedDnsAskers::Nobody,
+        };
         policy.sealed = self.sealed;
         policy
     }

@@ -35,7 +35,9 @@ mod rules_tests;
 pub use self::apply::{Firewall, Sealing};
 pub use self::backend::Backend;
 pub use self::error::FirewallError;
-pub use self::policy::{Destination, EmbeddedDns, ForwardedPort, Gateway, Policy, TunnelPolicy};
+pub use self::policy::{
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TunnelPolicy,
+};
 pub use self::programs::Programs;
 use self::tables::Family;
 

@@ -64,6 +64,15 @@ pub enum EmbeddedDns {
     FromHere,
 }
 
+/// Who may ask Docker's resolver: what it forwards leaves outside the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmbeddedDnsAskers {
+    Nobody,
+    /// Whoever has our mark.
+    Us,
+    All,
+}
+
 /// What may flow now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -76,8 +85,7 @@ pub struct Policy {
     pub untunnelled: BTreeSet<Destination>,
     /// Name servers that marked questions may go to by IPv6.
     pub name_servers_v6: Vec<Ipv6Addr>,
-    /// Nobody but us asks Docker's resolver, because what it forwards leaves outside the tunnel.
-    pub embedded_dns_guarded: bool,
+    pub embedded_dns_askers: EmbeddedDnsAskers,
     /// Whom Docker's resolver is asking for us at this moment.
     pub embedded_dns: EmbeddedDns,
     /// What the tunnel adds, once it is there.
@@ -92,7 +100,7 @@ impl Policy {
             mark,
             untunnelled: BTreeSet::new(),
             name_servers_v6: Vec::new(),
-            embedded_dns_guarded: true,
+            embedded_dns_askers: EmbeddedDnsAskers::Nobody,
             embedded_dns: EmbeddedDns::Unused,
             tunnel: None,
         }
@@ -107,6 +115,7 @@ impl Policy {
     pub fn asking(self, embedded_dns: EmbeddedDns) -> Self {
         Self {
             embedded_dns,
+            embedded_dns_askers: EmbeddedDnsAskers::Us,
             ..self
         }
     }
@@ -115,8 +124,9 @@ impl Policy {
     pub fn connected(mark: u32, endpoint: SocketAddrV4, tunnel: TunnelPolicy) -> Self {
         let endpoint = Destination::udp(*endpoint.ip(), endpoint.port());
         Self {
+            untunnelled: [endpoint].into(),
             tunnel: Some(tunnel),
-            ..Self::bootstrap(mark, [endpoint])
+            ..Self::closed(mark)
         }
     }
 
@@ -124,6 +134,7 @@ impl Policy {
     /// open too.
     pub fn reconnecting(mut self, to: impl IntoIterator<Item = Destination>) -> Self {
         self.untunnelled.extend(to);
+        self.embedded_dns_askers = EmbeddedDnsAskers::Us;
         self
     }
 

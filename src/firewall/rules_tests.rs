@@ -7,7 +7,9 @@ use proptest::prelude::*;
 
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
-use super::policy::{Destination, EmbeddedDns, ForwardedPort, Gateway, Policy, TunnelPolicy};
+use super::policy::{
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TunnelPolicy,
+};
 use super::rule::Rule;
 use super::rules::render;
 use super::table::Table;
@@ -167,9 +169,9 @@ fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
         rules(&policy, TableName::Filter),
         "-A PIA_INPUT -i lo -j ACCEPT\n\
          -A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
-         -A PIA_OUTPUT -d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n\
+         -A PIA_OUTPUT -d 127.0.0.11/32 -j DROP\n\
          -A PIA_OUTPUT -m conntrack --ctorigdst 127.0.0.11 -m conntrack --ctdir ORIGINAL \
-         -m mark ! --mark 0xca6c -j DROP\n\
+         -j DROP\n\
          -A PIA_OUTPUT -o lo -j ACCEPT\n\
          -A PIA_OUTPUT -d 192.0.2.7/32 -p udp -m mark --mark 0xca6c --dport 1337 -j ACCEPT\n\
          -A PIA_OUTPUT -o wg0 -j ACCEPT\n\
@@ -386,14 +388,20 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
 }
 
 #[test]
-fn docker_s_resolver_is_ours_alone_unless_the_user_leaves_it_to_all() {
-    let guard = "-d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n";
-    for policy in [Policy::closed(MARK), connected(tunnel())] {
+fn docker_s_resolver_is_ours_on_the_way_to_pia_unless_the_user_leaves_it_to_all() {
+    let nobodys = "-d 127.0.0.11/32 -j DROP\n";
+    let ours = "-d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n";
+    for (policy, guard) in [
+        (Policy::closed(MARK), nobodys),
+        (Policy::bootstrap(MARK, []), ours),
+        (connected(tunnel()), nobodys),
+        (connected(tunnel()).reconnecting([]), ours),
+    ] {
         let rules = rules(&policy, TableName::Filter);
         let lo = rules.find("-o lo").unwrap();
         assert!(rules.find(guard).is_some_and(|at| at < lo), "{rules}");
         let open = Policy {
-            embedded_dns_guarded: false,
+            embedded_dns_askers: EmbeddedDnsAskers::All,
             ..policy
         };
         assert!(!self::rules(&open, TableName::Filter).contains("127.0.0.11"));
@@ -494,7 +502,7 @@ proptest! {
             sealed,
             mark: MARK,
             untunnelled: to.clone(),
-            embedded_dns_guarded: true,
+            embedded_dns_askers: EmbeddedDnsAskers::Nobody,
             embedded_dns: EmbeddedDns::Unused,
             name_servers_v6: Vec::new(),
             tunnel: tunnel.clone(),

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use wireguard_pia::firewall_internals::{
-    Backend, EmbeddedDns, Firewall, KillSwitch, NameServerAccess, Policy, TunnelPolicy,
-    first_policy,
+    Backend, EmbeddedDns, EmbeddedDnsAskers, Firewall, KillSwitch, NameServerAccess, Policy,
+    TunnelPolicy, first_policy,
 };
 
 use crate::namespace::{MARK, Namespace, iptables, lacking, run};
@@ -62,22 +62,48 @@ fn nobody_but_us_asks_docker_s_resolver_in_any_state() {
         embedded_resolver(backend);
         assert!(is_answered(0, ARRIVES), "the resolver answers");
         let mut firewall = namespace.open(backend, &Policy::closed(MARK));
-        for policy in [
-            Policy::closed(MARK),
-            Policy::bootstrap(MARK, []).asking(EmbeddedDns::ByHost),
-            Policy::bootstrap(MARK, []).asking(EmbeddedDns::FromHere),
-            Policy::connected(MARK, ENDPOINT, tunnel()),
+        for (policy, to_us) in [
+            (Policy::closed(MARK), false),
+            (Policy::bootstrap(MARK, []), true),
+            (
+                Policy::bootstrap(MARK, []).asking(EmbeddedDns::ByHost),
+                true,
+            ),
+            (
+                Policy::bootstrap(MARK, []).asking(EmbeddedDns::FromHere),
+                true,
+            ),
+            (Policy::connected(MARK, ENDPOINT, tunnel()), false),
         ] {
             firewall.apply(&policy).unwrap();
             assert!(!is_answered(0, BLOCKED), "{policy:?}");
-            assert!(is_answered(MARK, ARRIVES), "{policy:?}");
+            let wait = if to_us { ARRIVES } else { BLOCKED };
+            assert_eq!(is_answered(MARK, wait), to_us, "{policy:?}");
         }
         let open = Policy {
-            embedded_dns_guarded: false,
+            embedded_dns_askers: EmbeddedDnsAskers::All,
             ..Policy::closed(MARK)
         };
         firewall.apply(&open).unwrap();
         assert!(is_answered(0, ARRIVES));
+    });
+}
+
+#[test]
+fn beside_a_tunnel_we_ask_docker_s_resolver_only_while_a_look_up_runs() {
+    both(|backend| {
+        let namespace = Namespace::enter();
+        run("ip link set lo up");
+        embedded_resolver(backend);
+        let first = first_policy(true, &access(EmbeddedDns::ByHost));
+        let kill_switch = kill_switch(namespace.open(backend, &first), EmbeddedDns::ByHost);
+        assert!(is_answered(MARK, ARRIVES));
+        kill_switch.connected(ENDPOINT, tunnel()).unwrap();
+        assert!(!is_answered(MARK, BLOCKED));
+        let lookup = kill_switch.open_lookup().unwrap();
+        assert!(is_answered(MARK, ARRIVES) && !is_answered(0, BLOCKED));
+        drop(lookup);
+        assert!(!is_answered(MARK, BLOCKED));
     });
 }
 
