@@ -186,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn only_ipv6_is_none() {
-        let found = judge_servers(&name_servers::in_force("nameserver fd00::1\n"), &[], false);
+    fn only_one_that_leads_no_further_than_the_link_is_none() {
+        let found = judge_servers(&name_servers::in_force("nameserver fe80::1\n"), &[], false);
         assert!(
-            found.level == Level::Failure && found.what.contains("fd00::1"),
+            found.level == Level::Failure && found.what.contains("fe80::1"),
             "{found:?}"
         );
     }
