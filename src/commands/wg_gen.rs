@@ -11,7 +11,7 @@ use super::{pia_files, token_file};
 use crate::connect::account::Account;
 use crate::connect::connector::Connector;
 use crate::connect::location_table;
-use crate::connect::register::Joined;
+use crate::connect::register::{Joined, Tried};
 use crate::connect::server_selection::Selection;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::settings::values::is_domain_name;
@@ -122,7 +122,8 @@ pub fn run(
         ..client.selection(&key)
     };
     let account = Account::with_token(Arc::clone(&client.hosts), client.retry, token);
-    let joined = Connector::new(client.hosts, account, selection).join(&[], stop)?;
+    let joined =
+        Connector::new(client.hosts, account, selection).join(&[], &Tried::default(), stop)?;
     write(&conf(&joined, arguments), output)?;
     let forwarding = if joined.port_forwarding {
         "available"

@@ -6,7 +6,7 @@ use std::thread::{self, Builder};
 
 use super::account::Account;
 use super::api_hosts::ApiHosts;
-use super::register::{Joined, Registrar};
+use super::register::{Joined, Registrar, Tried};
 use super::search_token::SearchToken;
 use super::server_selection::{Selection, ServerSelection, candidates};
 use crate::failure::Failure;
@@ -38,12 +38,18 @@ impl Connector {
     }
 
     /// Finds a server that takes our key. Those to `avoid`, because they did not respond of late,
-    /// the latest at the end, are tried after all others. In the container the way to PIA is open
-    /// afterwards, for whoever brings up the tunnel; after a failure it is shut.
+    /// the latest at the end, are tried after all others; those that were `tried` in vain are not.
+    /// In the container the way to PIA is open afterwards, for whoever brings up the tunnel; after
+    /// a failure it is shut.
     ///
     /// # Errors
-    /// When no server could be registered at, with what was tried.
-    pub fn join(&mut self, avoid: &[Server], stop: &CancellationToken) -> Result<Joined, Failure> {
+    /// When no server could be registered at, with all that was tried.
+    pub fn join(
+        &mut self,
+        avoid: &[Server],
+        tried: &Tried,
+        stop: &CancellationToken,
+    ) -> Result<Joined, Failure> {
         let hosts = Arc::clone(&self.hosts);
         let opening = hosts.gate().open();
         let mut token = log_in(&self.account, &mut self.servers, stop)?;
@@ -54,7 +60,8 @@ impl Connector {
             self.servers.doubt();
             found = self.servers.candidates(&mut token, stop)?;
         }
-        let found = candidates::avoided_last(found, avoid);
+        let mut found = candidates::avoided_last(found, avoid);
+        found.retain(|one| !tried.has(&one.server));
         let destinations = found
             .iter()
             .map(|one| Destination::tcp(one.server.ip, one.port));
@@ -69,7 +76,7 @@ impl Connector {
                 _ => None,
             },
         };
-        let outcome = registrar.register_at_any(found, &mut token, stop);
+        let outcome = registrar.register_at_any(found, tried.clone(), &mut token, stop);
         match outcome {
             Ok(_) => opening.keep(),
             Err(_) => self.servers.doubt(),

@@ -51,46 +51,48 @@ pub(super) struct Registrar<'a> {
     pub dedicated_ip: Option<&'a Secret>,
 }
 
-/// The servers that were tried, with the latest reason of each.
-#[derive(Default)]
-struct Tried(Vec<(String, String)>);
+/// The servers that were tried in vain, with the latest reason of each.
+#[derive(Debug, Clone, Default)]
+pub struct Tried(Vec<(Server, String)>);
 
 impl Tried {
-    fn add(&mut self, candidate: &Candidate, failure: &Failure) {
-        let Candidate {
-            location, server, ..
-        } = candidate;
-        let name = format!("{location} {} ({})", server.cn, server.ip);
+    /// Adds a server of `location`.
+    pub fn add(&mut self, location: &str, server: &Server, failure: &Failure) {
+        let Server { cn, ip } = server;
         // Which server it was stands in front already.
-        let what = format!("registering with {}: ", server.cn);
-        let why = failure.text.strip_prefix(&what).unwrap_or(&failure.text);
-        self.0.retain(|(before, _)| *before != name);
-        self.0.push((name, why.to_owned()));
+        let why = [format!("registering with {cn}: "), format!("{cn} ")]
+            .iter()
+            .find_map(|what| failure.text.strip_prefix(what))
+            .unwrap_or(&failure.text);
+        self.0.retain(|(before, _)| before != server);
+        let words = format!("{location} {cn} ({ip}): {why}");
+        self.0.push((server.clone(), words));
+    }
+
+    pub(super) fn has(&self, server: &Server) -> bool {
+        self.0.iter().any(|(tried, _)| tried == server)
     }
 
     fn in_words(&self) -> String {
-        let mut words = Vec::new();
-        for (server, why) in &self.0 {
-            words.push(format!("{server}: {why}"));
-        }
+        let words: Vec<&str> = self.0.iter().map(|(_, words)| words.as_str()).collect();
         words.join("; ")
     }
 }
 
 impl Registrar<'_> {
     /// Registers at the first of the candidates that takes our key. Servers that are merely busy
-    /// are asked again, as `CURL_RETRY` says.
+    /// are asked again, as `CURL_RETRY` says. Others were `tried` before.
     ///
     /// # Errors
     /// When none does, with what was tried.
     pub(super) fn register_at_any(
         &self,
         candidates: Vec<Candidate>,
+        mut tried: Tried,
         token: &mut SearchToken<'_>,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
         let started = Instant::now();
-        let mut tried = Tried::default();
         let mut waiting = candidates;
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
@@ -102,7 +104,7 @@ impl Registrar<'_> {
                     Err(failure) => failure,
                 };
                 log::warn!("{}: {failure}", candidate.location);
-                tried.add(&candidate, &failure);
+                tried.add(&candidate.location, &candidate.server, &failure);
                 if matches!(failure.retry, Retry::Later(_)) {
                     busy.push(candidate);
                 }
@@ -117,7 +119,7 @@ impl Registrar<'_> {
             stop.pause(self.retry.delay)?;
         }
         let text = format!(
-            "no server could be registered at. Tried {}. If this does not pass, add other \
+            "no server could be connected to. Tried {}. If this does not pass, add other \
              locations to LOC",
             tried.in_words()
         );

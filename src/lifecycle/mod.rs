@@ -25,8 +25,9 @@ use self::supervisor::{Supervisor, SupervisorEnd};
 use self::surroundings::{access_to, check_capabilities, name_servers_below, way_out};
 use crate::connect::connector::Connector;
 use crate::connect::location_table;
+use crate::connect::register::Tried;
 use crate::container::Container;
-use crate::failure::Failure;
+use crate::failure::{Failure, Retry};
 use crate::firewall::kill_switch::{self, KillSwitch};
 use crate::firewall::{self, Backend, Firewall};
 use crate::hooks::Stage;
@@ -243,6 +244,7 @@ impl Life {
         Ok(())
     }
 
+    /// A server that takes the key and then carries nothing is left for the next.
     fn connect(
         &mut self,
         connector: &mut Connector,
@@ -253,10 +255,22 @@ impl Life {
             shared_files::remove(&port_forwarding.file)?;
         }
         self.container.reporter.enter(State::Starting, None);
-        let joined = connector.join(&[], &self.container.stop)?;
-        let tunnel = Tunnel::bring_up(&self.container, kill_switch.clone(), joined)?;
-        tunnel.announce(&mut self.container);
-        Ok(tunnel)
+        let mut tried = Tried::default();
+        loop {
+            let joined = connector.join(&[], &tried, &self.container.stop)?;
+            let (location, server) = (joined.location.clone(), joined.server.clone());
+            match Tunnel::bring_up(&self.container, kill_switch.clone(), joined) {
+                Err(failure) if failure.retry == Retry::NextServer => {
+                    log::warn!("{location}: {failure}");
+                    tried.add(&location, &server, &failure);
+                }
+                Err(failure) => return Err(failure),
+                Ok(tunnel) => {
+                    tunnel.announce(&mut self.container);
+                    return Ok(tunnel);
+                }
+            }
+        }
     }
 
     fn hand_over(&mut self, tunnel: Tunnel, connector: Connector, connectors: ContainerConnector) {

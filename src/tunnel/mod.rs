@@ -3,6 +3,7 @@
 mod mtu;
 mod networks;
 mod replace;
+mod trial;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 
 use self::networks::Networks;
+use self::trial::TunnelTrial;
 use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
@@ -37,13 +39,14 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Opens the firewall for the endpoint, brings the interface up, and sets DNS and routes.
+    /// Opens the firewall for the endpoint, brings the interface up, sets DNS and routes, and waits
+    /// until the tunnel has carried something.
     ///
     /// The endpoint's rule is loaded first, so that the first handshake is not lost.
     ///
     /// # Errors
-    /// When wg-quick fails, or the firewall or a file cannot be set; all that was done is then
-    /// undone.
+    /// When wg-quick fails, the firewall or a file cannot be set, or the tunnel carries nothing;
+    /// all that was done is then undone.
     pub fn bring_up(
         container: &Container,
         kill_switch: KillSwitch,
@@ -77,6 +80,8 @@ impl Tunnel {
     fn start(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
         self.wg_quick
             .up(Path::new(paths::WG_CONF), &container.stop)?;
+        // The answer comes while the rest is done.
+        let trial = TunnelTrial::begin(&self.joined);
         self.set_dns(container);
         self.set_routes(container, networks)?;
         for (interface, range) in &networks.local {
@@ -85,7 +90,7 @@ impl Tunnel {
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
         }
-        Ok(())
+        trial.wait(&self.joined, &container.stop)
     }
 
     fn conf(&self, container: &Container) -> Conf {
@@ -236,14 +241,6 @@ impl Tunnel {
         }
         log::info!("WireGuard successfully started");
         announce_firewall(container, &self.kill_switch);
-        let path = sysctl::reverse_path();
-        if path.strict && !path.obeys_mark {
-            log::warn!(
-                "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are \
-                 dropped: add \
-                 `sysctls: [net.ipv4.conf.all.src_valid_mark=1]`"
-            );
-        }
         if container.settings.gateway.is_some() && !sysctl::forwards() {
             log::warn!(
                 "FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`"

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::networks::Networks;
+use super::trial::TunnelTrial;
 use super::{Tunnel, dns_servers};
 use crate::connect::register::Joined;
 use crate::container::Container;
@@ -17,13 +18,13 @@ use crate::wireguard::show;
 const MAX_TRIES: usize = 3;
 
 impl Tunnel {
-    /// Changes the tunnel to `joined`. The old one is given up only now that the new registration
-    /// is in hand; should the change fail, it is taken back. An interface that somebody took away
-    /// is brought up anew.
+    /// Changes the tunnel to `joined`. The old one is given up only once the new one has carried
+    /// something; should the change fail, it is taken back. An interface that somebody took away is
+    /// brought up anew.
     ///
     /// # Errors
-    /// When the change failed: the tunnel is then as it was before, or, where the interface was
-    /// gone, still gone.
+    /// When the change failed, or the new server carries nothing: the tunnel is then as it was
+    /// before, or, where the interface was gone, still gone. A stop leaves it as it is.
     pub fn reconnect(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
         if show::exists() {
             return self.replace(container, joined);
@@ -57,11 +58,15 @@ impl Tunnel {
             );
             outcome = self.change_to(&next, container, &uninterrupted);
         }
+        let outcome = outcome.and_then(|()| {
+            let trial = TunnelTrial::begin(&next.joined);
+            trial.wait(&next.joined, &container.stop)
+        });
         if let Err(failure) = outcome {
-            log::warn!(
-                "changing {} to the new server: {failure}; going back to the former one",
-                paths::INTERFACE
-            );
+            if failure.is_cancelled() {
+                return Err(failure);
+            }
+            log::debug!("{} goes back to the former server", paths::INTERFACE);
             next.change_to(self, container, &uninterrupted)?;
             return Err(failure);
         }

@@ -74,7 +74,7 @@ pub fn answered(
 
 /// A ping socket, which needs no capability where `net.ipv4.ping_group_range` allows it, else a raw
 /// one (NET_RAW).
-fn socket(interface: &str) -> io::Result<(Socket, bool)> {
+pub(super) fn socket(interface: &str) -> io::Result<(Socket, bool)> {
     let made = |kind| Socket::new(Domain::IPV4, kind, Some(Protocol::ICMPV4));
     let (socket, raw) = match made(Type::DGRAM) {
         Ok(socket) => (socket, false),
@@ -92,7 +92,7 @@ fn socket(interface: &str) -> io::Result<(Socket, bool)> {
     Ok((socket, raw))
 }
 
-fn request(identifier: u16, sequence: u16) -> [u8; HEADER_LENGTH] {
+pub(super) fn request(identifier: u16, sequence: u16) -> [u8; HEADER_LENGTH] {
     let mut packet = [ECHO_REQUEST, 0, 0, 0, 0, 0, 0, 0];
     packet[4..6].copy_from_slice(&identifier.to_be_bytes());
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
@@ -118,7 +118,7 @@ fn checksum(packet: &[u8]) -> u16 {
 
 /// `identifier` is given for a raw socket, which gets all replies of the machine, each with its IP
 /// header.
-fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
+pub(super) fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
     let header = match identifier {
         Some(_) => datagram
             .first()

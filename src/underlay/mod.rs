@@ -4,6 +4,7 @@
 pub mod changes;
 mod deadline;
 mod dns_message;
+pub mod first_sign;
 mod hosts_file;
 pub mod http;
 pub mod http_error;

@@ -22,6 +22,24 @@ pub struct Traffic {
     pub bytes: u64,
 }
 
+/// The largest packet of a handshake, an initiation.
+const INITIATION_BYTES: u64 = 148;
+
+impl Traffic {
+    /// Whether there was data among what was received since `before`. Where handshakes are counted,
+    /// little data looks the same as they do, and is not seen.
+    pub fn has_data_since(self, before: Self, counts_handshakes: bool) -> bool {
+        let packets = self.packets.saturating_sub(before.packets);
+        let bytes = self.bytes.saturating_sub(before.bytes);
+        let largest = if counts_handshakes {
+            INITIATION_BYTES
+        } else {
+            0
+        };
+        bytes > packets.saturating_mul(largest)
+    }
+}
+
 /// The interface's counters. The kernel's WireGuard counts all of its packets, handshakes and
 /// keepalives included; a user-space one only what it carries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -143,6 +161,18 @@ mod tests {
             (None, None)
         );
         assert!(!format!("{peers:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn handshakes_and_keepalives_are_no_data() {
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        let came = |packets: u64, bytes: u64, counts_handshakes| {
+            traffic(7 + packets, 700 + bytes).has_data_since(traffic(7, 700), counts_handshakes)
+        };
+        assert!(!came(0, 0, true) && !came(0, 0, false));
+        assert!(!came(3, 148 + 92 + 32, true));
+        assert!(came(3, 148 + 92 + 300, true));
+        assert!(came(1, 28, false));
     }
 
     /// Beyond what the clock can count to.

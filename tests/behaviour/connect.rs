@@ -393,7 +393,7 @@ fn a_new_token_that_servers_refuse_is_their_trouble_and_costs_one_login() {
         .iter()
         .for_each(|server| server.refuse_registration("Login failed!"));
     let container = to(&world, "swiss").file("/pia/.token", "stale").start();
-    container.wait_for_log("no server could be registered at. Tried swiss", SOON);
+    container.wait_for_log("no server could be connected to. Tried swiss", SOON);
     container.wait_for_log("Trying again in", SOON);
     for server in world.pia.servers() {
         server.accept_registration();

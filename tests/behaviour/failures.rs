@@ -316,7 +316,7 @@ fn malformed_answers() {
         (Api::List, "the server list cannot be used"),
         (
             Api::AddKey,
-            "no server could be registered at. Tried nl_amsterdam",
+            "no server could be connected to. Tried nl_amsterdam",
         ),
     ] {
         let world = World::new();

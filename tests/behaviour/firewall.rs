@@ -4,7 +4,7 @@ use std::process::Command;
 
 use harness::log_lines::UP;
 use harness::netns::Namespace;
-use harness::waiting::SOON;
+use harness::waiting::{LATER, SOON};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::docker_dns::Docker;
@@ -341,18 +341,20 @@ fn strict_reverse_path_filtering_works_beside_the_wall_whichever_wg_quick_uses()
 }
 
 #[test]
-fn strict_reverse_path_filtering_without_src_valid_mark_is_warned_of() {
+fn strict_reverse_path_filtering_without_src_valid_mark_is_a_failure_with_its_cure() {
     for name in ["all", "eth0"] {
         let strict = World::builder().sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "1");
         let world = strict
             .sysctl("net/ipv4/conf/all/src_valid_mark", "0")
             .build();
         let container = life(&world).start();
-        let line = container.wait_for_log("rp_filter is strict", SOON).text;
+        let failure = "Fatal error: rp_filter is strict";
+        let line = container.wait_for_log(failure, LATER).text;
         assert!(
             line.contains("net.ipv4.conf.all.src_valid_mark=1"),
             "{line}"
         );
+        assert!(!container.logs().contains(UP));
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod adversity;
 mod attached;
+mod carried;
 mod commands;
 mod connect;
 mod demo;

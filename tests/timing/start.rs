@@ -46,6 +46,26 @@ fn the_first_handshake_is_not_lost() {
     }
 }
 
+/// "so that it costs no time" (docs/original-behaviour.md): no more than routes and DNS take, which
+/// are set meanwhile.
+#[test]
+fn a_server_that_carries_is_not_waited_for() {
+    let world = World::new();
+    let mut waits: Vec<Duration> = Vec::new();
+    for _ in 0..5 {
+        let container = recipe(&world).env("DEBUG", "1").start();
+        let asked = container
+            .wait_for_log("waiting for the first packet", SOON)
+            .at;
+        let carried = container.wait_for_log("the tunnel carries", SOON).at;
+        waits.push(carried.saturating_duration_since(asked));
+        container.stop();
+    }
+    waits.sort_unstable();
+    println!("the first packet came after {waits:?}");
+    assert!(waits[2] < Duration::from_millis(50), "{waits:?}");
+}
+
 #[test]
 fn a_port_is_announced_within_half_a_second_of_ready() {
     let world = World::new();

@@ -27,7 +27,7 @@ use super::surroundings::way_out;
 use crate::connect::connector::Connector;
 use crate::connect::register::Joined;
 use crate::container::Container;
-use crate::failure::Failure;
+use crate::failure::{Failure, Retry};
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
 use crate::hooks::shell::Exit;
@@ -318,10 +318,17 @@ impl Supervisor {
         self.connected_again(container);
     }
 
-    /// It may be the server or this machine that is the trouble: another server is taken, and the
-    /// pauses grow.
+    /// A server that carries nothing is left for the next at once. Else it may be this machine that
+    /// is the trouble: another server is taken, and the pauses grow.
     fn search_again(&mut self, container: &Container, server: Server, failure: &Failure) {
         if failure.is_cancelled() {
+            return;
+        }
+        let is_first_try = self.avoided.iter().all(|(avoided, _)| *avoided != server);
+        if failure.retry == Retry::NextServer && is_first_try {
+            log::warn!("{failure}. Trying another server");
+            self.avoid(server);
+            self.start_search(container, Duration::ZERO);
             return;
         }
         self.failed_changes = self.failed_changes.saturating_add(1);

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::event::Event;
 use super::probe::Probe;
 use crate::connect::connector::Connector;
+use crate::connect::register::Tried;
 use crate::failure::{Failure, Retry};
 use crate::pia::regions::Server;
 use crate::status::{self, Reporter};
@@ -54,7 +55,7 @@ impl Search {
             }
         }
         for failures in 1.. {
-            let failure = match connector.join(&self.avoid, stop) {
+            let failure = match connector.join(&self.avoid, &Tried::default(), stop) {
                 Ok(joined) => return Some(Event::Found(Box::new(joined))),
                 Err(failure) if failure.is_cancelled() => return None,
                 Err(failure) => failure,

@@ -137,9 +137,10 @@ fn tunnels_die_and_revive() {
     let world = World::new();
     let tunnel = Tunnel::to(&world, "amsterdam447");
     world.server_in_use();
-    let faults: [[Verb<Server>; 2]; 3] = [
+    let faults: [[Verb<Server>; 2]; 4] = [
         [Server::silence_endpoint, Server::restore_endpoint],
         [Server::kill_tunnel, Server::revive_tunnel],
+        [Server::answer_handshakes_only, Server::answer_everything],
         [Server::down, Server::up],
     ];
     for [harm, repair] in faults {

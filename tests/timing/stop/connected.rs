@@ -2,7 +2,7 @@
 
 use harness::log_lines::{ENABLED, FORWARDING, RECONNECTED};
 use harness::simulator::faults::Api;
-use harness::waiting::SOON;
+use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use nix::sys::signal::Signal;
 
@@ -41,6 +41,19 @@ fn while_a_reconnect_hangs() {
     world.pia.hang(Api::AddKey);
     container.signal(Signal::SIGHUP);
     assert!(world.pia.records().wait_for(Api::AddKey, 2, SOON));
+    stops(&world, &container);
+}
+
+#[test]
+fn while_a_new_server_carries_nothing() {
+    let world = World::new();
+    let container = container(&world).env("DEBUG", "1").connect();
+    let servers = world.pia.servers();
+    servers.iter().for_each(|server| server.silence_endpoint());
+    container.signal(Signal::SIGHUP);
+    let waiting = "waiting for the first packet through the tunnel";
+    let twice = || container.logs().matches(waiting).count() == 2;
+    wait_until("the wait for the new server", SOON, twice);
     stops(&world, &container);
 }
 

@@ -133,6 +133,16 @@ fn between_two_rounds_of_registrations() {
     stops(&world, &container);
 }
 
+#[test]
+fn while_a_server_carries_nothing() {
+    let world = World::new();
+    let servers = world.pia.servers();
+    servers.iter().for_each(|server| server.silence_endpoint());
+    let container = container(&world).env("DEBUG", "1").start();
+    container.wait_for_log("waiting for the first packet through the tunnel", SOON);
+    stops(&world, &container);
+}
+
 // wg-quick.
 
 #[test]

@@ -19,6 +19,7 @@ pub(super) enum Disturbance {
     PortForwardingSilent,
     PortForwardingClosedInside,
     TunnelDead,
+    HandshakesOnly,
 }
 
 impl Server {
@@ -59,6 +60,15 @@ impl Server {
 
     pub fn revive_tunnel(&self) {
         self.disturb(Disturbance::TunnelDead, false);
+    }
+
+    /// Of WireGuard's packets only answers to handshakes leave.
+    pub fn answer_handshakes_only(&self) {
+        self.disturb(Disturbance::HandshakesOnly, true);
+    }
+
+    pub fn answer_everything(&self) {
+        self.disturb(Disturbance::HandshakesOnly, false);
     }
 
     /// Port 1337 refuses connections.
@@ -201,6 +211,12 @@ impl Server {
         }
         if has(Disturbance::EndpointMute) {
             rules += &format!("-A OUTPUT -o eth0 -p udp --sport {port} -j DROP\n");
+        }
+        if has(Disturbance::HandshakesOnly) {
+            // 92 bytes, in UDP.
+            rules += &format!(
+                "-A OUTPUT -o eth0 -p udp --sport {port} -m length ! --length 120 -j DROP\n"
+            );
         }
         if has(Disturbance::TunnelDead) {
             rules += &format!("-A PREROUTING -i {device} -j DROP\n");

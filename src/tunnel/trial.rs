@@ -1,0 +1,99 @@
+//! Whether a tunnel that was just made carries: connected means that something came back through
+//! it. A server that takes keys, and even one that answers handshakes, may carry nothing.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use crate::connect::register::Joined;
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::system::cancellation::CancellationToken;
+use crate::system::paths;
+use crate::underlay::first_sign::Questions;
+use crate::wireguard::show::{self, Counters};
+use crate::wireguard::sysctl;
+
+/// For the first sign. A handshake that was lost is tried again after 5.3 s at most
+/// (REKEY_TIMEOUT, and its jitter).
+const PATIENCE: Duration = Duration::from_secs(6);
+/// Questions are asked again after this, as packets get lost.
+const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What the name servers are asked for; any name would do.
+const NAME: &str = "www.privateinternetaccess.com";
+
+/// A tunnel on trial.
+pub(super) struct TunnelTrial {
+    questions: Questions,
+    before: Counters,
+    begun: Instant,
+}
+
+impl TunnelTrial {
+    /// Asks those that every server of PIA's has inside, its gateway and its name servers, through
+    /// the tunnel, which makes WireGuard shake hands. The interface has to be up.
+    pub(super) fn begin(joined: &Joined) -> Self {
+        let registration = &joined.registration;
+        let name_servers: Vec<Ipv4Addr> = registration
+            .dns_servers
+            .iter()
+            .copied()
+            .map(Ipv4Addr::from)
+            .collect();
+        let questions = Questions::new(
+            paths::INTERFACE,
+            registration.server_vip.map(Ipv4Addr::from),
+            &name_servers,
+            NAME,
+        );
+        let before = show::counters().unwrap_or_default();
+        questions.ask();
+        log::debug!("waiting for the first packet through the tunnel");
+        Self {
+            questions,
+            before,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Waits for the first thing that comes out of the tunnel, whoever it is for.
+    ///
+    /// # Errors
+    /// When nothing does in time: that server is of no use, or this machine lets nothing in.
+    pub(super) fn wait(&self, joined: &Joined, stop: &CancellationToken) -> Result<(), Failure> {
+        loop {
+            if self.questions.any_answered(REPEAT_INTERVAL, stop)? || self.has_carried() {
+                log::debug!("the tunnel carries, after {:?}", self.begun.elapsed());
+                return Ok(());
+            }
+            if self.begun.elapsed() >= PATIENCE {
+                return Err(failure(joined, stop));
+            }
+            self.questions.ask();
+        }
+    }
+
+    fn has_carried(&self) -> bool {
+        let counts_handshakes = show::counts_handshakes();
+        show::counters().is_ok_and(|now| {
+            now.received
+                .has_data_since(self.before.received, counts_handshakes)
+        })
+    }
+}
+
+fn failure(joined: &Joined, stop: &CancellationToken) -> Failure {
+    let path = sysctl::reverse_path();
+    if path.strict && !path.obeys_mark {
+        let text = "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are \
+                    dropped: add `sysctls: [net.ipv4.conf.all.src_valid_mark=1]`";
+        return Failure::new(FailureKind::Local, Retry::Later(None), text);
+    }
+    let (cn, endpoint) = (&joined.server.cn, joined.endpoint());
+    let peers = show::peers(stop).unwrap_or_default();
+    let text = if peers.iter().any(|peer| peer.last_handshake.is_some()) {
+        format!("{cn} answers handshakes, but nothing comes through its tunnel")
+    } else {
+        format!("{cn} took the key, but nothing comes back from {endpoint} by UDP")
+    };
+    Failure::new(FailureKind::Registration, Retry::NextServer, text)
+}
