@@ -81,7 +81,7 @@ pub struct Status {
     /// Why the port file does not say so.
     #[serde(default)]
     pub port_file_error: Option<String>,
-    /// The handshake is older than three minutes although packets were sent since.
+    /// Packets are sent through the tunnel, and nothing comes back.
     pub endpoint_silent: bool,
     /// What the kill switch should block and does not, and why.
     #[serde(default)]

@@ -106,7 +106,7 @@ fn judge(facts: &Facts) -> Result<String, String> {
     }
     if status.endpoint_silent {
         return Err(
-            "the endpoint is silent: no handshake for three minutes although packets were sent"
+            "the endpoint is silent: packets are sent through the tunnel, and nothing comes back"
                 .into(),
         );
     }

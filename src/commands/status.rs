@@ -117,7 +117,7 @@ fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
         "endpoint",
         status
             .endpoint_silent
-            .then(|| "silent: no handshake for three minutes".to_owned()),
+            .then(|| "silent: packets are sent, and nothing comes back".to_owned()),
     );
     add("not blocked", status.not_blocked.clone());
     add("frames", status.frames_pass.clone());

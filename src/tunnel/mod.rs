@@ -22,6 +22,7 @@ use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
 use crate::system::paths;
+use crate::underlay::first_sign::Witnesses;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::ping::Prober;
 use crate::underlay::resolv_conf;
@@ -209,6 +210,11 @@ impl Tunnel {
             );
         }
         Ok(())
+    }
+
+    /// Those inside who can say whether it carries.
+    pub fn witnesses(&self) -> Witnesses {
+        trial::witnesses(&self.joined)
     }
 
     /// Asks the targets of `HEALTHCHECK_PING_TARGET` through the tunnel.

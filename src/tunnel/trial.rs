@@ -8,15 +8,13 @@ use crate::connect::register::Joined;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
-use crate::underlay::first_sign::Questions;
+use crate::underlay::first_sign::{Questions, REPEAT_INTERVAL, Witnesses};
 use crate::wireguard::show::{self, Counters};
 use crate::wireguard::sysctl;
 
 /// For the first sign. A handshake that was lost is tried again after 5.3 s at most
 /// (REKEY_TIMEOUT, and its jitter).
 const PATIENCE: Duration = Duration::from_secs(6);
-/// Questions are asked again after this, as packets get lost.
-const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the name servers are asked for; any name would do.
 const NAME: &str = "www.privateinternetaccess.com";
@@ -29,24 +27,10 @@ pub(super) struct TunnelTrial {
 }
 
 impl TunnelTrial {
-    /// Asks those that every server of PIA's has inside, its gateway and its name servers, through
-    /// the tunnel, which makes WireGuard shake hands. The interface has to be up.
+    /// Asks those inside, which makes WireGuard shake hands. The interface has to be up.
     pub(super) fn begin(joined: &Joined) -> Self {
-        let registration = &joined.registration;
-        let name_servers: Vec<Ipv4Addr> = registration
-            .dns_servers
-            .iter()
-            .copied()
-            .map(Ipv4Addr::from)
-            .collect();
-        let questions = Questions::new(
-            paths::INTERFACE,
-            registration.server_vip.map(Ipv4Addr::from),
-            &name_servers,
-            NAME,
-        );
         let before = show::counters().unwrap_or_default();
-        questions.ask();
+        let questions = witnesses(joined).ask();
         log::debug!("waiting for the first packet through the tunnel");
         Self {
             questions,
@@ -78,6 +62,18 @@ impl TunnelTrial {
             now.received
                 .has_data_since(self.before.received, counts_handshakes)
         })
+    }
+}
+
+/// Those that every server of PIA's has inside: its gateway and its name servers.
+pub(super) fn witnesses(joined: &Joined) -> Witnesses {
+    let registration = &joined.registration;
+    let name_servers = registration.dns_servers.iter().copied();
+    Witnesses {
+        interface: paths::INTERFACE,
+        host: registration.server_vip.map(Ipv4Addr::from),
+        name_servers: name_servers.map(Ipv4Addr::from).collect(),
+        name: NAME,
     }
 }
 

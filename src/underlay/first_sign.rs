@@ -10,10 +10,25 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Socket, Type};
 
+use super::deadline::Deadline;
 use super::{dns_message, icmp_echo};
 use crate::system::cancellation::{CancellationToken, Cancelled};
 
 const DNS_PORT: u16 = 53;
+/// Questions are repeated at this interval, as packets get lost.
+pub const REPEAT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Those at the other end of an interface who can say that it is reached.
+#[derive(Debug, Clone)]
+pub struct Witnesses {
+    /// By which they are asked.
+    pub interface: &'static str,
+    /// Answers an echo.
+    pub host: Option<Ipv4Addr>,
+    pub name_servers: Vec<Ipv4Addr>,
+    /// What the name servers are asked for.
+    pub name: &'static str,
+}
 
 /// Questions to which the answers themselves do not matter.
 pub struct Questions(Vec<OpenQuestion>);
@@ -26,31 +41,51 @@ struct OpenQuestion {
     raw_echo: Option<u16>,
 }
 
-impl Questions {
-    /// By `interface`: an echo from `host`, and the addresses of `name` from each of
-    /// `name_servers`. What cannot be asked is left out.
-    pub fn new(
-        interface: &str,
-        host: Option<Ipv4Addr>,
-        name_servers: &[Ipv4Addr],
-        name: &str,
-    ) -> Self {
-        let echo = host.map(|host| OpenQuestion::echo(interface, host));
-        let look_ups = name_servers
+impl Witnesses {
+    /// Asks all of them, for the first time. What cannot be asked is left out.
+    pub fn ask(&self) -> Questions {
+        let echo = self
+            .host
+            .map(|host| OpenQuestion::echo(self.interface, host));
+        let look_ups = self
+            .name_servers
             .iter()
-            .map(|server| OpenQuestion::look_up(interface, *server, name));
-        let made = echo.into_iter().chain(look_ups);
-        Self(
-            made.filter_map(|question| {
-                question
-                    .inspect_err(|error| log::debug!("{interface}: {error}"))
-                    .ok()
-            })
-            .collect(),
-        )
+            .map(|server| OpenQuestion::look_up(self.interface, *server, self.name));
+        let mut questions = Vec::new();
+        for question in echo.into_iter().chain(look_ups) {
+            match question {
+                Ok(question) => questions.push(question),
+                Err(error) => log::debug!("{}: {error}", self.interface),
+            }
+        }
+        let questions = Questions(questions);
+        questions.ask();
+        questions
     }
 
-    /// Asks them all, again if that was done before.
+    /// Whether any of them answers within `timeout`; asked again and again until then.
+    ///
+    /// # Errors
+    /// When a stop is asked for.
+    pub fn any_answers(
+        &self,
+        timeout: Duration,
+        stop: &CancellationToken,
+    ) -> Result<bool, Cancelled> {
+        let deadline = Deadline::after(timeout);
+        let questions = self.ask();
+        while !deadline.left().is_zero() {
+            if questions.any_answered(REPEAT_INTERVAL.min(deadline.left()), stop)? {
+                return Ok(true);
+            }
+            questions.ask();
+        }
+        Ok(false)
+    }
+}
+
+impl Questions {
+    /// Asks them all again.
     pub fn ask(&self) {
         for question in &self.0 {
             // The next time it may be possible.
@@ -135,28 +170,34 @@ impl OpenQuestion {
 mod tests {
     use super::*;
 
+    fn witnesses(host: Option<Ipv4Addr>, name_servers: &[Ipv4Addr]) -> Witnesses {
+        Witnesses {
+            interface: "lo",
+            host,
+            name_servers: name_servers.to_vec(),
+            name: "example.com",
+        }
+    }
+
     #[test]
     fn any_answer_will_do_and_none_is_none() {
         let stop = CancellationToken::new();
-        let all_silent = Questions::new("lo", None, &[Ipv4Addr::LOCALHOST], "example.com");
-        all_silent.ask();
+        let silent = witnesses(None, &[Ipv4Addr::LOCALHOST]);
         let short = Duration::from_millis(10);
-        assert_eq!(all_silent.any_answered(short, &stop), Ok(false));
-        let host = Some(Ipv4Addr::LOCALHOST);
-        let one_answers = Questions::new("lo", host, &[Ipv4Addr::LOCALHOST], "example.com");
-        one_answers.ask();
-        let answered = one_answers.any_answered(Duration::from_secs(20), &stop);
-        assert_eq!(answered, Ok(true));
+        assert_eq!(silent.any_answers(short, &stop), Ok(false));
+        let one_answers = witnesses(Some(Ipv4Addr::LOCALHOST), &[Ipv4Addr::LOCALHOST]);
+        let long = Duration::from_secs(20);
+        assert_eq!(one_answers.any_answers(long, &stop), Ok(true));
     }
 
     #[test]
     fn a_stop_ends_the_wait() {
         let stop = CancellationToken::new();
         stop.cancel();
-        let questions = Questions::new("lo", None, &[Ipv4Addr::LOCALHOST], "example.com");
-        let short = Duration::from_millis(10);
-        assert_eq!(questions.any_answered(short, &stop), Err(Cancelled));
-        let nobody = Questions::new("lo", None, &[], "example.com");
-        assert_eq!(nobody.any_answered(short, &stop), Err(Cancelled));
+        let long = Duration::from_secs(20);
+        for name_servers in [&[Ipv4Addr::LOCALHOST][..], &[]] {
+            let outcome = witnesses(None, name_servers).any_answers(long, &stop);
+            assert_eq!(outcome, Err(Cancelled));
+        }
     }
 }

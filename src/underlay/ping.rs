@@ -2,9 +2,8 @@
 //! What an answer, or its absence, means for the tunnel is not known here.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -21,15 +20,6 @@ pub struct Prober {
     interface: String,
     targets: Vec<String>,
     resolver: Resolver,
-    /// Where each target answered last.
-    answered_at: Arc<Mutex<BTreeMap<String, Ipv4Addr>>>,
-}
-
-/// How a target that is a name is found.
-#[derive(Debug, Clone, Copy)]
-enum Lookup {
-    Afresh,
-    Remembered,
 }
 
 /// Nothing answered.
@@ -55,32 +45,12 @@ impl Prober {
             interface: interface.to_owned(),
             targets: targets.to_vec(),
             resolver,
-            answered_at: Arc::default(),
         }
     }
 
     /// The first target that answers; all are asked at the same time, and again until one does.
     pub fn any_answers(
         &self,
-        timeout: Duration,
-        stop: &CancellationToken,
-    ) -> Result<String, Unanswered> {
-        self.first_answer(Lookup::Afresh, timeout, stop)
-    }
-
-    /// The same, each target at the address that answered last: where the tunnel may be dead, its
-    /// name servers would only take up the time.
-    pub fn any_still_answers(
-        &self,
-        timeout: Duration,
-        stop: &CancellationToken,
-    ) -> Result<String, Unanswered> {
-        self.first_answer(Lookup::Remembered, timeout, stop)
-    }
-
-    fn first_answer(
-        &self,
-        lookup: Lookup,
         timeout: Duration,
         stop: &CancellationToken,
     ) -> Result<String, Unanswered> {
@@ -94,7 +64,7 @@ impl Prober {
                 let (sender, enough) = (sender.clone(), enough.clone());
                 // Nobody listens any more once one has answered.
                 let ask = move || {
-                    drop(sender.send((target, self.ask(target, lookup, deadline, &enough))));
+                    drop(sender.send((target, self.ask(target, deadline, &enough))));
                 };
                 if Builder::new().spawn_scoped(scope, ask).is_err() {
                     unasked.push(target);
@@ -102,7 +72,7 @@ impl Prober {
             }
             // Where threads are refused, as `pids_limit` does, one after the other.
             for target in unasked {
-                drop(sender.send((target, self.ask(target, lookup, deadline, &enough))));
+                drop(sender.send((target, self.ask(target, deadline, &enough))));
             }
             drop(sender);
             let mut failures = Vec::new();
@@ -134,28 +104,12 @@ impl Prober {
     fn ask(
         &self,
         target: &str,
-        lookup: Lookup,
         deadline: Deadline,
         stop: &CancellationToken,
     ) -> Result<(), String> {
-        // What another thread's panic left behind is still a map of addresses.
-        let memory = || {
-            self.answered_at
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        };
-        let remembered = match lookup {
-            Lookup::Afresh => None,
-            Lookup::Remembered => memory().get(target).copied(),
-        };
-        let address = match remembered {
-            Some(address) => address,
-            None => self.address_of(target, stop)?,
-        };
+        let address = self.address_of(target, stop)?;
         icmp_echo::answered(&self.interface, address, deadline, stop)
-            .map_err(|error| error.to_string())?;
-        memory().insert(target.to_owned(), address);
-        Ok(())
+            .map_err(|error| error.to_string())
     }
 
     fn address_of(&self, target: &str, stop: &CancellationToken) -> Result<Ipv4Addr, String> {

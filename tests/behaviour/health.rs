@@ -1,7 +1,7 @@
 //! The health check tells the truth, in one line, whatever the state.
 
-use harness::log_lines::UP;
-use harness::waiting::{SOON, wait_until};
+use harness::log_lines::{RECONNECTED, UP};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 
@@ -83,10 +83,17 @@ fn a_dead_endpoint_shows_in_the_ping() {
         &["ACTIVE_HEALTHCHECKS=1"],
         "no answer through wg0",
     );
-    assert!(
-        health(&container, &[]).0,
-        "the passive check cannot know yet"
-    );
+    let traffic = || container.shell("ping -c1 -W1 1.1.1.1 || true");
+    wait_until("the passive check knows", LATER, || {
+        traffic();
+        health(&container, &[]).1.contains("the endpoint is silent")
+    });
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.restore_endpoint());
+    wait_until("it answers again", LATER, || health(&container, &[]).0);
 }
 
 #[test]
@@ -137,6 +144,8 @@ fn a_removed_interface_is_not_healthy() {
     let container = connected(&world);
     container.shell("ip link delete wg0");
     unhealthy(&container, &[], "the interface wg0 is gone");
+    container.wait_for_log(RECONNECTED, LATER);
+    assert!(health(&container, &[]).0);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn a_program_that_was_halted_refreshes_its_port_at_once() {
 /// What can happen to the endpoint of a server.
 type Death = fn(&Server);
 
-/// At the defaults, with traffic: "a dead endpoint is noticed within 15 seconds, also where only
+/// At the defaults, with traffic: "A dead endpoint is noticed within 15 seconds, also where only
 /// one direction is dead" (CHANGELOG.md), and another server serves five seconds later.
 #[track_caller]
 fn a_dead_endpoint_is_replaced_in_time(death: Death) {
@@ -122,6 +122,23 @@ fn an_endpoint_that_hears_nothing_is_replaced_in_time() {
 #[test]
 fn an_endpoint_that_says_nothing_is_replaced_in_time() {
     a_dead_endpoint_is_replaced_in_time(Server::mute_endpoint);
+}
+
+/// "An endpoint that goes silent makes it unhealthy within 15 seconds of traffic" (README.md), also
+/// without `RECONNECT`.
+#[test]
+fn without_reconnect_a_dead_endpoint_is_told_in_time() {
+    let world = World::new();
+    let container = recipe(&world).connect();
+    let server = world.server_in_use();
+    thread::sleep(Duration::from_secs(4));
+    server.silence_endpoint();
+    let died = Instant::now();
+    assert_eq!(world.address_seen_from(world.client()), None);
+    let told = container.wait_for_log("The endpoint is silent", SOON).at;
+    let took = told.saturating_duration_since(died);
+    println!("told after {took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
 }
 
 /// Nothing answers an upload, so that it looks as a dead endpoint does; only a probe can tell.

@@ -13,7 +13,7 @@ pub enum Event {
     StopRequested,
     /// SIGHUP came: reconnect now.
     Reconnect,
-    /// The monitor got no answer any more, for this reason.
+    /// The endpoint does not answer any more, or the interface is gone: this is the reason.
     Unresponsive(String),
     /// The search found a server that took a new key.
     Found(Box<Joined>),

@@ -3,9 +3,9 @@
 
 mod announcement;
 mod cycle_ports;
+mod endpoint;
 pub mod event;
 mod forwarded_port;
-mod handshake;
 mod monitor;
 mod port_file_writer;
 mod probe;
@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use self::endpoint::EndpointWatch;
 use self::event::Event;
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
@@ -135,11 +136,14 @@ impl Supervisor {
     }
 
     fn start_watches(&mut self, container: &Container) {
-        let reporter = container.reporter.clone();
-        let handshake = Task::start("handshake", &container.stop, move |stop| {
-            handshake::run(&reporter, stop);
-        });
-        self.watches.extend(handshake);
+        let watch = EndpointWatch {
+            witnesses: self.tunnel.witnesses(),
+            reporter: container.reporter.clone(),
+            events: self.events.clone(),
+            reconnects: container.settings.monitor.enabled,
+        };
+        let endpoint = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
+        self.watches.extend(endpoint);
         if !container.settings.monitor.enabled {
             return;
         }

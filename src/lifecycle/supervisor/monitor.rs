@@ -1,12 +1,11 @@
-//! `RECONNECT=1`: probes the endpoint at the user's interval, and at once where the tunnel's own
-//! counters speak against it, until it no longer responds.
+//! `RECONNECT=1`: probes the endpoint at the user's interval, until it no longer responds.
 
 use std::sync::mpsc::Sender;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::event::Event;
 use super::probe::Probe;
-use super::silence::{self, Moment, Silence, Verdict};
+use super::silence;
 use crate::settings::Monitor;
 use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::underlay::ping::Unanswered;
@@ -15,9 +14,6 @@ use crate::wireguard::show::{self, Counters};
 /// Between failed probes when the counters agree that the endpoint is gone: the probe itself has
 /// taken seconds.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// For an answer where the counters have shown silence already. With the looks before, a dead
-/// endpoint is known within 15 seconds.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Probes at once and then as `monitor` says; reports the endpoint once, and ends.
 pub(super) fn run(
@@ -26,15 +22,10 @@ pub(super) fn run(
     events: &Sender<Event>,
     stop: &CancellationToken,
 ) {
-    let begun = Instant::now();
     let mut watch = Watch {
         probe,
         stop,
         failed: FailedProbes::new(monitor),
-        silence: Silence::default(),
-        begun,
-        next_look: begun,
-        has_answered: false,
     };
     if let Ok(why) = watch.until_unresponsive() {
         // The loop may be gone already.
@@ -47,23 +38,15 @@ struct Watch<'a> {
     probe: &'a Probe,
     stop: &'a CancellationToken,
     failed: FailedProbes,
-    silence: Silence,
-    begun: Instant,
-    next_look: Instant,
-    /// Targets that have never answered by this endpoint do not speak against it.
-    has_answered: bool,
 }
 
 impl Watch<'_> {
     /// Says why the endpoint is thought to be dead.
     fn until_unresponsive(&mut self) -> Result<String, Cancelled> {
         loop {
-            let pause = match self.probe()? {
-                Ok(pause) => pause,
+            match self.probe()? {
+                Ok(pause) => self.stop.pause(pause)?,
                 Err(why) => return Ok(why),
-            };
-            if let Some(why) = self.look_on(pause)? {
-                return Ok(why);
             }
         }
     }
@@ -74,7 +57,6 @@ impl Watch<'_> {
         let (outcome, why) = match self.probe.run(self.stop) {
             Ok(target) => {
                 log::debug!("{target} answers through the tunnel");
-                self.has_answered = true;
                 (Outcome::Answered, String::new())
             }
             Err(Unanswered::Cancelled(cancelled)) => return Err(cancelled),
@@ -89,63 +71,6 @@ impl Watch<'_> {
             log::warn!("Probe {count} of {retries} failed: {why}");
         }
         Ok(next.ok_or(why))
-    }
-
-    /// Looks at the counters now and then for so long; says why if the endpoint turns out to be
-    /// dead.
-    fn look_on(&mut self, duration: Duration) -> Result<Option<String>, Cancelled> {
-        let begun = Instant::now();
-        loop {
-            let left = duration.saturating_sub(begun.elapsed());
-            let until_look = self.next_look.saturating_duration_since(Instant::now());
-            self.stop.pause(until_look.min(left))?;
-            if until_look >= left {
-                return Ok(None);
-            }
-            let pause = match self.look() {
-                Verdict::LookAgain(pause) => pause,
-                Verdict::Suspect => {
-                    if let Some(why) = self.check()? {
-                        return Ok(Some(why));
-                    }
-                    RETRY_INTERVAL
-                }
-            };
-            let now = Instant::now();
-            self.next_look = now.checked_add(pause).unwrap_or(now);
-        }
-    }
-
-    fn look(&mut self) -> Verdict {
-        // An interface that is gone carries nothing.
-        let Ok(counters) = show::counters() else {
-            return Verdict::Suspect;
-        };
-        let now = Moment {
-            steady: self.begun.elapsed(),
-            wall: SystemTime::now(),
-        };
-        self.silence.look(now, counters)
-    }
-
-    /// Asks once, and often, whether a suspicion is true.
-    fn check(&mut self) -> Result<Option<String>, Cancelled> {
-        if !self.has_answered {
-            return Ok(None);
-        }
-        log::debug!("packets were sent and nothing came back; probing");
-        let before = show::counters().ok();
-        match self.probe.check(CHECK_TIMEOUT, self.stop) {
-            Ok(target) => {
-                log::debug!("{target} answers through the tunnel");
-                Ok(None)
-            }
-            Err(Unanswered::Cancelled(cancelled)) => Err(cancelled),
-            Err(silent) if hardly_anything_came(before, show::counters().ok()) => {
-                Ok(Some(silent.to_string()))
-            }
-            Err(_) => Ok(None),
-        }
     }
 }
 
@@ -169,20 +94,6 @@ fn evidence(before: Option<Counters>, after: Option<Counters>) -> Evidence {
     } else {
         Evidence::Unclear
     }
-}
-
-/// Whether far less came than was sent: a server that hears nothing still passes on what others
-/// repeat, such as the end of a TCP connection.
-fn hardly_anything_came(before: Option<Counters>, after: Option<Counters>) -> bool {
-    let (Some(before), Some(after)) = (before, after) else {
-        return true;
-    };
-    let sent = after.sent.packets.saturating_sub(before.sent.packets);
-    let received = after
-        .received
-        .packets
-        .saturating_sub(before.received.packets);
-    received < sent / 4
 }
 
 /// What a probe brought.
@@ -280,25 +191,5 @@ mod tests {
         // Only cries for a handshake.
         let cries = traffic(5, 300 + 2 * 148);
         assert_eq!(seen(cries, traffic(8, 800)), Evidence::Gone);
-    }
-
-    #[test]
-    fn what_others_repeat_is_no_sign_that_the_endpoint_hears() {
-        let counters = |received, sent| {
-            Some(Counters {
-                received: Traffic {
-                    packets: received,
-                    bytes: received * 52,
-                },
-                sent: Traffic {
-                    packets: sent,
-                    bytes: sent * 28,
-                },
-            })
-        };
-        let came = |packets: u64| !hardly_anything_came(counters(9, 9), counters(9 + packets, 49));
-        assert!(!came(0) && !came(3));
-        assert!(came(10) && came(100));
-        assert!(hardly_anything_came(counters(9, 9), None));
     }
 }

@@ -34,19 +34,6 @@ impl Probe {
         }
     }
 
-    /// Who says that the tunnel carries, where there is reason to doubt that: names are not looked
-    /// up again.
-    pub(super) fn check(
-        &self,
-        timeout: Duration,
-        stop: &CancellationToken,
-    ) -> Result<String, Unanswered> {
-        match self {
-            Self::Ping(prober, _) => prober.any_still_answers(timeout, stop),
-            Self::Script { .. } => self.run(stop),
-        }
-    }
-
     /// Who says that the tunnel carries.
     pub(super) fn run(&self, stop: &CancellationToken) -> Result<String, Unanswered> {
         match self {

@@ -7,8 +7,11 @@ use std::time::{Duration, SystemTime};
 use crate::wireguard::show::{Counters, Traffic};
 
 /// Until the next look where nothing has been sent or received for two looks, and else.
-const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+const IDLE_INTERVAL: Duration = Duration::from_secs(6);
 const BUSY_INTERVAL: Duration = Duration::from_secs(2);
+/// Where nothing came for so long, what is not counted may go unanswered: handshakes and keepalives
+/// in user space.
+const QUIET: Duration = Duration::from_secs(180);
 /// For the answer to what was sent just before a look.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// A machine that woke up needs a while until its own network is there again.
@@ -43,6 +46,8 @@ pub(super) struct Silence {
     last: Option<(Moment, Counters)>,
     is_unanswered: bool,
     is_idle: bool,
+    /// Steady time of the last sign of life.
+    life_at: Duration,
     /// Steady time before which nothing is suspected.
     waking_until: Duration,
 }
@@ -51,6 +56,7 @@ impl Silence {
     /// Judges the counters as they are `now`.
     pub(super) fn look(&mut self, now: Moment, counters: Counters) -> Verdict {
         let Some((then, before)) = self.last.replace((now, counters)) else {
+            self.life_at = now.steady;
             return Verdict::LookAgain(BUSY_INTERVAL);
         };
         let was_idle = std::mem::replace(&mut self.is_idle, false);
@@ -60,6 +66,7 @@ impl Silence {
         }
         if is_life(before.received, counters.received) {
             self.is_unanswered = false;
+            self.life_at = now.steady;
             return Verdict::LookAgain(BUSY_INTERVAL);
         }
         if now.steady < self.waking_until {
@@ -72,6 +79,10 @@ impl Silence {
         if asks_for_an_answer(before.sent, counters.sent) {
             self.is_unanswered = true;
             return Verdict::LookAgain(ANSWER_TIMEOUT);
+        }
+        if now.steady.saturating_sub(self.life_at) >= QUIET {
+            self.life_at = now.steady;
+            return Verdict::Suspect;
         }
         self.is_idle = true;
         Verdict::LookAgain(if was_idle {
