@@ -191,7 +191,7 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
             lifecycle::run(environment, &version)
         }
         Verb::Healthcheck => healthcheck::run(&environment),
-        Verb::Status(arguments) => status::run(&arguments),
+        Verb::Status(arguments) => status::run(&arguments, &environment),
         Verb::ByHand(verb) => act_by_hand(&verb, &environment),
     }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
+use crate::port_forward::listening;
+use crate::settings::{Environment, Settings};
 use crate::status::{State, Status};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
@@ -25,7 +27,7 @@ pub struct Arguments {
 }
 
 /// Prints the status. 0 if connected, 1 if not, or not in time.
-pub fn run(arguments: &Arguments) -> ExitCode {
+pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
     let deadline = Instant::now().checked_add(Duration::from_secs(arguments.wait.unwrap_or(0)));
     let status = loop {
         let status = current();
@@ -41,7 +43,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     };
     match status {
         Ok(status) => {
-            print(&status, arguments.json);
+            print(&status, arguments.json, environment);
             if status.state == State::Connected {
                 ExitCode::SUCCESS
             } else {
@@ -73,7 +75,7 @@ fn current() -> Result<Status, String> {
     }
 }
 
-fn print(status: &Status, json: bool) {
+fn print(status: &Status, json: bool, environment: &Environment) {
     if json {
         // A struct of numbers and texts can always be written.
         println!(
@@ -82,12 +84,18 @@ fn print(status: &Status, json: bool) {
         );
         return;
     }
-    for (name, value) in lines(status, crate::status::seconds(SystemTime::now())) {
+    let complaint = status.port.and_then(|port| {
+        let settings = Settings::from_environment(environment).0;
+        settings
+            .listening_port(port.number)
+            .and_then(listening::complaint)
+    });
+    for (name, value) in lines(status, complaint, crate::status::seconds(SystemTime::now())) {
         println!("{name:<14}{value}");
     }
 }
 
-fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
+fn lines(status: &Status, complaint: Option<String>, now: u64) -> Vec<(&'static str, String)> {
     let ago = |then: u64| {
         humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string()
     };
@@ -112,6 +120,7 @@ fn lines(status: &Status, now: u64) -> Vec<(&'static str, String)> {
             .port
             .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
     );
+    add("listener", complaint);
     add("port file", status.port_file_error.clone());
     add(
         "endpoint",

@@ -13,6 +13,7 @@ mod lease_machine;
 mod lease_machine_properties;
 #[cfg(test)]
 mod lease_machine_tests;
+pub mod listening;
 mod loss;
 mod other_servers;
 mod step;

@@ -112,6 +112,13 @@ impl Settings {
         (settings, warnings)
     }
 
+    /// Where a program of this network is to listen for what comes to the forwarded port; `None`
+    /// where that is another machine's.
+    pub fn listening_port(&self, forwarded: u16) -> Option<u16> {
+        let is_here = self.gateway.is_none();
+        is_here.then(|| self.port_forwarding.redirect.unwrap_or(forwarded))
+    }
+
     /// `LOC=swiss PASS=*** PRE_UP=(12 characters)`: the variables that are set, secrets masked, for
     /// the log.
     pub fn effective(environment: &Environment) -> String {

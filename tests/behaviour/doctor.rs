@@ -1,7 +1,9 @@
 //! The diagnosis: for each broken environment it names the fault and the cure, and a healthy one
 //! gives no warning.
 
-use harness::log_lines::UP;
+use std::net::{Ipv4Addr, UdpSocket};
+
+use harness::log_lines::{FORWARDING, UP};
 use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
 use harness::waiting::{LATER, SOON, wait_until};
@@ -615,7 +617,17 @@ fn no_port_is_forwarded() {
         "locations --port-forward",
     );
     world.pia.forward_ports();
-    container.wait_for_log("Forwarding on port", LATER);
+    let line = container.wait_for_log(FORWARDING, LATER).text;
+    let found = Diagnosis::inside(&container);
+    found.assert_only(
+        "warning",
+        "port",
+        "is forwarded, but nobody listens on port",
+        "PORT_SCRIPT=/scripts/port-qbittorrent",
+    );
+    let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
+    let any = (Ipv4Addr::UNSPECIFIED, port.expect("a port"));
+    let _client = world.client().run(|| UdpSocket::bind(any)).unwrap();
     Diagnosis::inside(&container).assert_clean();
 }
 

@@ -2,8 +2,10 @@
 //! written by `scripts/readme-examples` and compared here, but for what differs each time.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
+use harness::log_lines::FORWARDING;
 use harness::waiting::SOON;
 use harness::world::World;
 use harness::world::container::Container;
@@ -30,7 +32,11 @@ fn the_readme_shows_what_is_printed() {
         // As the image has it.
         .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
         .start();
-    container.wait_for_log("Forwarding on port", SOON);
+    let line = container.wait_for_log(FORWARDING, SOON).text;
+    let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
+    // A client that has its port.
+    let any = (Ipv4Addr::UNSPECIFIED, port.expect("a port"));
+    let _client = world.client().run(|| TcpListener::bind(any)).unwrap();
     let examples = [
         Example {
             name: "log",

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::finding::Finding;
 use super::leaks;
 use super::subject::Subject;
+use crate::port_forward::listening;
 use crate::status::{State, Status};
 use crate::system::paths;
 use crate::wireguard::show::{self, Peer};
@@ -28,7 +29,11 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     });
     let status = Status::read(Path::new(paths::STATUS)).ok().flatten();
     if subject.settings.port_forwarding.enabled {
-        report(judge_port(status.as_ref()));
+        let port = status.as_ref().and_then(|status| status.port);
+        let complaint = port
+            .and_then(|port| subject.settings.listening_port(port.number))
+            .and_then(listening::complaint);
+        report(judge_port(status.as_ref(), complaint));
     }
     report(leaks::check(subject));
 }
@@ -62,13 +67,19 @@ fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {
     Finding::ok(CHECK, told)
 }
 
-fn judge_port(status: Option<&Status>) -> Finding {
+fn judge_port(status: Option<&Status>, complaint: Option<String>) -> Finding {
     const CHECK: &str = "port";
     let Some(status) = status else {
         return Finding::skipped(CHECK, "the program does not run, so nobody keeps one");
     };
     if let Some(port) = status.port {
-        return Finding::ok(CHECK, format!("{} is forwarded", port.number));
+        let well = format!("{} is forwarded", port.number);
+        return match complaint {
+            Some(complaint) => {
+                Finding::warning(CHECK, format!("{well}, but {complaint}"), listening::CURE)
+            }
+            None => Finding::ok(CHECK, well),
+        };
     }
     let why = status
         .last_error

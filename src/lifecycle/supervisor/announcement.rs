@@ -12,6 +12,7 @@ use crate::container::Container;
 use crate::firewall::ForwardedPort;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::{self, Surroundings, own_script};
+use crate::port_forward::listening;
 use crate::status::{self, Port};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
@@ -27,6 +28,11 @@ const BACKOFF: Backoff = Backoff {
     ceiling: Duration::from_secs(60),
 };
 
+/// Between two looks at what others may have changed: the port file.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+/// For whoever is told of a port to listen there.
+const LISTENING_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The port that others know of, and the one that they should.
 pub struct Announcement {
     kill_switch: KillSwitch,
@@ -37,6 +43,8 @@ pub struct Announcement {
     open: Option<u16>,
     /// What others were told.
     told: Option<u16>,
+    /// When, while it is still to be seen whether somebody listens there.
+    unheard_since: Option<Instant>,
     /// The tunnel is another one since they were told.
     has_moved: bool,
     /// Failures to do it, in a row.
@@ -60,6 +68,7 @@ impl Announcement {
             wanted: None,
             open: None,
             told: None,
+            unheard_since: None,
             has_moved: false,
             failures: 0,
             not_before: None,
@@ -104,10 +113,23 @@ impl Announcement {
         self.reconcile_with("another one is", container);
     }
 
-    /// How long the next try of something that could not be done has to wait, if there is any.
-    pub fn owed_after(&self) -> Option<Duration> {
-        let not_before = self.not_before?;
-        Some(not_before.saturating_duration_since(Instant::now()))
+    /// Tries what could not be done, and looks at what others do with the port.
+    pub fn look(&mut self, container: &mut Container) {
+        self.reconcile(container);
+        if let (Some(port), Some(since)) = (self.told, self.unheard_since)
+            && since.elapsed() >= LISTENING_TIMEOUT
+        {
+            self.unheard_since = None;
+            say_if_nobody_listens(port, container);
+        }
+    }
+
+    /// When the next [`Self::look`] is due, if any is.
+    pub fn look_after(&self) -> Option<Duration> {
+        match self.not_before {
+            Some(owed) => Some(owed.saturating_duration_since(Instant::now())),
+            None => self.told.map(|_| LOOK_INTERVAL),
+        }
     }
 
     /// Makes what is done what is wanted, as far as that can be done; `why` is the reason for a
@@ -129,7 +151,9 @@ impl Announcement {
         if let Some((number, at)) = reachable {
             let bound_at = status::seconds(at);
             let port = Some(Port { number, bound_at });
-            container.reporter.update(|status| status.port = port);
+            if container.reporter.current().port != port {
+                container.reporter.update(|status| status.port = port);
+            }
         }
         self.note_owed(way.and(file), container);
     }
@@ -160,6 +184,9 @@ impl Announcement {
     fn tell(&mut self, port: Option<u16>, why: &str, container: &mut Container) {
         self.has_moved = false;
         let former = std::mem::replace(&mut self.told, port);
+        if former != port {
+            self.unheard_since = port.map(|_| Instant::now());
+        }
         if let Some(port) = port {
             log::info!("Forwarding on port {port}");
         }
@@ -257,6 +284,15 @@ impl Announcement {
             &container.stop,
             after,
         );
+    }
+}
+
+/// Once, for it is not this program's fault, nor a reason to do anything about the port.
+fn say_if_nobody_listens(port: u16, container: &Container) {
+    if let Some(local) = container.settings.listening_port(port)
+        && let Some(complaint) = listening::complaint(local)
+    {
+        log::warn!("Port forwarding: {complaint}. {}", listening::CURE);
     }
 }
 

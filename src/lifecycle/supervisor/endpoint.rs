@@ -123,7 +123,8 @@ mod tests {
                 bytes: sent * 28,
             },
         };
-        let came = |packets: u64| !hardly_anything_came(counters(9, 9), Some(counters(9 + packets, 49)));
+        let came =
+            |packets: u64| !hardly_anything_came(counters(9, 9), Some(counters(9 + packets, 49)));
         assert!(!came(0) && !came(3));
         assert!(came(10) && came(100));
         assert!(hardly_anything_came(counters(9, 9), None));

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::mpsc::Sender;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::announcement::Announcement;
 use super::event::Event;
@@ -38,8 +38,8 @@ pub struct PortKeeper {
     task: Option<Task<LeaseMachine>>,
     /// Our key of the tunnel that the port is kept at, which each registration has a new one of.
     tunnel_key: Option<String>,
-    /// Waits for the moment when something owed is tried again.
-    retry: Option<Task<()>>,
+    /// Waits for the moment of the next look at what is done.
+    next_look: Option<(Instant, Task<()>)>,
     events: Option<Sender<Event>>,
 }
 
@@ -60,7 +60,7 @@ impl PortKeeper {
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
             tunnel_key: None,
-            retry: None,
+            next_look: None,
             events: None,
         }
     }
@@ -105,33 +105,40 @@ impl PortKeeper {
     /// Does what an effect calls for.
     pub fn handle(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
         let demand = self.obey(effect, container);
-        self.schedule_retry(container);
+        self.schedule_look(container);
         demand
     }
 
-    /// Tries again what could not be done.
-    pub fn do_what_is_owed(&mut self, container: &mut Container) {
-        if let Some(retry) = self.retry.take() {
-            retry.end();
-        }
-        self.announcement.reconcile(container);
-        self.schedule_retry(container);
+    /// Tries again what could not be done, and looks at what others have changed.
+    pub fn look(&mut self, container: &mut Container) {
+        self.forget_next_look();
+        self.announcement.look(container);
+        self.schedule_look(container);
     }
 
-    fn schedule_retry(&mut self, container: &Container) {
-        if self.retry.is_some() {
-            return;
-        }
-        let (Some(pause), Some(events)) = (self.announcement.owed_after(), &self.events) else {
+    fn schedule_look(&mut self, container: &Container) {
+        let (Some(pause), Some(events)) = (self.announcement.look_after(), &self.events) else {
             return;
         };
-        let events = events.clone();
-        self.retry = Task::start("port-retry", &container.stop, move |stop| {
+        let (now, events) = (Instant::now(), events.clone());
+        let due = now.checked_add(pause).unwrap_or(now);
+        if matches!(&self.next_look, Some((before, _)) if *before <= due) {
+            return;
+        }
+        self.forget_next_look();
+        let waiting = Task::start("port-look", &container.stop, move |stop| {
             if stop.pause(pause).is_ok() {
                 // Nobody listens any more once the life is over.
-                let _ = events.send(Event::PortOwed);
+                let _ = events.send(Event::LookAtPort);
             }
         });
+        self.next_look = waiting.map(|waiting| (due, waiting));
+    }
+
+    fn forget_next_look(&mut self) {
+        if let Some((_, waiting)) = self.next_look.take() {
+            waiting.end();
+        }
     }
 
     fn obey(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
@@ -170,10 +177,8 @@ impl PortKeeper {
 
     /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
     /// about.
-    pub fn shut_down(self, container: &mut Container) {
-        if let Some(retry) = self.retry {
-            retry.end();
-        }
+    pub fn shut_down(mut self, container: &mut Container) {
+        self.forget_next_look();
         if let Some(task) = self.task {
             task.end();
         }

@@ -179,9 +179,9 @@ impl Supervisor {
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::NetworksChanged => self.follow_networks(container),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
-                Event::PortOwed => {
+                Event::LookAtPort => {
                     if let Some(port) = &mut self.port {
-                        port.do_what_is_owed(container);
+                        port.look(container);
                     }
                 }
                 Event::EndedByHook(exit) => return SupervisorEnd::ByHook(exit),

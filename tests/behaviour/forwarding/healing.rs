@@ -7,12 +7,10 @@ use harness::simulator::server::Server;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
-use harness::world::network::BEHIND;
-use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
-use super::forwarding;
 use super::told::{agreed_port, agreed_port_but, all_agree_that_there_is_none, in_firewall};
+use super::{forwarding, gateway};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -26,13 +24,6 @@ fn server(world: &World) -> std::sync::Arc<Server> {
             .expect("a port is bound")
             .server,
     )
-}
-
-/// A gateway, so that its rules are looked at, too.
-fn gateway(world: &World) -> Recipe {
-    forwarding(world)
-        .env("FWD_IFACE", "eth1")
-        .env("PF_DEST_IP", BEHIND.to_string())
 }
 
 /// "a failure leads to another try, a refusal to a new port" (README.md)

@@ -9,6 +9,7 @@ mod reach;
 mod told;
 
 use harness::world::World;
+use harness::world::network::BEHIND;
 use harness::world::recipe::Recipe;
 
 use crate::PROGRAM;
@@ -24,4 +25,11 @@ fn forwarding(world: &World) -> Recipe {
         .env("PORT_REBIND_INTERVAL", "1")
         .env("PORT_SCRIPT", "echo up")
         .env("PORT_DOWN_SCRIPT", "echo down")
+}
+
+/// A gateway, so that its rules are looked at, too.
+fn gateway(world: &World) -> Recipe {
+    forwarding(world)
+        .env("FWD_IFACE", "eth1")
+        .env("PF_DEST_IP", BEHIND.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
@@ -95,6 +96,21 @@ fn a_port_file_that_somebody_deletes_or_changes_is_written_again() {
     assert_eq!(agreed_port(&world, &container), port);
     let scripts = container.logs().matches("[port-script]").count();
     assert_eq!(scripts, 1, "for hooks nothing has changed");
+}
+
+/// "A port file that somebody deletes is written again within a minute" (README.md)
+#[test]
+fn a_port_file_that_somebody_deletes_is_missed_before_the_next_refresh() {
+    let world = World::new();
+    let container = forwarding(&world)
+        .env("PORT_REBIND_INTERVAL", "900")
+        .start();
+    let port = agreed_port(&world, &container);
+    fs::remove_file(container.path(PORT_FILE)).expect("it is there");
+    let written = format!("{port}\n");
+    wait_until("the file is back", Duration::from_secs(120), || {
+        container.read(PORT_FILE).as_deref() == Some(&written)
+    });
 }
 
 /// A folder that is a mount of its own.

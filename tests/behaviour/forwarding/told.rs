@@ -1,10 +1,15 @@
 //! What a container tells others about its port, and whether that is true.
 
 use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::Duration;
 
-use harness::waiting::{LATER, wait_for, wait_until};
+use harness::log_lines::FORWARDING;
+use harness::waiting::{LATER, SOON, wait_for, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
+
+use super::{forwarding, gateway};
 
 /// The port, as each of those who are told has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -130,4 +135,52 @@ fn hooks_in_order(log: &str) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// The torrent client's usual port, with which it was left.
+const USUAL: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 6881);
+
+/// A minute after it is told: "log, `status` and `doctor` say so" (README.md)
+#[test]
+fn a_port_on_which_nobody_listens_is_named_with_the_one_on_which_somebody_does() {
+    let world = World::new();
+    let _client = world.client().run(|| {
+        (
+            TcpListener::bind(USUAL).unwrap(),
+            UdpSocket::bind(USUAL).unwrap(),
+        )
+    });
+    let container = forwarding(&world).start();
+    let port = agreed_port(&world, &container);
+    let complaint = format!(
+        "nobody listens on port {port}; another program listens on {}",
+        USUAL.1
+    );
+    let status = container.shell("wireguard-pia status");
+    assert!(status.contains(&complaint), "{status}");
+    let said = container
+        .wait_for_log(&complaint, Duration::from_secs(120))
+        .text;
+    assert!(said.contains("PORT_SCRIPT"), "{said}");
+    let any = (Ipv4Addr::UNSPECIFIED, port);
+    let _right = world.client().run(|| TcpListener::bind(any)).unwrap();
+    let status = container.shell("wireguard-pia status");
+    assert!(!status.contains("listens"), "{status}");
+}
+
+#[test]
+fn nobody_has_to_listen_where_the_port_leads_elsewhere() {
+    let world = World::new();
+    let _client = world.client().run(|| TcpListener::bind(USUAL)).unwrap();
+    let redirected = forwarding(&world).env("PORT_REDIRECT", USUAL.1.to_string());
+    let container = redirected.start();
+    container.wait_for_log(FORWARDING, SOON);
+    let status = container.shell("wireguard-pia status");
+    assert!(!status.contains("listens"), "{status}");
+    drop(container);
+    let world = World::builder().behind().build();
+    let container = gateway(&world).start();
+    agreed_port(&world, &container);
+    let status = container.shell("wireguard-pia status");
+    assert!(!status.contains("listens"), "{status}");
 }
