@@ -91,7 +91,7 @@ impl Tunnel {
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
         }
-        trial.wait(&self.joined, &container.stop)
+        trial.wait(&self.joined, &self.peering(container), &container.stop)
     }
 
     fn conf(&self, container: &Container) -> Conf {

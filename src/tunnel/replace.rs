@@ -60,7 +60,7 @@ impl Tunnel {
         }
         let outcome = outcome.and_then(|()| {
             let trial = TunnelTrial::begin(&next.joined);
-            trial.wait(&next.joined, &container.stop)
+            trial.wait(&next.joined, &next.peering(container), &container.stop)
         });
         if let Err(failure) = outcome {
             if failure.is_cancelled() {
@@ -102,7 +102,7 @@ impl Tunnel {
         Ok(())
     }
 
-    fn peering(&self, container: &Container) -> Peering {
+    pub(super) fn peering(&self, container: &Container) -> Peering {
         Peering {
             private_key: self.joined.keys.private.clone(),
             address: self.joined.registration.peer_ip.into(),

@@ -9,12 +9,15 @@ use crate::failure::{Failure, FailureKind, Retry};
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::first_sign::{Questions, REPEAT_INTERVAL, Witnesses};
+use crate::wireguard::peer::Peering;
 use crate::wireguard::show::{self, Counters};
 use crate::wireguard::sysctl;
 
-/// For the first sign. A handshake that was lost is tried again after 5.3 s at most
-/// (REKEY_TIMEOUT, and its jitter).
+/// For the first sign: time for three handshakes.
 const PATIENCE: Duration = Duration::from_secs(6);
+/// A handshake that was lost is tried again after this, which is longer than any way to a server
+/// and back.
+const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the name servers are asked for; any name would do.
 const NAME: &str = "www.privateinternetaccess.com";
@@ -43,7 +46,13 @@ impl TunnelTrial {
     ///
     /// # Errors
     /// When nothing does in time: that server is of no use, or this machine lets nothing in.
-    pub(super) fn wait(&self, joined: &Joined, stop: &CancellationToken) -> Result<(), Failure> {
+    pub(super) fn wait(
+        &self,
+        joined: &Joined,
+        peering: &Peering,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let mut shaken_at = self.begun;
         loop {
             if self.questions.any_answered(REPEAT_INTERVAL, stop)? || self.has_carried() {
                 log::debug!("the tunnel carries, after {:?}", self.begun.elapsed());
@@ -51,6 +60,12 @@ impl TunnelTrial {
             }
             if self.begun.elapsed() >= PATIENCE {
                 return Err(failure(joined, stop));
+            }
+            if shaken_at.elapsed() >= HANDSHAKE_INTERVAL {
+                shaken_at = Instant::now();
+                if let Err(error) = peering.shake_hands_anew(stop) {
+                    log::debug!("shaking hands anew: {error}");
+                }
             }
             self.questions.ask();
         }

@@ -41,6 +41,17 @@ impl Peering {
         Ok(())
     }
 
+    /// Makes WireGuard shake hands with the next packet, where the last try was in vain: by itself
+    /// it waits for five seconds. The peer is taken away and added again in one call.
+    ///
+    /// # Errors
+    /// When `wg` fails.
+    pub fn shake_hands_anew(&self, stop: &CancellationToken) -> Result<(), CommandError> {
+        let taken_away = ["set", INTERFACE, "peer", &self.peer, "remove"].map(str::to_owned);
+        let words = taken_away.into_iter().chain(self.peer_words());
+        Command::new("wg", words).run(stop).map(drop)
+    }
+
     /// Takes the address of `old` away, unless it is ours too or gone already.
     ///
     /// # Errors
@@ -65,28 +76,31 @@ impl Peering {
     /// One call changes all, the new peer in before the old is out. The key comes from standard
     /// input.
     fn wg_set(&self, old: &Self) -> Vec<String> {
+        let mut words: Vec<String> = ["set", INTERFACE, "private-key", "/dev/stdin"]
+            .map(str::to_owned)
+            .into();
+        words.extend(self.peer_words());
+        if old.peer != self.peer {
+            words.extend(["peer", &old.peer, "remove"].map(str::to_owned));
+        }
+        words
+    }
+
+    fn peer_words(&self) -> [String; 8] {
         let keepalive = self
             .keepalive
             .map_or_else(|| "off".to_owned(), |seconds| seconds.to_string());
-        let endpoint = self.endpoint.to_string();
-        let mut words = vec![
-            "set",
-            INTERFACE,
-            "private-key",
-            "/dev/stdin",
+        [
             "peer",
             &self.peer,
             "endpoint",
-            &endpoint,
+            &self.endpoint.to_string(),
             "persistent-keepalive",
             &keepalive,
             "allowed-ips",
             "0.0.0.0/0",
-        ];
-        if old.peer != self.peer {
-            words.extend(["peer", &old.peer, "remove"]);
-        }
-        words.into_iter().map(str::to_owned).collect()
+        ]
+        .map(str::to_owned)
     }
 }
 

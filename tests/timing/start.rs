@@ -1,5 +1,6 @@
 //! How soon a start has what it is for.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::log_lines::{FORWARDING, UP};
@@ -44,6 +45,24 @@ fn the_first_handshake_is_not_lost() {
         assert!(took < Duration::from_secs(3), "{took:?}");
         container.stop();
     }
+}
+
+/// By itself WireGuard tries again after five seconds.
+#[test]
+fn a_handshake_that_is_lost_is_soon_tried_again() {
+    let world = World::new();
+    let servers = world.pia.servers_of("swiss");
+    servers.iter().for_each(|server| server.silence_endpoint());
+    let container = recipe(&world).env("DEBUG", "1").start();
+    container.wait_for_log("waiting for the first packet", SOON);
+    // So that the first one is lost for sure.
+    thread::sleep(Duration::from_secs(1));
+    servers.iter().for_each(|server| server.restore_endpoint());
+    let restored = Instant::now();
+    let up = container.wait_for_log(UP, SOON).at;
+    let took = up.saturating_duration_since(restored);
+    println!("up {took:?} after the endpoint is back");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
 }
 
 /// "so that it costs no time" (docs/original-behaviour.md): no more than routes and DNS take, which
