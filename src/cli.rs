@@ -283,6 +283,23 @@ mod tests {
         );
     }
 
+    /// As getopts reads them.
+    #[test]
+    fn of_an_option_given_twice_the_last_value_counts() {
+        for line in [
+            "pia-auth.sh -c first -c last -u x -p x",
+            "wg-gen.sh -a -l first -a -l last",
+            "pf.sh -t first -t last",
+        ] {
+            let matches = command().try_get_matches_from(words(line)).expect(line);
+            let given = format!("{:?}", Arguments::from_arg_matches(&matches).expect(line));
+            assert!(
+                given.contains("last") && !given.contains("first"),
+                "{given}"
+            );
+        }
+    }
+
     #[test]
     fn by_our_own_name_a_word_too_many_stays_to_be_refused() {
         assert_eq!(words("x wg-gen -a more"), ["x", "wg-gen", "--list", "more"]);

@@ -37,6 +37,7 @@ pub const OPTIONS: ScriptOptions = ScriptOptions {
 /// A password in the arguments is seen by everybody on the machine: better give it by
 /// --password-stdin, by a file, or in the environment (PASS, PASS_FILE).
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub struct Arguments {
     /// User name (else USER_FILE, or USER if a password is in the environment too).
     #[arg(short, long, allow_hyphen_values = true)]

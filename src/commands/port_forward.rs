@@ -42,6 +42,7 @@ pub const OPTIONS: ScriptOptions = ScriptOptions {
 /// who it is, which only proves that it is a server of PIA's. wg-gen writes both into its file
 /// (`#pf api ip`, `#cn`).
 #[derive(Debug, clap::Args)]
+#[command(args_override_self = true)]
 pub struct Arguments {
     /// File with the account token, the one that the tunnel was registered with.
     #[arg(short, long, value_name = "FILE")]

@@ -42,7 +42,7 @@ pub const OPTIONS: ScriptOptions = ScriptOptions {
 /// The server: PIA_DIP_TOKEN (a dedicated IP), else PIA_IP with PIA_CN and PIA_PORT, else
 /// --location. META_IP, META_CN and META_PORT name a meta server to ask instead of PIA's web hosts.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXIT_STATUS)]
+#[command(after_help = EXIT_STATUS, args_override_self = true)]
 pub struct Arguments {
     /// File with the account token, as `auth` prints it.
     #[arg(short, long, value_name = "FILE", required_unless_present = "list")]
