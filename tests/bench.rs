@@ -196,8 +196,8 @@ impl Subject<'_> {
     }
 
     /// From the silence of the endpoint to the start of the reconnect, and to a page through
-    /// another server. The original then needs a curl that chooses its name servers, which Debian's
-    /// does not, so its recovery is not measured.
+    /// another server. The original may draw the same dead server again, for as long as chance will
+    /// have it, so its recovery is not measured.
     fn recovery(&self) -> (Duration, Option<Duration>) {
         let world = World::new();
         let container = self
