@@ -197,6 +197,12 @@ fn read_token(file: &Path) -> Option<Token> {
     match Token::parse(&text) {
         Ok(token) => {
             log::info!("Using the stored token");
+            // Users' scripts read the file, too, and curl's `name@file` would send the newline.
+            if token.expose() != text
+                && let Err(error) = files::replace(file, token.expose().as_bytes(), 0o600)
+            {
+                log::warn!("{error}; the stored token keeps its newline");
+            }
             Some(token)
         }
         Err(error) => {

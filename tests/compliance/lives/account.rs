@@ -7,8 +7,8 @@ use harness::simulator::faults::Api;
 use super::locations::without_forwarding;
 use crate::life::Life;
 use crate::see::{
-    Check, asked, ends_with, file_is, leaves_by, logged, no_file, not_logged, now, registered_with,
-    so,
+    Check, asked, ends_with, file_is, file_lacks, leaves_by, logged, no_file, not_logged, now,
+    registered_with, so,
 };
 
 pub fn lives() -> Vec<Life> {
@@ -94,6 +94,7 @@ fn stored_token_with_newline() -> Life {
         })
         .connects()
         .sees("is_accepted", leaves_by("nl_amsterdam"))
+        .sees("loses_it", file_lacks("/pia/.token", "\n"))
 }
 
 fn refused_token() -> Life {
