@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use nix::unistd::geteuid;
+
 use crate::pia::credentials::Credentials;
 use crate::settings::CredentialSources;
 use crate::system::files;
@@ -73,7 +75,7 @@ fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option
                 ""
             };
             let advice = if error.kind() == ErrorKind::PermissionDenied {
-                files::PERMISSION_ADVICE
+                files::permission_advice(geteuid())
             } else {
                 ""
             };

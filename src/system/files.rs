@@ -6,6 +6,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{Uid, geteuid};
+
 use super::paths;
 
 /// A file could not be read or written; the message names it and, where the container's rights are
@@ -63,7 +65,7 @@ impl FileError {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 "; make room there, or let it have more (a tmpfs: `size=`)".to_owned()
             }
-            io::ErrorKind::PermissionDenied => PERMISSION_ADVICE.to_owned(),
+            io::ErrorKind::PermissionDenied => permission_advice(geteuid()).to_owned(),
             _ => String::new(),
         }
     }
@@ -73,8 +75,15 @@ pub(super) const CHANGING_OWNER: &str = "changing the owner of";
 const OWNER_ADVICE: &str = "; root without the capability CHOWN cannot give files away: add \
                             `cap_add: [CHOWN]`";
 
-/// Why root may be refused, and what to do.
-pub const PERMISSION_ADVICE: &str = "; root without the capability DAC_OVERRIDE is bound by file \
+/// Why root may be refused, and what to do; of others it is expected.
+pub fn permission_advice(user: Uid) -> &'static str {
+    match user.is_root() {
+        true => ROOT_ADVICE,
+        false => "",
+    }
+}
+
+const ROOT_ADVICE: &str = "; root without the capability DAC_OVERRIDE is bound by file \
                                      modes: make the file \
      root's, or add `cap_add: [DAC_OVERRIDE]`";
 
@@ -255,10 +264,11 @@ mod tests {
         assert!(error(paths::RESOLV_CONF, read_only).contains("`read_only: true`"));
         assert!(error(paths::TOKEN, read_only).contains("`volumes: [pia:/pia]`"));
         assert!(error(paths::TOKEN, io::ErrorKind::StorageFull).contains("make room"));
-        assert!(
-            error(paths::WG_CONF, io::ErrorKind::PermissionDenied)
-                .contains("`cap_add: [DAC_OVERRIDE]`")
-        );
+        let of_root = permission_advice(Uid::from_raw(0));
+        assert!(of_root.contains("`cap_add: [DAC_OVERRIDE]`"));
+        assert_eq!(permission_advice(Uid::from_raw(1000)), "");
+        let denied = error(paths::WG_CONF, io::ErrorKind::PermissionDenied);
+        assert!(denied.ends_with(permission_advice(geteuid())), "{denied}");
         assert!(!error(paths::WG_CONF, io::ErrorKind::NotFound).contains("add"));
     }
 
