@@ -2,8 +2,11 @@
 //! reaches no network.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::account::{self, DedicatedIp};
 use super::credentials::Token;
@@ -14,6 +17,8 @@ use super::lease::Lease;
 use super::regions::{ListError, ListKey, ServerList};
 use super::registration::{self, Registration};
 use super::request::Ask;
+use super::trust;
+use super::verifier::{self, PiaVerifier};
 use crate::system::secret::Secret;
 use crate::underlay::http::Response;
 use crate::underlay::socket::Via;
@@ -94,4 +99,27 @@ pub fn list_key(pem: &[u8]) -> Option<ListKey> {
 /// As [`ServerList::verify`].
 pub fn verified_list(text: &[u8], key: &ListKey) -> Result<ServerList, ListError> {
     ServerList::verify(text, key)
+}
+
+/// Reads a server's certificate, without a look at who signed it.
+///
+/// # Errors
+/// When it is none, or one that is not for a server.
+pub fn certificate(der: &[u8]) -> Result<(), String> {
+    verifier::read(&CertificateDer::from(der)).map_err(|error| error.to_string())
+}
+
+/// Verifies a server's certificate against the authorities in `pem`, as of this second of Unix time.
+///
+/// # Errors
+/// When it is not good for the server of this name.
+pub fn verified_certificate(der: &[u8], pem: &[u8], name: &str, at: u64) -> Result<(), String> {
+    let roots = trust::roots_in(pem)?;
+    let verifier = PiaVerifier::new(roots, trust::provider());
+    let name = ServerName::try_from(name).map_err(|error| error.to_string())?;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(at));
+    verifier
+        .verify_server_cert(&CertificateDer::from(der), &[], &name, &[], now)
+        .map_err(|error| error.to_string())?;
+    Ok(())
 }

@@ -179,6 +179,12 @@ enum Names {
     Common(Vec<Vec<u8>>),
 }
 
+/// What of a certificate is read here besides what the library reads.
+pub(super) fn read(certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+    verify_key_usage(certificate)?;
+    names_of(certificate).map(drop)
+}
+
 fn unreadable(_: x509_cert::der::Error) -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::BadEncoding)
 }

@@ -138,3 +138,21 @@ fn list_signature() {
         }
     });
 }
+
+/// What was changed is no longer signed by the authority.
+#[test]
+fn certificate() {
+    let authority = include_bytes!("authority.pem");
+    let good = [
+        include_bytes!("corpus/certificate/common_name").as_slice(),
+        include_bytes!("corpus/certificate/alternative_name"),
+    ];
+    // Both are good for 20 years from November 2026 on.
+    let in_2030 = 1_900_000_000;
+    let verify = |der: &[u8]| pia::verified_certificate(der, authority, "swiss401", in_2030);
+    assert!(good.iter().all(|der| verify(der) == Ok(())));
+    engine::run("certificate", |bytes, _| {
+        told(pia::certificate(bytes));
+        assert_eq!(told(verify(bytes)).is_some(), good.contains(&bytes));
+    });
+}
