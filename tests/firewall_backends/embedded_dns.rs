@@ -1,11 +1,11 @@
 //! Docker's resolver at 127.0.0.11: who may ask it, and what may go out while it is asked.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use wireguard_pia::firewall_internals::{
     Backend, EmbeddedDns, EmbeddedDnsAskers, Firewall, KillSwitch, NameServerAccess, Policy,
     TunnelPolicy, first_policy,
@@ -139,7 +139,12 @@ fn without_marks_all_may_ask_it_but_only_while_we_do() {
 /// cable comes up.
 fn gets_out(far: &Far, port: u16, wait: Duration) -> bool {
     let receiver = far.run(move || {
-        let socket = UdpSocket::bind((THERE, port)).unwrap();
+        // A child that another test is just forking holds the last one a moment longer.
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        let there: SocketAddr = format!("{THERE}:{port}").parse().unwrap();
+        socket.bind(&there.into()).unwrap();
+        let socket = UdpSocket::from(socket);
         socket.set_read_timeout(Some(wait.min(BLOCKED))).unwrap();
         socket
     });
