@@ -5,7 +5,8 @@
 //! exec to its line in the log; processor time as the kernel counts it for the whole container, an
 //! idle container's subtracted, until a second after ready; processes by strace, in a run of their
 //! own; the last leak by probers and a capture, too; a dead endpoint is one that is silenced, at
-//! equal settings, until a page comes through another one.
+//! equal settings, until a page comes through another one; a minute of rest is watched by the kernel's
+//! counters. A look at them from inside makes processes too, which are taken off.
 
 #![allow(clippy::expect_used, reason = "a panic is how a measurement fails")]
 
@@ -25,6 +26,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 const SOON: Duration = Duration::from_secs(30);
 /// A dead endpoint takes the original minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How long it is left alone.
+const RESTING: Duration = Duration::from_secs(60);
 /// What a hook says when a reconnect begins.
 const RECONNECTING: &str = "begins to reconnect";
 /// From ready until everything is set up and the program rests.
@@ -96,6 +99,20 @@ struct Figures {
     recovered: Vec<f64>,
     /// Megabytes.
     memory: Vec<f64>,
+    /// A minute.
+    wake_ups: Vec<f64>,
+    /// Processes and threads, a minute.
+    made_at_rest: Vec<f64>,
+}
+
+/// What a minute of rest takes.
+struct Rest {
+    /// Megabytes.
+    memory: f64,
+    /// Of all threads.
+    wake_ups: u64,
+    /// Processes and threads.
+    made: u64,
 }
 
 impl Subject<'_> {
@@ -115,7 +132,10 @@ impl Subject<'_> {
         let (processes, executions) = self.processes();
         figures.processes.push(count(processes));
         figures.executions.push(count(executions));
-        figures.memory.push(self.memory());
+        let rest = self.rest();
+        figures.memory.push(rest.memory);
+        figures.wake_ups.push(number(rest.wake_ups));
+        figures.made_at_rest.push(number(rest.made));
         let (detected, recovered) = self.recovery();
         figures.detected.push(detected.as_secs_f64());
         figures
@@ -182,8 +202,8 @@ impl Subject<'_> {
         )
     }
 
-    /// Of all processes but WireGuard's, at rest, with a port forwarded and the tunnel monitored.
-    fn memory(&self) -> f64 {
+    /// At rest, with a port forwarded and the tunnel monitored.
+    fn rest(&self) -> Rest {
         let world = World::new();
         let recipe = self.recipe(&world, &self.words());
         let container = recipe
@@ -192,7 +212,22 @@ impl Subject<'_> {
             .start();
         container.wait_for_log(UP, SOON);
         thread::sleep(2 * TO_REST);
-        resident(container.pid())
+        let memory = resident(container.pid());
+        let made = || {
+            let last = container.shell("cat /proc/sys/kernel/ns_last_pid");
+            last.trim().parse::<u64>().unwrap_or(0)
+        };
+        // To look makes processes too.
+        let by_look = made().abs_diff(made());
+        let (made_before, awake_before) = (made(), wake_ups(container.pid()));
+        thread::sleep(RESTING);
+        let awake = wake_ups(container.pid()).saturating_sub(awake_before);
+        let made = made().saturating_sub(made_before).saturating_sub(by_look);
+        Rest {
+            memory,
+            wake_ups: awake,
+            made,
+        }
     }
 
     /// From the silence of the endpoint to the start of the reconnect, and to a page through
@@ -263,6 +298,8 @@ impl Figures {
         print("dead endpoint detected", &self.detected, "s");
         print("traffic flows again", &self.recovered, "s");
         print("memory at rest", &self.memory, "MB");
+        print("wake-ups a minute", &self.wake_ups, "");
+        print("processes made a minute", &self.made_at_rest, "");
     }
 }
 
@@ -314,24 +351,56 @@ fn cpu_until_killed(container: &Container) -> Duration {
 
 /// Megabytes that are resident for the processes in the PID namespace of this one, but WireGuard's.
 fn resident(pid: i32) -> f64 {
-    let place = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    let own = place(&pid.to_string());
+    let status = members(pid)
+        .into_iter()
+        .filter_map(|member| fs::read_to_string(member.join("status")).ok());
+    let kilobytes: u64 = status.filter_map(|status| value(&status, "VmRSS:")).sum();
+    megabytes(kilobytes * 1024)
+}
+
+/// How often the threads of these processes were woken up.
+fn wake_ups(pid: i32) -> u64 {
+    let mut sum = 0;
+    for member in members(pid) {
+        for thread in fs::read_dir(member.join("task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+            sum += value(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+        }
+    }
+    sum
+}
+
+/// The processes in the PID namespace of this one, but WireGuard's.
+fn members(pid: i32) -> Vec<PathBuf> {
+    let place = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+    let own = place(&Path::new("/proc").join(pid.to_string()));
     let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let members = pids.filter(|pid| pid.parse::<i32>().is_ok() && place(pid) == own);
-    let status = members.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok());
-    let ours = status.filter(|status| !status.starts_with("Name:\twireguard-go"));
-    let kilobytes = ours.filter_map(|status| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-    });
-    megabytes(kilobytes.sum::<u64>() * 1024)
+    let is_wireguard = |process: &Path| {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        name.starts_with("wireguard-go")
+    };
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| own.is_some() && place(path) == own && !is_wireguard(path))
+        .collect()
+}
+
+/// A number in `/proc/PID/status`.
+fn value(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 fn megabytes(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes / 1000).unwrap_or(u32::MAX)) / 1000.0
+}
+
+fn number(number: u64) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 fn count(number: usize) -> f64 {
