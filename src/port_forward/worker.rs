@@ -22,7 +22,7 @@ use crate::underlay::socket::Via;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a pause may be before the clocks are looked at again: one of them stands still while
 /// the machine sleeps.
-const MAX_PAUSE_SLICE: Duration = Duration::from_secs(5);
+const MAX_PAUSE_SLICE: Duration = Duration::from_secs(30);
 
 /// Where ports are asked for, through the tunnel.
 #[derive(Debug, Clone)]
