@@ -79,7 +79,7 @@ impl Connector {
         let outcome = registrar.register_at_any(found, tried.clone(), &mut token, stop);
         match outcome {
             Ok(_) => opening.keep(),
-            Err(_) => self.servers.doubt(),
+            Err(_) => self.servers.doubt_unless_new(),
         }
         outcome
     }

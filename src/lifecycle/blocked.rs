@@ -4,15 +4,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::supervisor::event::Event;
 use super::{End, Life, Phase};
-use crate::failure::{Failure, Retry};
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::status::{self, State};
-use crate::system::backoff::Backoff;
+use crate::system::backoff;
 
-/// Between attempts at a step whose failure may pass.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_secs(5),
-    ceiling: Duration::from_secs(300),
-};
+/// The shortest pause before a step whose failure may pass is tried again: with its jitter, and a
+/// start after it, still less than a second and a half.
+const MIN_PAUSE: Duration = Duration::from_millis(800);
+/// The same where the credentials were to be sent: an account is not knocked at.
+const MIN_PAUSE_OF_LOGINS: Duration = Duration::from_secs(5);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 impl Life {
     /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
@@ -22,7 +24,8 @@ impl Life {
         mut step: impl FnMut(&mut Self) -> Result<T, Failure>,
     ) -> Result<T, End> {
         let mut rng = fastrand::Rng::new();
-        let mut failures = 0;
+        let begun = Instant::now();
+        let mut is_first = true;
         loop {
             if self.container.stop.is_cancelled() {
                 return Err(End::Stopped);
@@ -32,11 +35,15 @@ impl Life {
                 Err(failure) if failure.is_cancelled() => return Err(End::Stopped),
                 Err(failure) => failure,
             };
-            failures += 1;
             let pause = match failure.retry {
                 Retry::Never | Retry::LogIn => None,
                 Retry::Later(_) | Retry::NextServer => {
-                    let pause = BACKOFF.pause(failures, &mut rng);
+                    let least = match failure.kind {
+                        FailureKind::Login => MIN_PAUSE_OF_LOGINS,
+                        _ => MIN_PAUSE,
+                    };
+                    let limits = least..=MAX_PAUSE;
+                    let pause = backoff::pause_in_outage(begun.elapsed(), limits, &mut rng);
                     Some(pause.max(failure.not_before().unwrap_or_default()))
                 }
             };
@@ -45,7 +52,7 @@ impl Life {
             if let Err(failure) = self.take_lock() {
                 log::debug!("{failure}");
             }
-            if failures == 1 || pause.is_none() {
+            if std::mem::take(&mut is_first) || pause.is_none() {
                 self.handle_fatal(&failure, pause)?;
             } else {
                 log::warn!("{failure}");
@@ -101,7 +108,7 @@ impl Life {
             Phase::Open | Phase::Hooks(_) | Phase::Connected(_) => false,
         };
         match pause {
-            Some(pause) => log::info!("Trying again in {} s", pause.as_secs()),
+            Some(pause) => log::info!("Trying again in {:.0} s", pause.as_secs_f64()),
             None if is_sealed => {
                 log::info!("Waiting, sealed, to be stopped; SIGHUP tries again");
             }

@@ -1,5 +1,6 @@
 //! Growing pauses between attempts: pure, the randomness is an argument.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// How pauses grow: the first one, doubled after each failure, up to a ceiling.
@@ -13,6 +14,27 @@ pub struct Backoff {
 /// the same server should not come back in step.
 const JITTER_PERCENT: u32 = 20;
 
+/// The part of an outage's length that may pass between its end and the next attempt.
+const PART_OF_OUTAGE: u32 = 24;
+
+/// The pause between two attempts in an outage that has lasted so long, within `limits`: it grows
+/// with the outage, so that one of seconds is over within a second and one of hours is no reason
+/// to hammer.
+pub fn pause_in_outage(
+    lasted: Duration,
+    limits: RangeInclusive<Duration>,
+    rng: &mut fastrand::Rng,
+) -> Duration {
+    let nominal = lasted / PART_OF_OUTAGE;
+    jittered(nominal.max(*limits.start()).min(*limits.end()), rng)
+}
+
+fn jittered(nominal: Duration, rng: &mut fastrand::Rng) -> Duration {
+    let percent = rng.u32(100 - JITTER_PERCENT..=100 + JITTER_PERCENT);
+    // Divided first, as a pause of years must not overflow; a hundredth is fine enough.
+    (nominal / 100).saturating_mul(percent)
+}
+
 impl Backoff {
     /// The pause after `failures` failures in a row, counted from 1, without jitter.
     pub fn nominal(&self, failures: u32) -> Duration {
@@ -23,9 +45,7 @@ impl Backoff {
 
     /// The pause after `failures` failures in a row, counted from 1.
     pub fn pause(&self, failures: u32, rng: &mut fastrand::Rng) -> Duration {
-        let percent = rng.u32(100 - JITTER_PERCENT..=100 + JITTER_PERCENT);
-        // Divided first, as a pause of years must not overflow; a hundredth is fine enough.
-        (self.nominal(failures) / 100).saturating_mul(percent)
+        jittered(self.nominal(failures), rng)
     }
 }
 
@@ -53,6 +73,26 @@ mod tests {
             .map(|seed| BACKOFF.pause(3, &mut fastrand::Rng::with_seed(seed)))
             .collect();
         assert!(pauses.len() > 5, "{pauses:?}");
+    }
+
+    #[test]
+    fn pauses_grow_with_an_outage_and_stay_at_seconds_for_two_minutes() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let limits = Duration::from_secs(1)..=Duration::from_secs(300);
+        let (mut lasted, mut attempts) = (Duration::ZERO, 0);
+        while lasted < Duration::from_secs(120) {
+            let pause = pause_in_outage(lasted, limits.clone(), &mut rng);
+            let most = if lasted.as_secs() < 24 { 1.2 } else { 6.0 };
+            assert!(
+                (0.8..=most).contains(&pause.as_secs_f32()),
+                "{lasted:?}: {pause:?}"
+            );
+            lasted += pause;
+            attempts += 1;
+        }
+        assert!(attempts < 75, "{attempts}");
+        let long = pause_in_outage(Duration::MAX, limits, &mut rng);
+        assert!((240..=360).contains(&long.as_secs()), "{long:?}");
     }
 
     proptest! {

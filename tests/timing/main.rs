@@ -5,6 +5,7 @@
 
 mod limits;
 mod nearest;
+mod outages;
 mod start;
 mod stop;
 

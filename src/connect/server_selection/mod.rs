@@ -8,7 +8,7 @@ mod location_names;
 pub mod locations;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 
@@ -32,6 +32,8 @@ pub use super::server_lists::ListFiles;
 const LIST_TIMEOUT_IF_STORED: Duration = Duration::from_secs(15);
 /// The same where a list of this life could: a reconnect is under way.
 const LIST_TIMEOUT_IF_AT_HAND: Duration = Duration::from_secs(4);
+/// What was asked for no longer ago than this would be the same if it were asked for again.
+const NEW_FOR: Duration = Duration::from_secs(30);
 /// Further downloads in search of a server with a stable address.
 const MAX_STABLE_IP_DOWNLOADS: usize = 5;
 /// The nearest locations that `LOC=auto` tries.
@@ -69,6 +71,8 @@ pub struct ServerSelection {
     dedicated: Option<Candidate>,
     /// Nothing that is known led to a server the last time: ask again.
     in_doubt: bool,
+    /// When what is known was last asked for with success.
+    learnt_at: Option<Instant>,
     /// The ids of locations, the nearest first, if that was measured.
     nearness: Vec<String>,
 }
@@ -82,6 +86,7 @@ impl ServerSelection {
             hosts,
             dedicated: None,
             in_doubt: false,
+            learnt_at: None,
             nearness: Vec::new(),
         }
     }
@@ -93,6 +98,20 @@ impl ServerSelection {
     /// What is known did not lead to a server: the next time it is asked for anew.
     pub(super) fn doubt(&mut self) {
         self.in_doubt = true;
+    }
+
+    /// The same, unless it is new: while all servers are away, PIA is not asked for the list
+    /// between any two attempts.
+    pub(super) fn doubt_unless_new(&mut self) {
+        let is_new = |at: Instant| at.elapsed() < NEW_FOR;
+        if !self.learnt_at.is_some_and(is_new) {
+            self.doubt();
+        }
+    }
+
+    fn note_learnt(&mut self) {
+        self.in_doubt = false;
+        self.learnt_at = Some(Instant::now());
     }
 
     /// Ids of locations with port forwarding, the nearest first if that was measured.
@@ -148,7 +167,7 @@ impl ServerSelection {
         }
         match self.ask_dedicated_ip(dip, token, &retry, stop) {
             Ok(candidate) => {
-                self.in_doubt = false;
+                self.note_learnt();
                 self.dedicated = Some(candidate.clone());
                 Ok(candidate)
             }
@@ -329,7 +348,7 @@ impl ServerSelection {
         }
         let failure = match self.fetch(ListVersion::V6, &retry, stop) {
             Ok(()) => {
-                self.in_doubt = false;
+                self.note_learnt();
                 return Ok(ListOrigin::Fetched);
             }
             Err(failure) if failure.is_cancelled() => return Err(failure),

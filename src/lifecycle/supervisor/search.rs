@@ -1,7 +1,8 @@
 //! Looking for another server while the old tunnel is kept; goes on for as long as it takes.
 
+use std::ops::RangeInclusive;
 use std::sync::mpsc::Sender;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::event::Event;
 use super::probe::Probe;
@@ -10,14 +11,11 @@ use crate::connect::register::Tried;
 use crate::failure::{Failure, Retry};
 use crate::pia::regions::Server;
 use crate::status::{self, Reporter};
-use crate::system::backoff::Backoff;
+use crate::system::backoff::{Backoff, pause_in_outage};
 use crate::system::cancellation::CancellationToken;
 
 /// While the failure may pass at any moment.
-const BACKOFF: Backoff = Backoff {
-    first: Duration::from_secs(1),
-    ceiling: Duration::from_secs(10),
-};
+const PAUSES: RangeInclusive<Duration> = Duration::from_millis(800)..=Duration::from_secs(10);
 /// Where trying again could lock the account.
 const LASTING_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(300),
@@ -54,14 +52,15 @@ impl Search {
                 return Some(recovered);
             }
         }
+        let begun = Instant::now();
         for failures in 1.. {
             let failure = match connector.join(&self.avoid, &Tried::default(), stop) {
                 Ok(joined) => return Some(Event::Found(Box::new(joined))),
                 Err(failure) if failure.is_cancelled() => return None,
                 Err(failure) => failure,
             };
-            let pause = pause(failures, &failure, &mut rng);
-            log::warn!("{failure}. Trying again in {} s", pause.as_secs());
+            let pause = pause(failures, begun.elapsed(), &failure, &mut rng);
+            log::warn!("{failure}. Trying again in {:.0} s", pause.as_secs_f64());
             self.reporter.update(|status| {
                 status.last_error = Some(failure.text.clone());
                 status.next_attempt = status::seconds_from(SystemTime::now(), pause);
@@ -82,12 +81,11 @@ impl Search {
     }
 }
 
-fn pause(failures: u32, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
-    let backoff = match failure.retry {
-        Retry::Never => LASTING_BACKOFF,
-        Retry::Later(_) | Retry::NextServer | Retry::LogIn => BACKOFF,
+fn pause(failures: u32, lasted: Duration, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
+    let pause = match failure.retry {
+        Retry::Never => LASTING_BACKOFF.pause(failures, rng),
+        Retry::Later(_) | Retry::NextServer | Retry::LogIn => pause_in_outage(lasted, PAUSES, rng),
     };
-    let pause = backoff.pause(failures, rng);
     pause.max(failure.not_before().unwrap_or_default())
 }
 
@@ -98,7 +96,8 @@ mod tests {
 
     fn seconds(failures: u32, retry: Retry) -> f64 {
         let failure = Failure::new(FailureKind::Registration, retry, "x");
-        pause(failures, &failure, &mut fastrand::Rng::with_seed(1)).as_secs_f64()
+        let lasted = Duration::from_secs(u64::from(failures) * 10);
+        pause(failures, lasted, &failure, &mut fastrand::Rng::with_seed(1)).as_secs_f64()
     }
 
     #[test]

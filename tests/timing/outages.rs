@@ -1,0 +1,122 @@
+//! How soon after an outage all is well again, and how often PIA is asked meanwhile.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::log_lines::{RECONNECTED, UP};
+use harness::simulator::faults::{Api, Fault};
+use harness::simulator::server::{Server, TUNNEL_DNS};
+use harness::waiting::LATER;
+use harness::world::World;
+use harness::world::internet::Outage;
+
+use crate::PROGRAM;
+
+/// "A tunnel stands within a second and a half after an outage of seconds" (CHANGELOG.md).
+const SOON_AFTER: Duration = Duration::from_millis(1500);
+const LASTS: Duration = Duration::from_secs(8);
+
+/// Does the same to all servers that are tried.
+fn all(act: impl Fn(&Server)) -> impl Fn(&World) {
+    move |world| {
+        for server in world.pia.servers_of("swiss") {
+            act(&server);
+        }
+    }
+}
+
+/// Starts in an outage; the time from its end to the tunnel.
+#[track_caller]
+fn tunnel_after(what: &str, begin: impl Fn(&World), end: impl Fn(&World)) -> Duration {
+    let world = World::new();
+    begin(&world);
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let container = recipe.saying_when_executed().start();
+    let over = container.executed() + LASTS;
+    thread::sleep(over.saturating_duration_since(Instant::now()));
+    end(&world);
+    let over = Instant::now();
+    let up = container.wait_for_log(UP, LATER).at;
+    let took = up.saturating_duration_since(over);
+    let asked = world.pia.records().all().len();
+    println!("{what}: a tunnel {took:?} after it, {asked} requests");
+    assert!(asked <= 8, "{asked} requests in eight seconds");
+    took
+}
+
+#[test]
+fn a_tunnel_stands_soon_after_a_start_among_refusals() {
+    let mut took = vec![tunnel_after(
+        "DNS",
+        |world| world.begin(Outage::DnsRefuses),
+        |world| world.end(Outage::DnsRefuses),
+    )];
+    took.push(tunnel_after(
+        "registration",
+        all(Server::close_registration),
+        all(Server::open_registration),
+    ));
+    assert!(took.iter().all(|took| *took < SOON_AFTER), "{took:?}");
+}
+
+/// `CURL_RETRY_DELAY`: "Seconds between those retries" (README.md); who answers is not asked more
+/// often.
+#[test]
+fn who_answers_is_asked_no_more_often_than_curl_retry_delay_says() {
+    for (what, api, fault) in [
+        ("cut login", Api::Token, Fault::Close),
+        ("cut list", Api::List, Fault::Close),
+        ("503 login", Api::Token, Fault::Status(503, u32::MAX)),
+        ("503 list", Api::List, Fault::Status(503, u32::MAX)),
+        ("503 addKey", Api::AddKey, Fault::Status(503, u32::MAX)),
+    ] {
+        let took = tunnel_after(
+            what,
+            |world| world.pia.fail(api, fault),
+            |world| world.pia.heal(api),
+        );
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+}
+
+/// All of a running tunnel's servers are away, with somebody who sends all the time.
+#[track_caller]
+fn traffic_after(lasts: Duration, begin: impl Fn(&Server), end: impl Fn(&Server)) {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let container = recipe.env("RECONNECT", "1").connect();
+    world.assert_carries();
+    let begun = Instant::now();
+    all(begin)(&world);
+    all(Server::forget_keys)(&world);
+    while begun.elapsed() < lasts {
+        world.client().is_kept_from((TUNNEL_DNS[0], 53));
+    }
+    let asked = world.pia.records().all().len();
+    all(end)(&world);
+    let over = Instant::now();
+    let reconnected = container.wait_for_log(RECONNECTED, LATER).at;
+    let took = reconnected.saturating_duration_since(over);
+    world.assert_carries();
+    println!("traffic {took:?} after it, {asked} requests until then");
+    assert!(took < SOON_AFTER, "{took:?}");
+    assert!(asked <= 8, "{asked}");
+}
+
+#[test]
+fn traffic_passes_soon_after_all_servers_were_silent() {
+    traffic_after(Duration::from_secs(20), Server::down, Server::up);
+}
+
+#[test]
+fn traffic_passes_soon_after_all_servers_refused() {
+    let begin = |server: &Server| {
+        server.silence_endpoint();
+        server.close_registration();
+    };
+    let end = |server: &Server| {
+        server.restore_endpoint();
+        server.open_registration();
+    };
+    traffic_after(Duration::from_secs(30), begin, end);
+}
