@@ -29,6 +29,8 @@ use crate::system::files;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server in the first round, so that one that does not answer soon gives way to the next.
 const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
+/// Until a question is sent again while its answer is awaited: it may have been lost.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Far above an answer with the addresses of one host.
 const MAX_ANSWER_BYTES: usize = 4096;
 const ROUNDS: usize = 2;
@@ -305,17 +307,23 @@ fn ask_by_udp(
     };
     let id = fastrand::u16(..);
     let connection = socket::udp(via, peer, stop)?;
-    connection
-        .socket
-        .send(&question(id, host).map_err(failed)?)
-        .map_err(failed)?;
+    let socket = &*connection.socket;
+    let question = question(id, host).map_err(failed)?;
     let mut buffer = [0; MAX_ANSWER_BYTES];
+    let mut repeat = Deadline::after(Duration::ZERO);
     loop {
-        connection
-            .socket
-            .set_read_timeout(deadline.socket_timeout().map_err(failed)?)
-            .map_err(failed)?;
-        match connection.socket.recv(&mut buffer) {
+        let left = deadline.socket_timeout().map_err(failed)?;
+        let until_repeat = match repeat.left() {
+            Duration::ZERO => {
+                socket.send(&question).map_err(failed)?;
+                repeat = Deadline::after(REPEAT_INTERVAL);
+                REPEAT_INTERVAL
+            }
+            left => left,
+        };
+        let wait = left.map_or(until_repeat, |left| left.min(until_repeat));
+        socket.set_read_timeout(Some(wait)).map_err(failed)?;
+        match socket.recv(&mut buffer) {
             // A stop shuts the socket down, which reads as an empty packet.
             Ok(_) if stop.is_cancelled() => return Err(SocketError::Interrupted),
             Ok(length) => {
@@ -326,10 +334,16 @@ fn ask_by_udp(
                     return Ok(answer);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) if is_passing(&error) => (),
             Err(error) => return Err(failed(error)),
         }
     }
+}
+
+/// Whether nothing but a wait ended.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
 
 fn ask_by_tcp(
@@ -465,6 +479,24 @@ mod tests {
         let loopback = NameServer::Loopback(Ipv4Addr::LOCALHOST);
         assert_eq!(ask(loopback, mark.clone()), Via::Routing);
         assert_eq!(ask(NameServer::Direct(ADDRESS), mark.clone()), mark);
+    }
+
+    #[test]
+    fn a_question_that_may_be_lost_is_sent_again_and_again() {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let port = serve("127.0.0.1", 0, move |question| {
+            match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0..3 => Vec::new(),
+                _ => vec![reply(
+                    question,
+                    RCODE::NoError,
+                    vec![a(HOST, ADDRESS)],
+                    false,
+                )],
+            }
+        });
+        let answer = resolver(&["127.0.0.1"], port).addresses(HOST, &CancellationToken::new());
+        assert_eq!(answer.unwrap(), [ADDRESS]);
     }
 
     #[test]

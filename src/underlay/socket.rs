@@ -14,6 +14,10 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::deadline::Deadline;
 use crate::system::cancellation::{CancellationToken, Guard};
 
+/// Until another attempt to connect is made beside those that hang. The kernel repeats the SYN of
+/// each a second after the first: so one leaves every second.
+const REDIAL_INTERVAL: Duration = Duration::from_secs(2);
+
 /// The way a socket's packets leave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Via {
@@ -60,7 +64,9 @@ pub struct UdpConnection {
     _guard: Guard,
 }
 
-/// Connects to `address` within `timeout`.
+/// Connects to `address` within `timeout`. An attempt that hangs is overtaken by another every
+/// [`REDIAL_INTERVAL`], and the first that is answered wins: the kernel repeats a lost SYN at
+/// growing intervals, so that one attempt alone may notice the end of an outage long after it.
 ///
 /// # Errors
 /// Also when a stop is asked for meanwhile.
@@ -72,8 +78,42 @@ pub fn connect(
 ) -> Result<TcpConnection, SocketError> {
     let address = address.into();
     let failed = |source| SocketError::NotConnected { address, source };
+    let deadline = Deadline::after(timeout);
+    let mut dialled = Vec::new();
+    let connection = loop {
+        dialled.push(dial(via, address, stop)?);
+        let wait = deadline.left().min(REDIAL_INTERVAL);
+        let answered = wait_until_answered(&dialled, wait).map_err(failed)?;
+        if stop.is_cancelled() {
+            return Err(SocketError::Interrupted);
+        }
+        match answered {
+            Some(answered) => break dialled.swap_remove(answered),
+            None if deadline.left().is_zero() => {
+                return Err(failed(io::ErrorKind::TimedOut.into()));
+            }
+            None => (),
+        }
+    };
+    let stream = &connection.stream;
+    if let Some(error) = stream.take_error().map_err(failed)? {
+        return Err(failed(error));
+    }
+    stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_nodelay(true))
+        .map_err(failed)?;
+    Ok(connection)
+}
+
+/// Begins to connect.
+fn dial(
+    via: &Via,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> Result<TcpConnection, SocketError> {
     let stream: Arc<TcpStream> = Arc::new(make(via, address, Type::STREAM)?.into());
-    let registration = {
+    let guard = {
         let stream = Arc::clone(&stream);
         stop.on_cancel(move || {
             // This fails before the connection is under way; that case is checked for below.
@@ -82,29 +122,16 @@ pub fn connect(
     };
     stream.set_nonblocking(true).map_err(SocketError::NotMade)?;
     match SockRef::from(&*stream).connect(&address.into()) {
-        Ok(()) => (),
-        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {
-            // A stop before this point found nothing to shut down, a later one wakes the wait.
-            if stop.is_cancelled() {
-                return Err(SocketError::Interrupted);
-            }
-            wait_until_connected(&stream, timeout, stop).map_err(failed)?;
+        Err(source) if source.raw_os_error() != Some(nix::libc::EINPROGRESS) => {
+            return Err(SocketError::NotConnected { address, source });
         }
-        Err(error) => return Err(failed(error)),
+        // A stop before this point found nothing to shut down, a later one wakes the wait.
+        _ if stop.is_cancelled() => return Err(SocketError::Interrupted),
+        _ => (),
     }
-    if stop.is_cancelled() {
-        return Err(SocketError::Interrupted);
-    }
-    if let Some(error) = stream.take_error().map_err(failed)? {
-        return Err(failed(error));
-    }
-    stream
-        .set_nonblocking(false)
-        .and_then(|()| stream.set_nodelay(true))
-        .map_err(failed)?;
     Ok(TcpConnection {
         stream,
-        _guard: registration,
+        _guard: guard,
     })
 }
 
@@ -157,23 +184,20 @@ fn make(via: &Via, peer: SocketAddr, kind: Type) -> Result<Socket, SocketError> 
     Ok(socket)
 }
 
-fn wait_until_connected(
-    stream: &TcpStream,
-    timeout: Duration,
-    stop: &CancellationToken,
-) -> io::Result<()> {
+/// Which of them is connected, refused or shut down; none within `timeout` is `None`.
+fn wait_until_answered(dialled: &[TcpConnection], timeout: Duration) -> io::Result<Option<usize>> {
     let deadline = Deadline::after(timeout);
+    let mut waiting = Vec::new();
+    for one in dialled {
+        waiting.push(PollFd::new(one.stream.as_fd(), PollFlags::POLLOUT));
+    }
     loop {
-        let milliseconds =
-            PollTimeout::try_from(deadline.left().as_millis()).unwrap_or(PollTimeout::MAX);
-        let ready = poll(
-            &mut [PollFd::new(stream.as_fd(), PollFlags::POLLOUT)],
-            milliseconds,
-        );
-        match ready {
-            Ok(0) if stop.is_cancelled() => return Ok(()),
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
+        // Rounded up, so that the time is really over at the end.
+        let milliseconds = deadline.left().as_micros().div_ceil(1000);
+        let milliseconds = PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX);
+        match poll(&mut waiting, milliseconds) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(waiting.iter().position(|one| one.any().unwrap_or(true))),
             Err(nix::errno::Errno::EINTR) => (),
             Err(error) => return Err(error.into()),
         }

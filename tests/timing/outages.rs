@@ -45,6 +45,25 @@ fn tunnel_after(what: &str, begin: impl Fn(&World), end: impl Fn(&World)) -> Dur
 }
 
 #[test]
+fn a_tunnel_stands_soon_after_a_start_in_silence() {
+    let mut took = Vec::new();
+    for (what, outage) in [
+        ("DNS", Outage::DnsSilent),
+        ("account", Outage::Api),
+        ("list", Outage::List),
+        ("network", Outage::Everything),
+    ] {
+        took.push(tunnel_after(
+            what,
+            |world| world.begin(outage),
+            |world| world.end(outage),
+        ));
+    }
+    took.push(tunnel_after("servers", all(Server::down), all(Server::up)));
+    assert!(took.iter().all(|took| *took < SOON_AFTER), "{took:?}");
+}
+
+#[test]
 fn a_tunnel_stands_soon_after_a_start_among_refusals() {
     let mut took = vec![tunnel_after(
         "DNS",
