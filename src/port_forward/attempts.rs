@@ -2,15 +2,28 @@
 
 use std::time::Duration;
 
-use crate::system::backoff::Backoff;
+use crate::system::backoff::{self, Backoff};
 
-/// The first pause after a failure.
+/// The first pause after a refusal.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// The first pause after a failure that may pass at any moment: ten such requests in 25 seconds.
+const FIRST_PAUSE_OF_OUTAGE: Duration = Duration::from_millis(2500);
+
+/// How pauses grow.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pauses {
+    /// With the time that it lasts: nobody answers, or not now.
+    Outage,
+    /// Twofold with each failure: what was said once is likely to be said again.
+    Refusal,
+}
 
 /// Counts failures in a row. Times are those of the machine's own clock.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     failures: u32,
+    /// When the first of them was.
+    since: Option<Duration>,
     not_before: Duration,
 }
 
@@ -30,18 +43,35 @@ impl Attempts {
         self.not_before = moment;
     }
 
+    /// How long they have gone on, at this moment.
+    pub(super) fn lasted(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.since.unwrap_or(now))
+    }
+
     /// Another failure: the pause that it calls for, growing up to `ceiling`.
-    pub(super) fn next_pause(&self, ceiling: Duration, rng: &mut fastrand::Rng) -> Duration {
-        let backoff = Backoff {
-            first: FIRST_PAUSE,
-            ceiling,
-        };
-        backoff.pause(self.failures.saturating_add(1), rng)
+    pub(super) fn next_pause(
+        &self,
+        pauses: Pauses,
+        now: Duration,
+        ceiling: Duration,
+        rng: &mut fastrand::Rng,
+    ) -> Duration {
+        match pauses {
+            Pauses::Outage => {
+                let limits = FIRST_PAUSE_OF_OUTAGE..=ceiling;
+                backoff::pause_in_outage(self.lasted(now), limits, rng)
+            }
+            Pauses::Refusal => {
+                let first = FIRST_PAUSE;
+                Backoff { first, ceiling }.pause(self.failures.saturating_add(1), rng)
+            }
+        }
     }
 
     /// Notes the failure, and that the next attempt is due after `pause`.
     pub(super) fn fail(&mut self, now: Duration, pause: Duration) {
         self.failures = self.failures.saturating_add(1);
+        self.since.get_or_insert(now);
         self.not_before = now.saturating_add(pause);
     }
 }

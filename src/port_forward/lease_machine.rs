@@ -16,7 +16,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::attempts::{Attempts, FIRST_PAUSE};
+use super::attempts::{Attempts, FIRST_PAUSE, Pauses};
 use super::loss::{FATAL_AFTER, Loss};
 use super::other_servers::OtherServers;
 use super::step::{Effect, LeaseOptions, Step};
@@ -41,12 +41,16 @@ const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
 const LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 /// After the credentials were refused: they would lock the account.
 const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
-/// Failures in a row to bind, without a port, after which another lease is tried.
-const BINDINGS_OF_A_LEASE: u32 = 3;
+/// Failures in a row, without a port, that are of something once they have gone on for a while.
+const TELLING_FAILURES: u32 = 3;
+/// How long binding fails before another lease is tried: a service that starts again takes as long.
+const TIME_OF_A_LEASE: Duration = Duration::from_secs(30);
 /// Failures in a row to bind the other lease as well, after which it is not the lease.
 const BINDINGS_OF_A_SUBSTITUTE: u32 = 2;
-/// Failures in a row to get a lease, or to be heard at all, after which it is the server.
-const ATTEMPTS_AT_A_SERVER: u32 = 3;
+/// How long binding fails, with both leases, before it is the server.
+const TIME_OF_TWO_LEASES: Duration = Duration::from_secs(60);
+/// How long no lease can be had, or nobody listens, before it is the server.
+const TIME_OF_A_SERVER: Duration = Duration::from_secs(12);
 /// Between two trials of another lease at one server.
 const TRIAL_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -440,11 +444,18 @@ impl LeaseMachine {
         if is_explained || self.announced.is_some() {
             return;
         }
+        let now = self.time.apparent;
         let is_of_server = match attempt {
             Attempt::Binding => {
                 self.server.vain_bindings = self.server.vain_bindings.saturating_add(1);
-                let is_enough = self.server.vain_bindings >= BINDINGS_OF_A_LEASE;
                 let is_heard = failure.kind != FailureKind::NoPortForwarding;
+                let time = if is_heard {
+                    TIME_OF_A_LEASE
+                } else {
+                    TIME_OF_A_SERVER
+                };
+                let is_enough = self.server.vain_bindings >= TELLING_FAILURES
+                    && self.server.binding.lasted(now) >= time;
                 if is_enough && is_heard && self.left(self.server.no_trial_before).is_zero() {
                     self.server.is_on_trial = true;
                 }
@@ -452,7 +463,9 @@ impl LeaseMachine {
             }
             Attempt::Succession => {
                 let failures = self.succession.failures().saturating_add(1);
-                let is_enough = self.server.is_on_trial && failures >= BINDINGS_OF_A_SUBSTITUTE;
+                let is_enough = self.server.is_on_trial
+                    && failures >= BINDINGS_OF_A_SUBSTITUTE
+                    && self.server.binding.lasted(now) >= TIME_OF_TWO_LEASES;
                 if is_enough {
                     self.end_trial();
                     self.successor = None;
@@ -460,7 +473,9 @@ impl LeaseMachine {
                 is_enough
             }
             Attempt::Lease => {
-                self.server.leasing.failures().saturating_add(1) >= ATTEMPTS_AT_A_SERVER
+                let leasing = &self.server.leasing;
+                let failures = leasing.failures().saturating_add(1);
+                failures >= TELLING_FAILURES && leasing.lasted(now) >= TIME_OF_A_SERVER
             }
         };
         if is_of_server {
@@ -504,7 +519,12 @@ impl LeaseMachine {
             Attempt::Binding => &mut self.server.binding,
             Attempt::Succession => &mut self.succession,
         };
-        let mut again = attempts.next_pause(ceiling, &mut self.rng);
+        let pauses = match failure.kind {
+            FailureKind::LeaseRefused(_) | FailureKind::Login => Pauses::Refusal,
+            _ if !self.server.is_supported => Pauses::Refusal,
+            _ => Pauses::Outage,
+        };
+        let mut again = attempts.next_pause(pauses, now, ceiling, &mut self.rng);
         if let Some(decision) = decision {
             again = again.min(decision);
         }

@@ -245,24 +245,55 @@ fn leases_that_are_always_short_are_not_renewed_without_end() {
 }
 
 #[test]
-fn failures_that_pass_are_tried_again_with_growing_pauses() {
+fn a_port_service_that_was_away_is_asked_again_soon_and_not_often() {
     let mut line = Timeline::new(TERMS, None);
+    let begun = line.now.steady;
+    let (mut asked, mut longest) = (0, Duration::ZERO);
+    while line.now.steady - begun < Duration::from_secs(25) {
+        let effects = line.fail_to_sign(down());
+        asked += 1;
+        longest = longest.max(pause(&effects));
+        line.pass(pause(&effects));
+    }
+    assert!(asked <= 12, "{asked}");
+    assert!(longest <= Duration::from_secs(3), "{longest:?}");
+}
+
+#[test]
+fn failures_that_pass_are_tried_again_with_pauses_that_grow_with_the_outage() {
+    let mut line = Timeline::new(TERMS, None);
+    let begun = line.now.steady;
     let mut pauses = Vec::new();
-    for _ in 0..9 {
+    while line.now.steady - begun < 4 * HOUR {
         let effects = line.fail_to_sign(down());
         pauses.push(pause(&effects).as_secs_f32());
         line.pass(pause(&effects));
     }
-    for (pause, expected) in pauses
-        .iter()
-        .zip([5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 300.0])
-    {
-        assert!((0.8..=1.2).contains(&(pause / expected)), "{pauses:?}");
-    }
+    assert!(pauses.len() < 250, "{}", pauses.len());
+    assert!(
+        pauses
+            .last()
+            .is_some_and(|last| (240.0..=360.0).contains(last))
+    );
     assert!(
         pauses.iter().any(|pause| pause.fract() != 0.0),
         "no jitter: {pauses:?}"
     );
+}
+
+#[test]
+fn refusals_are_followed_by_pauses_that_double() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(15 * MINUTE);
+    line.bind_with(Err(refused(LeaseRefusal::Other)));
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        line.sign();
+        let effects = line.bind_with(Err(refused(LeaseRefusal::Other)));
+        pauses.push(pause(&effects).as_secs_f32());
+        line.pass(pause(&effects));
+    }
+    assert!(pauses.iter().all(|pause| *pause >= 4.0), "{pauses:?}");
 }
 
 #[test]
@@ -449,7 +480,7 @@ fn a_server_without_port_forwarding_is_warned_of_once_and_tried_now_and_then() {
     assert!(told(&effects));
     line.pass(pause(&effects));
     let mut longest = Duration::ZERO;
-    for _ in 0..20 {
+    for _ in 0..300 {
         let effects = line.fail_to_sign(closed());
         assert!(!told(&effects));
         longest = longest.max(pause(&effects));
@@ -539,17 +570,20 @@ const RECONNECT: LeaseOptions = LeaseOptions {
     ..TERMS
 };
 
-/// Fails to bind the lease in use three times, without a port.
+/// Fails to bind the lease in use for a while, without a port.
 fn suspected(options: LeaseOptions) -> Timeline {
     let mut line = Timeline::new(options, None);
     line.sign();
-    for _ in 0..3 {
+    let begun = line.now.steady;
+    while line.step() != Step::Lease {
         let effects = line.bind_with(Err(down()));
         assert!(!elsewhere(&effects));
         if line.step() != Step::Lease {
             line.pass(pause(&effects));
         }
     }
+    let took = line.now.steady - begun;
+    assert!((30..34).contains(&took.as_secs()), "{took:?}");
     line
 }
 
@@ -567,11 +601,14 @@ fn a_lease_that_cannot_be_bound_is_replaced_by_one_that_can() {
 fn where_no_lease_can_be_bound_the_first_is_kept_and_another_server_asked_for() {
     let mut line = suspected(RECONNECT);
     line.sign();
-    assert!(!elsewhere(&line.bind_with(Err(down()))));
-    let left = line.waits();
-    line.pass(left);
-    assert!(!elsewhere(&line.bind_with(Err(down()))), "the first");
-    assert!(elsewhere(&line.bind_with(Err(down()))), "the second");
+    let begun = line.now.steady;
+    while !elsewhere(&line.bind_with(Err(down()))) {
+        if let Step::Wait(left) = line.step() {
+            line.pass(left);
+        }
+    }
+    let took = line.now.steady - begun;
+    assert!((26..40).contains(&took.as_secs()), "{took:?}");
     line.machine.move_to_server(true, line.now);
     assert_eq!(line.bind().last(), Some(&Effect::Bound { port: 40_001 }));
 }
@@ -624,7 +661,7 @@ fn a_port_service_that_nobody_serves_leads_to_another_server() {
         }
         line.pass(pause(&effects));
     }
-    assert_eq!(failures, 4, "the first withdraws the port");
+    assert!((5..=9).contains(&failures), "{failures}");
 }
 
 #[test]

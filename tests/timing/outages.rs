@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::log_lines::{RECONNECTED, UP};
+use harness::log_lines::{FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::{Server, TUNNEL_DNS};
 use harness::waiting::LATER;
@@ -138,4 +138,44 @@ fn traffic_passes_soon_after_all_servers_refused() {
         server.open_registration();
     };
     traffic_after(Duration::from_secs(30), begin, end);
+}
+
+/// "asked at most twelve times meanwhile, and the port is back within three seconds"
+/// (CHANGELOG.md).
+#[track_caller]
+fn port_after(what: &str, begin: impl Fn(&World), end: impl Fn(&World)) {
+    let world = World::new();
+    begin(&world);
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let container = recipe.env("PORT_FORWARDING", "1").connect();
+    thread::sleep(Duration::from_secs(25));
+    let records = world.pia.records();
+    let asked = records.of(Api::GetSignature).len() + records.of(Api::BindPort).len();
+    end(&world);
+    let over = Instant::now();
+    let announced = container.wait_for_log(FORWARDING, LATER).at;
+    let took = announced.saturating_duration_since(over);
+    println!("{what}: a port {took:?} after it, {asked} requests until then");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(asked <= 12, "{asked}");
+}
+
+#[test]
+fn a_port_is_there_soon_after_its_service_was_away() {
+    port_after(
+        "refused",
+        all(Server::no_port_forwarding),
+        all(Server::port_forwarding),
+    );
+    for (what, api) in [
+        ("503 lease", Api::GetSignature),
+        ("503 binding", Api::BindPort),
+    ] {
+        let fault = Fault::Status(503, u32::MAX);
+        port_after(
+            what,
+            |world| world.pia.fail(api, fault),
+            |world| world.pia.heal(api),
+        );
+    }
 }
