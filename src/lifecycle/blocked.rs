@@ -6,7 +6,7 @@ use super::supervisor::event::Event;
 use super::{End, Life, Phase};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::status::{self, State};
-use crate::system::backoff;
+use crate::system::backoff::{Backoff, pause_in_outage};
 
 /// The shortest pause before a step whose failure may pass is tried again: with its jitter, and a
 /// start after it, still less than a second and a half.
@@ -15,6 +15,11 @@ const MIN_PAUSE: Duration = Duration::from_millis(800);
 const MIN_PAUSE_OF_LOGINS: Duration = Duration::from_secs(5);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
+/// What fails here may have cost a registration before, of which a few a minute must do.
+const LOCAL_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(5),
+    ceiling: MAX_PAUSE,
+};
 
 impl Life {
     /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
@@ -25,7 +30,7 @@ impl Life {
     ) -> Result<T, End> {
         let mut rng = fastrand::Rng::new();
         let begun = Instant::now();
-        let mut is_first = true;
+        let mut failures = 0;
         loop {
             if self.container.stop.is_cancelled() {
                 return Err(End::Stopped);
@@ -35,24 +40,14 @@ impl Life {
                 Err(failure) if failure.is_cancelled() => return Err(End::Stopped),
                 Err(failure) => failure,
             };
-            let pause = match failure.retry {
-                Retry::Never | Retry::LogIn => None,
-                Retry::Later(_) | Retry::NextServer => {
-                    let least = match failure.kind {
-                        FailureKind::Login => MIN_PAUSE_OF_LOGINS,
-                        _ => MIN_PAUSE,
-                    };
-                    let limits = least..=MAX_PAUSE;
-                    let pause = backoff::pause_in_outage(begun.elapsed(), limits, &mut rng);
-                    Some(pause.max(failure.not_before().unwrap_or_default()))
-                }
-            };
+            failures += 1;
+            let pause = pause_after(&failure, failures, begun.elapsed(), &mut rng);
             self.close_kill_switch();
             // Without it `status` and the health check take no notice of a life.
             if let Err(failure) = self.take_lock() {
                 log::debug!("{failure}");
             }
-            if std::mem::take(&mut is_first) || pause.is_none() {
+            if failures == 1 || pause.is_none() {
                 self.handle_fatal(&failure, pause)?;
             } else {
                 log::warn!("{failure}");
@@ -130,5 +125,46 @@ impl Life {
                 _ => return Ok(()),
             }
         }
+    }
+}
+
+/// `None` for what does not pass by itself. `failures` in a row, for so long.
+fn pause_after(
+    failure: &Failure,
+    failures: u32,
+    lasted: Duration,
+    rng: &mut fastrand::Rng,
+) -> Option<Duration> {
+    if matches!(failure.retry, Retry::Never | Retry::LogIn) {
+        return None;
+    }
+    let pause = match failure.kind {
+        FailureKind::Local => LOCAL_BACKOFF.pause(failures, rng),
+        FailureKind::Login => pause_in_outage(lasted, MIN_PAUSE_OF_LOGINS..=MAX_PAUSE, rng),
+        _ => pause_in_outage(lasted, MIN_PAUSE..=MAX_PAUSE, rng),
+    };
+    Some(pause.max(failure.not_before().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total_of_six(kind: FailureKind) -> Duration {
+        let failure = Failure::new(kind, Retry::Later(None), "x");
+        let mut rng = fastrand::Rng::with_seed(1);
+        (1..=6).fold(Duration::ZERO, |lasted, failures| {
+            lasted + pause_after(&failure, failures, lasted, &mut rng).unwrap()
+        })
+    }
+
+    #[test]
+    fn what_passes_at_once_is_tried_soon_and_what_costs_registrations_seldom() {
+        assert!(total_of_six(FailureKind::Network) < Duration::from_secs(10));
+        assert!(total_of_six(FailureKind::Login) > Duration::from_secs(20));
+        assert!(total_of_six(FailureKind::Local) > Duration::from_secs(180));
+        let lasting = Failure::new(FailureKind::Network, Retry::Never, "x");
+        let mut rng = fastrand::Rng::with_seed(1);
+        assert_eq!(pause_after(&lasting, 1, Duration::ZERO, &mut rng), None);
     }
 }
