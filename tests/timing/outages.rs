@@ -94,13 +94,13 @@ fn who_answers_is_asked_no_more_often_than_curl_retry_delay_says() {
             |world| world.pia.fail(api, fault),
             |world| world.pia.heal(api),
         );
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(took < Duration::from_secs(5) + SOON_AFTER, "{took:?}");
     }
 }
 
 /// All of a running tunnel's servers are away, with somebody who sends all the time.
 #[track_caller]
-fn traffic_after(lasts: Duration, begin: impl Fn(&Server), end: impl Fn(&Server)) {
+fn traffic_after(lasts: Duration, limit: Duration, begin: impl Fn(&Server), end: impl Fn(&Server)) {
     let world = World::new();
     let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
     let container = recipe.env("RECONNECT", "1").connect();
@@ -118,13 +118,18 @@ fn traffic_after(lasts: Duration, begin: impl Fn(&Server), end: impl Fn(&Server)
     let took = reconnected.saturating_duration_since(over);
     world.assert_carries();
     println!("traffic {took:?} after it, {asked} requests until then");
-    assert!(took < SOON_AFTER, "{took:?}");
+    assert!(took < limit, "{took:?}");
     assert!(asked <= 8, "{asked}");
 }
 
 #[test]
 fn traffic_passes_soon_after_all_servers_were_silent() {
-    traffic_after(Duration::from_secs(20), Server::down, Server::up);
+    traffic_after(
+        Duration::from_secs(20),
+        SOON_AFTER,
+        Server::down,
+        Server::up,
+    );
 }
 
 #[test]
@@ -137,7 +142,9 @@ fn traffic_passes_soon_after_all_servers_refused() {
         server.restore_endpoint();
         server.open_registration();
     };
-    traffic_after(Duration::from_secs(30), begin, end);
+    // Between two attempts the old tunnel is probed, which takes three seconds where it is silent.
+    let limit = SOON_AFTER + Duration::from_secs(3);
+    traffic_after(Duration::from_secs(30), limit, begin, end);
 }
 
 /// "asked at most twelve times meanwhile, and the port is back within three seconds"
