@@ -5,8 +5,8 @@
 //! exec to its line in the log; processor time as the kernel counts it for the whole container, an
 //! idle container's subtracted, until a second after ready; processes by strace, in a run of their
 //! own; the last leak by probers and a capture, too; a dead endpoint is one that is silenced, at
-//! equal settings, until a page comes through another one; a minute of rest is watched by the kernel's
-//! counters. A look at them from inside makes processes too, which are taken off.
+//! equal settings, until a page comes through another one; a minute of rest is watched by the
+//! kernel's counters. A look at them from inside makes processes too, which are taken off.
 
 #![allow(clippy::expect_used, reason = "a panic is how a measurement fails")]
 

@@ -73,7 +73,7 @@ fn parse_mark(text: &str) -> Option<u32> {
 }
 
 /// Whether the interface of our name is ours: by its alias, or, without any, by the shape that the
-/// original gives it. Where there is none, the name is ours to take.
+/// original gives it. Where there is none, or one that nobody has set up, the name is ours to take.
 pub fn is_interface_ours(stop: &CancellationToken) -> bool {
     if !show::exists() {
         return true;
@@ -86,10 +86,16 @@ pub fn is_interface_ours(stop: &CancellationToken) -> bool {
         "" => {
             let dump = Command::new("wg", ["show", paths::INTERFACE, "dump"]).run(stop);
             let conf = fs::read_to_string(paths::WG_CONF).unwrap_or_default();
-            dump.is_ok_and(|dump| has_shape_of_the_original(&dump, &conf))
+            dump.is_ok_and(|dump| is_empty(&dump) || has_shape_of_the_original(&dump, &conf))
         }
         _ => false,
     }
+}
+
+/// Nothing was set yet: a life ended while wg-quick made the interface.
+fn is_empty(dump: &str) -> bool {
+    let fields: Vec<&str> = dump.trim_end().split('\t').collect();
+    matches!(fields.as_slice(), ["(none)", "(none)", _port, "off"])
 }
 
 /// The usual mark, and one peer for everything, which is at a port of PIA's or stands in the
@@ -242,6 +248,15 @@ mod tests {
             ..rule(5, 7, 0)
         });
         assert_eq!(free_number(&rules), 51822);
+    }
+
+    #[test]
+    fn an_interface_that_nobody_has_set_up_is_anybodys() {
+        assert!(is_empty("(none)\t(none)\t38304\toff\n"));
+        assert!(!is_empty("PRIVATE\tPUBLIC\t0\toff\n"));
+        assert!(!is_empty(
+            "(none)\t(none)\t0\toff\nKEY=\t(none)\t(none)\t(none)\t0\t0\t0\toff\n"
+        ));
     }
 
     #[test]
