@@ -1,18 +1,18 @@
 //! Docker's resolver at 127.0.0.11: who may ask it, and what may go out while it is asked.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use wireguard_pia::firewall_internals::{
     Backend, EmbeddedDns, EmbeddedDnsAskers, Firewall, KillSwitch, NameServerAccess, Policy,
     TunnelPolicy, first_policy,
 };
 
 use crate::namespace::{MARK, Namespace, iptables, lacking, run};
-use crate::packets::{ARRIVES, BLOCKED, Far, THERE, both};
+use crate::packets::{ARRIVES, BLOCKED, Far, THERE, both, gets_out};
 
 const ENDPOINT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337);
 
@@ -135,54 +135,30 @@ fn without_marks_all_may_ask_it_but_only_while_we_do() {
     assert!(!is_answered(0, BLOCKED));
 }
 
-/// Whether datagrams without the mark get to the other end. A single one may be lost while the
-/// cable comes up.
-fn gets_out(far: &Far, port: u16, wait: Duration) -> bool {
-    let receiver = far.run(move || {
-        // A child that another test is just forking holds the last one a moment longer.
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
-        socket.set_reuse_address(true).unwrap();
-        let there: SocketAddr = format!("{THERE}:{port}").parse().unwrap();
-        socket.bind(&there.into()).unwrap();
-        let socket = UdpSocket::from(socket);
-        socket.set_read_timeout(Some(wait.min(BLOCKED))).unwrap();
-        socket
-    });
-    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-    let begun = Instant::now();
-    while begun.elapsed() < wait {
-        let _ = socket.send_to(b"question", (THERE, port));
-        if receiver.recv(&mut [0; 16]).is_ok() {
-            return true;
-        }
-    }
-    false
-}
-
 #[test]
 fn what_docker_before_26_needs_is_open_only_while_a_look_up_runs_and_never_beside_a_tunnel() {
     both(|backend| {
         let far = Far::connect("eth0");
         let namespace = Namespace::here();
-        assert!(gets_out(&far, 53, ARRIVES), "the cable works");
+        assert!(gets_out(&far, THERE, 53, ARRIVES), "the cable works");
         let first = first_policy(true, &access(EmbeddedDns::FromHere));
         let kill_switch = kill_switch(namespace.open(backend, &first), EmbeddedDns::FromHere);
-        assert!(!gets_out(&far, 53, BLOCKED));
+        assert!(!gets_out(&far, THERE, 53, BLOCKED));
         let lookup = kill_switch.open_lookup().unwrap();
         let second = kill_switch.open_lookup().unwrap();
-        assert!(gets_out(&far, 53, ARRIVES) && !gets_out(&far, 54, BLOCKED));
+        assert!(gets_out(&far, THERE, 53, ARRIVES) && !gets_out(&far, THERE, 54, BLOCKED));
         drop(lookup);
-        assert!(gets_out(&far, 53, ARRIVES));
+        assert!(gets_out(&far, THERE, 53, ARRIVES));
         drop(second);
         kill_switch.admit([]).unwrap();
-        assert!(!gets_out(&far, 53, BLOCKED));
+        assert!(!gets_out(&far, THERE, 53, BLOCKED));
         kill_switch.connected(ENDPOINT, tunnel()).unwrap();
         for change in [KillSwitch::settle, KillSwitch::close] {
             let _lookup = kill_switch.open_lookup().unwrap();
             kill_switch.admit([]).unwrap();
-            assert!(!gets_out(&far, 53, BLOCKED));
+            assert!(!gets_out(&far, THERE, 53, BLOCKED));
             change(&kill_switch).unwrap();
-            assert!(!gets_out(&far, 53, BLOCKED));
+            assert!(!gets_out(&far, THERE, 53, BLOCKED));
         }
     });
 }
@@ -197,7 +173,7 @@ fn docker_before_26_connects_on_a_kernel_without_xt_owner() {
     let firewall = Firewall::open_any(vec![firewall], Some(&first)).unwrap();
     let kill_switch = kill_switch(firewall, EmbeddedDns::FromHere);
     let lookup = kill_switch.open_lookup().unwrap();
-    assert!(gets_out(&far, 53, ARRIVES) && !gets_out(&far, 54, BLOCKED));
+    assert!(gets_out(&far, THERE, 53, ARRIVES) && !gets_out(&far, THERE, 54, BLOCKED));
     drop(lookup);
-    assert!(!gets_out(&far, 53, BLOCKED));
+    assert!(!gets_out(&far, THERE, 53, BLOCKED));
 }

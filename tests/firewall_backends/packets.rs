@@ -1,11 +1,11 @@
 //! Whether packets obey: two network namespaces with a cable between them, and real sockets.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
@@ -206,4 +206,33 @@ fn the_forwarded_port_is_open_and_what_it_is_redirected_to_is_not() {
         firewall.apply(&Policy::closed(MARK)).unwrap();
         assert!(!far.reaches(40000, BLOCKED) && !reaches(80, 0, BLOCKED));
     });
+}
+
+/// Whether datagrams without the mark get to this address at the other end within `wait`. A single
+/// one may be lost while the cable comes up.
+pub fn gets_out(far: &Far, to: impl ToString, port: u16, wait: Duration) -> bool {
+    let peer = SocketAddr::new(to.to_string().parse().unwrap(), port);
+    let receiver = far.run(move || {
+        // A child that another test is just forking holds the last one a moment longer.
+        let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.bind(&peer.into()).unwrap();
+        let socket = UdpSocket::from(socket);
+        socket.set_read_timeout(Some(wait.min(BLOCKED))).unwrap();
+        socket
+    });
+    let here = if peer.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    };
+    let socket = UdpSocket::bind(here).unwrap();
+    let begun = Instant::now();
+    while begun.elapsed() < wait {
+        let _ = socket.send_to(b"question", peer);
+        if receiver.recv(&mut [0; 16]).is_ok() {
+            return true;
+        }
+    }
+    false
 }
