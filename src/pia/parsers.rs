@@ -109,7 +109,8 @@ pub fn certificate(der: &[u8]) -> Result<(), String> {
     verifier::read(&CertificateDer::from(der)).map_err(|error| error.to_string())
 }
 
-/// Verifies a server's certificate against the authorities in `pem`, as of this second of Unix time.
+/// Verifies a server's certificate against the authorities in `pem`, as of this second of Unix
+/// time.
 ///
 /// # Errors
 /// When it is not good for the server of this name.
