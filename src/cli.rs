@@ -12,7 +12,8 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::commands::getopts::{self, ScriptOptions};
 use crate::commands::{
-    self, auth, doctor, healthcheck, locations, pf_success, port_forward, status, wg_gen,
+    self, auth, doctor, healthcheck, locations, pf_success, port_forward, status, status_server,
+    wg_gen,
 };
 use crate::lifecycle;
 use crate::settings::Environment;
@@ -37,6 +38,8 @@ enum Verb {
     /// Say in one line whether all is well; exit status 0 or 1.
     Healthcheck,
     Status(status::Arguments),
+    #[command(hide = true)]
+    StatusServer(status_server::Arguments),
     #[command(flatten)]
     ByHand(ByHand),
 }
@@ -192,6 +195,7 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
         }
         Verb::Healthcheck => healthcheck::run(&environment),
         Verb::Status(arguments) => status::run(&arguments, &environment),
+        Verb::StatusServer(arguments) => status_server::run(&arguments),
         Verb::ByHand(verb) => act_by_hand(&verb, &environment),
     }
 }

@@ -46,6 +46,25 @@ pub enum FailureKind {
     PortForwarding,
 }
 
+impl FailureKind {
+    /// In a word, for those who count failures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::Local => "local",
+            Self::Network => "network",
+            Self::Login => "login",
+            Self::Location => "location",
+            Self::ServerList => "server_list",
+            Self::ListSignature => "list_signature",
+            Self::Registration => "registration",
+            Self::NoPortForwarding | Self::LeaseRefused(_) | Self::PortForwarding => {
+                "port_forwarding"
+            }
+        }
+    }
+}
+
 /// Whether, and how, trying again can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {

@@ -47,6 +47,7 @@ pub mod firewall_internals {
 /// Every reader of bytes from outside, for the fuzzer in `tests/fuzz`.
 #[doc(hidden)]
 pub mod parser_internals {
+    pub use crate::commands::status_server::head as http_head;
     pub use crate::firewall::parsers as firewall;
     pub use crate::pia::parsers as pia;
     pub use crate::pia::regions::Server;

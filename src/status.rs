@@ -1,6 +1,7 @@
 //! What the running program says of itself: one small file without secrets, for `status`,
 //! `healthcheck` and people.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use crate::system::files::{self, FileError};
 pub const VERSION: u32 = 1;
 
 /// Where the program is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Before the first connect.
@@ -27,6 +28,16 @@ pub enum State {
     Blocked,
     /// Shutting down.
     Stopping,
+}
+
+impl State {
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Connected,
+        Self::Reconnecting,
+        Self::Blocked,
+        Self::Stopping,
+    ];
 }
 
 impl std::fmt::Display for State {
@@ -61,6 +72,42 @@ pub struct Port {
     pub bound_at: u64,
 }
 
+/// Why a reconnect was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReconnectCause {
+    /// By SIGHUP.
+    Request,
+    /// The server does not respond.
+    Endpoint,
+    /// The server does not forward the port.
+    PortForwarding,
+}
+
+impl ReconnectCause {
+    pub const ALL: [Self; 3] = [Self::Request, Self::Endpoint, Self::PortForwarding];
+
+    /// As in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Endpoint => "endpoint",
+            Self::PortForwarding => "port_forwarding",
+        }
+    }
+}
+
+/// What happened in this life so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Seconds that were spent in each state, but for the stay in the present one.
+    pub state_seconds: BTreeMap<State, u64>,
+    pub reconnects: BTreeMap<ReconnectCause, u64>,
+    /// Attempts that failed, by what failed.
+    pub failures: BTreeMap<String, u64>,
+}
+
 /// The whole file. All times are in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -92,6 +139,11 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When the next attempt is due.
     pub next_attempt: Option<u64>,
+    /// WireGuard's last handshake, where that is watched: for the status server.
+    #[serde(default)]
+    pub last_handshake: Option<u64>,
+    #[serde(default)]
+    pub counts: Counts,
 }
 
 impl Status {
@@ -112,6 +164,8 @@ impl Status {
             frames_pass: None,
             last_error: None,
             next_attempt: None,
+            last_handshake: None,
+            counts: Counts::default(),
         }
     }
 
@@ -193,12 +247,30 @@ impl Reporter {
         let reason = reason.into();
         self.update(|status| {
             if status.state != state {
-                status.since = seconds(SystemTime::now());
+                let now = seconds(SystemTime::now());
+                let stay = now.saturating_sub(status.since);
+                let total = status.counts.state_seconds.entry(status.state).or_default();
+                *total = total.saturating_add(stay);
+                status.since = now;
             }
             status.state = state;
             status.reason = reason;
             status.next_attempt = None;
         });
+    }
+
+    /// An attempt failed; `kind` is what failed, in a word. It is written with the next change.
+    pub fn count_failure(&self, kind: &str) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = status.counts.failures.entry(kind.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// A reconnect begins. It is written with the next change.
+    pub fn count_reconnect(&self, cause: ReconnectCause) {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = status.counts.reconnects.entry(cause).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Changes the status and writes it. That it cannot be written stops nothing; it is said once

@@ -19,17 +19,18 @@ const MAX_PING_TIMEOUT: Duration = Duration::from_millis(2300);
 
 /// What is known without sending anything.
 #[derive(Debug, Clone)]
-struct Facts {
+pub struct Facts {
     /// The program holds its lock.
-    running: bool,
+    pub running: bool,
     /// Its status, or why there is none.
-    status: Result<Status, String>,
-    interface: Interface,
-    wants_port: bool,
+    pub status: Result<Status, String>,
+    pub interface: Interface,
+    pub wants_port: bool,
 }
 
+/// The tunnel's interface, as far as one may look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interface {
+pub enum Interface {
     Missing,
     WithoutPeer,
     Complete,
@@ -64,7 +65,8 @@ pub fn run(environment: &Environment) -> ExitCode {
     }
 }
 
-fn read_status() -> Result<Status, String> {
+/// The running program's status, or why there is none.
+pub fn read_status() -> Result<Status, String> {
     match Status::read(Path::new(paths::STATUS)) {
         Ok(Some(status)) => Ok(status),
         Ok(None) => Err("there is no status file".into()),
@@ -82,7 +84,8 @@ fn interface(stop: &CancellationToken) -> Interface {
     }
 }
 
-fn judge(facts: &Facts) -> Result<String, String> {
+/// Whether all is well, and in what way it is, or why not.
+pub fn judge(facts: &Facts) -> Result<String, String> {
     if !facts.running {
         return Err("wireguard-pia is not running".into());
     }

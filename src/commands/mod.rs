@@ -15,6 +15,7 @@ pub mod pf_success;
 mod pia_files;
 pub mod port_forward;
 pub mod status;
+pub mod status_server;
 mod token_file;
 pub mod wg_gen;
 

@@ -41,6 +41,7 @@ impl Life {
                 Err(failure) => failure,
             };
             failures += 1;
+            self.container.reporter.count_failure(failure.kind.name());
             let pause = pause_after(&failure, failures, begun.elapsed(), &mut rng);
             self.close_kill_switch();
             // Without it `status` and the health check take no notice of a life.

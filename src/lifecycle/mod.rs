@@ -8,6 +8,7 @@ mod container_connector;
 mod lock;
 mod networks;
 mod shut_down;
+mod status_process;
 mod supervisor;
 mod surroundings;
 
@@ -104,6 +105,8 @@ struct Life {
     post_up_hooks: Option<JoinHandle<()>>,
     /// Follows attached networks, from the seal on.
     networks: Option<Task<()>>,
+    /// What tells others of this life.
+    status_server: Vec<Task<()>>,
     events: Sender<Event>,
     inbox: Receiver<Event>,
 }
@@ -126,6 +129,7 @@ impl Life {
             lock: None,
             post_up_hooks: None,
             networks: None,
+            status_server: Vec::new(),
             events,
             inbox,
         })
@@ -229,6 +233,7 @@ impl Life {
     /// Says what the settings are; with an empty `LOC` that is all, besides the list of locations.
     fn prepare(&mut self, connectors: &ContainerConnector) -> Result<Connector, End> {
         log::info!("Settings: {}", self.container.effective_settings());
+        self.status_server = status_process::start(&self.container);
         let mut connector = connectors.connector(&self.container);
         if self.container.settings.destination == ServerChoice::Unset {
             self.until_done(|life| life.print_locations(&mut connector))?;

@@ -25,6 +25,9 @@ impl Life {
         if let Some(networks) = self.networks.take() {
             networks.end();
         }
+        for task in self.status_server.drain(..) {
+            task.end();
+        }
         let reached_pre_up = !matches!(self.phase, Phase::Open);
         let has_hooks = reached_pre_up && matches!(end, End::Stopped);
         let mut exit = None;

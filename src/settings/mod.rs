@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use self::values::ShellCode;
+use self::values::{ListenAddress, ShellCode};
 use self::variables::{Variables, entry};
 use crate::firewall::Gateway;
 use crate::pia::retry::RetryPolicy;
@@ -60,6 +60,10 @@ pub struct Settings {
     pub gateway: Option<Gateway>,
     pub hooks: HookCommands,
     pub probing: Probing,
+    /// `STATUS_LISTEN`
+    pub status_listen: Option<ListenAddress>,
+    /// `STATUS_KEY_FILE`
+    pub status_key_file: Option<PathBuf>,
     /// `NFTABLES`: `None` chooses by what works.
     pub nf_tables: Option<bool>,
     pub allow_missing_iptables_rules: bool,
@@ -95,6 +99,8 @@ impl Settings {
             gateway: gateway(&variables, &mut warnings),
             hooks: HookCommands::of(&variables),
             probing: Probing::of(&variables),
+            status_listen: variables.status_listen,
+            status_key_file: variables.status_key_file.clone(),
             nf_tables: variables.nftables,
             allow_missing_iptables_rules: variables.allow_missing_iptables_rules,
             monitor: Monitor::of(&variables),

@@ -131,3 +131,20 @@ fn an_interface_name_that_no_rule_can_hold_is_ignored_with_a_warning() {
     let (settings, warnings) = settings(&[("FWD_IFACE", "eth+")]);
     assert!(settings.gateway.is_some() && warnings.is_empty());
 }
+
+#[test]
+fn a_server_listens_on_a_port_or_on_an_address_and_a_port() {
+    for (text, meant) in [
+        (":8000", Some(":8000")),
+        ("8000", Some(":8000")),
+        ("127.0.0.1:8000", Some("127.0.0.1:8000")),
+        ("[::1]:8000", Some("[::1]:8000")),
+        (":0", None),
+        ("localhost:8000", None),
+    ] {
+        let (settings, warnings) = settings(&[("STATUS_LISTEN", text)]);
+        let found = settings.status_listen.map(|address| address.to_string());
+        assert_eq!(found.as_deref(), meant, "{text}");
+        assert_eq!(warnings.is_empty(), meant.is_some(), "{warnings:?}");
+    }
+}

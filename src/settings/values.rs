@@ -1,6 +1,7 @@
 //! The kinds of values that variables have: for each kind one place that says what is valid.
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -41,6 +42,53 @@ pub struct Seconds(pub Duration);
 /// A name that the kernel gives an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceName(pub String);
+
+/// Where a server of ours listens: `:8000`, `8000`, `192.0.2.1:8000` or `[::1]:8000`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// `None` for all.
+    pub address: Option<IpAddr>,
+    pub port: u16,
+}
+
+impl ListenAddress {
+    /// For clap.
+    ///
+    /// # Errors
+    /// Says what was expected.
+    pub fn from_argument(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| format!("expected {}", Self::EXPECTED))
+    }
+}
+
+impl Value for ListenAddress {
+    const EXPECTED: &'static str = "an address and a port such as :8000 or 127.0.0.1:8000";
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let port = PortNumber::parse(text.strip_prefix(':').unwrap_or(text));
+        let of_all = port.map(|port| Self {
+            address: None,
+            port: port.0,
+        });
+        let of_one = || {
+            let whole: SocketAddr = text.parse().ok()?;
+            (whole.port() > 0).then(|| Self {
+                address: Some(whole.ip()),
+                port: whole.port(),
+            })
+        };
+        of_all.or_else(of_one)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => SocketAddr::new(address, self.port).fmt(f),
+            None => write!(f, ":{}", self.port),
+        }
+    }
+}
 
 /// The user's own command line or script.
 #[derive(Debug, Clone, PartialEq, Eq)]

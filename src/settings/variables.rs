@@ -11,7 +11,8 @@ use super::local_network::LocalRanges;
 use super::port_file::PortFile;
 use super::read::{Read, read};
 use super::values::{
-    InterfaceName, Interval, ModeMask, Mtu, PassedOn, PortNumber, Seconds, ShellCode, Times,
+    InterfaceName, Interval, ListenAddress, ModeMask, Mtu, PassedOn, PortNumber, Seconds,
+    ShellCode, Times,
 };
 use super::variable::Variable;
 use super::warning::Warning;
@@ -205,6 +206,12 @@ variables! {
     /// Seconds to wait for an answer, for all hosts together. More than `3` needs a longer
     /// `timeout` in the compose file's `healthcheck`, too
     healthcheck_ping_timeout: Interval = "3";
+    /// Where an HTTP server tells how things are, for example `:8000`: `/healthz`, `/status.json`,
+    /// `/metrics` for Prometheus, and what gluetun's helpers ask. It can be reached from attached
+    /// networks and `LOCAL_NETWORK`, never through the tunnel
+    status_listen: Option<ListenAddress>, unset: "no server";
+    /// File with a key, without which the status server answers nobody (header `X-API-Key`)
+    status_key_file: Option<PathBuf>;
     /// `0`: the legacy iptables backend; `1`: nf_tables; unset: nf_tables where it works
     nftables: Option<bool>;
     /// `1`: leave out, with a warning, those rules of wg-quick that the kernel has no module for

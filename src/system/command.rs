@@ -187,13 +187,10 @@ impl Command {
 
     /// Input and outputs are files in memory. Pipes would need a thread each, which may be refused.
     fn run_with_files(&self, stop: &CancellationToken) -> io::Result<(ExitStatus, String, String)> {
-        let mut input = memory_file()?;
-        input.write_all(&self.input)?;
-        input.rewind()?;
         let (stdout, stderr) = (memory_file()?, memory_file()?);
         let handle = self
             .expression()
-            .stdin_file(input)
+            .stdin_file(self.input_file()?)
             .stdout_file(stdout.try_clone()?)
             .stderr_file(stderr.try_clone()?)
             .start()?;
@@ -226,9 +223,10 @@ impl Command {
         Builder::new()
             .spawn(pass_on)
             .map_err(|source| self.not_run(source))?;
+        let input = self.input_file().map_err(|source| self.not_run(source))?;
         let handle = self
             .expression()
-            .stdin_null()
+            .stdin_file(input)
             .stdout_file(writer)
             .stderr_file(writer_too)
             .start()
@@ -248,6 +246,13 @@ impl Command {
             .start()
             .map(drop)
             .map_err(|source| self.not_run(source))
+    }
+
+    fn input_file(&self) -> io::Result<File> {
+        let mut input = memory_file()?;
+        input.write_all(&self.input)?;
+        input.rewind()?;
+        Ok(input)
     }
 
     fn expression(&self) -> duct::Expression {

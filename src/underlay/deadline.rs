@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// A moment at which everything ends; `None` where it is beyond what the clock can count.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(Option<Instant>);
+pub struct Deadline(Option<Instant>);
 
 impl Deadline {
     /// `timeout` from now.

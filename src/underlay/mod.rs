@@ -2,7 +2,7 @@
 //! go out untunnelled. Knows neither PIA nor the firewall.
 
 pub mod changes;
-mod deadline;
+pub mod deadline;
 mod dns_message;
 pub mod first_sign;
 mod hosts_file;

@@ -27,6 +27,7 @@ mod restart;
 mod secrets;
 mod selftest;
 mod soak;
+mod status_server;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");

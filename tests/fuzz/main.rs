@@ -15,4 +15,5 @@ mod mutator;
 mod network;
 mod property;
 mod settings;
+mod status_server;
 mod system;

@@ -34,7 +34,7 @@ use crate::hooks::Stage;
 use crate::hooks::shell::Exit;
 use crate::pia::regions::Server;
 use crate::port_forward::Effect;
-use crate::status::{self, State};
+use crate::status::{self, ReconnectCause, State};
 use crate::system::backoff::Backoff;
 use crate::tunnel::Tunnel;
 
@@ -171,9 +171,13 @@ impl Supervisor {
             }
             match event {
                 Event::StopRequested => break,
-                Event::Reconnect => self.begin_reconnect(container, "asked for by SIGHUP"),
+                Event::Reconnect => {
+                    let why = "asked for by SIGHUP";
+                    self.begin_reconnect(container, ReconnectCause::Request, why);
+                }
                 Event::Unresponsive(why) => {
-                    self.begin_reconnect(container, &format!("unresponsive endpoint: {why}"));
+                    let why = format!("unresponsive endpoint: {why}");
+                    self.begin_reconnect(container, ReconnectCause::Endpoint, &why);
                 }
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
@@ -228,7 +232,9 @@ impl Supervisor {
     /// Does what an effect calls for; returns what the user called fatal.
     fn handle_port(&mut self, effect: Effect, container: &mut Container) -> Option<Failure> {
         match self.port.as_mut()?.handle(effect, container)? {
-            Demand::AnotherServer(why) => self.begin_reconnect(container, &why),
+            Demand::AnotherServer(why) => {
+                self.begin_reconnect(container, ReconnectCause::PortForwarding, &why);
+            }
             Demand::Advice(why) => self.warn_no_port_forwarding(&why),
             Demand::Fatal(failure) => return Some(failure),
         }
@@ -251,12 +257,13 @@ impl Supervisor {
     }
 
     /// The old tunnel is kept while another server is looked for.
-    fn begin_reconnect(&mut self, container: &mut Container, why: &str) {
+    fn begin_reconnect(&mut self, container: &mut Container, cause: ReconnectCause, why: &str) {
         if self.search.is_some() || self.is_search_owed {
             log::info!("A reconnect is under way already");
             return;
         }
         log::warn!("Reconnecting: {why}");
+        container.reporter.count_reconnect(cause);
         container
             .reporter
             .enter(State::Reconnecting, why.to_owned());
@@ -335,6 +342,7 @@ impl Supervisor {
             self.start_search(container, Duration::ZERO);
             return;
         }
+        container.reporter.count_failure(failure.kind.name());
         self.failed_changes = self.failed_changes.saturating_add(1);
         self.avoid(server);
         let pause = CHANGE_BACKOFF.pause(self.failed_changes, &mut fastrand::Rng::new());

@@ -59,6 +59,7 @@ impl Search {
                 Err(failure) if failure.is_cancelled() => return None,
                 Err(failure) => failure,
             };
+            self.reporter.count_failure(failure.kind.name());
             let pause = pause(failures, begun.elapsed(), &failure, &mut rng);
             log::warn!("{failure}. Trying again in {:.0} s", pause.as_secs_f64());
             self.reporter.update(|status| {

@@ -1,0 +1,33 @@
+//! What gluetun's own control server says, in its form: its helpers ask for that. Its paths and
+//! fields are those of `internal/server` in github.com/qdm12/gluetun, as of 2026-05.
+
+use serde_json::{Value, json};
+
+use crate::status::{State, Status};
+
+/// The answer to `path`; `None` where gluetun's helpers ask no such thing.
+pub fn answer(path: &str, status: Option<&Status>) -> Option<Value> {
+    match path {
+        // The second one is that of earlier releases.
+        "/v1/portforward" | "/v1/openvpn/portforwarded" => Some(ports(status)),
+        "/v1/vpn/status" | "/v1/openvpn/status" => Some(json!({ "status": state(status) })),
+        _ => None,
+    }
+}
+
+fn ports(status: Option<&Status>) -> Value {
+    match status.and_then(|status| status.port) {
+        Some(port) => json!({ "port": port.number, "ports": [port.number] }),
+        None => json!({ "port": 0, "ports": [] }),
+    }
+}
+
+fn state(status: Option<&Status>) -> &'static str {
+    match status.map(|status| status.state) {
+        Some(State::Connected) => "running",
+        Some(State::Starting | State::Reconnecting) => "starting",
+        Some(State::Blocked) => "crashed",
+        Some(State::Stopping) => "stopping",
+        None => "stopped",
+    }
+}

@@ -1,0 +1,251 @@
+//! The status as Prometheus reads it. Names and units follow its conventions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use prometheus::core::{Collector, GenericCounter, GenericGauge};
+use prometheus::{
+    Encoder, Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::status::{ReconnectCause, State, Status};
+
+/// PIA gives a port up so long after its last refresh; see docs/pia-api.md.
+const PORT_LIFETIME_SECONDS: u64 = 20 * 60;
+
+/// What the kernel counted at the tunnel's interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ByteCounts {
+    pub received: u64,
+    pub sent: u64,
+}
+
+impl ByteCounts {
+    /// Of an interface's folder below `/sys/class/net`; `None` where there is none.
+    pub fn of(interface: impl AsRef<Path>) -> Option<Self> {
+        let folder = interface.as_ref().join("statistics");
+        let count = |name| {
+            let text = std::fs::read_to_string(folder.join(name)).ok()?;
+            text.trim().parse().ok()
+        };
+        Some(Self {
+            received: count("rx_bytes")?,
+            sent: count("tx_bytes")?,
+        })
+    }
+}
+
+/// All figures; `now` is in seconds since 1970.
+///
+/// # Errors
+/// Never for the names in use here.
+pub fn text(
+    status: Option<&Status>,
+    is_healthy: bool,
+    traffic: Option<ByteCounts>,
+    now: u64,
+) -> Result<String, Error> {
+    let figures = Figures(Registry::new());
+    let version = env!("CARGO_PKG_VERSION");
+    figures.info("build_info", "The program.", &[("version", version)])?;
+    figures.gauge(
+        "healthy",
+        "Whether the health check is content.",
+        is_healthy.into(),
+    )?;
+    if let Some(traffic) = traffic {
+        let name = "receive_bytes_total";
+        figures.counter(name, "Bytes that came out of the tunnel.", traffic.received)?;
+        let name = "transmit_bytes_total";
+        figures.counter(name, "Bytes that went into the tunnel.", traffic.sent)?;
+    }
+    if let Some(status) = status {
+        figures.states(status, now)?;
+        figures.connection(status)?;
+        figures.port(status)?;
+        figures.counts(status)?;
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&figures.0.gather(), &mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+struct Figures(Registry);
+
+fn options(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("wireguard_pia")
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+impl Figures {
+    fn add<C: Collector + Clone + 'static>(&self, collector: Result<C, Error>) -> Result<C, Error> {
+        let collector = collector?;
+        self.0.register(Box::new(collector.clone()))?;
+        Ok(collector)
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: i64) -> Result<(), Error> {
+        let gauge: IntGauge = self.add(GenericGauge::with_opts(options(name, help)))?;
+        gauge.set(value);
+        Ok(())
+    }
+
+    fn counter(&self, name: &str, help: &str, value: u64) -> Result<(), Error> {
+        let counter: IntCounter = self.add(GenericCounter::with_opts(options(name, help)))?;
+        counter.inc_by(value);
+        Ok(())
+    }
+
+    fn info(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Result<(), Error> {
+        let (names, values): (Vec<&str>, Vec<&str>) = labels.iter().copied().unzip();
+        let gauge = self.add(IntGaugeVec::new(options(name, help), &names))?;
+        gauge.with_label_values(&values).set(1);
+        Ok(())
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &BTreeMap<&str, u64>,
+    ) -> Result<(), Error> {
+        let counters = self.add(IntCounterVec::new(options(name, help), &[label]))?;
+        for (value, count) in values {
+            counters.with_label_values(&[value]).inc_by(*count);
+        }
+        Ok(())
+    }
+
+    fn states(&self, status: &Status, now: u64) -> Result<(), Error> {
+        let help = "The state that it is in is 1.";
+        let states = self.add(IntGaugeVec::new(options("state", help), &["state"]))?;
+        let help = "Seconds spent in each state.";
+        let options = options("state_seconds_total", help);
+        let seconds = self.add(IntCounterVec::new(options, &["state"]))?;
+        for state in State::ALL {
+            let is_present = state == status.state;
+            let name = state.to_string();
+            states.with_label_values(&[&name]).set(is_present.into());
+            let past = status.counts.state_seconds.get(&state).copied();
+            let stay = now.saturating_sub(status.since);
+            let present = if is_present { stay } else { 0 };
+            let total = past.unwrap_or_default().saturating_add(present);
+            seconds.with_label_values(&[&name]).inc_by(total);
+        }
+        let name = "state_since_timestamp_seconds";
+        self.gauge(name, "When it entered its state.", whole(status.since))
+    }
+
+    fn connection(&self, status: &Status) -> Result<(), Error> {
+        if let Some(server) = &status.server {
+            let location = status.location.as_deref().unwrap_or_default();
+            let labels = [
+                ("location", location),
+                ("server", server.cn.as_str()),
+                ("endpoint", server.endpoint.as_str()),
+            ];
+            self.info("server_info", "The server of the tunnel.", &labels)?;
+        }
+        let help = "Whether packets are sent and nothing comes back.";
+        self.gauge("endpoint_silent", help, status.endpoint_silent.into())?;
+        if let Some(at) = status.last_handshake {
+            let name = "last_handshake_timestamp_seconds";
+            self.gauge(name, "WireGuard's last handshake.", whole(at))?;
+        }
+        let help = "Whether something that should be blocked is not.";
+        self.gauge(
+            "kill_switch_incomplete",
+            help,
+            status.not_blocked.is_some().into(),
+        )?;
+        let help = "Whether raw frames of other programs leave outside the tunnel.";
+        self.gauge("frames_pass", help, status.frames_pass.is_some().into())
+    }
+
+    fn port(&self, status: &Status) -> Result<(), Error> {
+        let help = "Whether a port is forwarded.";
+        self.gauge("forwarded_port_bound", help, status.port.is_some().into())?;
+        let Some(port) = status.port else {
+            return Ok(());
+        };
+        self.gauge(
+            "forwarded_port",
+            "The forwarded port's number.",
+            port.number.into(),
+        )?;
+        let name = "forwarded_port_refresh_timestamp_seconds";
+        self.gauge(
+            name,
+            "When PIA last took a refresh of the port.",
+            whole(port.bound_at),
+        )?;
+        let name = "forwarded_port_expiry_timestamp_seconds";
+        let expiry = port.bound_at.saturating_add(PORT_LIFETIME_SECONDS);
+        self.gauge(
+            name,
+            "When the port is lost without another refresh.",
+            whole(expiry),
+        )
+    }
+
+    fn counts(&self, status: &Status) -> Result<(), Error> {
+        let counts = &status.counts;
+        let reconnects = ReconnectCause::ALL.map(|cause| {
+            let count = counts.reconnects.get(&cause).copied();
+            (cause.name(), count.unwrap_or_default())
+        });
+        let help = "Reconnects that were begun, by cause.";
+        self.counters("reconnects_total", help, "cause", &reconnects.into())?;
+        let failures = counts.failures.iter();
+        let failures = failures
+            .map(|(kind, count)| (kind.as_str(), *count))
+            .collect();
+        let help = "Attempts that failed, by what failed.";
+        self.counters("failures_total", help, "kind", &failures)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Port, Reporter};
+
+    #[test]
+    fn a_life_in_figures() {
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new(&directory.path().join("status.json"));
+        reporter.count_failure("login");
+        reporter.count_reconnect(ReconnectCause::Request);
+        reporter.enter(State::Connected, None);
+        reporter.update(|status| {
+            status.since = 1000;
+            status.port = Some(Port {
+                number: 47047,
+                bound_at: 1000,
+            });
+        });
+        let traffic = Some(ByteCounts {
+            received: 7,
+            sent: 8,
+        });
+        let text = text(Some(&reporter.current()), true, traffic, 1090).unwrap();
+        for line in [
+            "wireguard_pia_healthy 1",
+            "wireguard_pia_receive_bytes_total 7",
+            "wireguard_pia_state{state=\"connected\"} 1",
+            "wireguard_pia_state{state=\"blocked\"} 0",
+            "wireguard_pia_state_seconds_total{state=\"connected\"} 90",
+            "wireguard_pia_forwarded_port 47047",
+            "wireguard_pia_forwarded_port_expiry_timestamp_seconds 2200",
+            "wireguard_pia_reconnects_total{cause=\"request\"} 1",
+            "wireguard_pia_reconnects_total{cause=\"endpoint\"} 0",
+            "wireguard_pia_failures_total{kind=\"login\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The status server's process: started beside the life, and again whenever it ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::supervisor::task::Task;
+use crate::container::Container;
+use crate::settings::values::ListenAddress;
+use crate::status::{self, Reporter};
+use crate::system::backoff::Backoff;
+use crate::system::cancellation::CancellationToken;
+use crate::system::command::Command;
+use crate::wireguard::show;
+
+const RESTART_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(2),
+    ceiling: Duration::from_secs(60),
+};
+/// How old what the server tells of WireGuard's handshake may be.
+const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Starts it, if the user wants one.
+pub(super) fn start(container: &Container) -> Vec<Task<()>> {
+    let settings = &container.settings;
+    let Some(listen) = settings.status_listen else {
+        return Vec::new();
+    };
+    let key = match key(settings.status_key_file.as_deref()) {
+        Ok(key) => key,
+        Err(why) => {
+            log::error!("There is no status server: STATUS_KEY_FILE={why}");
+            return Vec::new();
+        }
+    };
+    let Some(server) = command(listen, settings.port_forwarding.enabled, key) else {
+        return Vec::new();
+    };
+    let serve = Task::start("status-server", &container.stop, move |stop| {
+        keep_running(&server, stop);
+    });
+    let reporter = container.reporter.clone();
+    let handshake = Task::start("handshake", &container.stop, move |stop| {
+        watch_handshake(&reporter, stop);
+    });
+    serve.into_iter().chain(handshake).collect()
+}
+
+/// Line ends at the file's end are the editor's. A file without a key would open what it is to
+/// close.
+fn key(file: Option<&Path>) -> Result<Vec<u8>, String> {
+    let Some(file) = file else {
+        return Ok(Vec::new());
+    };
+    let path = file.display();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{path}: cannot be read: {error}"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(format!("{path}: the file is empty; write a key into it")),
+        key => Ok(key.as_bytes().to_vec()),
+    }
+}
+
+/// It gets nothing of our environment, where secrets are.
+fn command(listen: ListenAddress, wants_port: bool, key: Vec<u8>) -> Option<Command> {
+    let program = std::env::current_exe()
+        .inspect_err(|error| log::error!("There is no status server: {error}"))
+        .ok()?;
+    let listen = listen.to_string();
+    let words = ["status-server", "--listen", &listen];
+    let port = wants_port.then_some("--wants-port");
+    let command = Command::new(program, words.into_iter().chain(port));
+    Some(command.environment([]).input(key))
+}
+
+fn keep_running(server: &Command, stop: &CancellationToken) {
+    let mut rng = fastrand::Rng::new();
+    for failures in 1.. {
+        let outcome = server.stream(stop, |line| {
+            if line.starts_with("listening") {
+                log::info!("Status server: {line}");
+            }
+        });
+        if stop.is_cancelled() {
+            return;
+        }
+        let pause = RESTART_BACKOFF.pause(failures, &mut rng);
+        let why = match outcome {
+            Ok(()) => "it ended".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        log::warn!(
+            "Status server: {why}; starting it again in {} s",
+            pause.as_secs()
+        );
+        if stop.pause(pause).is_err() {
+            return;
+        }
+    }
+}
+
+/// To ask WireGuard takes a capability that the server does not have.
+fn watch_handshake(reporter: &Reporter, stop: &CancellationToken) {
+    while stop.pause(HANDSHAKE_INTERVAL).is_ok() {
+        if !show::exists() {
+            continue;
+        }
+        let peers = show::peers(stop).unwrap_or_default();
+        let handshake = peers.iter().filter_map(|peer| peer.last_handshake).max();
+        reporter.update(|status| status.last_handshake = handshake.map(status::seconds));
+    }
+}

@@ -1,0 +1,337 @@
+//! What the status server tells, whom, and with which rights.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use harness::log_lines::UP;
+use harness::netns;
+use harness::waiting::{LATER, SOON, wait_for, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::network::CLIENT;
+use harness::world::recipe::Recipe;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::PROGRAM;
+
+const PORT: u16 = 8000;
+
+/// An answer: status, then head and body.
+struct Answer {
+    status: u16,
+    text: String,
+}
+
+impl Answer {
+    fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").expect("a head").1
+    }
+}
+
+/// What comes back for these bytes; `None` where the connection is refused, or closed in silence.
+fn send(address: Ipv4Addr, port: u16, request: &[u8]) -> Option<Answer> {
+    let timeout = Duration::from_secs(20);
+    let mut stream = TcpStream::connect_timeout(&(address, port).into(), timeout).ok()?;
+    stream.set_read_timeout(Some(timeout)).unwrap();
+    stream.write_all(request).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    let status = text.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, text })
+}
+
+/// From a program that shares the network.
+fn ask(world: &World, path: &str, fields: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: vpn\r\n{fields}\r\n");
+    world
+        .client()
+        .run(|| send(Ipv4Addr::LOCALHOST, PORT, request.as_bytes()))
+        .unwrap_or_else(|| panic!("{path} is answered"))
+}
+
+fn serving(world: &World) -> Recipe {
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .env("STATUS_LISTEN", ":8000")
+}
+
+fn started(recipe: Recipe) -> Container {
+    let container = recipe.start();
+    container.wait_for_log("Status server: listening on", SOON);
+    container
+}
+
+/// The server's folder in `/proc`: its parent is the program.
+fn process(container: &Container) -> PathBuf {
+    let threads = fs::read_dir(format!("/proc/{}/task", container.pid())).unwrap();
+    let children =
+        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")));
+    let children = children.map(Result::unwrap).collect::<String>();
+    let folders = children
+        .split_whitespace()
+        .map(|pid| Path::new("/proc").join(pid));
+    let is_server = |folder: &PathBuf| {
+        let words = fs::read_to_string(folder.join("cmdline"));
+        words.is_ok_and(|words| words.contains("status-server"))
+    };
+    folders.into_iter().find(is_server).expect("it runs")
+}
+
+fn promtool(words: &[&str], input: &str) -> String {
+    netns::feed(Command::new("promtool").args(words), input)
+}
+
+#[test]
+fn it_tells_what_is() {
+    let world = World::new();
+    let container = started(serving(&world).env("PORT_FORWARDING", "1"));
+    container.wait_for_log("Forwarding on port", SOON);
+    wait_until("healthy", SOON, || {
+        ask(&world, "/healthz", "").status == 200
+    });
+    let port = world.pia.bound_ports()[0].port;
+    let healthy = ask(&world, "/healthz?x=y", "");
+    assert!(
+        healthy.body().starts_with("healthy: connected to "),
+        "{}",
+        healthy.text
+    );
+
+    let status: Value = serde_json::from_str(ask(&world, "/status.json", "").body()).unwrap();
+    assert_eq!(
+        (&status["state"], &status["port"]["number"]),
+        (&"connected".into(), &port.into())
+    );
+
+    let metrics = ask(&world, "/metrics", "");
+    let bound = format!("\nwireguard_pia_forwarded_port {port}\n");
+    assert!(metrics.text.contains(&bound), "{}", metrics.text);
+    assert_eq!(promtool(&["check", "metrics"], metrics.body()), "");
+
+    let ports = format!("{{\"port\":{port},\"ports\":[{port}]}}\n");
+    for path in [
+        "/v1/portforward",
+        "/v1/openvpn/portforwarded",
+        "/v1/portforward/",
+    ] {
+        assert_eq!(ask(&world, path, "").body(), ports, "{path}");
+    }
+    assert_eq!(
+        ask(&world, "/v1/vpn/status", "").body(),
+        "{\"status\":\"running\"}\n"
+    );
+    assert_eq!(ask(&world, "/elsewhere", "").status, 404);
+    let local = |request: &[u8]| {
+        world
+            .client()
+            .run(|| send(Ipv4Addr::LOCALHOST, PORT, request))
+    };
+    let put = local(b"PUT /v1/vpn/status HTTP/1.1\r\nContent-Length: 20\r\n\r\n").unwrap();
+    assert_eq!(put.status, 405, "{}", put.text);
+    assert_eq!(local(b"\x16\x03\x01\x00\r\n\r\n").unwrap().status, 400);
+    assert_eq!(container.stop().status.code(), Some(0));
+}
+
+#[test]
+fn it_tells_why_nothing_works() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .env("STATUS_LISTEN", "127.0.0.1:8000")
+        .start();
+    container.wait_for_log("Fatal error", SOON);
+    wait_until("it listens", SOON, || {
+        world.client().reaches((Ipv4Addr::LOCALHOST, PORT))
+    });
+    let health = ask(&world, "/healthz", "");
+    assert_eq!(health.status, 503);
+    assert!(
+        health.body().contains("blocked: a new token is needed"),
+        "{}",
+        health.text
+    );
+    assert_eq!(
+        ask(&world, "/v1/vpn/status", "").body(),
+        "{\"status\":\"crashed\"}\n"
+    );
+    assert!(
+        ask(&world, "/metrics", "")
+            .body()
+            .contains("failures_total{kind=\"login\"} 1\n")
+    );
+}
+
+/// The forwarded port leads to the server's own, and still nobody who comes by it is told anything.
+#[test]
+fn attached_networks_are_told_and_the_internet_is_not() {
+    let world = World::new();
+    let container = started(
+        serving(&world)
+            .env("PORT_FORWARDING", "1")
+            .env("PORT_REDIRECT", PORT.to_string()),
+    );
+    container.wait_for_log("Forwarding on port", SOON);
+    let request = b"GET /healthz HTTP/1.1\r\n\r\n";
+    let told = world.router().run(|| send(CLIENT, PORT, request));
+    assert!(told.is_some_and(|answer| answer.body().contains("connected")));
+    let (server, port) = (
+        world.server_in_use().address(),
+        world.pia.bound_ports()[0].port,
+    );
+    let far = world.internet();
+    // By the rules they can connect.
+    wait_until("the way is there", SOON, || far.reaches((server, port)));
+    assert!(far.run(|| send(server, port, request)).is_none());
+}
+
+#[test]
+fn its_process_has_no_rights_and_no_secrets() {
+    let world = World::new();
+    let container = started(
+        serving(&world)
+            .file("/key", "open sesame\n")
+            .env("STATUS_KEY_FILE", "/key"),
+    );
+    let process = process(&container);
+    let status = fs::read_to_string(process.join("status")).unwrap();
+    for line in [
+        "Uid:\t65534\t65534\t65534\t65534",
+        "Gid:\t65534\t65534\t65534\t65534",
+        "CapEff:\t0000000000000000",
+        "CapPrm:\t0000000000000000",
+        "CapInh:\t0000000000000000",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
+        assert!(
+            status.lines().any(|found| found == line),
+            "{line}\n{status}"
+        );
+    }
+    assert_eq!(fs::read(process.join("environ")).unwrap(), b"");
+    let status = |fields| ask(&world, "/healthz", fields).status;
+    assert_eq!(status(""), 401);
+    assert_eq!(status("X-API-Key: open\r\n"), 401);
+    wait_until("connected", SOON, || {
+        status("x-api-key: open sesame\r\n") == 200
+    });
+}
+
+#[test]
+fn a_key_that_cannot_be_read_opens_nothing() {
+    let world = World::new();
+    let container = serving(&world).env("STATUS_KEY_FILE", "/missing").start();
+    container.wait_for_log("There is no status server: STATUS_KEY_FILE=/missing", SOON);
+    container.wait_for_log(UP, SOON);
+    assert!(world.client().is_kept_from((Ipv4Addr::LOCALHOST, PORT)));
+}
+
+/// More clients than it takes, which say nothing, too little or too much: they are cut, the tunnel
+/// carries, and then it tells again. Killed, it comes back.
+#[test]
+fn whoever_floods_it_keeps_others_away_for_seconds_at_most() {
+    let world = World::new();
+    let container = started(serving(&world));
+    container.wait_for_log(UP, SOON);
+    let held: Vec<TcpStream> = (0..80)
+        .map(|number| {
+            let stream = world
+                .client()
+                .run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)));
+            let mut stream = stream.expect("the kernel takes it");
+            if number % 2 == 0 {
+                let _ = stream.write_all(b"GET /met");
+            }
+            stream
+        })
+        .collect();
+    world.assert_carries();
+    let long = [b"GET /".as_slice(), &[b'a'; 20_000]].concat();
+    let asked = |request: &[u8]| {
+        world
+            .client()
+            .run(|| send(Ipv4Addr::LOCALHOST, PORT, request))
+    };
+    wait_until("it tells again", SOON, || {
+        asked(b"GET /healthz HTTP/1.1\r\n\r\n").is_some_and(|answer| answer.status == 200)
+    });
+    drop(held);
+    assert_eq!(asked(&long).map(|answer| answer.status), Some(431));
+    let name = process(&container)
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    kill(Pid::from_raw(name.parse().unwrap()), Signal::SIGKILL).unwrap();
+    container.wait_for_log("Status server: wireguard-pia: ended by SIGKILL", SOON);
+    wait_until("it is back", SOON, || {
+        asked(b"GET /healthz HTTP/1.1\r\n\r\n").is_some_and(|answer| answer.status == 200)
+    });
+}
+
+/// Is killed at the end.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// As docs/monitoring.md has it, but for the address and the interval.
+#[test]
+fn a_prometheus_takes_it_in_and_the_alert_rules_hold() {
+    let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/monitoring");
+    let tests = documents.join("alerts_test.yml");
+    let tested = Command::new("promtool")
+        .args(["test", "rules"])
+        .arg(tests)
+        .output()
+        .unwrap();
+    assert!(tested.status.success(), "{tested:?}");
+
+    let world = World::new();
+    let container = started(serving(&world).env("PORT_FORWARDING", "1"));
+    container.wait_for_log("Forwarding on port", SOON);
+    let port = world.pia.bound_ports()[0].port;
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = fs::read_to_string(documents.join("prometheus.yml"))
+        .unwrap()
+        .replace("vpn:8000", "127.0.0.1:8000")
+        .replace("30s", "1s");
+    fs::write(folder.path().join("prometheus.yml"), configuration).unwrap();
+    fs::copy(
+        documents.join("alerts.yml"),
+        folder.path().join("alerts.yml"),
+    )
+    .unwrap();
+    let mut prometheus = Command::new("prometheus");
+    prometheus
+        .current_dir(folder.path())
+        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=data"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _running = Running(world.client().spawn(&mut prometheus).unwrap());
+    let query = b"GET /api/v1/query?query=wireguard_pia_forwarded_port HTTP/1.0\r\n\r\n";
+    let found = wait_for("the port is there", LATER, || {
+        let answer = world
+            .client()
+            .run(|| send(Ipv4Addr::LOCALHOST, 9090, query))?;
+        let found: Value = serde_json::from_str(answer.body()).ok()?;
+        found["data"]["result"][0]["value"][1]
+            .as_str()
+            .map(str::to_owned)
+    });
+    assert_eq!(found, port.to_string());
+}
