@@ -10,6 +10,9 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a measurement fails")]
 
+#[path = "bench/wall.rs"]
+mod wall;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +38,13 @@ const TO_REST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
+    if let [verb, runs, program] = arguments.as_slice()
+        && verb == "wall"
+        && let Ok(runs) = runs.parse()
+    {
+        wall::run(runs, Path::new(program));
+        return ExitCode::SUCCESS;
+    }
     let (runs, program, original) = match arguments.as_slice() {
         [runs, program] => (runs, program, None),
         [runs, program, original] => (runs, program, Some(PathBuf::from(original))),
@@ -301,6 +311,13 @@ impl Figures {
         print("wake-ups a minute", &self.wake_ups, "");
         print("processes made a minute", &self.made_at_rest, "");
     }
+}
+
+/// Of an odd number of values, the one in the middle.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// Median, least and greatest.
