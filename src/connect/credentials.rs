@@ -11,6 +11,9 @@ use crate::settings::CredentialSources;
 use crate::system::files;
 use crate::system::secret::Secret;
 
+/// Where Docker puts secrets.
+const SECRETS: &str = "/run/secrets";
+
 /// What is missing for a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -33,11 +36,16 @@ pub fn in_words(missing: &[Missing]) -> String {
     words.join(" and ")
 }
 
-/// User name and password, from the files if they can be read, else from the environment.
+/// User name and password, from the files if they can be read, else from the environment, else
+/// from where Docker and Kubernetes put secrets of these names.
 ///
 /// # Errors
 /// Names what is nowhere.
 pub fn read(sources: &CredentialSources) -> Result<Credentials, Vec<Missing>> {
+    read_with(sources, Path::new(SECRETS))
+}
+
+fn read_with(sources: &CredentialSources, secrets: &Path) -> Result<Credentials, Vec<Missing>> {
     let user = secret(
         sources.user_file.as_deref(),
         "USER_FILE",
@@ -48,6 +56,13 @@ pub fn read(sources: &CredentialSources) -> Result<Credentials, Vec<Missing>> {
         "PASS_FILE",
         sources.password.as_ref(),
     );
+    // A file that is not there is the usual case.
+    let found = |name| {
+        let file = secrets.join(name);
+        file.is_file().then(|| secret(Some(&file), name, None))?
+    };
+    let user = user.or_else(|| found("pia_user"));
+    let password = password.or_else(|| found("pia_pass"));
     match (user, password) {
         (Some(user), Some(password)) => Ok(Credentials { user, password }),
         (None, Some(_)) => Err(vec![Missing::User]),
@@ -118,6 +133,23 @@ mod tests {
         std::fs::write(&file, "\nge heim \n\r\n\n").unwrap();
         let secret = secret(Some(&file), "PASS_FILE", None).unwrap();
         assert_eq!(secret.expose(), "\nge heim ");
+    }
+
+    #[test]
+    fn secrets_are_found_where_nothing_else_is_set() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("pia_user"), "p2\n").unwrap();
+        std::fs::write(directory.path().join("pia_pass"), "geheim\n").unwrap();
+        let found = |sources: &CredentialSources| {
+            let found = read_with(sources, directory.path()).unwrap();
+            [found.user, found.password].map(|secret| secret.expose().to_owned())
+        };
+        assert_eq!(found(&CredentialSources::default()), ["p2", "geheim"]);
+        let named = CredentialSources {
+            user: Some(Secret::new("p1")),
+            ..CredentialSources::default()
+        };
+        assert_eq!(found(&named), ["p1", "geheim"]);
     }
 
     #[test]

@@ -110,9 +110,9 @@ variables! {
     /// East`. `auto` takes the location with the lowest latency. When empty, all locations are
     /// printed and the container exits
     loc: Option<String>;
-    /// PIA username
+    /// PIA username; without it and `USER_FILE`, a secret named `pia_user` is used
     user: Option<Secret>;
-    /// PIA password
+    /// PIA password; without it and `PASS_FILE`, a secret named `pia_pass` is used
     pass: Option<Secret>;
     /// File with the username, for example a Docker secret; wins over `USER` when it can be read
     user_file: Option<PathBuf>;

@@ -432,6 +432,19 @@ fn files_with_credentials_win_over_the_environment() {
     assert_eq!(location_reached(&world, &container), "swiss");
 }
 
+/// "a secret named `pia_user` is used" (README.md)
+#[test]
+fn secrets_of_the_usual_names_need_no_variable() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .file("/run/secrets/pia_user", format!("{USER}\n"))
+        .file("/run/secrets/pia_pass", format!("{PASSWORD}\n"))
+        .start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
 // Servers that are not chosen from the list.
 
 /// "With `PIA_CN` and `PIA_PORT` it is used instead of `LOC`" (README.md)
