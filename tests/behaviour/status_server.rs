@@ -226,6 +226,25 @@ fn its_process_has_no_rights_and_no_secrets() {
     });
 }
 
+/// As the image runs with `NET_ADMIN` alone.
+#[test]
+fn where_root_may_not_change_its_user_the_process_has_no_capability_either() {
+    let world = World::new();
+    let recipe = ["SETUID", "SETGID", "SETPCAP"]
+        .into_iter()
+        .fold(serving(&world), Recipe::cap_drop);
+    let container = started(recipe);
+    let status = fs::read_to_string(process(&container).join("status")).unwrap();
+    let has = |line: &str| status.lines().any(|found| found == line);
+    assert!(
+        has("CapPrm:\t0000000000000000") && has("NoNewPrivs:\t1"),
+        "{status}"
+    );
+    wait_until("healthy", SOON, || {
+        ask(&world, "/healthz", "").status == 200
+    });
+}
+
 #[test]
 fn a_key_that_cannot_be_read_opens_nothing() {
     let world = World::new();
