@@ -20,16 +20,23 @@ use super::{SOON, median, print};
 const SENDING: Duration = Duration::from_secs(2);
 const PIECE: usize = 64 * 1024;
 
-/// A figure without and with the chain, a value for each run.
+/// What is measured in each run.
 #[derive(Default)]
-struct Pair([Vec<f64>; 2]);
+struct Values {
+    ready: Vec<f64>,
+    tunnel: Vec<f64>,
+    lan: Vec<f64>,
+}
 
-impl Pair {
+/// Without and with the chain.
+struct Pair<'a>([&'a [f64]; 2]);
+
+impl Pair<'_> {
     fn print(&self, name: &str, unit: &str) {
         for (values, which) in self.0.iter().zip(["without", "with"]) {
             print(&format!("{name}, {which}"), values, unit);
         }
-        let [without, with] = self.0.each_ref().map(|values| median(values));
+        let [without, with] = self.0.map(median);
         println!("  {:24}{:9.1} {unit}", "  difference", with - without);
         println!("  {:24}{:9.1} %", "  or", 100.0 * (with / without - 1.0));
     }
@@ -37,30 +44,34 @@ impl Pair {
 
 /// Measures and prints.
 pub fn run(runs: usize, program: &Path) {
-    let (mut ready, mut tunnel, mut lan) = (Pair::default(), Pair::default(), Pair::default());
+    let (mut without, mut with) = (Values::default(), Values::default());
     for run in 1..=runs {
         eprintln!("run {run} of {runs}");
-        for which in 0..2 {
-            let world = World::new();
-            let mut recipe = world.container(program).credentials();
-            if which == 1 {
-                recipe = recipe.with_nft();
-            }
-            let container = recipe
-                .env("LOC", "swiss")
-                .env("LOCAL_NETWORK", format!("{LAN}/32"))
-                .command(["wireguard-pia", "run"])
-                .saying_when_executed()
-                .start();
-            ready.0[which].push(time_to_ready(&container));
-            tunnel.0[which].push(throughput(&world, world.internet(), PINGABLE));
-            lan.0[which].push(throughput(&world, world.lan(), LAN));
-        }
+        measure(program, false, &mut without);
+        measure(program, true, &mut with);
     }
     println!("the chain at the network card");
-    ready.print("ready", "ms");
-    tunnel.print("through the tunnel", "MB/s");
-    lan.print("to the LAN", "MB/s");
+    Pair([&without.ready, &with.ready]).print("ready", "ms");
+    Pair([&without.tunnel, &with.tunnel]).print("through the tunnel", "MB/s");
+    Pair([&without.lan, &with.lan]).print("to the LAN", "MB/s");
+}
+
+fn measure(program: &Path, with_chain: bool, values: &mut Values) {
+    let world = World::new();
+    let mut recipe = world.container(program).credentials();
+    if with_chain {
+        recipe = recipe.with_nft();
+    }
+    let container = recipe
+        .env("LOC", "swiss")
+        .env("LOCAL_NETWORK", format!("{LAN}/32"))
+        .command(["wireguard-pia", "run"])
+        .saying_when_executed()
+        .start();
+    values.ready.push(time_to_ready(&container));
+    let tunnel = throughput(&world, world.internet(), PINGABLE);
+    values.tunnel.push(tunnel);
+    values.lan.push(throughput(&world, world.lan(), LAN));
 }
 
 /// Milliseconds.
