@@ -112,7 +112,7 @@ pub fn run(
     let choice = choice(arguments, environment)?;
     // A key that is nowhere matters only where a list is needed.
     let key = match choice {
-        ServerChoice::Locations(_) | ServerChoice::Nearest => {
+        ServerChoice::Locations(_) | ServerChoice::Nearest | ServerChoice::NearestOf(_) => {
             pia_files::LIST_KEY.find(arguments.list_key.as_deref(), environment)?
         }
         _ => PathBuf::new(),

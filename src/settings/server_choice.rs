@@ -21,13 +21,27 @@ pub enum ServerChoice {
     Locations(Vec<String>),
     /// `LOC=auto`.
     Nearest,
+    /// `LOC=fastest: …`: of these locations the one with the lowest latency.
+    NearestOf(Vec<String>),
     /// Nothing was said: print the locations.
     Unset,
 }
 
 impl ServerChoice {
-    /// From a list of location ids and names, or `auto`.
+    /// From a list of location ids and names, with `fastest:` before it or not, or `auto`.
     pub fn from_locations(text: &str) -> Self {
+        match text.split_once(':') {
+            Some((word, list)) if word.trim().eq_ignore_ascii_case("fastest") => {
+                match Self::from_list(list) {
+                    Self::Locations(locations) => Self::NearestOf(locations),
+                    other => other,
+                }
+            }
+            _ => Self::from_list(text),
+        }
+    }
+
+    fn from_list(text: &str) -> Self {
         let mut locations = Vec::new();
         for part in text.split([',', '\n']) {
             let part = quotes::enclosed(part).unwrap_or(part);

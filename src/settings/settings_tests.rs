@@ -148,3 +148,14 @@ fn a_server_listens_on_a_port_or_on_an_address_and_a_port() {
         assert_eq!(warnings.is_empty(), meant.is_some(), "{warnings:?}");
     }
 }
+
+#[test]
+fn fastest_stands_before_a_list() {
+    let choice = |text| settings(&[("LOC", text)]).0.destination;
+    let of = |list: &[&str]| list.iter().map(|id| (*id).to_owned()).collect();
+    let both = ServerChoice::NearestOf(of(&["swiss", "CA Toronto"]));
+    assert_eq!(choice("fastest: swiss, CA Toronto"), both);
+    assert_eq!(choice("Fastest:auto"), ServerChoice::Nearest);
+    assert_eq!(choice("fastest:"), ServerChoice::Unset);
+    assert_eq!(choice("fastest"), ServerChoice::Locations(of(&["fastest"])));
+}

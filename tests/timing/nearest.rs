@@ -64,6 +64,25 @@ fn the_nearest_location_is_chosen() {
     );
 }
 
+/// "`fastest: swiss nl_amsterdam` the one of those" (README.md)
+#[test]
+fn of_those_that_are_listed_the_nearest_is_chosen() {
+    let world = world();
+    let _delay = distances(
+        &world,
+        &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)],
+    );
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "fastest: austria, Switzerland")
+        .start();
+    assert_eq!(location_chosen(&world, &container), "swiss");
+    // It is all that is admitted and asked.
+    let shown = container.wait_for_log("Nearest locations:", LATER).text;
+    assert!(!shown.contains("us_chicago"), "{shown}");
+}
+
 #[test]
 fn the_nearest_that_forwards_ports_is_chosen_where_one_is_wanted() {
     let world = world();

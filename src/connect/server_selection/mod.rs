@@ -144,6 +144,7 @@ impl ServerSelection {
             ServerChoice::DedicatedIp(dip) => Ok(vec![self.dedicated_ip(&dip, token, stop)?]),
             ServerChoice::Locations(ids) => self.of_locations(&ids, stop),
             ServerChoice::Nearest => self.nearest(stop),
+            ServerChoice::NearestOf(ids) => self.nearest_of(&ids, stop),
             ServerChoice::Unset => Err(Failure::new(
                 FailureKind::Location,
                 Retry::Never,
@@ -203,6 +204,39 @@ impl ServerSelection {
         ids: &[String],
         stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
+        let chosen = self.chosen(ids, stop)?;
+        let port = self.registration_port();
+        Ok(candidates::of_locations(
+            &chosen,
+            port,
+            &mut fastrand::Rng::new(),
+        ))
+    }
+
+    /// Of those that were named, nearest first; those that did not answer are tried last.
+    fn nearest_of(
+        &mut self,
+        ids: &[String],
+        stop: &CancellationToken,
+    ) -> Result<Vec<Candidate>, Failure> {
+        let chosen = self.chosen(ids, stop)?;
+        let mut sorted = self.measured(chosen.clone(), stop)?;
+        let is_silent = |location: &Location| !self.nearness.contains(&location.id);
+        sorted.extend(chosen.into_iter().filter(is_silent));
+        let port = self.registration_port();
+        Ok(candidates::of_locations(
+            &sorted,
+            port,
+            &mut fastrand::Rng::new(),
+        ))
+    }
+
+    /// The locations that were named, as far as they can be used.
+    fn chosen(
+        &mut self,
+        ids: &[String],
+        stop: &CancellationToken,
+    ) -> Result<Vec<Location>, Failure> {
         let mut choice = locations::choose(ids, &self.lists.all());
         let lacks = |problem: &LocationProblem| !matches!(problem, LocationProblem::Offline { .. });
         if choice.problems.iter().any(lacks) {
@@ -218,16 +252,12 @@ impl ServerSelection {
         if choice.locations.is_empty() {
             return Err(no_location(&choice, self.lists.is_fresh()));
         }
-        let chosen = if self.selection.stable_ip {
-            self.stable(choice.locations, stop)?
-        } else {
-            candidates::with_all_servers(&choice.locations, &self.lists.all())
-        };
-        let mut rng = fastrand::Rng::new();
-        Ok(candidates::of_locations(
-            &chosen,
-            self.registration_port(),
-            &mut rng,
+        if self.selection.stable_ip {
+            return self.stable(choice.locations, stop);
+        }
+        Ok(candidates::with_all_servers(
+            &choice.locations,
+            &self.lists.all(),
         ))
     }
 
@@ -243,23 +273,8 @@ impl ServerSelection {
         if self.selection.stable_ip {
             usable = candidates::with_stable_ip(&usable, &self.lists.all());
         }
-        let port = self.registration_port();
-        let first =
-            |location: &Location| Some(Destination::tcp(location.servers.first()?.ip, port));
-        self.hosts.gate().admit(usable.iter().filter_map(first))?;
-        let measured = latency::nearest_first(usable, port, self.hosts.via(), stop, |_| ());
-        stop.check()?;
-        self.nearness = measured
-            .iter()
-            .map(|(location, _)| location.id.clone())
-            .collect();
-        let mut near = Vec::new();
-        let mut shown = Vec::new();
-        for (location, latency) in measured.into_iter().take(MAX_NEAREST) {
-            shown.push(format!("{} {} ms", location.id, latency.as_millis()));
-            near.push(location);
-        }
-        log::info!("Nearest locations: {}", shown.join(", "));
+        let mut near = self.measured(usable, stop)?;
+        near.truncate(MAX_NEAREST);
         if near.is_empty() {
             return Err(Failure::new(
                 FailureKind::Location,
@@ -267,11 +282,36 @@ impl ServerSelection {
                 "LOC=auto: no location answered; check that the network is up, or name a location",
             ));
         }
+        let port = self.registration_port();
         Ok(candidates::of_locations(
             &near,
             port,
             &mut fastrand::Rng::new(),
         ))
+    }
+
+    /// Those that answer, nearest first; says so, and remembers it.
+    fn measured(
+        &mut self,
+        locations: Vec<Location>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Location>, Failure> {
+        let port = self.registration_port();
+        let first =
+            |location: &Location| Some(Destination::tcp(location.servers.first()?.ip, port));
+        let destinations = locations.iter().filter_map(first);
+        self.hosts.gate().admit(destinations)?;
+        let measured = latency::nearest_first(locations, port, self.hosts.via(), stop, |_| ());
+        stop.check()?;
+        let shown: Vec<String> = measured
+            .iter()
+            .take(MAX_NEAREST)
+            .map(|(location, latency)| format!("{} {} ms", location.id, latency.as_millis()))
+            .collect();
+        log::info!("Nearest locations: {}", shown.join(", "));
+        let near: Vec<Location> = measured.into_iter().map(|(location, _)| location).collect();
+        self.nearness = near.iter().map(|location| location.id.clone()).collect();
+        Ok(near)
     }
 
     /// Only servers that keep their public address; each download names a few, so more are asked
@@ -320,8 +360,9 @@ impl ServerSelection {
     }
 
     fn chooses_from_list(&self) -> bool {
-        use ServerChoice::{Locations, Nearest};
-        matches!(self.selection.choice, Locations(_) | Nearest)
+        use ServerChoice::{Locations, Nearest, NearestOf};
+        let choice = &self.selection.choice;
+        matches!(choice, Locations(_) | Nearest | NearestOf(_))
     }
 
     /// Makes sure that there is a list, and says so of a new one.

@@ -188,5 +188,6 @@ impl PortKeeper {
 
 /// Whether the user lets us choose among servers.
 fn has_other_servers(choice: &ServerChoice) -> bool {
-    matches!(choice, ServerChoice::Locations(_) | ServerChoice::Nearest)
+    use ServerChoice::{Locations, Nearest, NearestOf};
+    matches!(choice, Locations(_) | Nearest | NearestOf(_))
 }
