@@ -27,15 +27,26 @@ all_of_it_gets_out_where_nothing_is_in_the_way() {
 		--volume "$PROBER:/prober:ro" --entrypoint sleep "$IMAGE" infinity >/dev/null
 	eventually 20 has_settled "$PREFIX-outside"
 	watch_bridge "wpimg$NUMBER" "$FILES/outside.pcap"
-	probe "$PREFIX-outside"
+	eventually 30 each_attempt_is_seen
 	stop_watching
-	local port
-	for port in "${PORTS[@]}"; do
-		[[ -n $(packets "$FILES/outside.pcap" "dst port ${port%% *}") ]] || fail "the control does not see: $port"
-	done
-	[[ -n $(packets "$FILES/outside.pcap" "icmp and dst host $WORLD_ELSEWHERE") ]] || fail 'the control does not see ICMP'
 	docker rm --force --volumes "$PREFIX-outside" >/dev/null
 	ok "control: from a container of its own all $((${#PORTS[@]} + 1)) attempts are seen on the wire"
+}
+
+# On a busy machine one that was made is not always sent: who wants to get out tries again.
+each_attempt_is_seen() {
+	probe "$PREFIX-outside"
+	# What was sent a moment ago is still on its way through tcpdump.
+	sleep 0.5
+	[[ -z $(unseen) ]] || { echo "the control does not see: $(unseen)" && return 1; }
+}
+
+unseen() {
+	local port
+	for port in "${PORTS[@]}"; do
+		[[ -n $(packets "$FILES/outside.pcap" "dst port ${port%% *}") ]] || echo "$port"
+	done
+	[[ -n $(packets "$FILES/outside.pcap" "icmp and dst host $WORLD_ELSEWHERE") ]] || echo ICMP
 }
 
 # has_settled NAME: its IPv6 addresses are known to be nobody else's; before that it sends nothing from them.
