@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Runs the text of a hook ($__text) as if one shell ran them all: begins with what the earlier texts left (@EARLIER@),
-# and writes what this one leaves to @LEFT@, as commands, and to @VARIABLES@, as NAME=value for the program. Where the
-# text ends the shell, by `exit` or `set -e`, nothing is written, by which the program knows.
+# and writes what this one leaves to @LEFT@, as commands, and to @VARIABLES@, as NAME=value for the program, or NAME alone
+# where the text took it away. Where the text ends the shell, by `exit` or `set -e`, nothing is written, by which the
+# program knows.
 export -n __text
 __given=$(compgen -e)
 # shellcheck disable=SC1091 # the program puts the path there
@@ -13,20 +14,24 @@ __status=$?
 { set +eux; } 2>/dev/null
 unset -f __hook
 {
-	# shellcheck disable=SC2043 # the program puts many names there
-	for __name in @OURS@; do
-		if [[ -v $__name ]]; then
-			printf '%s=%s\0' "$__name" "${!__name}"
-		elif [[ $'\n'$__given$'\n' == *$'\n'$__name$'\n'* ]]; then
-			printf '%s=\0' "$__name"
-		fi
-	done
+	__exported=$(compgen -e)
 	while IFS= read -r __name; do
 		case $__name in
 		__* | VPN_* | outgoing_iface | outgoing_addr | portfile | tokenfile | wg_conf | _) ;;
-		*) printf '%s=%s\0' "$__name" "${!__name}" ;;
+		*)
+			if [[ $'\n'$__exported$'\n' == *$'\n'$__name$'\n'* ]]; then
+				printf '%s=%s\0' "$__name" "${!__name}"
+			else
+				printf '%s\0' "$__name"
+			fi
+			;;
 		esac
-	done < <(compgen -e)
+	done <<<"$__given"$'\n'"$__exported"
+	# Ours count without `export`, too. The last word on a name holds.
+	# shellcheck disable=SC2043 # the program puts many names there
+	for __name in @OURS@; do
+		[[ ! -v $__name ]] || printf '%s=%s\0' "$__name" "${!__name}"
+	done
 } >"@VARIABLES@" 2>/dev/null
 # Not what the program tells hooks, which changes, nor what is the shell's own.
 {

@@ -93,9 +93,7 @@ impl Container {
     /// The environment that children get.
     pub fn environment(&self) -> Vec<(OsString, OsString)> {
         let mut environment = self.environment.clone();
-        for (name, value) in self.shell.variables() {
-            environment.set(name, value);
-        }
+        environment.follow(self.shell.variables());
         environment.pairs().collect()
     }
 
@@ -161,9 +159,7 @@ impl Container {
         if let Some(exit) = self.run_hooks(Stage::PreUp) {
             return Some(exit);
         }
-        for (name, value) in self.shell.variables() {
-            self.environment.set(name, value);
-        }
+        self.environment.follow(self.shell.variables());
         let (settings, warnings) = Settings::from_environment(&self.environment);
         self.settings = settings;
         self.warn(warnings);

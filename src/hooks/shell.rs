@@ -1,9 +1,11 @@
 //! The one shell that runs all texts, as it seems to them: variables, functions, umask, directory
 //! and the numbers of background processes that one leaves are there in the next.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,25 +21,40 @@ pub struct Shell(Mutex<Left>);
 struct Left {
     /// As commands of bash.
     commands: Vec<u8>,
-    /// Our variables, exported or not, and all exports.
-    variables: Vec<(OsString, OsString)>,
+    variables: Assignments,
+}
+
+/// Our variables, exported or not, and all exports; without a value where a text took one away.
+type Assignments = BTreeMap<OsString, Option<OsString>>;
+
+impl Left {
+    /// What was taken away stays so: a text is not given it, and so says no more of it.
+    fn follow(&mut self, next: Self) {
+        self.commands = next.commands;
+        self.variables.retain(|_, value| value.is_none());
+        self.variables.extend(next.variables);
+    }
 }
 
 /// The status with which a text wants the container to end, by `exit`.
 pub type Exit = u8;
 
 impl Shell {
-    /// Our variables as the texts left them, and all that they exported.
-    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+    /// Our variables as the texts left them, and all that they exported; without a value where they
+    /// took one away.
+    pub fn variables(&self) -> BTreeMap<OsString, Option<OsString>> {
         self.left().variables.clone()
     }
 
-    /// What the texts made of one of our variables.
+    /// What the texts made of one of our variables; empty where they took it away.
     pub fn text(&self, name: &str) -> Option<String> {
         let left = self.left();
-        let mut variables = left.variables.iter();
-        let (_, value) = variables.find(|(known, _)| known.as_os_str() == OsStr::new(name))?;
-        value.to_str().map(str::to_owned)
+        let value = left.variables.get(OsStr::new(name))?;
+        value
+            .as_deref()
+            .unwrap_or_default()
+            .to_str()
+            .map(str::to_owned)
     }
 
     /// Runs the hooks of a stage. What has not begun when a stop is asked for does not begin.
@@ -78,7 +95,7 @@ impl Shell {
         let result = stream(name, command, around);
         match files.read() {
             Ok(Some(left)) => {
-                *self.left() = left;
+                self.left().follow(left);
                 log::debug!("The {name} hook has ended");
             }
             Ok(None) => {
@@ -147,18 +164,15 @@ impl Files {
     }
 }
 
-/// `NAME=value` pairs, each ended by a NUL byte.
-fn assignments(bytes: &[u8]) -> Vec<(OsString, OsString)> {
-    use std::os::unix::ffi::OsStringExt;
+/// `NAME=value`, or a `NAME` that was taken away, each ended by a NUL byte; the last one holds.
+fn assignments(bytes: &[u8]) -> Assignments {
     bytes
         .split(|byte| *byte == 0)
-        .filter_map(|pair| {
-            let equals = pair.iter().position(|byte| *byte == b'=')?;
-            let (name, value) = pair.split_at_checked(equals)?;
-            Some((
-                OsString::from_vec(name.to_vec()),
-                OsString::from_vec(value.get(1..)?.to_vec()),
-            ))
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| {
+            let mut parts = entry.splitn(2, |byte| *byte == b'=');
+            let mut part = || parts.next().map(|part| OsStr::from_bytes(part).to_owned());
+            (part().unwrap_or_default(), part())
         })
         .collect()
 }
@@ -169,10 +183,17 @@ mod tests {
     use crate::system::cancellation::CancellationToken;
 
     fn run(shell: &Shell, text: &str) -> Option<Exit> {
-        let environment = [
-            ("PATH".into(), std::env::var_os("PATH").unwrap()),
-            ("LOC".into(), "a".into()),
+        let given = [
+            ("PATH", std::env::var_os("PATH")),
+            ("LOC", Some("a".into())),
         ];
+        let given = given.map(|(name, value)| (name.into(), value));
+        let mut environment = BTreeMap::from(given);
+        environment.extend(shell.variables());
+        let environment: Vec<_> = environment
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
         let stop = CancellationToken::new();
         let around = Surroundings {
             environment: &environment,
@@ -204,6 +225,22 @@ mod tests {
         let shell = after("unset LOC");
         assert_eq!(shell.text("LOC").as_deref(), Some(""));
         assert_eq!(run(&shell, "[[ -v LOC ]] && exit 3"), None);
+    }
+
+    #[test]
+    fn what_was_taken_away_stays_so_until_it_is_exported_again() {
+        let shell = after("export OTHER=1");
+        let other = || shell.variables().get(OsStr::new("OTHER")).cloned();
+        for (text, expected) in [
+            (":", Some(Some("1".into()))),
+            ("unset OTHER", Some(None)),
+            ("OTHER=2", Some(None)),
+            ("[[ $OTHER == 2 ]] || exit 9", Some(None)),
+            ("export OTHER=3", Some(Some("3".into()))),
+        ] {
+            assert_eq!(run(&shell, text), None, "{text}");
+            assert_eq!(other(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -51,6 +51,16 @@ impl Environment {
         self.0.remove(OsStr::new(name));
     }
 
+    /// Sets all of these, and takes those without a value away.
+    pub fn follow(&mut self, changes: BTreeMap<OsString, Option<OsString>>) {
+        for (name, value) in changes {
+            match value {
+                Some(value) => self.set(name, value),
+                None => drop(self.0.remove(&name)),
+            }
+        }
+    }
+
     /// All pairs, for a child.
     pub fn pairs(&self) -> impl Iterator<Item = (OsString, OsString)> + '_ {
         self.0

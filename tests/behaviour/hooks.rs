@@ -245,7 +245,12 @@ fn what_pre_up_exports_is_there_for_later_hooks() {
     let recipe = container(&world)
         .env(
             "PRE_UP",
-            "export GREETING='good  day'; secret=1; MTU=1333; POST_UP='echo replaced'",
+            "export GREETING='good  day'; secret=1; MTU=1333; POST_UP='echo replaced'; unset GIVEN",
+        )
+        .env("GIVEN", "1")
+        .script(
+            "/pia/scripts/post-down.sh",
+            "#!/bin/sh\necho \"${GIVEN-taken away}, $GREETING\"\n",
         )
         .env("POST_UP", "echo original")
         .env("PRE_DOWN", r#"echo "$GREETING $secret $MTU""#)
@@ -257,7 +262,11 @@ fn what_pre_up_exports_is_there_for_later_hooks() {
     assert!(
         in_order(
             &log,
-            &["[pre-down] good  day 1 1333\n", "[post-down] MTU = 1333\n"]
+            &[
+                "[pre-down] good  day 1 1333\n",
+                "[post-down] taken away, good  day\n",
+                "[post-down] MTU = 1333\n"
+            ]
         ),
         "{log}"
     );

@@ -160,8 +160,7 @@ fn exported() -> Life {
             "what_is_unset_is_gone_for_texts",
             file_is("/pia/zone-of-text", "nowhere\n"),
         )
-        .sees("but_not_for_scripts", file_is("/pia/zone", "here\n"))
-        .differs("what a text unsets is there for scripts")
+        .sees("and_for_scripts", file_is("/pia/zone", "nowhere\n"))
 }
 
 fn exit_in_post_reconnect() -> Life {
