@@ -13,6 +13,7 @@ use harness::world::builder::Kind;
 use harness::world::container::Container;
 use harness::world::network::CLIENT;
 use harness::world::recipe::Recipe;
+use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
 
@@ -213,6 +214,26 @@ fn a_location_can_be_missing_from_one_download() {
     let world = World::new();
     world.pia.location_missing_from_next_list("swiss");
     let container = to(&world, "swiss").start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+#[test]
+fn a_location_may_be_without_wireguard_for_a_while() {
+    let world = World::new();
+    world.pia.wireguard_flickers("swiss");
+    let container = to(&world, "swiss").start();
+    container.wait_for_log("swiss: it has no WireGuard server in this", SOON);
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
+/// "`docker kill --signal HUP vpn` makes it reconnect now." (README.md)
+#[test]
+fn a_location_that_is_back_in_the_list_is_found_when_asked_for() {
+    let world = World::new();
+    world.pia.location_flickers("swiss");
+    let container = to(&world, "swiss").start();
+    container.wait_for_log("Waiting, sealed", SOON);
+    container.signal(Signal::SIGHUP);
     assert_eq!(location_reached(&world, &container), "swiss");
 }
 

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::{env, thread};
 
-use harness::simulator::account::{PASSWORD, USER};
+use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER, PASSWORD, USER};
 use harness::world::builder::Kind;
 use harness::world::{World, network};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -89,6 +89,11 @@ fn describe(world: &World) {
     println!("API={}", network::API);
     println!("USER={USER}");
     println!("PASS={PASSWORD}");
+    println!("OTHER_USER={OTHER_USER}");
+    println!("OTHER_PASS={OTHER_PASSWORD}");
+    if let Some(server) = world.pia.servers().first() {
+        println!("PIA_DIP_TOKEN={}", world.pia.dedicate(server));
+    }
     for server in world.pia.servers() {
         let plan = server.plan();
         println!(

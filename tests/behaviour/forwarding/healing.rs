@@ -79,7 +79,7 @@ fn a_refused_signature_is_replaced() {
     server(&world).forget_ports();
     agreed_port_but(&world, &container, port);
     assert!(
-        container.logs().contains("invalid signature"),
+        container.logs().contains("bad signature"),
         "the reason is said"
     );
 }

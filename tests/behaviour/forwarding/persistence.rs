@@ -48,6 +48,7 @@ fn without_port_persist_each_life_has_a_port_of_its_own() {
 #[test]
 fn a_lease_that_the_original_left_is_used() {
     let world = World::new();
+    world.pia.date_payloads();
     let answer = world.pia.port_forwarding().issue(&world.pia.issue_token());
     let container = forwarding(&world)
         .env("PORT_PERSIST", "1")

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use harness::log_lines::UP;
 use harness::netns::Namespace;
+use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER};
+use harness::simulator::server::PortService;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
+use harness::world::builder::Kind;
 use harness::world::network::{BEHIND, CLIENT};
 use harness::world::recipe::Recipe;
 
 use super::forwarding;
-use super::told::agreed_port;
+use super::told::{agreed_port, all_agree_that_there_is_none};
 use crate::PROGRAM;
 
 /// Answers at this port, over tcp and udp, with who it is.
@@ -159,6 +162,48 @@ fn where_the_inner_address_refuses_the_public_one_is_asked() {
     container.wait_for_log(UP, SOON);
     agreed_port(&world, &container);
     assert!(!container.logs().contains("Warning: Port forwarding"));
+}
+
+#[test]
+fn where_both_addresses_refuse_it_is_asked_until_one_does_not() {
+    for service in [PortService::Unauthorized, PortService::Refuses] {
+        let world = World::new();
+        for server in world.pia.servers() {
+            server.no_port_forwarding_inside();
+            server.port_forwarding_at_public_address(service);
+        }
+        let container = forwarding(&world).start();
+        container.wait_for_log("Warning: Port forwarding", SOON);
+        all_agree_that_there_is_none(&world, &container);
+        for server in world.pia.servers() {
+            server.port_forwarding_at_public_address(PortService::Answers);
+        }
+        agreed_port(&world, &container);
+    }
+}
+
+#[test]
+fn the_port_is_reached_by_every_address_of_a_server_that_has_many() {
+    let world = World::builder()
+        .servers("uk", Kind::New, 1)
+        .rotating()
+        .build();
+    let container = forwarding(&world)
+        .env("LOC", "uk")
+        .env("USER", OTHER_USER)
+        .env("PASS", OTHER_PASSWORD)
+        .start();
+    let port = agreed_port(&world, &container);
+    let server = world.server_in_use();
+    listen(&world, world.client(), port, "torrents");
+    for address in server.exits() {
+        wait_until("the port answers", SOON, || {
+            let heard = world.knock_from_internet(address.into(), port);
+            heard.as_deref() == Some("torrents by tcp")
+        });
+    }
+    server.move_exits();
+    assert_eq!(world.server_in_use().cn(), server.cn());
 }
 
 /// "`post-up` hooks may wait for `port.dat`" (README.md)

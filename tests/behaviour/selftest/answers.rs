@@ -3,12 +3,13 @@
 use std::fs;
 
 use harness::simulator::API_HOST;
+use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER};
 use harness::simulator::faults::Api;
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::network::{API, LIST};
 use harness::world::privileges::Privileges;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{add_key, body, curl, list, log_in, status};
 
@@ -56,6 +57,22 @@ fn a_login_needs_the_very_password() {
         ),
         (2, 1)
     );
+    let (name, password) = (
+        format!("username={OTHER_USER}"),
+        format!("password={OTHER_PASSWORD}"),
+    );
+    let object = json!({"username": OTHER_USER, "password": OTHER_PASSWORD}).to_string();
+    for form in [
+        &["--data-urlencode", &name, "--data-urlencode", &password][..],
+        &["--form", &name, "--form", &password],
+        &["-H", "Content-Type: application/json", "-d", &object],
+    ] {
+        let words = [&[url.as_str()], form].concat();
+        let answer = curl(&world, "web-authorities.pem", API_HOST, API, &words);
+        let token: Value = serde_json::from_str(&body(&answer)).unwrap();
+        let owner = world.pia.account().owner(token["token"].as_str().unwrap());
+        assert_eq!(owner, Some(OTHER_USER), "{form:?}");
+    }
 
     let url = format!("https://{API_HOST}/api/client/v2/expire_token");
     let header = format!("Authorization: Token {}", token["token"].as_str().unwrap());
@@ -115,10 +132,7 @@ fn a_second_key_ends_the_first() {
             (&"OK".into(), &key.into())
         );
         assert_eq!(answer["server_port"], 51001);
-        assert_eq!(
-            answer["dns_servers"],
-            serde_json::json!(["10.0.0.243", "10.0.0.242"])
-        );
+        assert_eq!(answer["dns_servers"], json!(["10.0.0.243", "10.0.0.242"]));
         assert_eq!(
             server
                 .peers()

@@ -99,6 +99,17 @@ fn lists_change_from_download_to_download() {
             == Value::Array(vec![])
     );
 
+    world.pia.wireguard_flickers("austria");
+    world.pia.location_flickers("spain");
+    for there in [false, true, false] {
+        for v7 in [false, true] {
+            let list = world.pia.lists().download(v7);
+            let austria = find(&list, "austria").unwrap();
+            assert_eq!(austria["servers"].get("wg").is_some(), there);
+            assert_eq!(find(&list, "spain").is_some(), there);
+        }
+    }
+
     let good = world.pia.lists().download(false);
     world.pia.bad_list_signature();
     let bad = world.pia.lists().download(false);

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use harness::simulator::Simulator;
-use harness::simulator::server::Server;
+use harness::simulator::server::{PortService, Server};
 use harness::waiting::{SOON, wait_until};
 use harness::world::builder::Kind;
 use harness::world::container::Container;
@@ -170,6 +172,14 @@ fn new_servers_may_rotate_their_address() {
         exits.len() > 1 && exits.iter().all(|exit| server.exits().contains(exit)),
         "{exits:?}"
     );
+    server.move_exits();
+    server.move_exits();
+    let others: BTreeSet<_> = (0..20).filter_map(|_| tunnel.exit()).collect();
+    assert!(
+        !others.is_empty() && others.is_disjoint(&exits),
+        "{exits:?} {others:?}"
+    );
+    assert_eq!(server.exits().len(), 25);
 }
 
 #[test]
@@ -224,7 +234,7 @@ fn ports_are_refused_in_every_way() {
     pia.port_forwarding().set_lifetime(Duration::ZERO);
     assert_eq!(tunnel.bind(&tunnel.lease()), "port expired");
     pia.port_forwarding().forget_signatures();
-    assert_eq!(tunnel.bind(&lease), "invalid signature");
+    assert_eq!(tunnel.bind(&lease), "bad signature");
 
     // The address outside belongs to the route around the tunnel.
     let outside = tunnel
@@ -242,4 +252,49 @@ fn ports_are_refused_in_every_way() {
     });
     server.reboot();
     assert!(pia.bound_ports().is_empty());
+}
+
+#[test]
+fn leases_come_in_both_forms_and_need_encoding() {
+    let world = World::new();
+    let tunnel = Tunnel::to(&world, "amsterdam447");
+    for (dated, fields) in [
+        (false, &["token", "port", "expires_at"][..]),
+        (true, &["token", "port", "expires_at", "created_at"][..]),
+    ] {
+        if dated {
+            world.pia.date_payloads();
+        }
+        let lease = tunnel.lease();
+        assert_eq!(tunnel.bind(&lease), "port scheduled for add");
+        let [payload, signature] = lease.map(|field| field.split_once('=').unwrap().1.to_owned());
+        for character in "+/=".chars() {
+            assert!(payload.contains(character) && signature.contains(character));
+        }
+        let text = String::from_utf8(BASE64_STANDARD.decode(payload).unwrap()).unwrap();
+        let place = |field: &&str| text.find(&format!(r#""{field}":"#));
+        let places: Vec<_> = fields.iter().map(place).collect();
+        assert!(places.is_sorted() && places[0].is_some(), "{text}");
+        assert_eq!(text.contains("created_at"), dated);
+    }
+}
+
+#[test]
+fn the_port_service_at_the_public_address_is_another() {
+    let world = World::new();
+    let tunnel = Tunnel::to(&world, "amsterdam447");
+    let address = tunnel.server.address().to_string();
+    // Into the tunnel, past the route to the endpoint.
+    tunnel.container.shell(&format!(
+        "ip route add default dev wg0 table 7 && ip rule add to {address} ipproto tcp lookup 7"
+    ));
+    let token = format!("token={}", tunnel.token);
+    let ask = || tunnel.ask(&address, "getSignature", &[&token]);
+    assert_eq!(ask().unwrap()["status"], "OK");
+    let service = |it| tunnel.server.port_forwarding_at_public_address(it);
+    service(PortService::Unauthorized);
+    assert_eq!(ask().unwrap()["message"], "Unauthorized client");
+    service(PortService::Refuses);
+    assert_eq!(ask(), Err(Some(super::REFUSED)));
+    assert_eq!(tunnel.bind(&tunnel.lease()), "port scheduled for add");
 }

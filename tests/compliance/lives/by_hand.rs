@@ -48,7 +48,11 @@ fn any(_: &str) -> bool {
 }
 
 fn is_token(text: &str) -> bool {
-    text.len() == 129 && text.trim().chars().all(char::is_alphanumeric)
+    text.len() == 129
+        && text
+            .trim()
+            .chars()
+            .all(|it| it.is_alphanumeric() || "-_=".contains(it))
 }
 
 fn nothing(text: &str) -> bool {

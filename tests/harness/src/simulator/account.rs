@@ -1,4 +1,4 @@
-//! One customer of PIA: name, password, tokens, dedicated IP.
+//! The customers of PIA: names, passwords, tokens, dedicated IPs.
 
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard};
@@ -14,6 +14,12 @@ use super::records::Records;
 pub const USER: &str = "p1234567";
 /// A password of the kind that breaks careless encoders.
 pub const PASSWORD: &str = r#"p&s+w%d"=;$ x"#;
+/// Another customer, whose password all clients can send: `curl --form` takes no `;`, and some
+/// write JSON by hand.
+pub const OTHER_USER: &str = "p7654321";
+pub const OTHER_PASSWORD: &str = "p&s+w%d= x";
+
+const CUSTOMERS: [(&str, &str); 2] = [(USER, PASSWORD), (OTHER_USER, OTHER_PASSWORD)];
 
 /// What the login says to everybody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +58,14 @@ pub struct DedicatedIp {
 #[derive(Debug, Default)]
 struct State {
     login: Login,
-    tokens: Vec<String>,
+    tokens: Vec<Token>,
     dedicated: Vec<DedicatedIp>,
+}
+
+#[derive(Debug)]
+struct Token {
+    text: String,
+    customer: &'static str,
 }
 
 #[derive(Debug, Default)]
@@ -64,11 +76,18 @@ impl Account {
         self.lock().login = login;
     }
 
-    /// Makes a good token, as an earlier login would have.
+    /// Makes a good token, as an earlier login of the first customer would have.
     pub fn issue_token(&self) -> String {
-        let token = random_token(128);
-        self.lock().tokens.push(token.clone());
-        token
+        self.issue_token_to(USER)
+    }
+
+    fn issue_token_to(&self, customer: &'static str) -> String {
+        let text = random_token(128);
+        self.lock().tokens.push(Token {
+            text: text.clone(),
+            customer,
+        });
+        text
     }
 
     pub fn forget_tokens(&self) {
@@ -76,7 +95,15 @@ impl Account {
     }
 
     pub fn knows(&self, token: &str) -> bool {
-        self.lock().tokens.iter().any(|known| known == token)
+        self.owner(token).is_some()
+    }
+
+    /// The user name of the customer whose token this is.
+    pub fn owner(&self, token: &str) -> Option<&'static str> {
+        let state = self.lock();
+        let mut tokens = state.tokens.iter();
+        let found = tokens.find(|known| known.text == token)?;
+        Some(found.customer)
     }
 
     pub fn add_dedicated_ip(&self, dedicated: DedicatedIp) {
@@ -95,11 +122,18 @@ impl Account {
         let credentials = request
             .header("authorization")
             .and_then(|header| header.strip_prefix("Basic "))
-            .and_then(|text| BASE64_STANDARD.decode(text).ok());
+            .and_then(|text| BASE64_STANDARD.decode(text).ok())
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .unwrap_or_default();
+        let credentials = credentials.split_once(':').unwrap_or_default();
         self.lock().dedicated.iter().any(|dedicated| {
-            let expected = format!("dedicated_ip_{}:{}", dedicated.token, dedicated.ip);
+            // The desktop app appends a number of its own, for each of its connections another.
+            let name = credentials.0.split_once(&dedicated.token);
+            let name = name.filter(|(before, after)| {
+                *before == "dedicated_ip_" && (after.is_empty() || after.starts_with('_'))
+            });
             let usable = dedicated.ip == server && dedicated.status == "active";
-            usable && credentials.as_deref() == Some(expected.as_bytes())
+            usable && name.is_some() && credentials.1 == dedicated.ip.to_string()
         })
     }
 
@@ -109,47 +143,16 @@ impl Account {
         }
         let login = self.lock().login;
         let fields = request.fields();
-        let right = first(&fields, "username") == Some(USER)
-            && first(&fields, "password") == Some(PASSWORD);
-        match login {
-            Login::Open if right => {
+        let field = |name| first(&fields, name);
+        let mut customers = CUSTOMERS.into_iter();
+        let customer = customers
+            .find(|known| (field("username"), field("password")) == (Some(known.0), Some(known.1)));
+        match (login, customer) {
+            (Login::Open, Some((user, _))) => {
                 records.login();
-                Reply::json(200, &json!({ "token": self.issue_token() }))
+                Reply::json(200, &json!({ "token": self.issue_token_to(user) }))
             }
-            Login::Open | Login::Refuse => Reply::json(
-                401,
-                &json!({"status": "error", "code": "unauthorized",
-                    "message": "authentication failed"}),
-            ),
-            Login::Forbid => Reply::html(403, "403 Forbidden"),
-            Login::Denied => access_denied(),
-            Login::DeniedWith200 => {
-                Reply::json(200, &json!({ "message": "authentication failed" }))
-            }
-            Login::Blocked => Reply::text(403, "error code: 1020"),
-            Login::Quote => {
-                let body = String::from_utf8_lossy(&request.body);
-                let decoded = fields
-                    .iter()
-                    .map(|(_, value)| value.as_str())
-                    .collect::<Vec<_>>()
-                    .join(" ");
-                let message = format!("these are not good: {decoded} ({body})");
-                Reply::json(
-                    401,
-                    &json!({"status": "error", "code": "unauthorized", "message": message}),
-                )
-            }
-            Login::LockedOut => Reply::json(
-                401,
-                &json!({"status": "error", "code": "too_many_attempts",
-                    "message": "Too many login attempts. Please try again later."}),
-            ),
-            Login::PaymentRequired => Reply::json(
-                402,
-                &json!({"status": "error", "code": "payment_required",
-                    "message": "subscription expired"}),
-            ),
+            (login, _) => refusal(login, request, &fields),
         }
     }
 
@@ -157,7 +160,7 @@ impl Account {
         let Some(token) = self.authorised(request) else {
             return access_denied();
         };
-        self.lock().tokens.retain(|known| *known != token);
+        self.lock().tokens.retain(|known| known.text != token);
         Reply::json(200, &json!({"status": "success"}))
     }
 
@@ -179,6 +182,7 @@ impl Account {
             match known {
                 Some(known) if known.status == "active" => json!({
                     "status": "active", "ip": known.ip, "cn": known.cn, "id": known.id,
+                    "groups": ["wg", "ovpnudp"],
                     "dip_expire": 1_900_000_000, "dip_token": known.token,
                 }),
                 Some(known) => json!({"status": known.status, "dip_token": known.token}),
@@ -198,11 +202,57 @@ impl Account {
     }
 }
 
+/// What a login says that gives no token.
+fn refusal(login: Login, request: &Request, fields: &[(String, String)]) -> Reply {
+    match login {
+        Login::Open | Login::Refuse => Reply::json(
+            401,
+            &json!({"status": "error", "code": "unauthorized",
+                "message": "authentication failed"}),
+        ),
+        Login::Forbid => Reply::html(403, "403 Forbidden"),
+        Login::Denied => access_denied(),
+        Login::DeniedWith200 => Reply::json(200, &json!({ "message": "authentication failed" })),
+        Login::Blocked => Reply::text(403, "error code: 1020"),
+        Login::Quote => {
+            let body = String::from_utf8_lossy(&request.body);
+            let decoded = fields
+                .iter()
+                .map(|(_, value)| value.as_str())
+                .collect::<Vec<_>>()
+                .join(" ");
+            let message = format!("these are not good: {decoded} ({body})");
+            Reply::json(
+                401,
+                &json!({"status": "error", "code": "unauthorized", "message": message}),
+            )
+        }
+        Login::LockedOut => Reply::json(
+            401,
+            &json!({"status": "error", "code": "too_many_attempts",
+                "message": "Too many login attempts. Please try again later."}),
+        ),
+        Login::PaymentRequired => Reply::json(
+            402,
+            &json!({"status": "error", "code": "payment_required",
+                "message": "subscription expired"}),
+        ),
+    }
+}
+
 fn access_denied() -> Reply {
     Reply::text(401, "HTTP Token: Access denied.\n")
 }
 
+/// Random letters and digits, with a few of the characters that have to be encoded.
+fn random_token(length: usize) -> String {
+    let drawn = || (3..length).map(|_| fastrand::alphanumeric());
+    let mut characters: Vec<char> = "-_=".chars().chain(drawn()).collect();
+    fastrand::shuffle(&mut characters);
+    characters.into_iter().collect()
+}
+
 /// Random letters and digits.
-pub fn random_token(length: usize) -> String {
+pub fn random_word(length: usize) -> String {
     (0..length).map(|_| fastrand::alphanumeric()).collect()
 }

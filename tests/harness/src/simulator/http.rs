@@ -9,6 +9,8 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub struct Request {
     pub peer: SocketAddr,
+    /// The address that was asked.
+    pub local: SocketAddr,
     pub method: String,
     pub path: String,
     /// The decoded parameters of the URL.
@@ -20,7 +22,10 @@ pub struct Request {
 
 impl Request {
     /// Reads one request; `None` where the client sent none.
-    pub fn read(stream: &mut impl Read, peer: SocketAddr) -> io::Result<Option<Self>> {
+    pub fn read(
+        stream: &mut impl Read,
+        [peer, local]: [SocketAddr; 2],
+    ) -> io::Result<Option<Self>> {
         let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -31,6 +36,7 @@ impl Request {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut request = Self {
             peer,
+            local,
             method: method.to_owned(),
             path: path.to_owned(),
             query: form(query),
@@ -63,9 +69,19 @@ impl Request {
         first(&self.query, name)
     }
 
-    /// The fields of a form in the body.
+    /// The fields of a form in the body, in any of the three ways in which clients send them.
     pub fn fields(&self) -> Vec<(String, String)> {
-        form(&String::from_utf8_lossy(&self.body))
+        let kind = self.header("content-type").unwrap_or_default();
+        let text = String::from_utf8_lossy(&self.body);
+        match kind.split(';').next().unwrap_or_default() {
+            "application/x-www-form-urlencoded" => form(&text),
+            "application/json" => members(&text),
+            "multipart/form-data" => kind
+                .split_once("boundary=")
+                .map(|(_, boundary)| parts(&text, boundary.trim_matches('"')))
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -84,6 +100,29 @@ fn form(text: &str) -> Vec<(String, String)> {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .map(|(name, value)| (decode(name), decode(value)))
         .collect()
+}
+
+/// The members of a JSON object that are text.
+fn members(text: &str) -> Vec<(String, String)> {
+    let Ok(Value::Object(members)) = serde_json::from_str(text) else {
+        return Vec::new();
+    };
+    let members = members.into_iter();
+    members
+        .filter_map(|(name, value)| Some((name, value.as_str()?.to_owned())))
+        .collect()
+}
+
+/// The parts of a `multipart/form-data` body (RFC 7578).
+fn parts(text: &str, boundary: &str) -> Vec<(String, String)> {
+    let delimiter = format!("--{boundary}");
+    let field = |part: &str| {
+        let (head, value) = part.split_once("\r\n\r\n")?;
+        let (_, name) = head.split_once("name=\"")?;
+        let (name, _) = name.split_once('"')?;
+        Some((name.to_owned(), value.strip_suffix("\r\n")?.to_owned()))
+    };
+    text.split(&delimiter).filter_map(field).collect()
 }
 
 fn decode(text: &str) -> String {

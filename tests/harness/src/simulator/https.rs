@@ -63,13 +63,13 @@ impl Site {
             }
             None => {}
         }
-        let peer = stream.peer_addr()?;
+        let addresses = [stream.peer_addr()?, stream.local_addr()?];
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let config = Arc::clone(&self.tls.lock().expect("no holder of this lock panics"));
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
         let mut tls = StreamOwned::new(connection, stream);
-        let Some(request) = Request::read(&mut tls, peer)? else {
+        let Some(request) = Request::read(&mut tls, addresses)? else {
             return Ok(());
         };
         let api = Api::of(&request).filter(|api| self.apis.contains(api));

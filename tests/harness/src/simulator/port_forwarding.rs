@@ -7,7 +7,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::account::random_token;
 use super::http::{Reply, Request};
 
 /// How requests about ports are met.
@@ -41,6 +40,7 @@ struct Lease {
 struct State {
     mode: Mode,
     lifetime: Duration,
+    dates: bool,
     leases: Vec<Lease>,
 }
 
@@ -54,6 +54,7 @@ impl Default for PortForwarding {
         Self(Mutex::new(State {
             mode: Mode::Works,
             lifetime,
+            dates: false,
             leases: Vec::new(),
         }))
     }
@@ -67,6 +68,11 @@ impl PortForwarding {
     /// How long signatures given from now on are good for.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.lock().lifetime = lifetime;
+    }
+
+    /// Payloads given from now on have a `created_at`, as older ones.
+    pub fn date_payloads(&self) {
+        self.lock().dates = true;
     }
 
     /// Every signature given so far is refused from now on.
@@ -116,13 +122,13 @@ impl PortForwarding {
         let lease = state.leases.iter().find(|lease| lease.payload == payload);
         let lease = lease
             .filter(|lease| lease.signature == signature)
-            .ok_or_else(|| refuse(400, "invalid signature"))?;
+            .ok_or_else(|| refuse_lease(401, "bad signature"))?;
         match state.mode {
             _ if lease.broken => Err(Reply::text(500, "Internal Server Error")),
             _ if lease.busy => Err(busy(lease.port)),
             Mode::Busy => Err(busy(lease.port)),
-            Mode::Expired => Err(refuse(400, "port expired")),
-            _ if lease.expires <= SystemTime::now() => Err(refuse(400, "port expired")),
+            Mode::Expired => Err(refuse_lease(401, "port expired")),
+            _ if lease.expires <= SystemTime::now() => Err(refuse_lease(401, "port expired")),
             _ => Ok(lease.port),
         }
     }
@@ -137,14 +143,26 @@ impl State {
         let now = SystemTime::now();
         let port = fastrand::u16(20_000..60_000);
         let expires = now + self.lifetime;
-        let payload = json!({
-            "token": token,
-            "port": port,
-            "expires_at": humantime::format_rfc3339_nanos(expires).to_string(),
-            "created_at": humantime::format_rfc3339_nanos(now).to_string(),
+        let time = humantime::format_rfc3339_nanos;
+        let created = if self.dates {
+            format!(r#","created_at":"{}""#, time(now))
+        } else {
+            String::new()
+        };
+        let payload = to_be_encoded(|| {
+            // What makes `+` and `/` of it.
+            let tail: String = (0..12).map(|_| fastrand::char('>'..='~')).collect();
+            let token = json!(format!("{token}{tail}"));
+            let expires = time(expires);
+            let text =
+                format!(r#"{{"token":{token},"port":{port},"expires_at":"{expires}"{created}}}"#);
+            text.into_bytes()
         });
-        let payload = BASE64_STANDARD.encode(payload.to_string());
-        let signature = BASE64_STANDARD.encode(random_token(64));
+        let signature = to_be_encoded(|| {
+            std::iter::repeat_with(|| fastrand::u8(..))
+                .take(64)
+                .collect()
+        });
         let answer = json!({"status": "OK", "payload": payload, "signature": signature});
         self.leases.push(Lease {
             payload,
@@ -158,8 +176,15 @@ impl State {
     }
 }
 
+/// Bytes in base64 with all that a URL cannot hold as it is.
+fn to_be_encoded(drawn: impl Fn() -> Vec<u8>) -> String {
+    std::iter::repeat_with(|| BASE64_STANDARD.encode(drawn()))
+        .find(|text| "+/=".chars().all(|character| text.contains(character)))
+        .expect("the drawing does not end")
+}
+
 pub(super) fn busy(port: u16) -> Reply {
-    refuse(
+    refuse_lease(
         409,
         &format!("Port {port} is busy. Please use another server"),
     )
@@ -171,4 +196,9 @@ pub(super) fn unauthorized() -> Reply {
 
 fn refuse(status: u16, message: &str) -> Reply {
     Reply::json(status, &json!({"status": "ERROR", "message": message}))
+}
+
+/// The status is empty where a lease is refused.
+fn refuse_lease(status: u16, message: &str) -> Reply {
+    Reply::json(status, &json!({"status": "", "message": message}))
 }

@@ -1,6 +1,6 @@
 //! The signed server lists.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard};
@@ -56,12 +56,22 @@ pub enum Wireguard {
     Missing,
 }
 
+/// What of a location is in every second download only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flicker {
+    Location,
+    Wireguard,
+}
+
 #[derive(Debug)]
 struct State {
     regions: Vec<Region>,
     per_download: usize,
     bad_signature: bool,
     missing_once: HashSet<String>,
+    flickering: HashMap<String, Flicker>,
+    /// Of either version.
+    downloads: [usize; 2],
 }
 
 /// The lists of the moment.
@@ -79,6 +89,8 @@ impl Default for Lists {
             per_download: 2,
             bad_signature: false,
             missing_once: HashSet::new(),
+            flickering: HashMap::new(),
+            downloads: [0; 2],
         }))
     }
 }
@@ -134,6 +146,14 @@ impl Lists {
         self.lock().missing_once.insert(id.to_owned());
     }
 
+    /// Lets something of a location be in every second download of either version only, and not in
+    /// the next.
+    pub fn flicker(&self, id: &str, what: Flicker) {
+        let mut state = self.lock();
+        state.flickering.insert(id.to_owned(), what);
+        state.downloads = [0; 2];
+    }
+
     pub fn bad_signature(&self, bad: bool) {
         self.lock().bad_signature = bad;
     }
@@ -171,10 +191,15 @@ impl Lists {
         let mut state = self.lock();
         let omitted = std::mem::take(&mut state.missing_once);
         let per_download = state.per_download;
+        let lacks = state.lacking(v7);
+        let missing = |id: &str| omitted.contains(id) || lacks.get(id) == Some(&Flicker::Location);
         let listed = state.regions.iter_mut().enumerate();
-        let listed = listed.filter(|(_, r)| (v7 || !r.only_v7) && !omitted.contains(&r.id));
+        let listed = listed.filter(|(_, r)| (v7 || !r.only_v7) && !missing(&r.id));
         let regions: Vec<String> = listed
-            .map(|(number, region)| region.render(number, v7, per_download))
+            .map(|(number, region)| match lacks.get(&region.id) {
+                Some(_) => region.describe_without_wireguard(number, v7, per_download),
+                None => region.render(number, v7, per_download),
+            })
             .collect();
         let regions = regions.join(",");
         let list = format!(
@@ -200,7 +225,26 @@ impl Lists {
     }
 }
 
+impl State {
+    /// What this download of a version lacks of what flickers.
+    fn lacking(&mut self, v7: bool) -> HashMap<String, Flicker> {
+        let count = &mut self.downloads[usize::from(v7)];
+        *count += 1;
+        if count.is_multiple_of(2) {
+            return HashMap::new();
+        }
+        self.flickering.clone()
+    }
+}
+
 impl Region {
+    fn describe_without_wireguard(&self, number: usize, v7: bool, per_download: usize) -> String {
+        let mut described = self.describe(number, v7, per_download);
+        let servers = described["servers"].as_object_mut();
+        servers.expect("these are an object").remove("wg");
+        described.to_string()
+    }
+
     fn render(&mut self, number: usize, v7: bool, per_download: usize) -> String {
         if let Some(text) = &self.rendered[usize::from(v7)] {
             return text.clone();

@@ -7,7 +7,7 @@ use super::Simulator;
 use super::account::{self, DedicatedIp, Login};
 use super::faults::{Api, Fault};
 use super::port_forwarding::Mode;
-use super::regions::{self, Listed};
+use super::regions::{self, Flicker, Listed};
 use super::server::Server;
 
 impl Simulator {
@@ -76,7 +76,7 @@ impl Simulator {
 
     /// Sells a dedicated IP: this server's; the answer is its token.
     pub fn dedicate(&self, server: &Server) -> String {
-        let token = format!("DIP{}", account::random_token(29));
+        let token = format!("DIP{}", account::random_word(29));
         let plan = server.plan();
         self.shared.account.add_dedicated_ip(DedicatedIp {
             token: token.clone(),
@@ -147,6 +147,17 @@ impl Simulator {
         self.lists().omit_once(id);
     }
 
+    /// A location is in every second download of either list only, and not in the next.
+    pub fn location_flickers(&self, id: &str) {
+        self.lists().flicker(id, Flicker::Location);
+    }
+
+    /// The location's WireGuard servers are in every second download of either list only, and not
+    /// in the next.
+    pub fn wireguard_flickers(&self, id: &str) {
+        self.lists().flicker(id, Flicker::Wireguard);
+    }
+
     /// Adds a server that swallows everything to a location.
     pub fn list_dead_server(&self, location: &str, cn: &str) {
         let [a, b] = regions::BLACKHOLE;
@@ -164,6 +175,11 @@ impl Simulator {
 
     pub fn forward_ports(&self) {
         self.port_forwarding().set(Mode::Works);
+    }
+
+    /// Payloads given from now on say when they were made, as older ones do.
+    pub fn date_payloads(&self) {
+        self.port_forwarding().date_payloads();
     }
 
     pub fn refuse_signature(&self) {

@@ -42,7 +42,8 @@ impl Builder {
         self
     }
 
-    /// New servers let connections leave by four addresses at random, as the real ones do.
+    /// New servers have 25 addresses and let connections leave by some of them at random, as the
+    /// real ones do.
     pub fn rotating(mut self) -> Self {
         self.rotating = true;
         self
@@ -86,7 +87,7 @@ impl Builder {
         let plans = servers.map(|(number, (location, cn, kind))| {
             let mut plan = plan(number, location, cn, *kind);
             if self.rotating && *kind == Kind::New {
-                plan.rotation = network::rotation(plan.address);
+                plan.rotation = network::rotation(u8::try_from(number).expect("servers are few"));
             }
             plan
         });

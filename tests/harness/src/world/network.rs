@@ -55,11 +55,13 @@ pub const fn server_address(number: u8) -> Ipv4Addr {
     Ipv4Addr::new(198, 51, 100, 11 + number)
 }
 
-/// Further public addresses of the server with this one.
-pub fn rotation(address: Ipv4Addr) -> Vec<Ipv4Addr> {
-    let [a, b, c, last] = address.octets();
-    (1..4)
-        .map(|step| Ipv4Addr::new(a, b, c, last + 50 * step))
+/// How many public addresses a server has whose address rotates.
+const ROTATING: u8 = 25;
+
+/// Further public addresses of the server of this number.
+pub fn rotation(number: u8) -> Vec<Ipv4Addr> {
+    (1..ROTATING)
+        .map(|host| Ipv4Addr::new(198, 18, number, host))
         .collect()
 }
 
@@ -117,7 +119,10 @@ impl Network {
             self.router.name()
         );
         lines += "link set router master wan up\n";
+        let mut routes = String::new();
         for (number, server) in self.servers.iter().enumerate() {
+            let address = server_address(u8::try_from(number).expect("servers are few"));
+            routes += &format!("route add 198.18.{number}.0/24 via {address}\n");
             lines += &format!(
                 "link add s{number} type veth peer name eth0 netns {}\n",
                 server.name()
@@ -129,6 +134,7 @@ impl Network {
         for host in [DNS, DNS_SECOND, API, LIST, ELSEWHERE, INSIDE, PINGABLE] {
             lines += &format!("addr add {host}/32 dev wan\n");
         }
+        lines += &routes;
         lines += "route add blackhole 198.19.0.0/16\n";
         lines += "addr add 2001:db8:1::1/64 dev wan nodad\n";
         for host in [ELSEWHERE_V6, DNS_V6] {

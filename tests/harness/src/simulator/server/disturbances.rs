@@ -1,11 +1,15 @@
 //! What can happen to a VPN server.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use super::{Plan, Server, State};
+use super::{Plan, PortService, Server, State};
 use crate::simulator::certificates::{self, Cert};
+
+/// By how many of its addresses a server's connections leave.
+const AT_A_TIME: usize = 4;
 
 /// What the server's own firewall does to its traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +123,20 @@ impl Server {
         self.disturb(Disturbance::PortForwardingClosedInside, true);
     }
 
+    /// What port 19999 does at the public address, for those who come through the tunnel.
+    pub fn port_forwarding_at_public_address(&self, service: PortService) {
+        let mut state = self.lock();
+        state.at_public_address = service;
+        self.apply(&state);
+    }
+
+    /// Connections leave by other addresses from now on: some go out of use, others come in.
+    pub fn move_exits(&self) {
+        let mut state = self.lock();
+        state.moved += AT_A_TIME / 2;
+        self.apply(&state);
+    }
+
     /// `addKey` answers with status ERROR and this message.
     pub fn refuse_registration(&self, message: &str) {
         self.lock().refusal = Some(message.to_owned());
@@ -222,24 +240,7 @@ impl Server {
             rules += &format!("-A PREROUTING -i {device} -j DROP\n");
         }
         rules += "COMMIT\n*filter\n:INPUT ACCEPT [0:0]\n";
-        for (disturbance, port) in [
-            (Disturbance::RegistrationClosed, 1337),
-            (Disturbance::PortForwardingClosed, 19999),
-        ] {
-            if has(disturbance) {
-                rules +=
-                    &format!("-A INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset\n");
-            }
-        }
-        if has(Disturbance::PortForwardingClosedInside) {
-            let vip = self.plan.vip;
-            rules += &format!(
-                "-A INPUT -d {vip} -p tcp --dport 19999 -j REJECT --reject-with tcp-reset\n"
-            );
-        }
-        if has(Disturbance::PortForwardingSilent) {
-            rules += "-A INPUT -p tcp --dport 19999 -j DROP\n";
-        }
+        rules += &self.service_rules(state);
         rules += "COMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n";
         for bound in &state.ports {
             for protocol in ["tcp", "udp"] {
@@ -249,15 +250,49 @@ impl Server {
                 );
             }
         }
-        rules += &self.exit_rules();
+        rules += &self.exit_rules(state);
         rules += "COMMIT\n";
         self.namespace.firewall(rules);
     }
 
+    /// What the server does to those who ask for registration or ports.
+    fn service_rules(&self, state: &State) -> String {
+        let has = |disturbance| state.disturbances.contains(&disturbance);
+        let refusal = "--reject-with tcp-reset\n";
+        let mut rules = String::new();
+        for (disturbance, port) in [
+            (Disturbance::RegistrationClosed, 1337),
+            (Disturbance::PortForwardingClosed, 19999),
+        ] {
+            if has(disturbance) {
+                rules += &format!("-A INPUT -p tcp --dport {port} -j REJECT {refusal}");
+            }
+        }
+        let (inside, outside) = (self.plan.vip, self.plan.address);
+        for (refuses, address) in [
+            (has(Disturbance::PortForwardingClosedInside), inside),
+            (state.at_public_address == PortService::Refuses, outside),
+        ] {
+            if refuses {
+                rules += &format!("-A INPUT -d {address} -p tcp --dport 19999 -j REJECT {refusal}");
+            }
+        }
+        if has(Disturbance::PortForwardingSilent) {
+            rules += "-A INPUT -p tcp --dport 19999 -j DROP\n";
+        }
+        rules
+    }
+
+    fn exits_in_use(&self, moved: usize) -> Vec<Ipv4Addr> {
+        let all = self.exits();
+        let count = AT_A_TIME.min(all.len());
+        all.into_iter().cycle().skip(moved).take(count).collect()
+    }
+
     /// By which address connections leave, the servers' own by turns. Each rule takes its share of
     /// those that the rules before it left.
-    fn exit_rules(&self) -> String {
-        let exits = self.exits();
+    fn exit_rules(&self, state: &State) -> String {
+        let exits = self.exits_in_use(state.moved);
         let mut rules = String::new();
         for (position, exit) in exits.iter().enumerate() {
             let left = exits.len() - position;

@@ -38,7 +38,8 @@ pub struct Plan {
     /// The server's address inside the tunnel; its clients get addresses next to it.
     pub vip: Ipv4Addr,
     pub certificate: Cert,
-    /// Other public addresses of the host, by which connections leave at random.
+    /// Other public addresses of the host: connections come in by all of them, and leave by some at
+    /// random.
     pub rotation: Vec<Ipv4Addr>,
     /// Newer hosts show a foreign certificate and no API on the meta port.
     pub meta_certificate: Cert,
@@ -62,7 +63,20 @@ struct State {
     untruths: HashMap<String, Value>,
     no_free_ports: bool,
     keeps_addresses: bool,
+    at_public_address: PortService,
+    /// How far the addresses by which connections leave have moved on.
+    moved: usize,
     disturbances: BTreeSet<Disturbance>,
+}
+
+/// What the port forwarding service does at the server's public address, through the tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortService {
+    #[default]
+    Answers,
+    /// Says 401 to everybody.
+    Unauthorized,
+    Refuses,
 }
 
 /// A running VPN server.
@@ -110,7 +124,7 @@ impl Server {
             .map(|address| format!("addr add {address}/32 dev {device}\n"))
             .concat();
         for address in &self.plan.rotation {
-            addresses += &format!("addr add {address}/24 dev eth0\n");
+            addresses += &format!("addr add {address}/32 dev eth0\n");
         }
         self.namespace.ip(format_args!(
             "{addresses}link set {device} mtu 1420 up\nroute add {a}.{b}.0.0/16 dev {device}\n"
@@ -191,7 +205,7 @@ impl Server {
         self.plan.address
     }
 
-    /// All addresses by which connections leave.
+    /// All addresses by which connections come in, and may leave.
     pub fn exits(&self) -> Vec<Ipv4Addr> {
         [&[self.plan.address], &self.plan.rotation[..]].concat()
     }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::{Peer, Server, State, TUNNEL_DNS};
+use super::{Peer, PortService, Server, State, TUNNEL_DNS};
 use crate::simulator::faults::Api;
 use crate::simulator::http::{Reply, Request};
 use crate::simulator::port_forwarding;
@@ -19,9 +19,13 @@ impl Server {
         let key = request.parameter("pubkey").unwrap_or_default();
         let account = &self.shared.account;
         let owner = match request.parameter("pt") {
-            Some(token) if account.knows(token) => "account",
-            None if account.owns_dedicated_ip(request, self.plan.address) => "dedicated IP",
-            _ => return error("Login failed!"),
+            Some(token) => account.owner(token),
+            None => account
+                .owns_dedicated_ip(request, self.plan.address)
+                .then_some("dedicated IP"),
+        };
+        let Some(owner) = owner else {
+            return error("Login failed!");
         };
         if BASE64_STANDARD
             .decode(key)
@@ -99,7 +103,9 @@ impl Server {
         let client = client
             .into_iter()
             .find(|address| IpAddr::V4(*address) == request.peer.ip());
-        let Some(client) = client else {
+        let asked_outside = request.local.ip() == IpAddr::V4(self.plan.address);
+        let refused = asked_outside && state.at_public_address == PortService::Unauthorized;
+        let Some(client) = client.filter(|_| !refused) else {
             return port_forwarding::unauthorized();
         };
         let leases = &self.shared.port_forwarding;
