@@ -474,6 +474,10 @@ fn a_jumbo_link_gives_the_tunnel_the_usual_mtu() {
 #[test]
 fn mtu_and_keepalive_are_the_interfaces() {
     let world = World::new();
+    let servers = world.pia.servers();
+    servers
+        .iter()
+        .for_each(|server| server.write_prefix_lengths());
     let container = life(&world)
         .env("MTU", "1280")
         .env("KEEPALIVE", "25")
@@ -485,6 +489,9 @@ fn mtu_and_keepalive_are_the_interfaces() {
             .trim()
             .ends_with("\t25")
     );
+    let (_, address) = world.server_in_use().peers().remove(0);
+    let conf = container.shell("cat /etc/wireguard/wg0.conf");
+    assert!(conf.contains(&format!("\nAddress = {address}\n")), "{conf}");
 }
 
 /// "`0` is off" (README.md)

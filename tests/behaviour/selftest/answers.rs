@@ -1,6 +1,7 @@
 //! What PIA's interfaces say when all is well.
 
 use std::fs;
+use std::net::Ipv4Addr;
 
 use harness::simulator::API_HOST;
 use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER};
@@ -132,6 +133,13 @@ fn a_second_key_ends_the_first() {
             (&"OK".into(), &key.into())
         );
         assert_eq!(answer["server_port"], 51001);
+        assert!(
+            answer["peer_ip"]
+                .as_str()
+                .unwrap()
+                .parse::<Ipv4Addr>()
+                .is_ok()
+        );
         assert_eq!(answer["dns_servers"], json!(["10.0.0.243", "10.0.0.242"]));
         assert_eq!(
             server
@@ -142,7 +150,8 @@ fn a_second_key_ends_the_first() {
             [key]
         );
     }
-    let same = add_key(&world, &server, &token, KEYS[1]);
+    server.write_prefix_lengths();
+    let same = body(&add_key(&world, &server, &token, KEYS[1]));
     let addresses: Vec<_> = world
         .pia
         .records()
@@ -151,7 +160,9 @@ fn a_second_key_ends_the_first() {
         .map(|made| made.address)
         .collect();
     assert!(
-        body(&same).contains("OK") && addresses[1] == addresses[2] && addresses[0] != addresses[1]
+        same.contains(&format!("{}/32", addresses[1]))
+            && addresses[1] == addresses[2]
+            && addresses[0] != addresses[1]
     );
 }
 

@@ -117,6 +117,11 @@ impl Server {
         self.lock().keeps_addresses = true;
     }
 
+    /// `peer_ip` has a prefix length, as in 2020.
+    pub fn write_prefix_lengths(&self) {
+        self.lock().writes_lengths = true;
+    }
+
     /// Port 19999 refuses connections at the address inside the tunnel; at the public one it does
     /// not.
     pub fn no_port_forwarding_inside(&self) {

@@ -63,6 +63,7 @@ struct State {
     untruths: HashMap<String, Value>,
     no_free_ports: bool,
     keeps_addresses: bool,
+    writes_lengths: bool,
     at_public_address: PortService,
     /// How far the addresses by which connections leave have moved on.
     moved: usize,

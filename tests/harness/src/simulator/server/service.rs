@@ -64,12 +64,7 @@ impl Server {
             public_key: key.to_owned(),
             address,
         });
-        // Servers differ in how they write it.
-        let length = if self.plan.address.octets()[3].is_multiple_of(2) {
-            "/32"
-        } else {
-            ""
-        };
+        let length = if state.writes_lengths { "/32" } else { "" };
         let shown_key = if state.wrong_key {
             self.public_key()
         } else {
