@@ -142,9 +142,9 @@ variables! {
     /// WireGuard's persistent keepalive, in seconds; `25` suits most networks with address
     /// translation. `0` is off
     keepalive: Option<u16>;
-    /// MTU of the tunnel interface. wg-quick takes the link's less 80; on links of more than 1500
-    /// it is 1420
-    mtu: Option<Mtu>, unset: "wg-quick's";
+    /// MTU of the tunnel interface. Unset, it is that of the link, at most 1500, less 80, and less
+    /// where the way to the server turns out to be narrower
+    mtu: Option<Mtu>, unset: "fits the way";
     /// DNS servers while connected, and search domains beside them. `0` leaves the container's DNS
     /// as it is; Docker's own resolver may then ask from the host, outside the tunnel. Servers
     /// other than PIA's learn what you look up

@@ -119,18 +119,24 @@ fn checksum(packet: &[u8]) -> u16 {
 /// `identifier` is given for a raw socket, which gets all replies of the machine, each with its IP
 /// header.
 pub(super) fn is_reply(datagram: &[u8], identifier: Option<u16>) -> bool {
+    reply(datagram, identifier).is_some()
+}
+
+/// The sequence number of a reply; `identifier` as above.
+pub(super) fn reply(datagram: &[u8], identifier: Option<u16>) -> Option<u16> {
     let header = match identifier {
         Some(_) => datagram
             .first()
             .map_or(0, |first| usize::from(first & 0x0f) * 4),
         None => 0,
     };
-    let Some(message) = datagram.get(header..) else {
-        return false;
-    };
-    let ours = identifier
-        .is_none_or(|identifier| message.get(4..6) == Some(identifier.to_be_bytes().as_slice()));
-    message.len() >= HEADER_LENGTH && message.first() == Some(&ECHO_REPLY) && ours
+    let (message, _) = datagram
+        .get(header..)?
+        .split_first_chunk::<HEADER_LENGTH>()?;
+    let [kind, _, _, _, name_high, name_low, high, low] = *message;
+    let name = u16::from_be_bytes([name_high, name_low]);
+    let ours = identifier.is_none_or(|identifier| name == identifier);
+    (kind == ECHO_REPLY && ours).then_some(u16::from_be_bytes([high, low]))
 }
 
 #[cfg(test)]
@@ -146,7 +152,7 @@ mod tests {
     fn only_our_own_replies_count_on_a_raw_socket() {
         let mut datagram = vec![0x45; 20];
         datagram.extend([ECHO_REPLY, 0, 0, 0, 0xab, 0xcd, 0, 1]);
-        assert!(is_reply(&datagram, Some(0xabcd)));
+        assert_eq!(reply(&datagram, Some(0xabcd)), Some(1));
         assert!(!is_reply(&datagram, Some(0xabce)));
         assert!(!is_reply(&[], Some(1)));
         assert!(!is_reply(&request(1, 1), None));

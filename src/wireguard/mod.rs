@@ -4,6 +4,7 @@
 pub mod conf;
 pub mod keys;
 pub mod leftovers;
+pub mod overhead;
 pub mod parsers;
 pub mod peer;
 pub mod routing_rules;

@@ -546,7 +546,7 @@ fn large_packets_do_not_come_through() {
     world
         .router()
         .ip("route change default via 192.0.2.1 mtu lock 1400");
-    let found = Diagnosis::of(healthy(&world), &[]);
+    let found = Diagnosis::of(healthy(&world).env("MTU", "1420"), &[]);
     found.assert_only(
         "warning",
         "MTU",
@@ -554,6 +554,7 @@ fn large_packets_do_not_come_through() {
         "set MTU=1320",
     );
     Diagnosis::of(healthy(&world).env("MTU", "1320"), &[]).assert_clean();
+    Diagnosis::of(healthy(&world), &[]).assert_clean();
 }
 
 // Lives that are or were.

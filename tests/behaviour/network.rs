@@ -1,7 +1,8 @@
 //! The networks around the tunnel: the LAN, other interfaces, hosts behind the container, name
 //! servers.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -461,7 +462,7 @@ fn name_servers_that_cannot_be_asked_are_named_in_the_error() {
 
 // The interface.
 
-/// "MTU of the tunnel interface" (README.md)
+/// "that of the link, at most 1500, less 80" (README.md)
 /// Rootless Podman's link takes 65520, the way behind it does not.
 #[test]
 fn a_jumbo_link_gives_the_tunnel_the_usual_mtu() {
@@ -469,6 +470,56 @@ fn a_jumbo_link_gives_the_tunnel_the_usual_mtu() {
     world.look("ip link set eth0 mtu 9000");
     let container = life(&world).connect();
     assert!(container.shell("ip link show wg0").contains(" mtu 1420 "));
+}
+
+/// Whether much data gets to the internet and back.
+fn much_comes_through(world: &World, patience: Duration) -> bool {
+    let text = vec![b'x'; 50_000];
+    let exchange = || -> std::io::Result<()> {
+        let address = SocketAddr::from((ELSEWHERE, 80));
+        let mut stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(&text)?;
+        stream.read_exact(&mut vec![0; text.len()])
+    };
+    world.client().run(exchange).is_ok()
+}
+
+/// "less where the way to the server turns out to be narrower" (README.md)
+#[test]
+fn a_way_that_is_narrower_than_the_link_gives_the_tunnel_a_smaller_mtu() {
+    // Where nobody says what the way takes, it is tried in steps.
+    for (narrow, mtu) in [
+        (World::narrow as fn(&World, u32), 1220),
+        (World::narrow_silently, 1196),
+    ] {
+        let world = World::new();
+        narrow(&world, 1300);
+        let container = life(&world).connect();
+        container.wait_for_log(&format!("the MTU of wg0 is {mtu} now"), SOON);
+        let shown = container.shell("cat /sys/class/net/wg0/mtu; grep MTU /etc/wireguard/wg0.conf");
+        assert_eq!(shown, format!("{mtu}\nMTU = {mtu}\n"));
+        assert!(much_comes_through(&world, SOON));
+    }
+}
+
+#[test]
+fn an_mtu_that_the_user_set_stays_though_the_way_is_narrower() {
+    let world = World::new();
+    world.narrow_silently(1300);
+    let container = life(&world).env("MTU", "1420").connect();
+    assert!(!much_comes_through(&world, Duration::from_secs(5)));
+    assert!(container.shell("ip link show wg0").contains(" mtu 1420 "));
+}
+
+#[test]
+fn after_a_reconnect_wg0_conf_names_the_mtu_of_the_interface() {
+    let world = World::new();
+    let container = life(&world).connect();
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("Reconnected to", SOON);
+    let conf = container.shell("cat /etc/wireguard/wg0.conf");
+    assert!(conf.contains("\nMTU = 1420\n"), "{conf}");
 }
 
 #[test]

@@ -7,15 +7,14 @@ use super::subject::Subject;
 use crate::connect::server_selection::locations;
 use crate::pia::regions::{REGISTRATION_PORT, ServerList};
 use crate::settings::ServerChoice;
+use crate::system::paths;
+use crate::underlay::interfaces;
 use crate::underlay::path_mtu::{self, PathMtu};
 use crate::underlay::socket::Via;
+use crate::wireguard::overhead::{self, OVER_IPV4, USUAL_LINK};
 use crate::wireguard::show;
 
 const CHECK: &str = "MTU";
-/// What WireGuard adds over IPv4: headers of IP and UDP, and its own.
-const WIREGUARD_OVERHEAD: u32 = 60;
-/// What wg-quick leaves for it, as IPv6 needs more.
-const WG_QUICK_OVERHEAD: u32 = 80;
 
 pub(super) fn check(
     subject: &Subject,
@@ -34,8 +33,8 @@ pub(super) fn check(
             } else {
                 Via::Routing
             };
-            match path_mtu::measure(&via, endpoint, &subject.stop) {
-                Ok(found) => judge(found, subject.settings.mtu),
+            match path_mtu::measure(&via, endpoint, USUAL_LINK, &subject.stop) {
+                Ok(found) => judge(found, subject.settings.mtu.or_else(of_tunnel)),
                 Err(error) => Finding::skipped(CHECK, format!("cannot be measured: {error}")),
             }
         }
@@ -55,6 +54,11 @@ fn endpoint(subject: &Subject, list: Option<&ServerList>) -> Option<SocketAddrV4
     Some(SocketAddrV4::new(chosen(subject, list)?, REGISTRATION_PORT))
 }
 
+/// That of a tunnel that is up.
+fn of_tunnel() -> Option<u32> {
+    interfaces::mtu(paths::INTERFACE)
+}
+
 fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
     let list = list.into_iter().collect::<Vec<_>>();
     match &subject.settings.destination {
@@ -71,15 +75,17 @@ fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
     }
 }
 
-fn judge(found: PathMtu, wanted: Option<u32>) -> Finding {
+/// Without an MTU that is set, a start takes the one that fits.
+fn judge(found: PathMtu, set: Option<u32>) -> Finding {
     let PathMtu { first, path } = found;
-    let ours = wanted.unwrap_or(first.saturating_sub(WG_QUICK_OVERHEAD));
+    let fitting = overhead::inside(path).unwrap_or_default().max(576);
+    let ours = set.unwrap_or(fitting);
     let told = if path < first {
         format!("{path} on the way to the endpoint ({first} here)")
     } else {
         path.to_string()
     };
-    if ours + WIREGUARD_OVERHEAD <= path {
+    if ours + OVER_IPV4 <= path {
         return Finding::ok(CHECK, format!("{told}; the tunnel's {ours} fits"));
     }
     Finding::warning(
@@ -87,10 +93,7 @@ fn judge(found: PathMtu, wanted: Option<u32>) -> Finding {
         format!(
             "{told}; the tunnel's {ours} does not fit: large packets are lost, so that pages hang"
         ),
-        format!(
-            "set MTU={}",
-            path.saturating_sub(WG_QUICK_OVERHEAD).max(576)
-        ),
+        format!("set MTU={fitting}"),
     )
 }
 
@@ -115,7 +118,9 @@ mod tests {
             first: 1500,
             path: 1420,
         };
-        assert_eq!(judge(narrow, None).cure.as_deref(), Some("set MTU=1340"));
+        let too_large = judge(narrow, Some(1420));
+        assert_eq!(too_large.cure.as_deref(), Some("set MTU=1340"));
         assert_eq!(judge(narrow, Some(1340)).level, Level::Ok);
+        assert_eq!(judge(narrow, None).level, Level::Ok);
     }
 }

@@ -21,6 +21,8 @@ pub enum Event {
     Recovered(String),
     /// Attached networks, their addresses or the default route are others now.
     NetworksChanged,
+    /// The way to the endpoint takes packets of so many bytes, and no larger ones.
+    WayTakes(u32),
     /// wg0 is to listen on this port from now on.
     ListenOn(u16),
     /// News of the forwarded port.

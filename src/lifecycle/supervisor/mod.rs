@@ -144,6 +144,7 @@ impl Supervisor {
         };
         let endpoint = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
         self.watches.extend(endpoint);
+        self.measure_way(container);
         if !container.settings.monitor.enabled {
             return;
         }
@@ -154,6 +155,19 @@ impl Supervisor {
             monitor::run(&probe, &monitor, &events, stop);
         });
         self.watches.extend(monitor);
+    }
+
+    /// Has the MTU fit the way to the server in use, which can be told only now that it answers.
+    fn measure_way(&mut self, container: &Container) {
+        let Some(way) = self.tunnel.way(container) else {
+            return;
+        };
+        let events = self.events.clone();
+        let measured = Task::start("way", &container.stop, move |stop| {
+            // The loop may be gone already.
+            way.measure(stop, |size| drop(events.send(Event::WayTakes(size))));
+        });
+        self.watches.extend(measured);
     }
 
     fn end_watches(&mut self) {
@@ -182,6 +196,7 @@ impl Supervisor {
                 Event::Found(joined) => self.reconnect_with(container, *joined),
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::NetworksChanged => self.follow_networks(container),
+                Event::WayTakes(size) => self.tunnel.fit(size, container),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
                 Event::LookAtPort => {
                     if let Some(port) = &mut self.port {

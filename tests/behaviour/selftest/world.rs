@@ -8,7 +8,7 @@ use harness::netns::Namespace;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::docker_dns::Docker;
-use harness::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, LAN};
+use harness::world::network::{BEHIND, CLIENT, CLIENT_INNER, CLIENT_SECOND, DNS, ELSEWHERE, LAN};
 use harness::world::privileges::Privileges;
 use harness::world::prober::Probe;
 use harness::world::recipe::Recipe;
@@ -201,4 +201,30 @@ fn dockers_name_server_asks_from_where_it_says() {
             "{docker:?}"
         );
     }
+}
+
+#[test]
+fn a_narrow_way_is_told_of_or_not() {
+    /// What ping says of one packet of this size that must not be cut up.
+    fn ping(world: &World, size: u32, seconds: &str) -> String {
+        let (payload, to) = ((size - 28).to_string(), ELSEWHERE.to_string());
+        let words = [
+            "ping", "-M", "do", "-c1", "-W", seconds, "-s", &payload, &to,
+        ];
+        let output = world.beside(&Privileges::docker(), &words);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+    let world = World::new();
+    assert!(ping(&world, 1500, "20").contains("1 received"));
+    world.narrow_silently(1300);
+    assert!(ping(&world, 1300, "20").contains("1 received"));
+    let said = ping(&world, 1301, "1");
+    assert!(
+        said.contains("0 received") && !said.contains("mtu"),
+        "{said}"
+    );
+    let world = World::new();
+    world.narrow(1300);
+    let said = ping(&world, 1301, "20");
+    assert!(said.contains("mtu = 1300"), "{said}");
 }

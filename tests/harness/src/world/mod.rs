@@ -167,6 +167,17 @@ impl World {
         self.weather.set(outage, false);
     }
 
+    /// Packets of more than this many bytes do not get from the router to the internet, nor back.
+    /// Who sends them is told, and whoever allows it has them cut up.
+    pub fn narrow(&self, mtu: u32) {
+        self.network.narrow(mtu, true);
+    }
+
+    /// The same, but nobody is told.
+    pub fn narrow_silently(&self, mtu: u32) {
+        self.network.narrow(mtu, false);
+    }
+
     // Looking around.
 
     /// The visitor's address that the page inside shows to this place.

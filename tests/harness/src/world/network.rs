@@ -156,6 +156,30 @@ impl Network {
         });
     }
 
+    /// Lets only packets of at most this size through between router and internet, both ways. A
+    /// sender that forbids to cut them up is told so, or else TCP alone learns it, as the routers
+    /// of homes have it.
+    pub fn narrow(&self, mtu: u32, told: bool) {
+        self.router.ip(format_args!(
+            "route change default via {INTERNET} mtu lock {mtu}\n"
+        ));
+        self.internet.ip(format_args!(
+            "route replace {HOME}/32 dev wan mtu lock {mtu}\n"
+        ));
+        if told {
+            return;
+        }
+        let segment = mtu - 40;
+        for place in [&self.router, &self.internet] {
+            place.firewall(format_args!(
+                "*mangle\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n\
+                 -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss {segment}\n\
+                 -A OUTPUT -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss {segment}\n\
+                 -A OUTPUT -p icmp --icmp-type fragmentation-needed -j DROP\nCOMMIT\n"
+            ));
+        }
+    }
+
     /// The router, and what is on its near side.
     fn connect_home(&self, shape: &Shape) {
         let (client, lan) = (self.client.name(), self.lan.name());
