@@ -1,10 +1,13 @@
 //! What the status server tells, whom, and with which rights.
 
+use std::env;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use harness::log_lines::UP;
@@ -12,7 +15,7 @@ use harness::netns;
 use harness::waiting::{LATER, SOON, wait_for, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
-use harness::world::network::CLIENT;
+use harness::world::network::{CLIENT, PINGABLE};
 use harness::world::recipe::Recipe;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -262,12 +265,12 @@ fn whoever_floods_it_keeps_others_away_for_seconds_at_most() {
     let container = started(serving(&world));
     container.wait_for_log(UP, SOON);
     let held: Vec<TcpStream> = (0..80)
-        .map(|number| {
+        .map(|number: u32| {
             let stream = world
                 .client()
                 .run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)));
             let mut stream = stream.expect("the kernel takes it");
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 let _ = stream.write_all(b"GET /met");
             }
             stream
@@ -295,6 +298,60 @@ fn whoever_floods_it_keeps_others_away_for_seconds_at_most() {
     container.wait_for_log("Status server: wireguard-pia: ended by SIGKILL", SOON);
     wait_until("it is back", SOON, || {
         asked(b"GET /healthz HTTP/1.1\r\n\r\n").is_some_and(|answer| answer.status == 200)
+    });
+}
+
+/// `STATUS_FLOOD` has as many requests as it says.
+#[test]
+fn a_flood_costs_the_tunnel_no_packet() {
+    let wanted = env::var("STATUS_FLOOD").map_or(20_000, |text| text.parse().expect("a number"));
+    let world = World::new();
+    let container = started(serving(&world));
+    container.wait_for_log(UP, SOON);
+    let mut ping = Command::new("ping");
+    ping.args(["-i", "0.05", "-I", "wg0", &PINGABLE.to_string()])
+        .stdout(Stdio::piped());
+    let mut ping = Running(world.client().spawn(&mut ping).unwrap());
+    let requests: [&[u8]; 4] = [
+        b"GET /metrics HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"\x00\xff\r\n\r\n",
+        b"GET",
+    ];
+    let sent = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                world.client().run(|| {
+                    while sent.load(Ordering::Relaxed) < wanted {
+                        let number = sent.fetch_add(1, Ordering::Relaxed);
+                        let to = (Ipv4Addr::LOCALHOST, PORT);
+                        // Some are turned away, and some go without waiting for the answer.
+                        if let Ok(mut stream) = TcpStream::connect(to) {
+                            let request = requests[number % requests.len()];
+                            let _ = stream.write_all(request);
+                            if number.is_multiple_of(2) {
+                                let _ = stream.shutdown(Shutdown::Write);
+                                let _ = stream.read_to_end(&mut Vec::new());
+                            }
+                        }
+                    }
+                });
+            });
+        }
+    });
+    let pid = Pid::from_raw(ping.0.id().try_into().unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let mut summary = String::new();
+    ping.0
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_to_string(&mut summary)
+        .unwrap();
+    assert!(summary.contains(" 0% packet loss"), "{summary}");
+    wait_until("it tells again", SOON, || {
+        ask(&world, "/healthz", "").status == 200
     });
 }
 
