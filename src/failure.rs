@@ -74,6 +74,9 @@ pub enum Retry {
     NextServer,
     /// With a new account token.
     LogIn,
+    /// It is not likely to pass by itself, but has done so, and looking does no harm: after
+    /// minutes, and seldom.
+    Seldom,
     /// It does not pass by itself; trying again may do harm, such as locking the account.
     Never,
 }
@@ -132,7 +135,7 @@ impl Failure {
     pub fn not_before(&self) -> Option<Duration> {
         match self.retry {
             Retry::Later(not_before) => not_before,
-            Retry::NextServer | Retry::LogIn | Retry::Never => None,
+            Retry::NextServer | Retry::LogIn | Retry::Seldom | Retry::Never => None,
         }
     }
 

@@ -20,6 +20,11 @@ const LOCAL_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(5),
     ceiling: MAX_PAUSE,
 };
+/// Where only PIA's server list is looked at again: locations have been away for hours.
+const SELDOM_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(300),
+    ceiling: Duration::from_secs(3600),
+};
 
 impl Life {
     /// Repeats a step for as long as its failure may pass; what will not pass by itself waits for a
@@ -140,6 +145,7 @@ fn pause_after(
         return None;
     }
     let pause = match failure.kind {
+        _ if failure.retry == Retry::Seldom => SELDOM_BACKOFF.pause(failures, rng),
         FailureKind::Local => LOCAL_BACKOFF.pause(failures, rng),
         FailureKind::Login => pause_in_outage(lasted, MIN_PAUSE_OF_LOGINS..=MAX_PAUSE, rng),
         _ => pause_in_outage(lasted, MIN_PAUSE..=MAX_PAUSE, rng),
@@ -164,6 +170,15 @@ mod tests {
         assert!(total_of_six(FailureKind::Network) < Duration::from_secs(10));
         assert!(total_of_six(FailureKind::Login) > Duration::from_secs(20));
         assert!(total_of_six(FailureKind::Local) > Duration::from_secs(180));
+        let unlikely = Failure::new(FailureKind::Location, Retry::Seldom, "x");
+        let lasted = Duration::from_secs(24 * 3600);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut minutes = |failures| {
+            let pause = pause_after(&unlikely, failures, lasted, &mut rng).unwrap();
+            pause.as_secs_f64() / 60.0
+        };
+        assert!((4.0..6.0).contains(&minutes(1)));
+        assert!((48.0..72.0).contains(&minutes(30)));
         let lasting = Failure::new(FailureKind::Network, Retry::Never, "x");
         let mut rng = fastrand::Rng::with_seed(1);
         assert_eq!(pause_after(&lasting, 1, Duration::ZERO, &mut rng), None);

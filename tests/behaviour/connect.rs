@@ -7,7 +7,7 @@ use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::Api;
 use harness::simulator::regions::Wireguard;
-use harness::waiting::{LATER, SOON};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::container::Container;
@@ -232,7 +232,7 @@ fn a_location_that_is_back_in_the_list_is_found_when_asked_for() {
     let world = World::new();
     world.pia.location_flickers("swiss");
     let container = to(&world, "swiss").start();
-    container.wait_for_log("Waiting, sealed", SOON);
+    container.wait_for_log("Trying again in", SOON);
     container.signal(Signal::SIGHUP);
     assert_eq!(location_reached(&world, &container), "swiss");
 }
@@ -254,9 +254,38 @@ fn an_unknown_location_is_fatal_and_others_are_proposed() {
         "Fatal error: location swis: there is no such location: did you mean swiss",
         SOON,
     );
-    container.wait_for_log("Waiting, sealed", SOON);
-    assert!(!container.logs().contains("Trying again"));
     assert!(world.is_sealed());
+}
+
+/// "is looked for again after five minutes, later hourly" (docs/migration.md)
+#[test]
+fn a_location_that_vanished_is_looked_for_again_without_a_login() {
+    let world = World::new();
+    let lists = world.pia.lists();
+    let vanish = |so| lists.edit("swiss", |region| region.missing = so);
+    let asked = |api| world.pia.records().of(api).len();
+    vanish(true);
+    let container = to(&world, "swiss").env("FATAL_SCRIPT", "echo told").start();
+    container.wait_for_log(
+        "Fatal error: location swiss: there is no such location",
+        SOON,
+    );
+    let pause = container.wait_for_log("Trying again in", SOON).text;
+    let minutes = |seconds: u32| (240..=360).contains(&seconds);
+    let seconds = pause.split(' ').find_map(|word| word.parse().ok());
+    assert!(seconds.is_some_and(minutes), "{pause}");
+    assert_eq!((asked(Api::Token), asked(Api::List)), (1, 2));
+
+    container.signal(Signal::SIGHUP);
+    wait_until("it looks again", SOON, || asked(Api::List) >= 4);
+    wait_until("in vain", SOON, || {
+        container.logs().matches("Trying again in").count() == 2
+    });
+    vanish(false);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(UP, SOON);
+    assert_eq!(asked(Api::Token), 1, "lists cost no login");
+    assert_eq!(container.logs().matches("[fatal-script] told").count(), 1);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn pre_up_has_the_open_network_and_what_follows_has_not() {
         .env("LOC", "nowhere")
         .start();
     container.wait_for_log("[fatal-script]", SOON);
-    container.wait_for_log("Waiting, sealed", SOON);
+    container.wait_for_log("Trying again in", SOON);
     assert!(
         world
             .elsewhere

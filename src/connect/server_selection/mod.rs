@@ -250,7 +250,14 @@ impl ServerSelection {
             log::warn!("{problem}");
         }
         if choice.locations.is_empty() {
-            return Err(no_location(&choice, self.lists.is_fresh()));
+            let failure = no_location(&choice, self.lists.is_fresh());
+            // Whether it is back, only another download can tell.
+            if failure.retry == Retry::Seldom {
+                self.doubt();
+            } else {
+                self.doubt_unless_new();
+            }
+            return Err(failure);
         }
         if self.selection.stable_ip {
             return self.stable(choice.locations, stop);
@@ -448,7 +455,7 @@ fn no_location(choice: &Choice, is_fresh: bool) -> Failure {
     let problems: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
     let is_unknown = |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
     let retry = if is_fresh && choice.problems.iter().all(is_unknown) {
-        Retry::Never
+        Retry::Seldom
     } else {
         Retry::Later(None)
     };

@@ -16,7 +16,7 @@ use crate::system::cancellation::CancellationToken;
 
 /// While the failure may pass at any moment.
 const PAUSES: RangeInclusive<Duration> = Duration::from_millis(800)..=Duration::from_secs(10);
-/// Where trying again could lock the account.
+/// Where trying again could lock the account, or is not likely to help.
 const LASTING_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(300),
     ceiling: Duration::from_secs(3600),
@@ -84,7 +84,7 @@ impl Search {
 
 fn pause(failures: u32, lasted: Duration, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
     let pause = match failure.retry {
-        Retry::Never => LASTING_BACKOFF.pause(failures, rng),
+        Retry::Never | Retry::Seldom => LASTING_BACKOFF.pause(failures, rng),
         Retry::Later(_) | Retry::NextServer | Retry::LogIn => pause_in_outage(lasted, PAUSES, rng),
     };
     pause.max(failure.not_before().unwrap_or_default())

@@ -39,6 +39,8 @@ pub struct Region {
     pub geo: bool,
     pub offline: bool,
     pub only_v7: bool,
+    /// In no list at the moment.
+    pub missing: bool,
     pub wireguard: Wireguard,
     /// The servers that exist; none for the many locations that are only names.
     pub servers: Vec<Listed>,
@@ -116,6 +118,7 @@ fn named_only(line: &str) -> Option<Region> {
         geo: flags.contains('g'),
         offline: flags.contains('o'),
         only_v7: false,
+        missing: false,
         wireguard,
         servers: Vec::new(),
         rendered: [None, None],
@@ -194,7 +197,7 @@ impl Lists {
         let lacks = state.lacking(v7);
         let missing = |id: &str| omitted.contains(id) || lacks.get(id) == Some(&Flicker::Location);
         let listed = state.regions.iter_mut().enumerate();
-        let listed = listed.filter(|(_, r)| (v7 || !r.only_v7) && !missing(&r.id));
+        let listed = listed.filter(|(_, r)| (v7 || !r.only_v7) && !r.missing && !missing(&r.id));
         let regions: Vec<String> = listed
             .map(|(number, region)| match lacks.get(&region.id) {
                 Some(_) => region.describe_without_wireguard(number, v7, per_download),
