@@ -139,6 +139,13 @@ impl Failure {
         }
     }
 
+    /// What it is, and what the user can do, where that is known, apart.
+    pub fn what_and_cure(&self) -> (String, Option<&'static str>) {
+        let source = self.source.as_deref();
+        let api = source.and_then(|source| source.downcast_ref::<ApiError>());
+        api.map_or_else(|| (self.text.clone(), None), ApiError::what_and_cure)
+    }
+
     /// The same as another kind.
     pub fn with_kind(self, kind: FailureKind) -> Self {
         Self { kind, ..self }

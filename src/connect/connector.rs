@@ -9,11 +9,12 @@ use super::api_hosts::ApiHosts;
 use super::register::{Joined, Registrar, Tried};
 use super::search_token::SearchToken;
 use super::server_selection::{Selection, ServerSelection, candidates};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::Destination;
 use crate::pia::regions::{Server, ServerList};
 use crate::settings::ServerChoice;
 use crate::system::cancellation::CancellationToken;
+use crate::underlay::way_out::NoWayOut;
 
 /// Finds a server and registers there.
 pub struct Connector {
@@ -45,6 +46,15 @@ impl Connector {
     /// # Errors
     /// When no server could be registered at, with all that was tried.
     pub fn join(
+        &mut self,
+        avoid: &[Server],
+        tried: &Tried,
+        stop: &CancellationToken,
+    ) -> Result<Joined, Failure> {
+        self.find(avoid, tried, stop).map_err(told_with_way_out)
+    }
+
+    fn find(
         &mut self,
         avoid: &[Server],
         tried: &Tried,
@@ -91,12 +101,26 @@ impl Connector {
     pub fn server_list(&mut self, stop: &CancellationToken) -> Result<&ServerList, Failure> {
         let hosts = Arc::clone(&self.hosts);
         let _opening = hosts.gate().open();
-        self.servers.server_list(stop)
+        self.servers.server_list(stop).map_err(told_with_way_out)
     }
 
     /// Ids of locations with port forwarding, as far as a list is at hand.
     pub fn locations_with_port_forwarding(&self) -> Vec<String> {
         self.servers.with_port_forwarding()
+    }
+}
+
+/// Where nothing can leave at all, that is the reason for whatever may pass.
+fn told_with_way_out(failure: Failure) -> Failure {
+    if !matches!(failure.retry, Retry::Later(_)) || failure.kind == FailureKind::Local {
+        return failure;
+    }
+    match NoWayOut::look() {
+        Some(why) => {
+            let text = format!("{why}; {} ({failure})", why.cure());
+            failure.with_kind(FailureKind::Network).with_text(text)
+        }
+        None => failure,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::lease::LeaseError;
 use super::regions::ListError;
+use super::side::Side;
 use super::tunnel_address::ImpossibleAddress;
 use crate::underlay::http_error::HttpFailure;
 
@@ -65,6 +66,9 @@ fn tries_in_words(tries: u32) -> String {
 pub enum ApiErrorKind {
     #[error("{0}")]
     Network(HttpFailure),
+    /// On the way to a host of the public web.
+    #[error("{failure}: {side}; {}", .side.cure())]
+    OnTheWay { failure: HttpFailure, side: Side },
     /// It shows a foreign certificate or does not answer as the API does: PIA moves its servers.
     #[error(
         "this is no meta server, perhaps no longer ({0}); set META_IP and META_CN to another one, \
@@ -240,11 +244,29 @@ impl ApiError {
         )
     }
 
+    /// What it is, and what the user can do, where that is known, apart.
+    pub fn what_and_cure(&self) -> (String, Option<&'static str>) {
+        match &self.kind {
+            ApiErrorKind::OnTheWay { failure, side } => {
+                let (call, host) = (self.call, &self.host);
+                let what = format!("{call} with {host}: {failure}: {side}");
+                (what, Some(side.cure()))
+            }
+            ApiErrorKind::Network(HttpFailure::OutOfDate(_)) => {
+                let cure = "set the host's clock (timedatectl set-ntp true)";
+                (self.to_string(), Some(cure))
+            }
+            _ => (self.to_string(), None),
+        }
+    }
+
     /// Whether the same request may succeed within seconds: what `curl --retry` tries again, and
     /// failed connections.
     pub fn is_transient(&self) -> bool {
         match &self.kind {
-            ApiErrorKind::Network(failure) => failure.is_transient(),
+            ApiErrorKind::Network(failure) | ApiErrorKind::OnTheWay { failure, .. } => {
+                failure.is_transient()
+            }
             ApiErrorKind::RateLimited { .. } | ApiErrorKind::ServerTrouble { .. } => true,
             _ => false,
         }

@@ -19,28 +19,46 @@ pub const WEB_PORT: u16 = 443;
 /// The port-forwarding service, inside the tunnel.
 pub const FORWARDING_PORT: u16 = 19999;
 
+/// Whose host it is, as far as it changes what a failure means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HostKind {
+    /// On the public web, found by its name.
+    Web,
+    /// Chosen by the user as a meta server.
+    Meta,
+    /// A VPN server.
+    Server,
+}
+
 /// A host of the API.
 #[derive(Debug, Clone)]
 pub struct Host {
     pub(super) remote: Remote,
-    pub(super) is_meta: bool,
+    pub(super) kind: HostKind,
 }
 
 impl Host {
     /// The account API, by the public web's certificates.
     pub fn account(addresses: Vec<Ipv4Addr>, web: &Arc<ClientConfig>, via: Via) -> Self {
-        Self::new(ACCOUNT_HOST, WEB_PORT, addresses, web, via)
+        Self::web(ACCOUNT_HOST, addresses, web, via)
     }
 
     /// The server list, likewise.
     pub fn server_list(addresses: Vec<Ipv4Addr>, web: &Arc<ClientConfig>, via: Via) -> Self {
-        Self::new(SERVER_LIST_HOST, WEB_PORT, addresses, web, via)
+        Self::web(SERVER_LIST_HOST, addresses, web, via)
+    }
+
+    fn web(name: &str, addresses: Vec<Ipv4Addr>, web: &Arc<ClientConfig>, via: Via) -> Self {
+        Self {
+            kind: HostKind::Web,
+            ..Self::new(name, WEB_PORT, addresses, web, via)
+        }
     }
 
     /// A meta server, which serves both the account API and the server list.
     pub fn meta(server: &Server, port: u16, pia: &Arc<ClientConfig>, via: Via) -> Self {
         Self {
-            is_meta: true,
+            kind: HostKind::Meta,
             ..Self::new(&server.cn, port, vec![server.ip], pia, via)
         }
     }
@@ -73,7 +91,7 @@ impl Host {
         };
         Self {
             remote,
-            is_meta: false,
+            kind: HostKind::Server,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod regions;
 pub mod registration;
 mod request;
 pub mod retry;
+pub mod side;
 pub mod trust;
 pub mod tunnel_address;
 mod verifier;

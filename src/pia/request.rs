@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, ApiErrorKind, Call};
-use super::host::Host;
+use super::host::{Host, HostKind};
 use super::messages::TokenAnswer;
+use super::side::Side;
 use crate::system::cancellation::CancellationToken;
 use crate::system::invisible::is_invisible;
 use crate::system::secret::Secret;
@@ -76,10 +77,10 @@ impl<'a> Ask<'a> {
             Err(error) => Err(ApiErrorKind::from_network(error.failure)),
         };
         outcome.map_err(|failure| {
-            let failure = if self.host.is_meta {
-                as_meta(failure)
-            } else {
-                failure
+            let failure = match self.host.kind {
+                HostKind::Meta => as_meta(failure),
+                HostKind::Web => on_the_way(failure),
+                HostKind::Server => failure,
             };
             ApiError {
                 call: self.call,
@@ -221,6 +222,17 @@ impl ApiErrorKind {
             HttpFailure::Interrupted => Self::Stopped,
             failure => Self::Network(failure),
         }
+    }
+}
+
+/// A host that was found by its name: what is between here and there says so by how it fails.
+fn on_the_way(failure: ApiErrorKind) -> ApiErrorKind {
+    match failure {
+        ApiErrorKind::Network(failure) => match Side::of(&failure) {
+            Some(side) => ApiErrorKind::OnTheWay { failure, side },
+            None => ApiErrorKind::Network(failure),
+        },
+        failure => failure,
     }
 }
 

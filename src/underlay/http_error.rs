@@ -1,10 +1,15 @@
 //! Why a request brought no whole answer. What to do about it is the caller's matter.
 
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
 
 use super::socket::SocketError;
+
+/// 9999-12-31T23:59:59Z: what is later cannot be written in the usual way.
+const LAST_SECOND_SHOWN: u64 = 253_402_300_799;
 
 /// A request brought no whole answer.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,12 @@ pub enum HttpFailure {
     ForeignCertificate,
     #[error("TLS: {0}")]
     Tls(String),
+    /// Connected, and cut after it was said who is wanted.
+    #[error("the connection was cut in the TLS handshake ({0})")]
+    CutAtHello(io::Error),
+    /// Connected, and nothing came after it was said who is wanted.
+    #[error("no answer in time (TLS handshake)")]
+    SilentAtHello,
     /// Connected, but the whole was not there in time.
     #[error("no whole answer in time ({0})")]
     TimedOut(&'static str),
@@ -55,7 +66,11 @@ impl HttpFailure {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::NotConnected(_) | Self::TimedOut(_) | Self::Cut(_)
+            Self::NotConnected(_)
+                | Self::CutAtHello(_)
+                | Self::SilentAtHello
+                | Self::TimedOut(_)
+                | Self::Cut(_)
         )
     }
 
@@ -87,8 +102,8 @@ impl HttpFailure {
             return Self::from_tls(tls);
         }
         match error.kind() {
-            io::ErrorKind::TimedOut => Self::TimedOut("TLS handshake"),
-            _ => Self::Cut(error),
+            io::ErrorKind::TimedOut => Self::SilentAtHello,
+            _ => Self::CutAtHello(error),
         }
     }
 
@@ -96,9 +111,13 @@ impl HttpFailure {
         use CertificateError as Bad;
         match error {
             rustls::Error::InvalidCertificate(bad) => match bad {
-                Bad::Expired | Bad::ExpiredContext { .. } => Self::OutOfDate("expired".to_owned()),
-                Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-                    Self::OutOfDate("not valid yet".to_owned())
+                Bad::Expired => Self::OutOfDate("expired".to_owned()),
+                Bad::ExpiredContext { time, not_after } => {
+                    Self::OutOfDate(ended(*time, *not_after))
+                }
+                Bad::NotValidYet => Self::OutOfDate("not valid yet".to_owned()),
+                Bad::NotValidYetContext { time, not_before } => {
+                    Self::OutOfDate(begins(*time, *not_before))
                 }
                 Bad::NotValidForName => {
                     Self::WrongName("no name in it is the expected one".to_owned())
@@ -112,6 +131,43 @@ impl HttpFailure {
             },
             other => Self::Tls(other.to_string()),
         }
+    }
+}
+
+fn ended(now: UnixTime, not_after: UnixTime) -> String {
+    format!(
+        "it ended {} before {}, the time here, so the clock is ahead by that, or the certificate \
+         is too old",
+        apart(now, not_after),
+        shown(now)
+    )
+}
+
+/// Nobody shows a certificate that is not valid yet.
+fn begins(now: UnixTime, not_before: UnixTime) -> String {
+    format!(
+        "it begins {} after {}, the time here, so the clock is behind by that at least",
+        apart(not_before, now),
+        shown(now)
+    )
+}
+
+fn shown(time: UnixTime) -> humantime::Rfc3339Timestamp {
+    let since_1970 = Duration::from_secs(time.as_secs());
+    let latest = Duration::from_secs(LAST_SECOND_SHOWN);
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + since_1970.min(latest))
+}
+
+/// In days, or what is less, which is all that anybody wants to know of a clock.
+fn apart(later: UnixTime, earlier: UnixTime) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = later.as_secs().saturating_sub(earlier.as_secs());
+    match seconds {
+        0..HOUR => format!("{} minutes", seconds / MINUTE),
+        HOUR..DAY => format!("{} hours", seconds / HOUR),
+        DAY.. => format!("{} days", seconds / DAY),
     }
 }
 
@@ -153,5 +209,37 @@ fn phase_in_words(phase: ureq::Timeout) -> &'static str {
         ureq::Timeout::Connect => "connecting",
         ureq::Timeout::RecvBody => "reading the answer",
         _ => "the whole request",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn out_of_date(bad: CertificateError) -> String {
+        HttpFailure::from_tls(&rustls::Error::InvalidCertificate(bad)).to_string()
+    }
+
+    #[test]
+    fn the_dates_of_a_certificate_say_by_how_much_a_clock_is_wrong() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let behind = out_of_date(CertificateError::NotValidYetContext {
+            time: at(0),
+            not_before: at(400 * 86_400 + 5),
+        });
+        assert_eq!(
+            behind,
+            "its certificate is not valid now (it begins 400 days after 1970-01-01T00:00:00Z, the \
+             time here, so the clock is behind by that at least); check this machine's clock"
+        );
+        let ahead = |seconds| {
+            out_of_date(CertificateError::ExpiredContext {
+                time: at(1_795_000_000 + seconds),
+                not_after: at(1_795_000_000),
+            })
+        };
+        assert!(ahead(7300).contains("it ended 2 hours before 2026-11-18T"));
+        assert!(ahead(59).contains("it ended 0 minutes before"));
+        assert!(ahead(u64::MAX - 1_795_000_000).contains("days before 9999-12-31T23:59:59Z"));
     }
 }

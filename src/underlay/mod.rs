@@ -21,3 +21,4 @@ pub mod resolv_conf;
 pub mod resolver;
 mod retry_after;
 pub mod socket;
+pub mod way_out;

@@ -129,7 +129,7 @@ fn a_certificate_of_another_authority_is_refused() {
 
 #[test]
 fn an_expired_certificate_is_refused() {
-    a_server_is_refused_that_shows(Cert::Expired, "its certificate is not valid now (expired)");
+    a_server_is_refused_that_shows(Cert::Expired, "its certificate is not valid now (it ended ");
 }
 
 // Locations and their servers.

@@ -26,6 +26,7 @@ mod reconnect;
 mod restart;
 mod secrets;
 mod selftest;
+mod sides;
 mod soak;
 mod status_server;
 

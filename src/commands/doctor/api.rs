@@ -82,18 +82,19 @@ fn account(client: &ApiClient, subject: &Subject) -> Finding {
         || "PIA".to_owned(),
         |meta| format!("meta server {}", meta.cn),
     );
-    let outcome = match client.hosts.service(Service::Account, &subject.stop) {
-        Ok(host) => host
-            .ping(REQUEST_TIMEOUT, &subject.stop)
-            .map_err(|error| error.to_string()),
-        Err(failure) => Err(failure.text),
+    let host = match client.hosts.service(Service::Account, &subject.stop) {
+        Ok(host) => host,
+        Err(failure) => return Finding::failure(ACCOUNT, failure.text, advice(subject)),
     };
-    match outcome {
+    match host.ping(REQUEST_TIMEOUT, &subject.stop) {
         Ok(()) => Finding::ok(
             ACCOUNT,
             format!("{whom} answers ({} ms)", started.elapsed().as_millis()),
         ),
-        Err(why) => Finding::failure(ACCOUNT, why, advice(subject)),
+        Err(error) => {
+            let (what, cure) = error.what_and_cure();
+            Finding::failure(ACCOUNT, what, cure.unwrap_or_else(|| advice(subject)))
+        }
     }
 }
 
@@ -135,7 +136,9 @@ fn list(
             None
         }
         Err(problem) => {
-            report(Finding::failure(LIST, problem.to_string(), advice(subject)));
+            let (what, cure) = problem.what_and_cure();
+            let cure = cure.unwrap_or_else(|| advice(subject));
+            report(Finding::failure(LIST, what, cure));
             None
         }
     }

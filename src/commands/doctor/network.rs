@@ -7,10 +7,11 @@ use super::subject::Subject;
 use crate::pia::host::ACCOUNT_HOST;
 use crate::system::capabilities;
 use crate::system::parallel;
-use crate::underlay::interfaces::{self, DefaultRoute};
+use crate::underlay::interfaces::{self, AttachedNetwork, DefaultRoute};
 use crate::underlay::name_servers::{NameServer, NameServers};
 use crate::underlay::resolver::Resolver;
 use crate::underlay::socket::Via;
+use crate::underlay::way_out::NoWayOut;
 
 /// 2026-01-01: this program is younger.
 const EARLIEST_SINCE_1970: Duration = Duration::from_secs(1_767_225_600);
@@ -20,7 +21,8 @@ const DNS_CURE: &str = "set one that answers with `dns:` in compose, or `--dns` 
 
 pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     let routes = interfaces::default_routes().unwrap_or_default();
-    report(judge_routes(&routes));
+    let attached = interfaces::attached_networks().unwrap_or_default();
+    report(judge_routes(&attached, &routes));
     report(judge_servers(
         &subject.dns,
         &ask_all(subject),
@@ -29,19 +31,15 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     report(judge_clock(SystemTime::now()));
 }
 
-fn judge_routes(routes: &[DefaultRoute]) -> Finding {
+fn judge_routes(attached: &[AttachedNetwork], routes: &[DefaultRoute]) -> Finding {
     const CHECK: &str = "route";
-    match routes {
-        [] => Finding::failure(
-            CHECK,
-            "there is no default route, so nothing can be reached",
-            "attach the container to a network that is not `internal`",
-        ),
-        [only] => Finding::ok(CHECK, format!("out by {}", only.interface)),
-        [first, ..] => Finding::ok(
-            CHECK,
-            format!("out by {}, the first of {}", first.interface, routes.len()),
-        ),
+    if let Some(why) = NoWayOut::judge(attached, routes) {
+        return Finding::failure(CHECK, why.to_string(), why.cure());
+    }
+    let first = routes.first().map_or("", |route| &route.interface);
+    match routes.len() {
+        0 | 1 => Finding::ok(CHECK, format!("out by {first}")),
+        all => Finding::ok(CHECK, format!("out by {first}, the first of {all}")),
     }
 }
 
@@ -196,11 +194,19 @@ mod tests {
 
     #[test]
     fn without_a_route_nothing_works() {
-        assert_eq!(judge_routes(&[]).level, Level::Failure);
+        let link = AttachedNetwork {
+            interface: "eth0".into(),
+            address: "172.18.0.2".parse().unwrap(),
+            network: "172.18.0.0/16".parse().unwrap(),
+        };
+        assert!(judge_routes(&[], &[]).what.contains("no link"));
+        let unrouted = judge_routes(std::slice::from_ref(&link), &[]);
+        assert_eq!(unrouted.level, Level::Failure);
+        assert!(unrouted.what.contains("no default route"));
         let route = DefaultRoute {
             interface: "eth0".into(),
             metric: 0,
         };
-        assert_eq!(judge_routes(&[route]).what, "out by eth0");
+        assert_eq!(judge_routes(&[link], &[route]).what, "out by eth0");
     }
 }

@@ -40,6 +40,18 @@ pub enum Cert {
     Foreign,
 }
 
+/// What a public web site shows at the TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebCert {
+    Right,
+    /// Of somebody who stands in its place: no authority that is trusted signed it.
+    Impostor,
+    /// Right, but of years before.
+    Ended,
+    /// Right, but for years to come.
+    Early,
+}
+
 /// An authority: its certificate, and what is needed to sign with it.
 struct Authority {
     certificate: Certificate,
@@ -87,12 +99,16 @@ pub fn web_authority() -> String {
 }
 
 /// The TLS side of a public web site of these names.
-pub fn web_site(names: &[&str]) -> Arc<ServerConfig> {
+pub fn web_site(names: &[&str], kind: WebCert) -> Arc<ServerConfig> {
     let all = authorities();
-    tls(
-        &all.web.sign(names[0], names, &all.web_leaf, 2026),
-        &all.web_leaf,
-    )
+    let sign = |by: &Authority, year| by.sign(names[0], names, &all.web_leaf, year);
+    let certificate = match kind {
+        WebCert::Right => sign(&all.web, 2026),
+        WebCert::Impostor => sign(&all.stranger, 2026),
+        WebCert::Ended => sign(&all.web, 2024),
+        WebCert::Early => sign(&all.web, 2033),
+    };
+    tls(&certificate, &all.web_leaf)
 }
 
 /// The TLS side of one of PIA's own servers.

@@ -40,6 +40,11 @@ impl Site {
         })
     }
 
+    /// Its name.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Shows another certificate from now on.
     pub fn present(&self, tls: Arc<ServerConfig>) {
         *self.tls.lock().expect("no holder of this lock panics") = tls;

@@ -28,6 +28,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use account::Account;
+use certificates::WebCert;
 use faults::{Api, Faults};
 use http::{Reply, Request};
 use hub::Hub;
@@ -76,6 +77,7 @@ pub struct Simulator {
     shared: Arc<Shared>,
     hub: Hub,
     servers: Mutex<Vec<Arc<Server>>>,
+    sites: Mutex<Vec<Arc<https::Site>>>,
 }
 
 impl Simulator {
@@ -95,9 +97,26 @@ impl Simulator {
 
     fn serve_web(&self, host: &str, apis: &'static [Api], listener: TcpListener) {
         let shared = Arc::clone(&self.shared);
-        let tls = certificates::web_site(&[host]);
+        let tls = certificates::web_site(&[host], WebCert::Right);
         let answer = move |api, request: &Request| shared.answer(api, request);
-        https::Site::new(&self.shared, host, apis, tls, answer).serve(&self.hub, listener);
+        let site = https::Site::new(&self.shared, host, apis, tls, answer);
+        site.serve(&self.hub, listener);
+        self.sites
+            .lock()
+            .expect("no holder of this lock panics")
+            .push(site);
+    }
+
+    /// The public hosts show such certificates from now on.
+    pub fn web_certificates(&self, kind: WebCert) {
+        for site in self
+            .sites
+            .lock()
+            .expect("no holder of this lock panics")
+            .iter()
+        {
+            site.present(certificates::web_site(&[site.host()], kind));
+        }
     }
 
     /// Answers DNS questions on the open internet.

@@ -210,19 +210,21 @@ impl Container {
 
     /// What the present life has printed; all of it, if it is over.
     pub fn logs(&self) -> String {
-        if self
-            .program
-            .as_ref()
-            .is_some_and(|program| program.status().is_some())
-        {
-            self.journal.wait_for_end(LAST_LINES_TIMEOUT);
-        }
+        self.wait_for_last_lines();
         self.journal.text()
     }
 
-    /// What all lives have printed, with times.
+    /// What all lives have printed, with times; all of it, if the present one is over.
     pub fn lines(&self) -> Vec<Line> {
+        self.wait_for_last_lines();
         self.journal.lines()
+    }
+
+    fn wait_for_last_lines(&self) {
+        let is_over = |program: &Process| program.status().is_some();
+        if self.program.as_ref().is_some_and(is_over) {
+            self.journal.wait_for_end(LAST_LINES_TIMEOUT);
+        }
     }
 
     /// When the present life began.

@@ -1,0 +1,175 @@
+//! Every failure says on which side it lies: `doctor`, the log and `status` in the same words.
+
+use harness::simulator::certificates::WebCert;
+use harness::simulator::faults::{Api, Fault};
+use harness::simulator::{API_HOST, LIST_HOST};
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::internet::Outage;
+use harness::world::network::{API, LIST};
+use harness::world::recipe::Recipe;
+use nix::sys::signal::Signal;
+
+use crate::PROGRAM;
+use crate::doctor::Diagnosis;
+
+fn recipe(world: &World) -> Recipe {
+    world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .env("CURL_RETRY", "0")
+        .env("CURL_MAX_TIME", "3")
+}
+
+/// What is wrong, and how it is told.
+struct Side {
+    set: fn(&World, bool),
+    /// The check of `doctor` that finds it, unless another test has that.
+    check: Option<&'static str>,
+    words: &'static str,
+    cure: &'static str,
+}
+
+/// Its log and its `status` have the words.
+#[track_caller]
+fn says(container: &Container, words: &str) {
+    container.wait_for_log(words, SOON);
+    let status = || {
+        let output = container.exec(&["wireguard-pia", "status", "--json"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    wait_until(&format!("status: {words}"), SOON, || {
+        status().contains(words)
+    });
+}
+
+fn names(world: &World, lie: bool) {
+    let lied = "0.0.0.0".parse().expect("an address");
+    for (host, address) in [(API_HOST, API), (LIST_HOST, LIST)] {
+        let address = if lie { lied } else { address };
+        world.pia.names().set(host, &[address]);
+    }
+}
+
+fn outage(world: &World, outage: Outage, on: bool) {
+    if on {
+        world.begin(outage);
+    } else {
+        world.end(outage);
+    }
+}
+
+fn certificates(world: &World, kind: WebCert, on: bool) {
+    let kind = if on { kind } else { WebCert::Right };
+    world.pia.web_certificates(kind);
+}
+
+/// In the order of a start; what comes first is noticed first.
+const SIDES: [Side; 7] = [
+    Side {
+        set: |world, on| outage(world, Outage::DnsRefuses, on),
+        check: Some("name servers"),
+        words: "203.0.113.53 could not be asked (Connection refused",
+        cure: "--dns",
+    },
+    Side {
+        set: names,
+        check: Some("name servers"),
+        words: "203.0.113.53 answered 0.0.0.0, which no public host has (a DNS filter?)",
+        cure: "--dns",
+    },
+    Side {
+        set: |world, on| certificates(world, WebCert::Impostor, on),
+        check: Some("account API"),
+        words: "somebody else answers in PIA's place (a captive portal, a block page, a proxy, or \
+                a name server that lies)",
+        cure: "log in to the portal",
+    },
+    Side {
+        set: |world, on| match on {
+            true => world.pia.fail(Api::Token, Fault::Close),
+            false => world.pia.heal(Api::Token),
+        },
+        check: Some("account API"),
+        words: "connections end as soon as they name it, so its name is blocked on the way",
+        cure: "META_IP and META_CN",
+    },
+    Side {
+        set: |world, on| outage(world, Outage::Api, on),
+        // `the_account_api_does_not_answer`
+        check: None,
+        words: "its name is known and nothing answers there, so its address is blocked on the way",
+        cure: "META_IP and META_CN",
+    },
+    Side {
+        set: |world, on| certificates(world, WebCert::Early, on),
+        check: Some("account API"),
+        words: "so the clock is behind by that at least",
+        cure: "timedatectl",
+    },
+    Side {
+        set: |world, on| certificates(world, WebCert::Ended, on),
+        check: Some("account API"),
+        words: "so the clock is ahead by that, or the certificate is too old",
+        cure: "timedatectl",
+    },
+];
+
+/// "`doctor`, the log and `status` say so in the same words" (docs/pia-api.md)
+#[test]
+fn every_failure_on_the_way_to_pia_says_on_which_side_it_lies() {
+    let world = World::new();
+    // Before a life seals the network.
+    for side in &SIDES {
+        if let Some(check) = side.check {
+            (side.set)(&world, true);
+            let found = Diagnosis::of(recipe(&world), &[]);
+            found.assert_says("failure", check, side.words, side.cure);
+            (side.set)(&world, false);
+        }
+    }
+    // Nothing connects between two of them.
+    world.pia.refuse_login();
+    let mut life = None;
+    for side in &SIDES {
+        (side.set)(&world, true);
+        match &life {
+            None => life = Some(recipe(&world).start()),
+            Some(container) => container.signal(Signal::SIGHUP),
+        }
+        says(life.as_ref().expect("it lives"), side.words);
+        (side.set)(&world, false);
+    }
+    let life = life.expect("it lives");
+    life.signal(Signal::SIGHUP);
+    says(&life, "the user name or the password was refused");
+}
+
+#[test]
+fn a_network_without_link_or_route_is_called_so() {
+    let world = World::new();
+    let client = world.client();
+    let address = world.look("ip -o -4 address show dev eth0");
+    let address = address
+        .split_whitespace()
+        .skip_while(|word| *word != "inet")
+        .nth(1)
+        .expect("an address");
+    let no_link = "there is no link";
+    let no_route = "there is no default route, so nothing can be reached";
+    client.ip("route del default");
+    let found = Diagnosis::of(recipe(&world), &[]);
+    found.assert_says("failure", "route", no_route, "not `internal`");
+    client.ip("address flush dev eth0");
+    let found = Diagnosis::of(recipe(&world), &[]);
+    found.assert_says("failure", "route", no_link, "network_mode");
+
+    let life = recipe(&world).start();
+    says(&life, no_link);
+    client.ip(format!("address add {address} dev eth0"));
+    life.signal(Signal::SIGHUP);
+    says(&life, no_route);
+    assert!(life.logs().contains("a network that is not `internal`"));
+}
