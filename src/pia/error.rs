@@ -228,6 +228,22 @@ impl ApiError {
         }
     }
 
+    /// Whether nobody listens at that address.
+    pub fn is_nobody_there(&self) -> bool {
+        matches!(self.kind, ApiErrorKind::NoPortForwarding(_))
+    }
+
+    /// Whether whoever is at that address did not answer as the one who was asked for, so that
+    /// another address may serve.
+    pub fn is_of_address(&self) -> bool {
+        self.is_nobody_there() || matches!(self.kind, ApiErrorKind::Network(_))
+    }
+
+    /// Whether a stop was asked for.
+    pub fn is_stopped(&self) -> bool {
+        matches!(self.kind, ApiErrorKind::Stopped)
+    }
+
     /// Whether the server list came with a missing or wrong signature.
     pub fn is_bad_signature(&self) -> bool {
         matches!(

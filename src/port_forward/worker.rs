@@ -11,6 +11,7 @@ use super::timekeeper::Now;
 use crate::connect::account::Account;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::credentials::Token;
+use crate::pia::error::ApiError;
 use crate::pia::forwarding;
 use crate::pia::host::Host;
 use crate::pia::lease::Lease;
@@ -18,8 +19,10 @@ use crate::pia::trust;
 use crate::system::cancellation::CancellationToken;
 use crate::underlay::socket::Via;
 
-/// For one request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one request: with the time for another address ten seconds, by which failures are judged.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+/// The same at another address, after the first was given its time.
+const OTHER_ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a pause may be before the clocks are looked at again: one of them stands still while
 /// the machine sleeps.
 const MAX_PAUSE_SLICE: Duration = Duration::from_secs(30);
@@ -29,7 +32,7 @@ const MAX_PAUSE_SLICE: Duration = Duration::from_secs(30);
 pub struct PortService {
     /// The server's common name.
     pub cn: String,
-    /// The address inside the tunnel first; where that refuses, the server's own has worked.
+    /// The address inside the tunnel first; where that does not serve, the server's own has worked.
     pub addresses: Vec<Ipv4Addr>,
     /// PIA's own authority.
     pub ca_file: PathBuf,
@@ -116,38 +119,50 @@ impl Worker {
                 "there is no account token",
             ));
         };
-        self.ask(|host| Ok(forwarding::lease(host, &token, REQUEST_TIMEOUT, stop)?))
+        self.ask(|host, timeout| forwarding::lease(host, &token, timeout, stop))
     }
 
     fn bind(&mut self, lease: &Lease, stop: &CancellationToken) -> Result<(), Failure> {
-        self.ask(|host| {
-            let answer = forwarding::bind_port(host, lease, REQUEST_TIMEOUT, stop)?;
+        self.ask(|host, timeout| {
+            let answer = forwarding::bind_port(host, lease, timeout, stop)?;
             log::debug!("bindPort: {answer}");
             Ok(())
         })
     }
 
-    /// Asks each address of the server until one has somebody listening.
-    fn ask<T>(&mut self, request: impl Fn(&Host) -> Result<T, Failure>) -> Result<T, Failure> {
+    /// Asks each address of the server until one answers as its port service. What a later one
+    /// refuses counts only where nobody listens at those before: some say no to everybody.
+    fn ask<T>(
+        &mut self,
+        request: impl Fn(&Host, Duration) -> Result<T, ApiError>,
+    ) -> Result<T, Failure> {
         self.find_hosts()?;
-        let mut failure = Failure::new(
-            FailureKind::NoPortForwarding,
-            Retry::NextServer,
-            "the server has no address for port forwarding",
-        );
+        let mut failure: Option<ApiError> = None;
         for (number, host) in self.hosts.iter().enumerate() {
-            failure = match request(host) {
+            let timeout = match number {
+                0 => REQUEST_TIMEOUT,
+                _ => OTHER_ADDRESS_TIMEOUT,
+            };
+            let error = match request(host, timeout) {
                 Ok(answer) => {
                     self.hosts.swap(0, number);
                     return Ok(answer);
                 }
-                Err(failure) if failure.kind != FailureKind::NoPortForwarding => {
-                    return Err(failure);
-                }
-                Err(failure) => failure,
+                Err(error) => error,
             };
+            let counts = failure.as_ref().is_none_or(ApiError::is_nobody_there);
+            if error.is_stopped() || (counts && !error.is_of_address()) {
+                return Err(error.into());
+            }
+            if counts {
+                failure = Some(error);
+            }
         }
-        Err(failure)
+        let no_address = || {
+            let text = "the server has no address for port forwarding";
+            Failure::new(FailureKind::NoPortForwarding, Retry::NextServer, text)
+        };
+        Err(failure.map_or_else(no_address, Failure::from))
     }
 
     fn find_hosts(&mut self) -> Result<(), Failure> {

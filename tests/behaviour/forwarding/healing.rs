@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use harness::simulator::certificates::Cert;
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::Server;
 use harness::waiting::{SOON, wait_until};
@@ -219,6 +220,24 @@ fn a_port_service_that_refuses_connections_leads_to_another_server_if_the_user_l
     container.wait_for_log("Reconnected to", SOON);
     assert_eq!(agreed_port(&world, &container), port);
     assert_ne!(server(&world).cn(), before.cn());
+}
+
+#[test]
+fn a_port_service_with_another_servers_certificate_leads_to_another_server() {
+    let world = World::new();
+    let container = forwarding(&world).env("RECONNECT", "1").start();
+    let port = agreed_port(&world, &container);
+    let before = server(&world);
+    let leases = || world.pia.records().of(Api::GetSignature).len();
+    let leased = leases();
+    before.certificate(Cert::WrongName);
+    before.forget_ports();
+    // Another lease is tried first.
+    container.wait_for_log("Reconnecting: no port here", Duration::from_secs(120));
+    container.wait_for_log("Reconnected to", SOON);
+    assert_eq!(agreed_port(&world, &container), port);
+    assert_ne!(server(&world).cn(), before.cn());
+    assert!(leases() <= leased + 1, "{} leases", leases() - leased);
 }
 
 #[test]

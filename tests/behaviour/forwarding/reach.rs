@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use harness::log_lines::UP;
+use harness::log_lines::{FORWARDING, UP};
 use harness::netns::Namespace;
 use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER};
 use harness::simulator::server::PortService;
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::network::{BEHIND, CLIENT};
@@ -204,6 +204,21 @@ fn the_port_is_reached_by_every_address_of_a_server_that_has_many() {
     }
     server.move_exits();
     assert_eq!(world.server_in_use().cn(), server.cn());
+}
+
+/// The address from the registration first, as the other says no to some.
+#[test]
+fn where_the_inner_address_is_silent_the_public_one_is_asked() {
+    let world = World::new();
+    world
+        .pia
+        .servers()
+        .iter()
+        .for_each(|server| server.silent_port_forwarding_inside());
+    let container = forwarding(&world).start();
+    container.wait_for_log(FORWARDING, LATER);
+    agreed_port(&world, &container);
+    assert_eq!(world.pia.records().registrations().len(), 1);
 }
 
 /// "`post-up` hooks may wait for `port.dat`" (README.md)

@@ -22,6 +22,7 @@ pub(super) enum Disturbance {
     PortForwardingClosed,
     PortForwardingSilent,
     PortForwardingClosedInside,
+    PortForwardingSilentInside,
     TunnelDead,
     HandshakesOnly,
 }
@@ -140,6 +141,12 @@ impl Server {
         let mut state = self.lock();
         state.moved += AT_A_TIME / 2;
         self.apply(&state);
+    }
+
+    /// Nothing that is sent to port 19999 of the address inside the tunnel arrives; at the public
+    /// one it does.
+    pub fn silent_port_forwarding_inside(&self) {
+        self.disturb(Disturbance::PortForwardingSilentInside, true);
     }
 
     /// `addKey` answers with status ERROR and this message.
@@ -281,6 +288,10 @@ impl Server {
             if refuses {
                 rules += &format!("-A INPUT -d {address} -p tcp --dport 19999 -j REJECT {refusal}");
             }
+        }
+        if has(Disturbance::PortForwardingSilentInside) {
+            let vip = self.plan.vip;
+            rules += &format!("-A INPUT -d {vip} -p tcp --dport 19999 -j DROP\n");
         }
         if has(Disturbance::PortForwardingSilent) {
             rules += "-A INPUT -p tcp --dport 19999 -j DROP\n";
