@@ -18,6 +18,9 @@ use crate::system::files;
 /// cause: another login would not help, and too many lock the account.
 const LOGIN_INTERVAL: Duration = Duration::from_secs(900);
 
+/// Credentials that were refused are not sent again by us before: it would lock the account.
+const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
 /// The account token and how a new one is got. Clones are the same account; a login is made by one
 /// thread at a time, and the others wait for what it brings.
 #[derive(Clone)]
@@ -49,6 +52,14 @@ struct TokenSlot {
     /// When PIA gave the token; forgotten once a server has taken it.
     unproven_since: Option<Instant>,
     is_logging_in: bool,
+    refusal: Option<Refusal>,
+}
+
+/// That PIA refused credentials.
+struct Refusal {
+    credentials: Credentials,
+    at: Instant,
+    failure: Failure,
 }
 
 impl Account {
@@ -116,6 +127,20 @@ impl Account {
         }
     }
 
+    /// The user wants an attempt: credentials that were refused may be sent once more.
+    pub fn forget_refusal(&self) {
+        self.lock().refusal = None;
+    }
+
+    /// Why these credentials need not be sent.
+    fn refusal_of(&self, credentials: &Credentials) -> Option<Failure> {
+        let state = self.lock();
+        let refusal = state.refusal.as_ref()?;
+        let is_same = refusal.credentials == *credentials;
+        let is_recent = refusal.at.elapsed() < REFUSED_LOGIN_INTERVAL;
+        (is_same && is_recent).then(|| refusal.failure.clone())
+    }
+
     /// A token in place of the `refused` one: that which another thread got meanwhile, else by a
     /// login. The old one is kept until the new one is there.
     ///
@@ -170,12 +195,27 @@ impl Account {
             ));
         };
         let credentials = credentials_for_login(sources, file)?;
+        if let Some(failure) = self.refusal_of(&credentials) {
+            return Err(failure);
+        }
         log::info!("Logging in to PIA");
         let hosts = &self.0.hosts;
         let _opening = hosts.gate().open();
         let host = hosts.service(Service::Account, stop)?;
-        let token = account::log_in(&host, &credentials, &self.0.retry, stop)
-            .inspect_err(|_| hosts.doubt(Service::Account))?;
+        let token = match account::log_in(&host, &credentials, &self.0.retry, stop) {
+            Ok(token) => token,
+            Err(error) => {
+                hosts.doubt(Service::Account);
+                let is_refusal = error.are_credentials_refused();
+                let failure = Failure::from(error);
+                self.lock().refusal = is_refusal.then(|| Refusal {
+                    credentials,
+                    at: Instant::now(),
+                    failure: failure.clone(),
+                });
+                return Err(failure);
+            }
+        };
         log::info!("Got a new token");
         store_token(&token, file);
         Ok(token)
@@ -296,6 +336,35 @@ mod tests {
             failure.text.ends_with("set PASS (or PASS_FILE)"),
             "{failure}"
         );
+    }
+
+    #[test]
+    fn refused_credentials_are_not_sent_again_unless_they_change_or_the_user_wants_it() {
+        let sources = |password: &str| CredentialSources {
+            user: Some(Secret::new("p1")),
+            password: Some(Secret::new(password)),
+            ..CredentialSources::default()
+        };
+        let refused = || {
+            let account = account(Path::new("/nonexistent/.token"), sources("wrong"));
+            account.lock().refusal = Some(Refusal {
+                credentials: credentials::read(&sources("wrong")).unwrap(),
+                at: Instant::now(),
+                failure: Failure::new(FailureKind::Login, Retry::Never, "refused"),
+            });
+            account
+        };
+        // There is no network here, so an attempt fails by another reason.
+        let why = |account: &Account| account.renew(None, &CancellationToken::new()).unwrap_err();
+        let now = refused();
+        assert_eq!(why(&now).text, "refused");
+        assert_eq!(why(&now).text, "refused");
+        now.forget_refusal();
+        assert_eq!(why(&now).kind, FailureKind::Network);
+        let wrong = credentials::read(&sources("wrong")).unwrap();
+        let other = credentials::read(&sources("other")).unwrap();
+        let now = refused();
+        assert!(now.refusal_of(&wrong).is_some() && now.refusal_of(&other).is_none());
     }
 
     #[test]

@@ -260,6 +260,8 @@ impl Life {
             shared_files::remove(&port_forwarding.file)?;
         }
         self.container.reporter.enter(State::Starting, None);
+        // After a refusal only the user comes back here.
+        connector.account().forget_refusal();
         let mut tried = Tried::default();
         loop {
             let joined = connector.join(&[], &tried, &self.container.stop)?;

@@ -4,7 +4,7 @@
 use crate::system::secret::Secret;
 
 /// A user name and its password, sent as they are given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub user: Secret,
     pub password: Secret,

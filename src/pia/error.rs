@@ -239,6 +239,11 @@ impl ApiError {
         self.is_nobody_there() || matches!(self.kind, ApiErrorKind::Network(_))
     }
 
+    /// Whether user name and password were refused.
+    pub fn are_credentials_refused(&self) -> bool {
+        matches!(self.kind, ApiErrorKind::CredentialsRefused { .. })
+    }
+
     /// Whether a stop was asked for.
     pub fn is_stopped(&self) -> bool {
         matches!(self.kind, ApiErrorKind::Stopped)

@@ -13,6 +13,8 @@ mod search;
 mod silence;
 pub mod task;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +27,7 @@ use self::search::Search;
 use self::task::Task;
 use super::container_connector::ContainerConnector;
 use super::surroundings::way_out;
+use crate::connect::account::Account;
 use crate::connect::connector::Connector;
 use crate::connect::register::Joined;
 use crate::container::Container;
@@ -64,9 +67,12 @@ pub enum SupervisorEnd {
 pub struct Supervisor {
     tunnel: Tunnel,
     connectors: ContainerConnector,
+    account: Account,
     /// `None` while the search has it.
     connector: Option<Connector>,
     search: Option<Task<Connector>>,
+    /// It waits between two attempts.
+    is_search_waiting: Arc<AtomicBool>,
     /// No thread could be had for it.
     is_search_owed: bool,
     /// They have changed, and could not be followed.
@@ -97,11 +103,13 @@ impl Supervisor {
         let is_wanted = container.settings.port_forwarding.enabled;
         let account = connector.account().clone();
         Self {
-            port: is_wanted.then(|| PortKeeper::new(container, &tunnel, account)),
+            port: is_wanted.then(|| PortKeeper::new(container, &tunnel, account.clone())),
+            account,
             tunnel,
             connectors,
             connector: Some(connector),
             search: None,
+            is_search_waiting: Arc::default(),
             is_search_owed: false,
             are_networks_owed: false,
             failed_changes: 0,
@@ -185,10 +193,7 @@ impl Supervisor {
             }
             match event {
                 Event::StopRequested => break,
-                Event::Reconnect => {
-                    let why = "asked for by SIGHUP";
-                    self.begin_reconnect(container, ReconnectCause::Request, why);
-                }
+                Event::Reconnect => self.reconnect_now(container),
                 Event::Unresponsive(why) => {
                     let why = format!("unresponsive endpoint: {why}");
                     self.begin_reconnect(container, ReconnectCause::Endpoint, &why);
@@ -272,6 +277,19 @@ impl Supervisor {
     }
 
     /// The old tunnel is kept while another server is looked for.
+    /// The user wants it: pauses are over, and what was refused may be sent once more.
+    fn reconnect_now(&mut self, container: &mut Container) {
+        self.account.forget_refusal();
+        if self.search.is_some() && self.is_search_waiting.load(Ordering::Relaxed) {
+            log::info!("Trying again at once, as asked for by SIGHUP");
+            self.end_search();
+            self.start_search(container, Duration::ZERO);
+        } else {
+            let why = "asked for by SIGHUP";
+            self.begin_reconnect(container, ReconnectCause::Request, why);
+        }
+    }
+
     fn begin_reconnect(&mut self, container: &mut Container, cause: ReconnectCause, why: &str) {
         if self.search.is_some() || self.is_search_owed {
             log::info!("A reconnect is under way already");
@@ -303,8 +321,10 @@ impl Supervisor {
             Some(connector) => connector,
             None => self.connectors.connector(container),
         };
+        self.is_search_waiting = Arc::default();
         let search = Search {
             delay,
+            is_waiting: Arc::clone(&self.is_search_waiting),
             avoid: self
                 .avoided
                 .iter()

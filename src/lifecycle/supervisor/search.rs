@@ -1,6 +1,8 @@
 //! Looking for another server while the old tunnel is kept; goes on for as long as it takes.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -29,6 +31,8 @@ pub(super) struct Search {
     /// Servers that did not respond, the latest at the end.
     pub avoid: Vec<Server>,
     pub probe: Probe,
+    /// Whether it waits between two attempts, for whoever wants one now.
+    pub is_waiting: Arc<AtomicBool>,
     pub reporter: Reporter,
     pub events: Sender<Event>,
 }
@@ -47,7 +51,7 @@ impl Search {
     fn search(&self, connector: &mut Connector, stop: &CancellationToken) -> Option<Event> {
         let mut rng = fastrand::Rng::new();
         if !self.delay.is_zero() {
-            stop.pause(self.delay).ok()?;
+            self.wait(self.delay, stop)?;
             if let Some(recovered) = self.old_tunnel(stop) {
                 return Some(recovered);
             }
@@ -61,17 +65,27 @@ impl Search {
             };
             self.reporter.count_failure(failure.kind.name());
             let pause = pause(failures, begun.elapsed(), &failure, &mut rng);
+            // Before it is said, as whoever reads it may want it sooner.
+            self.is_waiting.store(true, Ordering::Relaxed);
             log::warn!("{failure}. Trying again in {:.0} s", pause.as_secs_f64());
             self.reporter.update(|status| {
                 status.last_error = Some(failure.text.clone());
                 status.next_attempt = status::seconds_from(SystemTime::now(), pause);
             });
-            stop.pause(pause).ok()?;
+            self.wait(pause, stop)?;
             if let Some(recovered) = self.old_tunnel(stop) {
                 return Some(recovered);
             }
         }
         None
+    }
+
+    /// `None` where a stop came meanwhile.
+    fn wait(&self, pause: Duration, stop: &CancellationToken) -> Option<()> {
+        self.is_waiting.store(true, Ordering::Relaxed);
+        stop.pause(pause).ok()?;
+        self.is_waiting.store(false, Ordering::Relaxed);
+        Some(())
     }
 
     /// If it was the network that was away, the old tunnel is as good as a new one, and costs no

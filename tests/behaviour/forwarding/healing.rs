@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::Server;
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use nix::sys::signal::Signal;
@@ -289,7 +289,7 @@ fn we_may_be_taken_for_somebody_else_for_a_while() {
 #[test]
 fn refused_credentials_are_not_tried_again() {
     let world = World::new();
-    let container = forwarding(&world).start();
+    let container = forwarding(&world).env("RECONNECT", "1").start();
     agreed_port(&world, &container);
     world.pia.forget_tokens();
     world.pia.refuse_login();
@@ -308,6 +308,17 @@ fn refused_credentials_are_not_tried_again() {
         "it goes on asking"
     );
     assert_eq!(world.pia.login_attempts(), logins + 1);
+    // Nor by others who need a token.
+    container.wait_for_log("Reconnecting: no port here", LATER);
+    container.wait_for_log(
+        "check USER and PASS, or USER_FILE and PASS_FILE. Trying again in",
+        LATER,
+    );
+    assert_eq!(world.pia.login_attempts(), logins + 1);
+    container.signal(Signal::SIGHUP);
+    wait_until("the user's wish is obeyed", SOON, || {
+        world.pia.login_attempts() == logins + 2
+    });
 }
 
 #[test]
