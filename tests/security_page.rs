@@ -1,5 +1,5 @@
 //! docs/security.md: its rules are those that the templates give, and the tests that it names are
-//! there, as are those of docs/original-behaviour.md.
+//! there, as are those of docs/original-behaviour.md and of the tables in docs/pia-api.md.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -179,7 +179,7 @@ fn the_tests_that_it_names_are_there() {
     }
     let original = read("docs/original-behaviour.md");
     let (_, held) = original.split_once("## Held by tests").unwrap();
-    let page = read("docs/security.md") + held;
+    let page = read("docs/security.md") + held + &tables_of_failures().concat();
     let named = named_tests(&page);
     assert!(named.len() > 50, "{named:?}");
     let is_there = |name: &&&str| {
@@ -210,6 +210,25 @@ fn its_table_has_every_way_by_whoever_can_send_so() {
         let mut probes = Probe::every().filter(|probe| row.ways.contains(&way(*probe)));
         let needs_right = probes.any(|probe| !probe.is_possible());
         assert_eq!(row.who.contains("NET_RAW"), needs_right, "{row:?}");
+    }
+}
+
+/// What the program makes of answers, and on which side a failure lies.
+fn tables_of_failures() -> [String; 2] {
+    let page = read("docs/pia-api.md");
+    ["answers", "sides"].map(|name| {
+        let (_, table) = page.split_once(&format!("<!-- {name} -->")).unwrap();
+        let end = format!("<!-- end of {name} -->");
+        table.split_once(&end).unwrap().0.to_owned()
+    })
+}
+
+#[test]
+fn each_failure_of_the_tables_names_a_test() {
+    for table in tables_of_failures() {
+        let rows = items(&table).into_iter().skip(1);
+        let bare: Vec<String> = rows.filter(|row| named_tests(row).is_empty()).collect();
+        assert_eq!(bare, [""; 0]);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use harness::log_lines::{UP, count, in_order};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::{API_HOST, LIST_HOST};
-use harness::waiting::{LATER, SOON};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::internet::Outage;
 use harness::world::network::ELSEWHERE;
@@ -94,6 +94,39 @@ fn refused_with_a_status_of_success() {
     );
 }
 
+/// "a refusal in any form" (docs/pia-api.md)
+#[test]
+fn a_login_is_sent_once_for_each_form_of_refusal() {
+    let world = World::new();
+    let no = "the user name or the password was refused";
+    let unclear = "Trying again in 300 s";
+    let forms = [
+        (401, "", no),
+        (403, "", no),
+        (403, "{}", no),
+        (400, r#"{"message":"wrong password"}"#, no),
+        (422, r#"{"code":"invalid"}"#, no),
+        (200, r#"{"status":"error"}"#, no),
+        (200, "HTTP Token: Access denied.", no),
+        (200, "", unclear),
+        (200, "{}", unclear),
+        (200, "<html>", unclear),
+        (404, "odd", unclear),
+    ];
+    world.pia.payment_required();
+    let container = container(&world).start();
+    container.wait_for_log("the subscription is over", SOON);
+    for (sent, (status, body, said)) in (1..).zip(forms) {
+        assert_eq!(world.pia.login_attempts(), sent, "before {status} {body}");
+        world.pia.answer_login(status, body);
+        let times = || container.logs().matches(said).count();
+        let before = times();
+        container.signal(Signal::SIGHUP);
+        wait_until(&format!("{status} {body}"), SOON, || times() > before);
+    }
+    assert_eq!(world.pia.login_attempts(), 1 + forms.len());
+}
+
 #[test]
 fn blocked_by_the_content_network() {
     a_login_is_tried_once_that(
@@ -103,7 +136,7 @@ fn blocked_by_the_content_network() {
 }
 
 #[test]
-fn locked_out() {
+fn the_account_is_locked_out() {
     a_login_is_tried_once_that(
         |world| world.pia.lock_out(),
         "the account is locked out for some minutes",
@@ -111,7 +144,7 @@ fn locked_out() {
 }
 
 #[test]
-fn subscription_over() {
+fn the_subscription_is_over() {
     a_login_is_tried_once_that(
         |world| world.pia.payment_required(),
         "the subscription is over (HTTP 402); renew it",

@@ -43,6 +43,8 @@ pub enum Login {
     LockedOut,
     /// The subscription is over.
     PaymentRequired,
+    /// Says this, with this status.
+    Says(u16, &'static str),
 }
 
 /// A dedicated IP that the account has bought.
@@ -232,6 +234,7 @@ fn refusal(login: Login, request: &Request, fields: &[(String, String)]) -> Repl
             &json!({"status": "error", "code": "too_many_attempts",
                 "message": "Too many login attempts. Please try again later."}),
         ),
+        Login::Says(status, text) => Reply::text(status, text),
         Login::PaymentRequired => Reply::json(
             402,
             &json!({"status": "error", "code": "payment_required",

@@ -55,6 +55,11 @@ impl Simulator {
         self.shared.account.set_login(Login::Quote);
     }
 
+    /// The login says this to everybody.
+    pub fn answer_login(&self, status: u16, text: &'static str) {
+        self.shared.account.set_login(Login::Says(status, text));
+    }
+
     pub fn lock_out(&self) {
         self.shared.account.set_login(Login::LockedOut);
     }
