@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::ifaddrs::getifaddrs;
 use nix::libc;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrLike, bind, send,
     socket,
@@ -49,9 +51,14 @@ impl Sibling {
         Self(socket)
     }
 
-    /// Sends a datagram to the far end as a frame to everybody.
     fn send(&self) -> io::Result<usize> {
-        let bytes = [
+        let bytes = Self::frame();
+        Ok(send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?)
+    }
+
+    /// A datagram to the far end, in a frame to everybody.
+    fn frame() -> Vec<u8> {
+        [
             // Ethernet: to everybody, IPv4.
             &[0xff; 6][..],
             &[2, 0, 0, 0, 0, 1, 0x08, 0x00],
@@ -65,8 +72,7 @@ impl Sibling {
             &[0, 12, 0, 0],
             b"leak",
         ]
-        .concat();
-        Ok(send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?)
+        .concat()
     }
 }
 
@@ -134,6 +140,45 @@ fn frames_are_dropped_and_what_the_rules_admit_is_not() {
         assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
         assert!(!arrives(&leaks, BLOCKED));
     });
+}
+
+/// What root with these capabilities alone says who sends the frame by a socket of the family
+/// AF_XDP; nothing where it is sent.
+fn refusal_of_af_xdp(capabilities: &str) -> String {
+    let index = if_nametoindex("eth0").unwrap().to_string();
+    let frame: String = Sibling::frame()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let output = Command::new("setpriv")
+        .args(["--bounding-set", capabilities, "--inh-caps", capabilities])
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/firewall_backends/af_xdp.pl"
+        ))
+        .args([index, frame])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.success(), said.is_empty(), "{said}");
+    said
+}
+
+/// They do not come by the hook, and it is `NET_RAW` alone that they take.
+#[test]
+fn frames_by_af_xdp_pass_the_chain_and_take_net_raw() {
+    let _namespace = Namespace::enter();
+    let far = cable();
+    let leaks = receiver(&far, PORT);
+    let firewall = open(Backend::NfTables, &Policy::closed(MARK));
+    assert_eq!(firewall.frames_pass(), None);
+    let refused = Sibling::new("eth0").send().unwrap_err();
+    assert_eq!(refused.raw_os_error(), ENOBUFS);
+    let said = refusal_of_af_xdp("-all");
+    assert!(said.contains("socket: Operation not permitted"), "{said}");
+    assert!(!arrives(&leaks, BLOCKED));
+    assert_eq!(refusal_of_af_xdp("-all,+net_raw"), "");
+    assert!(arrives(&leaks, ARRIVES));
 }
 
 #[test]
