@@ -251,7 +251,7 @@ fn items(text: &str) -> Vec<String> {
 #[test]
 fn each_item_of_its_lists_and_tables_names_a_test_or_is_a_limit() {
     let page = read("docs/security.md");
-    let (promises, _) = page.split_once("\n## A hardened").unwrap();
+    let (promises, _) = page.split_once("\n## How it is tested").unwrap();
     // Those of the other table are one promise.
     let (before, table) = promises.split_once("<!-- ways out -->").unwrap();
     let (_, after) = table.split_once("<!-- end of ways out -->").unwrap();
@@ -261,4 +261,30 @@ fn each_item_of_its_lists_and_tables_names_a_test_or_is_a_limit() {
     };
     let bare: Vec<String> = items(promises).into_iter().filter(is_bare).collect();
     assert_eq!(bare, [""; 0]);
+}
+
+#[test]
+fn a_pod_has_net_admin_alone() {
+    let pod = read("docs/kubernetes.yaml");
+    let of_containers = pod.matches("capabilities:").count();
+    assert_eq!(pod.matches("drop: [ALL]").count(), of_containers);
+    assert_eq!(pod.matches("add: ").count(), 1);
+    assert!(pod.contains("add: [NET_ADMIN]\n"));
+}
+
+#[test]
+fn what_is_built_is_locked_and_what_is_published_is_signed() {
+    for (file, says) in [
+        ("scripts/build-static", "cargo build --release --locked"),
+        ("scripts/check", "cargo deny --locked check"),
+        (".github/workflows/test.yml", "cargo-deny-action@"),
+        (".github/workflows/image.yml", "provenance: mode=max"),
+        (".github/workflows/image.yml", "sbom: true"),
+        (
+            ".github/workflows/image.yml",
+            "cosign sign --yes --recursive",
+        ),
+    ] {
+        assert!(read(file).contains(says), "{file}: {says}");
+    }
 }

@@ -130,6 +130,28 @@ fn pre_up_has_the_open_network_and_what_follows_has_not() {
 }
 
 #[test]
+fn pre_up_does_not_open_what_an_earlier_life_closed() {
+    let world = World::new();
+    let send = |word: &str| format!("echo {word} >/dev/udp/{ELSEWHERE}/9; echo tried");
+    let mut container = container(&world)
+        .env("PRE_UP", send("first"))
+        .env("LOC", "nowhere")
+        .start();
+    container.wait_for_log("Waiting, sealed", SOON);
+    assert!(
+        world
+            .elsewhere
+            .wait_for(SOON, |arrival| arrival.text == "first")
+    );
+    assert!(container.stop().status.success());
+    container.set_env("PRE_UP", send("second"));
+    container.restart();
+    container.wait_for_log("[pre-up] tried", SOON);
+    container.wait_for_log("Waiting, sealed", SOON);
+    assert_eq!(world.elsewhere.all().len(), 1);
+}
+
+#[test]
 fn post_up_and_pre_down_have_the_tunnel() {
     let world = World::new();
     let ask = format!(

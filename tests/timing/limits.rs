@@ -179,8 +179,8 @@ fn an_interface_that_is_gone_is_missed_within_seconds() {
     assert!(carried < Duration::from_secs(15), "{carried:?}");
 }
 
-/// "An interface that is added later is covered a tenth of a second after it came" (README.md); on
-/// a busy machine later. Who waits for such news costs nothing.
+/// "An interface that is added later is covered within half a second" (README.md). Who waits for
+/// such news costs nothing.
 #[test]
 fn an_interface_that_comes_later_is_covered_soon_and_until_then_nobody_looks() {
     let world = World::new();
