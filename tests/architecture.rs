@@ -194,7 +194,8 @@ fn decisions_know_neither_the_clock_nor_the_system() {
         "firewall/policy.rs",
         "connect/server_selection/locations.rs",
         "connect/server_selection/candidates.rs",
-        "port_forward/lease_machine.rs",
+        "port_forward/lease_machine/mod.rs",
+        "port_forward/lease_machine/suspicion.rs",
         "system/backoff.rs",
     ];
     let sources = sources();
