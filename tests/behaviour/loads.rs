@@ -10,12 +10,16 @@ use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
+use harness::world::capture::Capture;
 use harness::world::container::Container;
+use harness::world::pcap::Packet;
+use harness::world::prober::Probe;
 use harness::world::recipe::Recipe;
 use harness::world::watch::{Watch, ours};
 use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
+use crate::leaks::send_probes;
 
 const BACKENDS: [&str; 2] = ["nft", "legacy"];
 const WAYS: [&str; 3] = ["exit 1", "exit 4", "kill -KILL $$"];
@@ -33,6 +37,8 @@ const PLACES: [(&str, &str, &str); 6] = [
     ("wg-quick", "wg-quick", "^$"),
 ];
 const MINUTE: Duration = Duration::from_secs(60);
+/// How often it is looked at most whether what is told holds.
+const LOOKS: u32 = 20;
 const CANDIDATES: &str = "-p tcp .*--dport 1337 ";
 
 /// A life in which loads can fail.
@@ -117,15 +123,55 @@ impl Life {
         ["iptables", "ip6tables"].map(save).into_iter().all(drops)
     }
 
+    fn is_healthy(&self) -> bool {
+        let checked = self.container.exec(&["wireguard-pia", "healthcheck"]);
+        checked.status.success()
+    }
+
+    fn carries(&self) -> bool {
+        self.world.address_seen_from(self.world.client()).is_some()
+    }
+
+    /// A sibling sends by every way once more; returns what of it has left since then, but for
+    /// frames, which no packet filter sees, and what is let out with the mark while it registers.
+    fn gets_out(&self, capture: &Capture, since: Instant) -> Vec<Packet> {
+        send_probes(&self.world, "eth0");
+        let (allowed, steady) = (ours(&self.world), Probe::steady());
+        capture.leaks_since(since, |packet| {
+            let probe = packet.probe();
+            allowed(packet) || probe.is_some_and(|probe| !steady.contains(&probe))
+        })
+    }
+
+    /// A capture on the wire; what a sibling sends before the start is seen there.
+    #[track_caller]
+    fn capture_that_sees(&self) -> Capture {
+        let (capture, begun) = (self.world.capture(), Instant::now());
+        assert!(self.gets_out(&capture, begun).len() > 10);
+        capture
+    }
+
+    /// Calls `look` again and again for a minute, and sees that nothing gets out that should not.
+    #[track_caller]
+    fn for_a_minute(&self, capture: &Capture, since: Instant, look: impl Fn()) {
+        let begun = Instant::now();
+        for number in 0.. {
+            if begun.elapsed() > MINUTE {
+                break;
+            }
+            thread::sleep(MINUTE / LOOKS);
+            look();
+            if number % 5 == 0 {
+                assert_eq!(self.gets_out(capture, since), []);
+            }
+        }
+    }
+
     /// Connected, sealed, and what it says is true.
     #[track_caller]
     fn is_whole(&self) {
         self.world.assert_carries();
-        let healthy = || {
-            let checked = self.container.exec(&["wireguard-pia", "healthcheck"]);
-            checked.status.success()
-        };
-        wait_until("healthy", SOON, healthy);
+        wait_until("healthy", SOON, || self.is_healthy());
         let ports = self.world.pia.bound_ports();
         let status = self.container.shell("wireguard-pia status --json");
         let says = |port| status.contains(&format!("\"number\": {port},"));
@@ -226,11 +272,9 @@ fn end_trouble(life: &Life, place: &str, said: &str, times: usize) {
 /// connected and sealed.
 #[track_caller]
 fn a_minute_of_trouble(mut life: Life, place: &str, expected: &[String]) {
-    // Probers are much work for the machine; where nothing can be loaded it matters most.
-    let watch = (place == "any").then(|| Watch::begin(&life.world));
+    let capture = life.capture_that_sees();
     life.trouble(place, LONG);
     life.container.start();
-    let begun = Instant::now();
     let says = |life: &Life, word: &str| {
         let status = life.container.shell("wireguard-pia status --json || true");
         status.contains(&format!("\"state\": \"{word}\""))
@@ -242,41 +286,45 @@ fn a_minute_of_trouble(mut life: Life, place: &str, expected: &[String]) {
         _ => drop(life.container.wait_for_log(CLOSED, SOON)),
     }
     let cut = Instant::now();
-    while begun.elapsed() < MINUTE {
-        thread::sleep(MINUTE / 20);
+    life.for_a_minute(&capture, cut, || {
         assert_eq!(says(&life, "connected"), place == "port", "{place}");
         assert!(
             !life.container.path("/pia-shared/port.dat").exists(),
             "{place}"
         );
         assert!(place == "any" || life.drops_the_rest(), "{place}");
-    }
+        assert!(!life.is_healthy(), "{place}");
+        assert!(!life.container.logs().contains(FORWARDING), "{place}");
+    });
     life.end_trouble(place);
     life.container.wait_for_log(FORWARDING, 2 * LATER);
     life.is_whole();
     wait_until("the same rules", LATER, || life.rules() == expected);
-    if let Some(watch) = watch {
-        Watch::many_probes_are_dropped(&life.world);
-        watch.expect_only(cut, None, ours(&life.world));
-    }
+    assert_eq!(life.gets_out(&capture, cut), []);
 }
 
 /// The same in a reconnect.
 #[track_caller]
 fn a_minute_of_trouble_beside_a_tunnel(mut life: Life, place: &str, expected: &[String]) {
+    let capture = life.capture_that_sees();
     life.container.start();
     life.container.wait_for_log(FORWARDING, LATER);
+    let connected = Instant::now();
     life.trouble(place, LONG);
     life.container.signal(Signal::SIGHUP);
-    let begun = Instant::now();
-    while begun.elapsed() < MINUTE {
-        thread::sleep(MINUTE / 20);
+    life.for_a_minute(&capture, connected, || {
         assert!(life.drops_the_rest(), "{place}");
-    }
+        if life.is_healthy() {
+            let holds = life.carries() || !life.is_healthy();
+            assert!(holds, "{place}: healthy, and nothing is carried");
+        }
+    });
     life.end_trouble(place);
     wait_until("the same rules", 2 * LATER, || life.rules() == expected);
     life.is_whole();
+    life.trouble("any", LONG);
     assert!(life.container.stop().status.success());
+    assert_eq!(life.gets_out(&capture, connected), []);
 }
 
 /// All at the same time: they wait rather than compute. Each place has a way of failing, with the
