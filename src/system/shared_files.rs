@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 
 use super::files::{self, FileError, Ownership};
 
@@ -225,26 +225,31 @@ impl Place {
         Ok(found == content)
     }
 
-    /// Makes the file beside its place, and then moves it there, over a link or pipe as well.
+    /// Makes the file beside its place, and then puts it there whole, in place of a link or pipe as
+    /// well. Those who wait for a file of this name to be made or to be written are woken.
     fn create(&self, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
         let temporary = OsString::from(format!(".wireguard-pia-{:016x}", fastrand::u64(..)));
-        let made = self.make(&temporary, content, ownership).and_then(|()| {
-            Ok(renameat(
-                &self.directory,
-                temporary.as_os_str(),
-                &self.directory,
-                self.name.as_os_str(),
-            )?)
-        });
-        if made.is_err() {
-            // It may not have been made at all.
-            let _ = unlinkat(
-                &self.directory,
-                temporary.as_os_str(),
-                UnlinkatFlags::NoRemoveDir,
-            );
-        }
-        made
+        let made = self
+            .make(&temporary, content, ownership)
+            .and_then(|()| Ok(self.put(&temporary)?));
+        // It may not have been made at all, or have been moved.
+        let _ = unlinkat(
+            &self.directory,
+            temporary.as_os_str(),
+            UnlinkatFlags::NoRemoveDir,
+        );
+        made?;
+        // The same once more, for those who wait for that. The file is as it should be already.
+        let _ = self.overwrite(content);
+        Ok(())
+    }
+
+    /// By a second name: what is only moved here counts as made for nobody who watches. Some file
+    /// systems have no second names, and nothing else can take the place of a link.
+    fn put(&self, temporary: &OsStr) -> Result<(), Errno> {
+        let (directory, name) = (&self.directory, self.name.as_os_str());
+        linkat(directory, temporary, directory, name, AtFlags::empty())
+            .or_else(|_| renameat(directory, temporary, directory, name))
     }
 
     fn make(&self, name: &OsStr, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
@@ -323,6 +328,10 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, symlink};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
     const OURS: Ownership = Ownership {
         mode: 0o644,
@@ -366,6 +375,42 @@ mod tests {
 
     fn text(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
+    }
+
+    /// A user has 128 of them on the whole machine, and other tests run beside this one.
+    fn watch() -> Inotify {
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            match Inotify::init(InitFlags::IN_NONBLOCK) {
+                Err(Errno::EMFILE) if Instant::now() < patience => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                watch => return watch.unwrap(),
+            }
+        }
+    }
+
+    /// Helpers of torrent clients wait for one or the other kind, at the file's own name.
+    #[test]
+    fn those_who_wait_for_a_file_to_be_made_or_written_are_woken() {
+        let (_directory, shared, private) = directories();
+        for place in [shared, private] {
+            let watch = watch();
+            let kinds = AddWatchFlags::IN_ALL_EVENTS;
+            watch.add_watch(&place, kinds).unwrap();
+            let path = place.join("port.dat");
+            for (text, is_made) in [("47047\n", true), ("47048\n", false)] {
+                write(&path, text.as_bytes(), OURS).unwrap();
+                let events = watch.read_events().unwrap();
+                let events = events
+                    .into_iter()
+                    .filter(|event| event.name.as_deref() == path.file_name());
+                let seen = events.fold(AddWatchFlags::empty(), |seen, event| seen | event.mask);
+                let written = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE;
+                assert!(seen.contains(written), "{seen:?}");
+                assert_eq!(seen.contains(AddWatchFlags::IN_CREATE), is_made, "{seen:?}");
+            }
+        }
     }
 
     #[test]
@@ -457,7 +502,7 @@ mod tests {
         fs::write(&secret, "secret").unwrap();
         let path = shared.join("port.dat");
         let enough = AtomicBool::new(false);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 let (link, file) = (shared.join("link"), shared.join("file"));
                 while !enough.load(Ordering::Relaxed) {
