@@ -12,6 +12,7 @@ chapter() {
 	runs_a_container
 	follows_a_network_that_is_attached_later
 	stops_by_itself
+	runs_as_a_unit_does
 	runs_the_pod
 }
 
@@ -40,10 +41,10 @@ podman_network() {
 podman_clean_up() {
 	{
 		podman pod rm --force behind-vpn-pod-0
-		podman rm --force --time 1 "$PREFIX-vpn"
+		podman rm --force --time 1 "$PREFIX-client" "$PREFIX-vpn"
 		podman network rm --force "$PREFIX" "$PREFIX-later"
-		podman volume rm --force pia-data
-		podman secret rm pia
+		podman volume rm --force pia-data "$PREFIX-shared"
+		podman secret rm pia "$PREFIX-user" "$PREFIX-pass"
 		podman image rm --force "localhost/$IMAGE"
 	} >/dev/null 2>&1 || true
 }
@@ -85,6 +86,34 @@ stops_by_itself() {
 	podman stop --time 20 "$PREFIX-vpn" >/dev/null
 	[[ $(podman inspect --format '{{.State.ExitCode}}' "$PREFIX-vpn") == 0 ]] || fail 'it did not exit with 0'
 	podman rm "$PREFIX-vpn" >/dev/null
+}
+
+# With the options that a unit made of a .container file has, but for what takes systemd; account by Podman's secrets,
+# one as a file and one as a variable; a client by another unit, which reads the port file as a user of its own.
+runs_as_a_unit_does() {
+	local unit=(--replace --rm --detach --pull never --log-driver k8s-file) vpn=$PREFIX-vpn port address seen
+	printf '%s\n' "$WORLD_USER" | podman secret create "$PREFIX-user" - >/dev/null
+	printf '%s' "$WORLD_PASS" | podman secret create "$PREFIX-pass" - >/dev/null
+	podman run --name "$vpn" --cidfile "$FILES/cid" "${unit[@]}" --network "$PREFIX" --dns "$WORLD_NAMESERVER" \
+		--device /dev/net/tun --cap-add NET_ADMIN --cap-add NET_RAW --sysctl net.ipv4.conf.all.src_valid_mark=1 \
+		--volume "$PREFIX-shared:/pia-shared" --volume "$WORLD_SSL_CERT_FILE:/web-authorities.pem:ro" \
+		--secret "$PREFIX-user" --secret "$PREFIX-pass,type=env,target=PASS" --env "USER_FILE=/run/secrets/$PREFIX-user" \
+		--env SSL_CERT_FILE=/web-authorities.pem --env "LOC=$LOCATION" --env LOCAL_NETWORK=192.168.213.0/24 \
+		--env PORT_FORWARDING=1 --env TZ=Etc/UTC "localhost/$IMAGE" >/dev/null
+	podman run --name "$PREFIX-client" "${unit[@]}" --network "container:$vpn" --volume "$PREFIX-shared:/shared:ro" \
+		--volume "$PWD/tests/image:/tools:ro" --entrypoint perl "localhost/$IMAGE" /tools/greet.pl 8080 >/dev/null
+	eventually 30 podman_healthy "$vpn"
+	comes_out_of_a_server podman exec "$PREFIX-client"
+	port=$(podman logs "$vpn" 2>&1 | sed -n 's/.*Forwarding on port //p')
+	eventually 20 podman exec --user 1000 "$PREFIX-client" grep -qx "$port" /shared/port.dat
+	# Not by the published port: where Docker runs, too, its policy drops what is forwarded to other engines' containers.
+	address=$(podman inspect --format "{{(index .NetworkSettings.Networks \"$PREFIX\").IPAddress}}" "$vpn")
+	seen=$(curl --silent --show-error --max-time 20 "http://$address:8080/")
+	[[ $seen == "10.213.$NUMBER.1" ]] || fail "the host was seen as $seen"
+	podman rm --force --time 1 "$PREFIX-client" >/dev/null
+	podman rm --force --ignore --time 20 --cidfile "$FILES/cid" >/dev/null
+	! podman container exists "$vpn" || fail 'the unit left its container'
+	ok 'as a systemd unit runs it: secrets, a port file for users, a client by another unit that the host reaches'
 }
 
 # With what this world is, and what Podman 4.3 cannot do: native sidecars, secrets in base64.
