@@ -14,6 +14,7 @@ mod masking;
 pub mod netlink;
 pub mod parallel;
 pub mod paths;
+pub mod readiness;
 pub mod route;
 pub mod routing_policy;
 pub mod secret;

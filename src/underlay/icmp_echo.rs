@@ -4,12 +4,14 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::deadline::Deadline;
 use crate::system::cancellation::CancellationToken;
+use crate::system::readiness;
 
 const ECHO_REQUEST: u8 = 8;
 const ECHO_REPLY: u8 = 0;
@@ -17,43 +19,42 @@ const HEADER_LENGTH: usize = 8;
 /// Requests are repeated at this interval, as packets get lost: over a link that loses every third
 /// packet each way, one of ten answers comes in nearly every case.
 const REPEAT_INTERVAL: Duration = Duration::from_millis(300);
-/// How soon a stop is noticed: a shutdown from another thread does not wake an ICMP socket.
-const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(50);
-
 /// Waits for an answer from `address` until `deadline`.
 ///
 /// # Errors
-/// When there is none, or no socket for the question can be had.
+/// When there is none, or no socket for the question can be had. `PermissionDenied` where nothing
+/// could be asked at all, as a packet filter of this machine let no request out.
 pub fn answered(
     interface: &str,
     address: Ipv4Addr,
     deadline: Deadline,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let (mut socket, raw) = socket(interface)?;
+    let (mut socket, raw) = socket(interface).map_err(io::Error::other)?;
+    socket.set_nonblocking(true)?;
     socket.connect(&SocketAddrV4::new(address, 0).into())?;
     // The kernel gives a ping socket an identifier of its own and only its own replies; on a raw
     // socket, ours tells our replies from others.
     let identifier = fastrand::u16(..);
-    let mut sequence = 0_u16;
+    let mut requests = Requests::default();
     let mut ask_again = Deadline::after(Duration::ZERO);
     loop {
-        if stop.is_cancelled() {
-            return Err(ErrorKind::Interrupted.into());
-        }
-        let left = deadline.left();
-        if left.is_zero() {
-            return Err(io::Error::new(ErrorKind::TimedOut, "no answer"));
-        }
         if ask_again.left().is_zero() {
-            sequence = sequence.wrapping_add(1);
+            let request = request(identifier, requests.next());
             // The interface may be gone for a moment, and full queues empty themselves.
-            if let Err(error) = socket.write_all(&request(identifier, sequence)) {
+            if let Err(error) = requests.note(socket.write_all(&request)) {
                 log::debug!("ping {address}: {error}");
             }
             ask_again = Deadline::after(REPEAT_INTERVAL);
         }
-        socket.set_read_timeout(Some(CANCEL_CHECK_INTERVAL.min(left)))?;
+        let left = deadline.left();
+        if left.is_zero() {
+            return Err(requests.failure());
+        }
+        let timeout = ask_again.left().min(left);
+        if readiness::wait(&[socket.as_fd()], timeout, stop).is_err() {
+            return Err(requests.failure());
+        }
         let mut buffer = [0; 512];
         match socket.read(&mut buffer) {
             Ok(length)
@@ -69,6 +70,40 @@ pub fn answered(
             // An ICMP error from the way, such as "unreachable", may be gone at the next request.
             Err(error) => log::debug!("ping {address}: {error}"),
         }
+    }
+}
+
+/// What became of the requests to one target.
+#[derive(Debug, Default)]
+struct Requests {
+    sequence: u16,
+    was_any_sent: bool,
+    /// Those that our own packet filter did not let out.
+    was_any_refused: bool,
+}
+
+impl Requests {
+    /// The number of the next one.
+    fn next(&mut self) -> u16 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
+    }
+
+    fn note(&mut self, sent: io::Result<()>) -> io::Result<()> {
+        match &sent {
+            Ok(()) => self.was_any_sent = true,
+            Err(error) => self.was_any_refused |= error.kind() == ErrorKind::PermissionDenied,
+        }
+        sent
+    }
+
+    /// What it means that there is no answer.
+    fn failure(&self) -> io::Error {
+        if self.was_any_refused && !self.was_any_sent {
+            let why = "this machine's packet filter lets no echo out";
+            return io::Error::new(ErrorKind::PermissionDenied, why);
+        }
+        io::Error::new(ErrorKind::TimedOut, "no answer")
     }
 }
 
@@ -146,6 +181,29 @@ mod tests {
     #[test]
     fn a_request_sums_up_to_nothing() {
         assert_eq!(checksum(&request(0xabcd, 7)), 0);
+    }
+
+    /// Our own filter refuses everything for a moment while it is loaded.
+    #[test]
+    fn what_was_never_sent_is_told_from_what_was_not_answered() {
+        let failure = |sent: &[io::Result<()>]| {
+            let mut requests = Requests::default();
+            for outcome in sent {
+                let outcome = outcome.as_ref().copied();
+                let outcome = outcome.map_err(|error| error.kind().into());
+                let _ = requests.note(outcome);
+            }
+            requests.failure().kind()
+        };
+        let refused = || Err(ErrorKind::PermissionDenied.into());
+        assert_eq!(
+            failure(&[refused(), refused()]),
+            ErrorKind::PermissionDenied
+        );
+        assert_eq!(failure(&[refused(), Ok(())]), ErrorKind::TimedOut);
+        assert_eq!(failure(&[Ok(())]), ErrorKind::TimedOut);
+        let gone = Err(ErrorKind::NetworkDown.into());
+        assert_eq!(failure(&[gone]), ErrorKind::TimedOut);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! What an answer, or its absence, means for the tunnel is not known here.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::thread::Builder;
@@ -13,6 +14,10 @@ use super::name_servers::NameServers;
 use super::resolver::Resolver;
 use super::socket::Via;
 use crate::system::cancellation::{CancellationToken, Cancelled};
+
+/// So long only one target is asked, by the caller's own thread: most questions are answered by
+/// then, and who asks once a minute, for years, is to make no threads for it.
+const HEAD_START: Duration = Duration::from_millis(300);
 
 /// Whom to ask, by which interface.
 #[derive(Debug, Clone)]
@@ -31,9 +36,20 @@ pub enum Unanswered {
         interface: String,
         failures: Vec<String>,
     },
+    /// Nobody could be asked, as this machine's own packet filter lets nothing out: that says
+    /// nothing of the other end.
+    #[error("nothing can be asked through {interface}: {why}")]
+    NotAsked { interface: String, why: String },
     /// A stop was asked for.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+/// Why one target was not heard.
+enum Unheard {
+    /// Nothing could be asked.
+    Refused(String),
+    Silent(String),
 }
 
 impl Prober {
@@ -48,13 +64,34 @@ impl Prober {
         }
     }
 
-    /// The first target that answers; all are asked at the same time, and again until one does.
+    /// The first target that answers. One whose address is known has a head start; then all are
+    /// asked at the same time, and again until one does.
+    ///
+    /// # Errors
+    /// When none does, could be asked, or a stop is asked for.
     pub fn any_answers(
         &self,
         timeout: Duration,
         stop: &CancellationToken,
     ) -> Result<String, Unanswered> {
         let deadline = Deadline::after(timeout);
+        let mut addresses = self.targets.iter().filter_map(|target| target.parse().ok());
+        if let Some(first) = addresses.next() {
+            let head_start = Deadline::after(HEAD_START.min(timeout));
+            if icmp_echo::answered(&self.interface, first, head_start, stop).is_ok() {
+                return Ok(first.to_string());
+            }
+            stop.check()?;
+        }
+        self.any_of_all_answers(timeout, deadline, stop)
+    }
+
+    fn any_of_all_answers(
+        &self,
+        timeout: Duration,
+        deadline: Deadline,
+        stop: &CancellationToken,
+    ) -> Result<String, Unanswered> {
         // Ends the questions that are still open when one is answered or time is up.
         let (enough, _guard) = stop.child();
         let (sender, answers) = mpsc::channel();
@@ -76,17 +113,29 @@ impl Prober {
             }
             drop(sender);
             let mut failures = Vec::new();
+            let mut refused = None;
             while let Ok((target, answer)) = answers.recv_timeout(deadline.left()) {
                 match answer {
                     Ok(()) => {
                         enough.cancel();
                         return Ok(target.clone());
                     }
-                    Err(why) => failures.push(format!("{target}: {why}")),
+                    Err(Unheard::Refused(why)) => refused = Some(why),
+                    Err(Unheard::Silent(why)) => failures.push(format!("{target}: {why}")),
                 }
             }
+            // All of them say now what they know.
             enough.cancel();
+            for (_, answer) in &answers {
+                if let Err(Unheard::Refused(why)) = answer {
+                    refused = Some(why);
+                }
+            }
             stop.check()?;
+            if let (Some(why), true) = (refused, failures.is_empty()) {
+                let interface = self.interface.clone();
+                return Err(Unanswered::NotAsked { interface, why });
+            }
             if failures.is_empty() {
                 failures.push(format!(
                     "{}: no answer in {} s",
@@ -106,10 +155,14 @@ impl Prober {
         target: &str,
         deadline: Deadline,
         stop: &CancellationToken,
-    ) -> Result<(), String> {
-        let address = self.address_of(target, stop)?;
-        icmp_echo::answered(&self.interface, address, deadline, stop)
-            .map_err(|error| error.to_string())
+    ) -> Result<(), Unheard> {
+        let address = self.address_of(target, stop).map_err(Unheard::Silent)?;
+        icmp_echo::answered(&self.interface, address, deadline, stop).map_err(|error| {
+            match error.kind() {
+                ErrorKind::PermissionDenied => Unheard::Refused(error.to_string()),
+                _ => Unheard::Silent(error.to_string()),
+            }
+        })
     }
 
     fn address_of(&self, target: &str, stop: &CancellationToken) -> Result<Ipv4Addr, String> {

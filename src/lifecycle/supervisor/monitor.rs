@@ -60,6 +60,10 @@ impl Watch<'_> {
                 (Outcome::Answered, String::new())
             }
             Err(Unanswered::Cancelled(cancelled)) => return Err(cancelled),
+            Err(Unanswered::NotAsked { why, .. }) => {
+                log::debug!("not probed: {why}");
+                return Ok(Ok(RETRY_INTERVAL));
+            }
             Err(silent) => {
                 let evidence = evidence(before, show::counters().ok());
                 (Outcome::Silent(evidence), silent.to_string())
