@@ -36,8 +36,25 @@ impl Probe {
 
     /// Who says that the tunnel carries.
     pub(super) fn run(&self, stop: &CancellationToken) -> Result<String, Unanswered> {
+        self.run_within(self.timeout(), stop)
+    }
+
+    /// For an answer; a script takes the time that it takes.
+    pub(super) fn timeout(&self) -> Duration {
         match self {
-            Self::Ping(prober, timeout) => prober.any_answers(*timeout, stop),
+            Self::Ping(_, timeout) => *timeout,
+            Self::Script { .. } => Duration::ZERO,
+        }
+    }
+
+    /// The same, with so much time for an answer.
+    pub(super) fn run_within(
+        &self,
+        timeout: Duration,
+        stop: &CancellationToken,
+    ) -> Result<String, Unanswered> {
+        match self {
+            Self::Ping(prober, _) => prober.any_answers(timeout, stop),
             Self::Script {
                 script,
                 environment,

@@ -51,10 +51,10 @@ impl Search {
     fn search(&self, connector: &mut Connector, stop: &CancellationToken) -> Option<Event> {
         let mut rng = fastrand::Rng::new();
         if !self.delay.is_zero() {
-            self.wait(self.delay, stop)?;
-            if let Some(recovered) = self.old_tunnel(stop) {
+            if let Some(recovered) = self.old_tunnel_within(self.delay, stop) {
                 return Some(recovered);
             }
+            stop.check().ok()?;
         }
         let begun = Instant::now();
         for failures in 1.. {
@@ -72,27 +72,23 @@ impl Search {
                 status.last_error = Some(failure.text.clone());
                 status.next_attempt = status::seconds_from(SystemTime::now(), pause);
             });
-            self.wait(pause, stop)?;
-            if let Some(recovered) = self.old_tunnel(stop) {
+            if let Some(recovered) = self.old_tunnel_within(pause, stop) {
                 return Some(recovered);
             }
+            stop.check().ok()?;
         }
         None
     }
 
-    /// `None` where a stop came meanwhile.
-    fn wait(&self, pause: Duration, stop: &CancellationToken) -> Option<()> {
-        self.is_waiting.store(true, Ordering::Relaxed);
-        stop.pause(pause).ok()?;
-        self.is_waiting.store(false, Ordering::Relaxed);
-        Some(())
-    }
-
     /// If it was the network that was away, the old tunnel is as good as a new one, and costs no
-    /// registration.
-    fn old_tunnel(&self, stop: &CancellationToken) -> Option<Event> {
-        let target = self.probe.run(stop).ok()?;
-        Some(Event::Recovered(target))
+    /// registration. Asked at the end of a pause and within it, so that silence costs no time.
+    fn old_tunnel_within(&self, pause: Duration, stop: &CancellationToken) -> Option<Event> {
+        let asking = self.probe.timeout().min(pause);
+        self.is_waiting.store(true, Ordering::Relaxed);
+        stop.pause(pause.saturating_sub(asking)).ok()?;
+        let answered = self.probe.run_within(asking, stop);
+        self.is_waiting.store(false, Ordering::Relaxed);
+        Some(Event::Recovered(answered.ok()?))
     }
 }
 
