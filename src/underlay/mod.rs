@@ -14,6 +14,7 @@ mod icmp_echo;
 pub mod interfaces;
 pub mod name_servers;
 pub mod parsers;
+pub mod passing;
 pub mod path_mtu;
 pub mod ping;
 mod public_address;

@@ -23,6 +23,7 @@ mod loads;
 mod matrix;
 mod network;
 mod reconnect;
+mod rest;
 mod restart;
 mod secrets;
 mod selftest;

@@ -1,22 +1,18 @@
-//! Whether the endpoint in use is there: the interface's own counters are looked at now and then,
-//! which costs no process, and only where they speak against it those inside are asked.
+//! Whether the endpoint in use is there: the interface's own counters are looked at while something
+//! passes, which costs no process, and only where they speak against it those inside are asked.
 
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::event::Event;
-use super::silence::{Moment, Silence, Verdict};
+use super::silence::{self, CALM_INTERVAL, CHECK_TIMEOUT, Moment, Silence, Verdict};
 use crate::status::Reporter;
 use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::paths;
 use crate::underlay::first_sign::Witnesses;
+use crate::underlay::passing::Passing;
 use crate::wireguard::show::{self, Counters};
 
-/// For an answer where the counters have shown silence already. With the looks before, a dead
-/// endpoint is known within 15 seconds.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
-/// After an answered suspicion.
-const CALM_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two questions to an endpoint that is known to be silent.
 const SILENT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -52,8 +48,9 @@ impl EndpointWatch {
                 steady: begun.elapsed(),
                 wall: SystemTime::now(),
             };
-            let pause = match silence.look(now, counters) {
-                Verdict::LookAgain(pause) => pause,
+            match silence.look(now, counters) {
+                Verdict::LookAgain(pause) => stop.pause(pause)?,
+                Verdict::Rest(at_most) => rest(counters, at_most, stop)?,
                 Verdict::Suspect => {
                     let is_dead = self.is_dead(counters, stop)?;
                     if is_dead && have_answered {
@@ -63,10 +60,9 @@ impl EndpointWatch {
                         self.wait_for_life(stop)?;
                     }
                     have_answered |= !is_dead;
-                    CALM_INTERVAL
+                    stop.pause(CALM_INTERVAL)?;
                 }
-            };
-            stop.pause(pause)?;
+            }
         }
     }
 
@@ -77,7 +73,7 @@ impl EndpointWatch {
             log::debug!("there is an answer");
             return Ok(false);
         }
-        Ok(hardly_anything_came(before, show::counters().ok()))
+        Ok(silence::hardly_anything_came(before, show::counters().ok()))
     }
 
     /// Says that the endpoint is silent for as long as it is.
@@ -94,39 +90,23 @@ impl EndpointWatch {
     }
 }
 
-/// Whether far less came than was sent: a server that hears nothing still passes on what others
-/// repeat, such as the end of a TCP connection. An interface that is gone carries nothing.
-fn hardly_anything_came(before: Counters, after: Option<Counters>) -> bool {
-    let Some(after) = after else { return true };
-    let sent = after.sent.packets.saturating_sub(before.sent.packets);
-    let received = after
-        .received
-        .packets
-        .saturating_sub(before.received.packets);
-    received < sent / 4
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wireguard::show::Traffic;
-
-    #[test]
-    fn what_others_repeat_is_no_sign_that_the_endpoint_hears() {
-        let counters = |received: u64, sent: u64| Counters {
-            received: Traffic {
-                packets: received,
-                bytes: received * 52,
-            },
-            sent: Traffic {
-                packets: sent,
-                bytes: sent * 28,
-            },
-        };
-        let came =
-            |packets: u64| !hardly_anything_came(counters(9, 9), Some(counters(9 + packets, 49)));
-        assert!(!came(0) && !came(3));
-        assert!(came(10) && came(100));
-        assert!(hardly_anything_came(counters(9, 9), None));
+/// Waits until something passes, which `before` does not count yet, for `at_most`. Without the
+/// right to see packets the wait is short, and the counters tell.
+fn rest(before: Counters, at_most: Duration, stop: &CancellationToken) -> Result<(), Cancelled> {
+    let passing = match Passing::watch(paths::INTERFACE) {
+        Ok(passing) => passing,
+        Err(error) => {
+            log::debug!("packets of {} cannot be seen: {error}", paths::INTERFACE);
+            return stop.pause(at_most.min(silence::IDLE_INTERVAL));
+        }
+    };
+    if show::counters().is_ok_and(|now| now == before) {
+        passing.wait(at_most, stop)?;
+    }
+    // It is not to cost anything while much passes.
+    drop(passing);
+    match show::counters() {
+        Ok(now) if now != before => stop.pause(silence::AFTER_REST),
+        _ => Ok(()),
     }
 }

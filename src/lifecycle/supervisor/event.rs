@@ -27,9 +27,6 @@ pub enum Event {
     ListenOn(u16),
     /// News of the forwarded port.
     PortForward(Effect),
-    /// What could not be done about the forwarded port is to be tried again, and what others may
-    /// have changed is to be looked at.
-    LookAtPort,
     /// A hook that runs beside the rest called `exit` with this status.
     EndedByHook(Exit),
 }

@@ -38,9 +38,8 @@ pub struct PortKeeper {
     task: Option<Task<LeaseMachine>>,
     /// Our key of the tunnel that the port is kept at, which each registration has a new one of.
     tunnel_key: Option<String>,
-    /// Waits for the moment of the next look at what is done.
-    next_look: Option<(Instant, Task<()>)>,
-    events: Option<Sender<Event>>,
+    /// When what is done is looked at the next time.
+    next_look: Option<Instant>,
 }
 
 impl PortKeeper {
@@ -61,7 +60,6 @@ impl PortKeeper {
             task: None,
             tunnel_key: None,
             next_look: None,
-            events: None,
         }
     }
 
@@ -75,7 +73,6 @@ impl PortKeeper {
         if std::mem::replace(&mut self.tunnel_key, key.clone()) != key {
             self.announcement.move_to_tunnel();
         }
-        self.events = Some(events.clone());
         let inside = joined.registration.server_vip.map(Into::into).into_iter();
         let service = PortService {
             cn: joined.server.cn.clone(),
@@ -105,40 +102,29 @@ impl PortKeeper {
     /// Does what an effect calls for.
     pub fn handle(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
         let demand = self.obey(effect, container);
-        self.schedule_look(container);
+        self.schedule_look();
         demand
+    }
+
+    /// When the next [`Self::look`] is due.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.next_look
     }
 
     /// Tries again what could not be done, and looks at what others have changed.
     pub fn look(&mut self, container: &mut Container) {
-        self.forget_next_look();
+        self.next_look = None;
         self.announcement.look(container);
-        self.schedule_look(container);
+        self.schedule_look();
     }
 
-    fn schedule_look(&mut self, container: &Container) {
-        let (Some(pause), Some(events)) = (self.announcement.look_after(), &self.events) else {
+    fn schedule_look(&mut self) {
+        let Some(pause) = self.announcement.look_after() else {
             return;
         };
-        let (now, events) = (Instant::now(), events.clone());
+        let now = Instant::now();
         let due = now.checked_add(pause).unwrap_or(now);
-        if matches!(&self.next_look, Some((before, _)) if *before <= due) {
-            return;
-        }
-        self.forget_next_look();
-        let waiting = Task::start("port-look", &container.stop, move |stop| {
-            if stop.pause(pause).is_ok() {
-                // Nobody listens any more once the life is over.
-                let _ = events.send(Event::LookAtPort);
-            }
-        });
-        self.next_look = waiting.map(|waiting| (due, waiting));
-    }
-
-    fn forget_next_look(&mut self) {
-        if let Some((_, waiting)) = self.next_look.take() {
-            waiting.end();
-        }
+        self.next_look = Some(self.next_look.map_or(due, |before| before.min(due)));
     }
 
     fn obey(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
@@ -177,8 +163,7 @@ impl PortKeeper {
 
     /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
     /// about.
-    pub fn shut_down(mut self, container: &mut Container) {
-        self.forget_next_look();
+    pub fn shut_down(self, container: &mut Container) {
         if let Some(task) = self.task {
             task.end();
         }

@@ -203,11 +203,6 @@ impl Supervisor {
                 Event::NetworksChanged => self.follow_networks(container),
                 Event::WayTakes(size) => self.tunnel.fit(size, container),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
-                Event::LookAtPort => {
-                    if let Some(port) = &mut self.port {
-                        port.look(container);
-                    }
-                }
                 Event::EndedByHook(exit) => return SupervisorEnd::ByHook(exit),
                 Event::PortForward(effect) => {
                     if let Some(failure) = self.handle_port(effect, container) {
@@ -220,22 +215,41 @@ impl Supervisor {
     }
 
     /// Meanwhile what is owed is tried again: a search that got no thread, networks that could not
-    /// be followed; `None` when nobody reports any more.
+    /// be followed; and the port is looked at when that is due. `None` when nobody reports any
+    /// more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
-        while self.is_search_owed || self.are_networks_owed {
-            match inbox.recv_timeout(RETRY_INTERVAL) {
+        while let Some(due) = self.next_act() {
+            let left = due.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(left) {
                 Ok(event) => return Some(event),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.act(container),
                 Err(RecvTimeoutError::Disconnected) => return None,
-            }
-            if self.is_search_owed {
-                self.start_search(container, Duration::ZERO);
-            }
-            if self.are_networks_owed {
-                self.follow_networks(container);
             }
         }
         inbox.recv().ok()
+    }
+
+    /// When something is to be done without any event.
+    fn next_act(&self) -> Option<Instant> {
+        let is_owed = self.is_search_owed || self.are_networks_owed;
+        let retry = is_owed.then(|| Instant::now().checked_add(RETRY_INTERVAL));
+        let look = self.port.as_ref().and_then(PortKeeper::next_look);
+        retry.flatten().into_iter().chain(look).min()
+    }
+
+    fn act(&mut self, container: &mut Container) {
+        if self.is_search_owed {
+            self.start_search(container, Duration::ZERO);
+        }
+        if self.are_networks_owed {
+            self.follow_networks(container);
+        }
+        let look = self.port.as_ref().and_then(PortKeeper::next_look);
+        if let Some(port) = &mut self.port
+            && look.is_some_and(|due| due <= Instant::now())
+        {
+            port.look(container);
+        }
     }
 
     fn follow_networks(&mut self, container: &mut Container) {

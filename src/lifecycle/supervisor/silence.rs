@@ -6,14 +6,25 @@ use std::time::{Duration, SystemTime};
 
 use crate::wireguard::show::{Counters, Traffic};
 
-/// Until the next look where nothing has been sent or received for two looks, and else.
-const IDLE_INTERVAL: Duration = Duration::from_secs(6);
+/// Until the next look after a first sign that something passes.
 const BUSY_INTERVAL: Duration = Duration::from_secs(2);
+/// Until the next look where life has been seen twice in a row.
+const LIVELY_INTERVAL: Duration = Duration::from_secs(3);
+/// After something has passed a tunnel at rest: for the answer.
+pub(super) const AFTER_REST: Duration = BUSY_INTERVAL;
+/// Where it cannot be waited for that something passes a tunnel at rest, it is looked at so often.
+pub(super) const IDLE_INTERVAL: Duration = Duration::from_secs(6);
 /// Where nothing came for so long, what is not counted may go unanswered: handshakes and keepalives
-/// in user space.
-const QUIET: Duration = Duration::from_secs(180);
+/// in user space. Asking then also renews WireGuard's keys before they end, after 180 seconds, so
+/// that no question ever has to wait for a handshake which may get lost.
+const QUIET: Duration = Duration::from_secs(150);
 /// For the answer to what was sent just before a look.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// For the answer to a question that is asked on suspicion: time for two handshakes. With the looks
+/// before, a dead endpoint is known within 15 seconds.
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
+/// After an answered suspicion.
+pub(super) const CALM_INTERVAL: Duration = Duration::from_millis(500);
 /// A machine that woke up needs a while until its own network is there again.
 const WAKING_PERIOD: Duration = Duration::from_secs(15);
 /// How much further than the steady clock the wall clock goes in a sleep, at least.
@@ -36,6 +47,8 @@ pub(super) struct Moment {
 pub(super) enum Verdict {
     /// Nothing to be said; the next look is due after this.
     LookAgain(Duration),
+    /// Nothing passes. The next look is due when something does, after this at the latest.
+    Rest(Duration),
     /// Only a probe can tell now.
     Suspect,
 }
@@ -45,7 +58,8 @@ pub(super) enum Verdict {
 pub(super) struct Silence {
     last: Option<(Moment, Counters)>,
     is_unanswered: bool,
-    is_idle: bool,
+    /// The last look has shown life.
+    is_lively: bool,
     /// Steady time of the last sign of life.
     life_at: Duration,
     /// Steady time before which nothing is suspected.
@@ -59,37 +73,46 @@ impl Silence {
             self.life_at = now.steady;
             return Verdict::LookAgain(BUSY_INTERVAL);
         };
-        let was_idle = std::mem::replace(&mut self.is_idle, false);
+        let was_lively = std::mem::replace(&mut self.is_lively, false);
         if has_slept(then, now) {
             self.is_unanswered = false;
             self.waking_until = now.steady.saturating_add(WAKING_PERIOD);
         }
         if is_life(before.received, counters.received) {
-            self.is_unanswered = false;
             self.life_at = now.steady;
-            return Verdict::LookAgain(BUSY_INTERVAL);
+            if !is_mostly_unanswered(before, counters) {
+                self.is_unanswered = false;
+                self.is_lively = true;
+                return Verdict::LookAgain(if was_lively {
+                    LIVELY_INTERVAL
+                } else {
+                    BUSY_INTERVAL
+                });
+            }
         }
         if now.steady < self.waking_until {
             return Verdict::LookAgain(BUSY_INTERVAL);
         }
         if self.is_unanswered {
-            self.is_unanswered = false;
-            return Verdict::Suspect;
+            return self.suspect(now);
         }
         if asks_for_an_answer(before.sent, counters.sent) {
             self.is_unanswered = true;
             return Verdict::LookAgain(ANSWER_TIMEOUT);
         }
-        if now.steady.saturating_sub(self.life_at) >= QUIET {
+        let quiet = now.steady.saturating_sub(self.life_at);
+        if quiet >= QUIET {
             self.life_at = now.steady;
-            return Verdict::Suspect;
+            return self.suspect(now);
         }
-        self.is_idle = true;
-        Verdict::LookAgain(if was_idle {
-            IDLE_INTERVAL
-        } else {
-            BUSY_INTERVAL
-        })
+        Verdict::Rest(QUIET.saturating_sub(quiet))
+    }
+
+    /// Not again at once, as an upload may look so for hours.
+    fn suspect(&mut self, now: Moment) -> Verdict {
+        self.is_unanswered = false;
+        self.waking_until = now.steady.saturating_add(LIVELY_INTERVAL);
+        Verdict::Suspect
     }
 }
 
@@ -112,6 +135,14 @@ pub(super) fn is_life(before: Traffic, now: Traffic) -> bool {
     packets > 0 && bytes != packets.saturating_mul(INITIATION_BYTES)
 }
 
+/// Whether what came is so little that it may be what a server repeats that hears nothing, such as
+/// the end of a TCP connection, again and again for a minute. An upload looks the same at times.
+fn is_mostly_unanswered(before: Counters, now: Counters) -> bool {
+    let sent = now.sent.packets.saturating_sub(before.sent.packets);
+    let received = now.received.packets.saturating_sub(before.received.packets);
+    sent >= received.saturating_mul(3) && asks_for_an_answer(before.sent, now.sent)
+}
+
 /// Whether more than keepalives was sent.
 pub(super) fn asks_for_an_answer(before: Traffic, now: Traffic) -> bool {
     let packets = now.packets.saturating_sub(before.packets);
@@ -119,6 +150,22 @@ pub(super) fn asks_for_an_answer(before: Traffic, now: Traffic) -> bool {
     bytes > packets.saturating_mul(KEEPALIVE_BYTES)
 }
 
+/// Whether far less came than was sent while somebody was asked: a server that hears nothing still
+/// passes on what others repeat, such as the end of a TCP connection. An interface that is gone
+/// carries nothing.
+pub(super) fn hardly_anything_came(before: Counters, after: Option<Counters>) -> bool {
+    let Some(after) = after else { return true };
+    let sent = after.sent.packets.saturating_sub(before.sent.packets);
+    let received = after
+        .received
+        .packets
+        .saturating_sub(before.received.packets);
+    received < sent / 4
+}
+
 #[cfg(test)]
 #[path = "silence_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "silence_timelines.rs"]
+mod timelines;

@@ -26,6 +26,7 @@ pub mod prober;
 pub mod process;
 pub mod reap;
 pub mod recipe;
+pub mod rest;
 mod rootfs;
 pub mod watch;
 pub mod ways_out;

@@ -1,0 +1,124 @@
+//! What a container takes while nothing happens, by the kernel's own counters.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::container::Container;
+
+/// What a while of rest took.
+#[derive(Clone, Debug)]
+pub struct Rest {
+    /// Wake-ups of threads that were there all the time, by their names.
+    pub wake_ups: BTreeMap<String, u64>,
+    /// Processes and threads.
+    pub made: u64,
+    /// Processor time of the program itself, without its children's.
+    pub cpu: Duration,
+}
+
+impl Rest {
+    /// Of all threads.
+    pub fn all_wake_ups(&self) -> u64 {
+        self.wake_ups.values().sum()
+    }
+}
+
+impl Container {
+    /// Leaves it alone for so long.
+    pub fn rest(&self, duration: Duration) -> Rest {
+        let made = || {
+            let last = self.shell("cat /proc/sys/kernel/ns_last_pid");
+            let last: u64 = last.trim().parse().unwrap_or(0);
+            // A user-space WireGuard takes another thread now and then.
+            let others = members(self.pid(), Whose::WireGuard).into_iter();
+            let others: usize = others.map(|member| threads_of(&member).count()).sum();
+            last.saturating_sub(u64::try_from(others).unwrap_or(0))
+        };
+        // To look makes processes too.
+        let by_look = made().abs_diff(made());
+        let (made_before, awake, cpu) = (made(), self.wake_ups(), self.cpu());
+        std::thread::sleep(duration);
+        let cpu = self.cpu().saturating_sub(cpu);
+        let mut wake_ups = self.wake_ups();
+        for (thread, count) in &mut wake_ups {
+            *count -= awake.get(thread).copied().unwrap_or(0).min(*count);
+        }
+        wake_ups.retain(|_, count| *count > 0);
+        Rest {
+            wake_ups,
+            made: made().saturating_sub(made_before).saturating_sub(by_look),
+            cpu,
+        }
+    }
+
+    /// Bytes of this kind, as `/proc/PID/status` names it, of all its processes but WireGuard's.
+    pub fn memory(&self, kind: &str) -> u64 {
+        let status = members(self.pid(), Whose::Ours)
+            .into_iter()
+            .filter_map(|member| fs::read_to_string(member.join("status")).ok());
+        let kilobytes: u64 = status.filter_map(|status| value(&status, kind)).sum();
+        kilobytes * 1024
+    }
+
+    fn threads(&self) -> impl Iterator<Item = PathBuf> {
+        let processes = members(self.pid(), Whose::Ours).into_iter();
+        processes.flat_map(|process| threads_of(&process))
+    }
+
+    /// How often its threads were woken up so far.
+    fn wake_ups(&self) -> BTreeMap<String, u64> {
+        let mut wake_ups = BTreeMap::new();
+        for thread in self.threads() {
+            let name = fs::read_to_string(thread.join("comm")).unwrap_or_default();
+            let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
+            let count = value(&status, "voluntary_ctxt_switches").unwrap_or(0);
+            *wake_ups.entry(name.trim().to_owned()).or_default() += count;
+        }
+        wake_ups
+    }
+
+    /// What its threads have used so far.
+    fn cpu(&self) -> Duration {
+        let used = self.threads().filter_map(|thread| {
+            let statistics = fs::read_to_string(thread.join("schedstat")).ok()?;
+            statistics.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(used.sum())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    WireGuard,
+    Ours,
+}
+
+/// The processes of one kind in the PID namespace of this one.
+fn members(pid: i32, whose: Whose) -> Vec<PathBuf> {
+    let place = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
+    let own = place(&Path::new("/proc").join(pid.to_string()));
+    let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    let is_wireguard = |process: &Path| {
+        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        name.starts_with("wireguard-go")
+    };
+    let paths = entries.map(|entry| entry.path());
+    paths
+        .filter(|path| own.is_some() && place(path) == own)
+        .filter(|path| is_wireguard(path) == (whose == Whose::WireGuard))
+        .collect()
+}
+
+fn threads_of(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let tasks = fs::read_dir(process.join("task")).into_iter().flatten();
+    tasks.flatten().map(|task| task.path())
+}
+
+/// A number in `/proc/PID/status`.
+fn value(status: &str, name: &str) -> Option<u64> {
+    let lines = status.lines().filter_map(|line| line.split_once(':'));
+    let (_, value) = lines.into_iter().find(|(found, _)| *found == name)?;
+    value.trim().trim_end_matches(" kB").parse().ok()
+}
