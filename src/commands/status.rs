@@ -4,9 +4,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::Serialize;
 use serde_json::json;
 
-use crate::port_forward::listening;
+use crate::port_forward::{arrivals, listening};
 use crate::settings::{Environment, Settings};
 use crate::status::{State, Status};
 use crate::system::cancellation::CancellationToken;
@@ -75,27 +76,71 @@ fn current() -> Result<Status, String> {
     }
 }
 
+/// What is known of the forwarded port beyond that PIA forwards it.
+#[derive(Debug, Default, Serialize)]
+struct PortProof {
+    /// The program that listens where the port leads; nobody, if that is here.
+    listener: Option<String>,
+    /// Connections and first datagrams that came in by it since the rules were loaded last; not
+    /// known where they cannot be read.
+    arrivals: Option<u64>,
+    #[serde(skip)]
+    complaint: Option<String>,
+}
+
+impl PortProof {
+    fn of(port: u16, environment: &Environment) -> Self {
+        let here = Settings::from_environment(environment)
+            .0
+            .listening_port(port);
+        let arrivals = arrivals::arrivals(port, &CancellationToken::never());
+        Self {
+            listener: here.and_then(listening::listener),
+            arrivals: arrivals.ok().flatten(),
+            complaint: here.and_then(listening::complaint),
+        }
+    }
+
+    fn arrivals_in_words(&self) -> Option<String> {
+        let count = self.arrivals?;
+        Some(match count {
+            0 => "nothing has come in by the port since the rules were loaded last".to_owned(),
+            count => format!("{count} by the port since the rules were loaded last"),
+        })
+    }
+}
+
 fn print(status: &Status, json: bool, environment: &Environment) {
+    let proof = status
+        .port
+        .map(|port| PortProof::of(port.number, environment));
     if json {
+        let report = StatusReport {
+            status,
+            port_proof: proof.as_ref(),
+        };
         // A struct of numbers and texts can always be written.
         println!(
             "{}",
-            serde_json::to_string_pretty(status).unwrap_or_default()
+            serde_json::to_string_pretty(&report).unwrap_or_default()
         );
         return;
     }
-    let complaint = status.port.and_then(|port| {
-        let settings = Settings::from_environment(environment).0;
-        settings
-            .listening_port(port.number)
-            .and_then(listening::complaint)
-    });
-    for (name, value) in lines(status, complaint, crate::status::seconds(SystemTime::now())) {
+    let now = crate::status::seconds(SystemTime::now());
+    for (name, value) in lines(status, proof.unwrap_or_default(), now) {
         println!("{name:<14}{value}");
     }
 }
 
-fn lines(status: &Status, complaint: Option<String>, now: u64) -> Vec<(&'static str, String)> {
+/// The file, and beside it what was found out for whoever asks.
+#[derive(Serialize)]
+struct StatusReport<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    port_proof: Option<&'a PortProof>,
+}
+
+fn lines(status: &Status, proof: PortProof, now: u64) -> Vec<(&'static str, String)> {
     let ago = |then: u64| {
         humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string()
     };
@@ -120,7 +165,9 @@ fn lines(status: &Status, complaint: Option<String>, now: u64) -> Vec<(&'static 
             .port
             .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
     );
-    add("listener", complaint);
+    let arrivals = proof.arrivals_in_words();
+    add("listener", proof.complaint);
+    add("arrivals", arrivals);
     add("port file", status.port_file_error.clone());
     add(
         "endpoint",

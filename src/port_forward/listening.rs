@@ -26,6 +26,18 @@ struct Listener {
 
 /// Says that nobody listens on `port`, and who does on others; `None` where somebody does.
 pub fn complaint(port: u16) -> Option<String> {
+    complaint_of(port, &all(), program_of)
+}
+
+/// The program that listens on `port`, or "another program" where its name cannot be seen; `None`
+/// where nobody does.
+pub fn listener(port: u16) -> Option<String> {
+    let listeners = all();
+    let here = listeners.iter().find(|listener| listener.port == port)?;
+    Some(name_or_another(program_of(here.inode)))
+}
+
+fn all() -> Vec<Listener> {
     let mut listeners = Vec::new();
     for (table, is_tcp) in [
         ("tcp", true),
@@ -38,7 +50,11 @@ pub fn complaint(port: u16) -> Option<String> {
         let text = fs::read_to_string(path).unwrap_or_default();
         listeners.extend(text.lines().filter_map(|line| read(line, is_tcp)));
     }
-    complaint_of(port, &listeners, program_of)
+    listeners
+}
+
+fn name_or_another(name: Option<String>) -> String {
+    name.unwrap_or_else(|| "another program".to_owned())
 }
 
 fn complaint_of(
@@ -51,7 +67,7 @@ fn complaint_of(
     }
     let mut others: Vec<String> = Vec::new();
     for listener in likely(listeners) {
-        let name = name(listener.inode).unwrap_or_else(|| "another program".to_owned());
+        let name = name_or_another(name(listener.inode));
         others.push(format!("{name} listens on {}", listener.port));
     }
     others.truncate(MAX_OTHERS);

@@ -1,7 +1,7 @@
 //! What a container tells others about its port, and whether that is true.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use harness::log_lines::FORWARDING;
@@ -166,6 +166,18 @@ fn a_port_on_which_nobody_listens_is_named_with_the_one_on_which_somebody_does()
     let _right = world.client().run(|| TcpListener::bind(any)).unwrap();
     let status = container.shell("wireguard-pia status");
     assert!(!status.contains("listens"), "{status}");
+    let proof = || {
+        let status = container.shell("wireguard-pia status --json");
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        status["port_proof"].clone()
+    };
+    assert_eq!(proof()["listener"], "another program");
+    assert_eq!(proof()["arrivals"], 0);
+    let server = world.server_in_use().address();
+    world.knock_from_internet(IpAddr::V4(server), port);
+    assert!(proof()["arrivals"].as_u64().unwrap() > 0, "{}", proof());
+    let status = container.shell("wireguard-pia status");
+    assert!(status.contains("by the port since the rules"), "{status}");
 }
 
 #[test]
