@@ -10,6 +10,10 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a measurement fails")]
 
+#[path = "bench/deaths.rs"]
+mod deaths;
+#[path = "bench/phases.rs"]
+mod phases;
 #[path = "bench/wall.rs"]
 mod wall;
 
@@ -38,18 +42,28 @@ const TO_REST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    if let [verb, runs, program] = arguments.as_slice()
-        && verb == "wall"
-        && let Ok(runs) = runs.parse()
+    if let [what, runs, program] = arguments.as_slice()
+        && let Ok(runs @ 1..) = runs.parse()
     {
-        wall::run(runs, Path::new(program));
-        return ExitCode::SUCCESS;
+        let program = Path::new(program);
+        match what.as_str() {
+            "deaths" => return deaths::print(runs, program),
+            "phases" => return phases::print(runs, program),
+            "wall" => {
+                wall::run(runs, program);
+                return ExitCode::SUCCESS;
+            }
+            _ => {}
+        }
     }
     let (runs, program, original) = match arguments.as_slice() {
         [runs, program] => (runs, program, None),
         [runs, program, original] => (runs, program, Some(PathBuf::from(original))),
         _ => {
-            eprintln!("usage: bench RUNS PROGRAM [ORIGINAL]; scripts/bench prepares all of them");
+            eprintln!(
+                "usage: bench [wall|deaths|phases] RUNS PROGRAM [ORIGINAL]; scripts/bench \
+                 prepares all of them"
+            );
             return ExitCode::FAILURE;
         }
     };
@@ -109,6 +123,7 @@ struct Figures {
     recovered: Vec<f64>,
     /// Megabytes.
     memory: Vec<f64>,
+    anonymous: Vec<f64>,
     /// A minute.
     wake_ups: Vec<f64>,
     /// Processes and threads, a minute.
@@ -116,9 +131,10 @@ struct Figures {
 }
 
 /// What a minute of rest takes.
-struct Rest {
+struct Resting {
     /// Megabytes.
     memory: f64,
+    anonymous: f64,
     /// Of all threads.
     wake_ups: u64,
     /// Processes and threads.
@@ -144,6 +160,7 @@ impl Subject<'_> {
         figures.executions.push(count(executions));
         let rest = self.rest();
         figures.memory.push(rest.memory);
+        figures.anonymous.push(rest.anonymous);
         figures.wake_ups.push(number(rest.wake_ups));
         figures.made_at_rest.push(number(rest.made));
         let (detected, recovered) = self.recovery();
@@ -213,7 +230,7 @@ impl Subject<'_> {
     }
 
     /// At rest, with a port forwarded and the tunnel monitored.
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> Resting {
         let world = World::new();
         let recipe = self.recipe(&world, &self.words());
         let container = recipe
@@ -222,21 +239,14 @@ impl Subject<'_> {
             .start();
         container.wait_for_log(UP, SOON);
         thread::sleep(2 * TO_REST);
-        let memory = resident(container.pid());
-        let made = || {
-            let last = container.shell("cat /proc/sys/kernel/ns_last_pid");
-            last.trim().parse::<u64>().unwrap_or(0)
-        };
-        // To look makes processes too.
-        let by_look = made().abs_diff(made());
-        let (made_before, awake_before) = (made(), wake_ups(container.pid()));
-        thread::sleep(RESTING);
-        let awake = wake_ups(container.pid()).saturating_sub(awake_before);
-        let made = made().saturating_sub(made_before).saturating_sub(by_look);
-        Rest {
-            memory,
-            wake_ups: awake,
-            made,
+        let memory = container.memory("VmRSS");
+        let anonymous = container.memory("RssAnon");
+        let rest = container.rest(RESTING);
+        Resting {
+            memory: megabytes(memory),
+            anonymous: megabytes(anonymous),
+            wake_ups: rest.all_wake_ups(),
+            made: rest.made,
         }
     }
 
@@ -308,6 +318,7 @@ impl Figures {
         print("dead endpoint detected", &self.detected, "s");
         print("traffic flows again", &self.recovered, "s");
         print("memory at rest", &self.memory, "MB");
+        print("of it anonymous", &self.anonymous, "MB");
         print("wake-ups a minute", &self.wake_ups, "");
         print("processes made a minute", &self.made_at_rest, "");
     }
@@ -321,7 +332,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 /// Median, least and greatest.
-fn print(name: &str, values: &[f64], unit: &str) {
+pub fn print(name: &str, values: &[f64], unit: &str) {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     let (Some(least), Some(median), Some(greatest)) =
@@ -364,52 +375,6 @@ fn cpu_until_killed(container: &Container) -> Duration {
     let before = used();
     container.kill();
     used().saturating_sub(before)
-}
-
-/// Megabytes that are resident for the processes in the PID namespace of this one, but WireGuard's.
-fn resident(pid: i32) -> f64 {
-    let status = members(pid)
-        .into_iter()
-        .filter_map(|member| fs::read_to_string(member.join("status")).ok());
-    let kilobytes: u64 = status.filter_map(|status| value(&status, "VmRSS:")).sum();
-    megabytes(kilobytes * 1024)
-}
-
-/// How often the threads of these processes were woken up.
-fn wake_ups(pid: i32) -> u64 {
-    let mut sum = 0;
-    for member in members(pid) {
-        for thread in fs::read_dir(member.join("task"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
-            sum += value(&status, "voluntary_ctxt_switches:").unwrap_or(0);
-        }
-    }
-    sum
-}
-
-/// The processes in the PID namespace of this one, but WireGuard's.
-fn members(pid: i32) -> Vec<PathBuf> {
-    let place = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
-    let own = place(&Path::new("/proc").join(pid.to_string()));
-    let entries = fs::read_dir("/proc").expect("/proc is mounted").flatten();
-    let is_wireguard = |process: &Path| {
-        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        name.starts_with("wireguard-go")
-    };
-    let paths = entries.map(|entry| entry.path());
-    paths
-        .filter(|path| own.is_some() && place(path) == own && !is_wireguard(path))
-        .collect()
-}
-
-/// A number in `/proc/PID/status`.
-fn value(status: &str, name: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 fn megabytes(bytes: u64) -> f64 {
