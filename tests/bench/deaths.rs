@@ -14,8 +14,9 @@ use super::{PATIENCE, print as print_figure};
 
 /// `MONITOR_INTERVAL` by default.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Worlds at a time of each way, as most of it is waiting; many more cannot be made at once.
-const AT_A_TIME: usize = 5;
+/// Worlds at a time of each way, as most of it is waiting; each takes at least five of the inotify
+/// instances of a user, of which there are 128.
+const AT_A_TIME: usize = 3;
 const NOTICED: Duration = Duration::from_secs(15);
 const CARRIED: Duration = Duration::from_secs(20);
 
