@@ -18,8 +18,9 @@ use crate::system::files;
 /// cause: another login would not help, and too many lock the account.
 const LOGIN_INTERVAL: Duration = Duration::from_secs(900);
 
-/// Credentials that were refused are not sent again by us before: it would lock the account.
-const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Credentials that were refused are not sent again by us before: it would lock the account. But
+/// PIA has refused good ones for a while.
+const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// The account token and how a new one is got. Clones are the same account; a login is made by one
 /// thread at a time, and the others wait for what it brings.

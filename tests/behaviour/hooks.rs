@@ -137,7 +137,7 @@ fn pre_up_does_not_open_what_an_earlier_life_closed() {
         .env("PRE_UP", send("first"))
         .env("LOC", "nowhere")
         .start();
-    container.wait_for_log("Waiting, sealed", SOON);
+    container.wait_for_log("Trying again in", SOON);
     assert!(
         world
             .elsewhere
@@ -147,7 +147,7 @@ fn pre_up_does_not_open_what_an_earlier_life_closed() {
     container.set_env("PRE_UP", send("second"));
     container.restart();
     container.wait_for_log("[pre-up] tried", SOON);
-    container.wait_for_log("Waiting, sealed", SOON);
+    container.wait_for_log("Trying again in", SOON);
     assert_eq!(world.elsewhere.all().len(), 1);
 }
 

@@ -290,7 +290,6 @@ impl Supervisor {
         );
     }
 
-    /// The old tunnel is kept while another server is looked for.
     /// The user wants it: pauses are over, and what was refused may be sent once more.
     fn reconnect_now(&mut self, container: &mut Container) {
         self.account.forget_refusal();
@@ -304,6 +303,7 @@ impl Supervisor {
         }
     }
 
+    /// The old tunnel is kept while another server is looked for.
     fn begin_reconnect(&mut self, container: &mut Container, cause: ReconnectCause, why: &str) {
         if self.search.is_some() || self.is_search_owed {
             log::info!("A reconnect is under way already");
