@@ -3,5 +3,5 @@
 # shellcheck source=/dev/null
 source /.env
 [[ $1 == --api ]] || exit 1
-curl -s --retry 20 --retry-connrefused --retry-delay 1 -d "json={\"listen_port\":$3}" "http://$CLIENT:$2/" >/dev/null
+curl -sS --retry 40 --retry-all-errors --retry-delay 1 -d "json={\"listen_port\":$3}" "http://$CLIENT:$2/" >/dev/null
 echo "helper: set to $3"
