@@ -75,9 +75,10 @@ fn started(recipe: Recipe) -> Container {
 /// The server's folder in `/proc`: its parent is the program.
 fn process(container: &Container) -> PathBuf {
     let threads = fs::read_dir(format!("/proc/{}/task", container.pid())).unwrap();
-    let children =
-        threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")));
-    let children = children.map(Result::unwrap).collect::<String>();
+    // Threads end meanwhile.
+    let children: String = threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok())
+        .collect();
     let folders = children
         .split_whitespace()
         .map(|pid| Path::new("/proc").join(pid));
