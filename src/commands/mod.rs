@@ -3,6 +3,9 @@
 //!
 //! They use the same modules as the container. Everything here goes out as the routing tables say:
 //! on a host by the usual way, in a container with a tunnel through that tunnel.
+//!
+//! `status_server` is no verb for people, but the process that the container starts for those who
+//! ask over HTTP; it rests on what `healthcheck` and `status` rest on.
 
 pub mod api_client;
 pub mod auth;

@@ -71,18 +71,13 @@ fn read_with(sources: &CredentialSources, secrets: &Path) -> Result<Credentials,
     }
 }
 
-/// The file wins when readable; line ends at its end are the editor's, not the secret's.
+/// The file wins when readable.
 fn secret(file: Option<&Path>, variable: &str, value: Option<&Secret>) -> Option<Secret> {
     let Some(path) = file else {
         return value.cloned();
     };
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            let text = text.trim_end_matches(['\r', '\n']);
-            (!text.is_empty())
-                .then(|| Secret::new(text))
-                .or_else(|| value.cloned())
-        }
+    match files::read_secret(path) {
+        Ok(secret) => secret.or_else(|| value.cloned()),
         Err(error) => {
             let instead = if value.is_some() {
                 "; the environment's value is used"

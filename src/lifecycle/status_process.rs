@@ -10,6 +10,8 @@ use crate::status::{self, Reporter};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
+use crate::system::files;
+use crate::system::secret::Secret;
 use crate::wireguard::show;
 
 const RESTART_BACKOFF: Backoff = Backoff {
@@ -32,7 +34,7 @@ pub(super) fn start(container: &Container) -> Vec<Task<()>> {
             return Vec::new();
         }
     };
-    let Some(server) = command(listen, settings.port_forwarding.enabled, key) else {
+    let Some(server) = command(listen, settings.port_forwarding.enabled, key.as_ref()) else {
         return Vec::new();
     };
     let serve = Task::start("status-server", &container.stop, move |stop| {
@@ -45,23 +47,21 @@ pub(super) fn start(container: &Container) -> Vec<Task<()>> {
     serve.into_iter().chain(handshake).collect()
 }
 
-/// Line ends at the file's end are the editor's. A file without a key would open what it is to
-/// close.
-fn key(file: Option<&Path>) -> Result<Vec<u8>, String> {
+/// A file without a key would open what it is to close.
+fn key(file: Option<&Path>) -> Result<Option<Secret>, String> {
     let Some(file) = file else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let path = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("{path}: cannot be read: {error}"))?;
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(format!("{path}: the file is empty; write a key into it")),
-        key => Ok(key.as_bytes().to_vec()),
+    match files::read_secret(file) {
+        Ok(Some(key)) => Ok(Some(key)),
+        Ok(None) => Err(format!("{path}: the file is empty; write a key into it")),
+        Err(error) => Err(format!("{path}: cannot be read: {error}")),
     }
 }
 
 /// It gets nothing of our environment, where secrets are.
-fn command(listen: ListenAddress, wants_port: bool, key: Vec<u8>) -> Option<Command> {
+fn command(listen: ListenAddress, wants_port: bool, key: Option<&Secret>) -> Option<Command> {
     let program = std::env::current_exe()
         .inspect_err(|error| log::error!("There is no status server: {error}"))
         .ok()?;
@@ -69,6 +69,7 @@ fn command(listen: ListenAddress, wants_port: bool, key: Vec<u8>) -> Option<Comm
     let words = ["status-server", "--listen", &listen];
     let port = wants_port.then_some("--wants-port");
     let command = Command::new(program, words.into_iter().chain(port));
+    let key = key.map_or("", Secret::expose);
     Some(command.environment([]).input(key))
 }
 

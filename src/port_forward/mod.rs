@@ -22,6 +22,6 @@ mod timekeeper;
 mod worker;
 
 pub use self::lease_file::LeaseFile;
-pub use self::lease_machine::LeaseMachine;
+pub use self::lease_machine::{LeaseMachine, MAX_HELD};
 pub use self::step::{Effect, LeaseOptions};
 pub use self::worker::{PortService, Worker};

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Uid, geteuid};
 
 use super::paths;
+use super::secret::Secret;
 
 /// A file could not be read or written; the message names it and, where the container's rights are
 /// too few, the line to add.
@@ -178,6 +179,17 @@ pub fn remove_if_present(path: &Path) -> Result<(), FileError> {
 /// Makes the directory and those above it.
 pub fn make_directory(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(failed("creating", path))
+}
+
+/// A secret that has a file of its own; line ends at its end are the editor's, not the secret's.
+/// `None` where nothing is left.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read_secret(path: &Path) -> io::Result<Option<Secret>> {
+    let text = fs::read_to_string(path)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    Ok((!text.is_empty()).then(|| Secret::new(text)))
 }
 
 /// Takes an exclusive lock that lasts as long as the returned file is kept open; `None` when

@@ -8,6 +8,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::cancellation::{CancellationToken, Cancelled};
 
+/// Where no more files can be opened, the socket is looked at so often.
+const WITHOUT_PIPE: Duration = Duration::from_millis(50);
+
 /// Waits until any of the sockets has something to be read, or has failed, for `timeout` at most.
 /// Where that cannot be waited for, it is over at once: whoever uses the socket learns why.
 ///
@@ -34,9 +37,6 @@ pub fn wait(
     let _ = poll(&mut any, timeout);
     stop.check()
 }
-
-/// Where no more files can be opened, the socket is looked at so often.
-const WITHOUT_PIPE: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

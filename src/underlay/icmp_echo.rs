@@ -19,6 +19,7 @@ const HEADER_LENGTH: usize = 8;
 /// Requests are repeated at this interval, as packets get lost: over a link that loses every third
 /// packet each way, one of ten answers comes in nearly every case.
 const REPEAT_INTERVAL: Duration = Duration::from_millis(300);
+
 /// Waits for an answer from `address` until `deadline`.
 ///
 /// # Errors

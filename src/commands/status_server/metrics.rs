@@ -1,39 +1,15 @@
 //! The status as Prometheus reads it. Names and units follow its conventions.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use prometheus::core::{Collector, GenericCounter, GenericGauge};
 use prometheus::{
     Encoder, Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::port_forward::MAX_HELD;
 use crate::status::{ReconnectCause, State, Status};
-
-/// PIA gives a port up so long after its last refresh; see docs/pia-api.md.
-const PORT_LIFETIME_SECONDS: u64 = 20 * 60;
-
-/// What the kernel counted at the tunnel's interface.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ByteCounts {
-    pub received: u64,
-    pub sent: u64,
-}
-
-impl ByteCounts {
-    /// Of an interface's folder below `/sys/class/net`; `None` where there is none.
-    pub fn of(interface: impl AsRef<Path>) -> Option<Self> {
-        let folder = interface.as_ref().join("statistics");
-        let count = |name| {
-            let text = std::fs::read_to_string(folder.join(name)).ok()?;
-            text.trim().parse().ok()
-        };
-        Some(Self {
-            received: count("rx_bytes")?,
-            sent: count("tx_bytes")?,
-        })
-    }
-}
+use crate::wireguard::show::Counters;
 
 /// All figures; `now` is in seconds since 1970.
 ///
@@ -42,7 +18,7 @@ impl ByteCounts {
 pub fn text(
     status: Option<&Status>,
     is_healthy: bool,
-    traffic: Option<ByteCounts>,
+    counters: Option<Counters>,
     now: u64,
 ) -> Result<String, Error> {
     let figures = Figures(Registry::new());
@@ -53,11 +29,19 @@ pub fn text(
         "Whether the health check is content.",
         is_healthy.into(),
     )?;
-    if let Some(traffic) = traffic {
+    if let Some(counters) = counters {
         let name = "receive_bytes_total";
-        figures.counter(name, "Bytes that came out of the tunnel.", traffic.received)?;
+        figures.counter(
+            name,
+            "Bytes that came out of the tunnel.",
+            counters.received.bytes,
+        )?;
         let name = "transmit_bytes_total";
-        figures.counter(name, "Bytes that went into the tunnel.", traffic.sent)?;
+        figures.counter(
+            name,
+            "Bytes that went into the tunnel.",
+            counters.sent.bytes,
+        )?;
     }
     if let Some(status) = status {
         figures.states(status, now)?;
@@ -184,10 +168,10 @@ impl Figures {
             whole(port.bound_at),
         )?;
         let name = "forwarded_port_expiry_timestamp_seconds";
-        let expiry = port.bound_at.saturating_add(PORT_LIFETIME_SECONDS);
+        let expiry = port.bound_at.saturating_add(MAX_HELD.as_secs());
         self.gauge(
             name,
-            "When the port is lost without another refresh.",
+            "When PIA gives the port up without another refresh.",
             whole(expiry),
         )
     }
@@ -213,6 +197,7 @@ impl Figures {
 mod tests {
     use super::*;
     use crate::status::{Port, Reporter};
+    use crate::wireguard::show::Traffic;
 
     #[test]
     fn a_life_in_figures() {
@@ -228,11 +213,12 @@ mod tests {
                 bound_at: 1000,
             });
         });
-        let traffic = Some(ByteCounts {
-            received: 7,
-            sent: 8,
+        let passed = |bytes| Traffic { packets: 1, bytes };
+        let counters = Some(Counters {
+            received: passed(7),
+            sent: passed(8),
         });
-        let text = text(Some(&reporter.current()), true, traffic, 1090).unwrap();
+        let text = text(Some(&reporter.current()), true, counters, 1090).unwrap();
         for line in [
             "wireguard_pia_healthy 1",
             "wireguard_pia_receive_bytes_total 7",

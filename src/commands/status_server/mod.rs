@@ -21,6 +21,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use self::head::{Head, HeadError};
 use self::pages::{Pages, Reply};
 use crate::settings::values::ListenAddress;
+use crate::system::secret::Secret;
 use crate::system::{paths, route};
 use crate::underlay::deadline::Deadline;
 
@@ -38,7 +39,7 @@ const BACKLOG: i32 = 128;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 const MAX_KEY_LENGTH: u64 = 4096;
 
-/// Reply requests for the state over HTTP; started by the container with STATUS_LISTEN.
+/// Answer requests for the state over HTTP; started by the container with STATUS_LISTEN.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Address and port to listen on.
@@ -59,10 +60,10 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
     privileges::drop_all()?;
-    let mut key = Vec::new();
-    io::stdin().take(MAX_KEY_LENGTH).read_to_end(&mut key)?;
+    let mut key = String::new();
+    io::stdin().take(MAX_KEY_LENGTH).read_to_string(&mut key)?;
     let pages = Pages {
-        key: (!key.is_empty()).then_some(key),
+        key: (!key.is_empty()).then(|| Secret::new(key)),
         wants_port: arguments.wants_port,
     };
     let listener = listen(arguments.listen)

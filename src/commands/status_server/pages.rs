@@ -1,6 +1,5 @@
 //! Which page is asked for, and what it says.
 
-use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -10,14 +9,14 @@ use super::head::Head;
 use super::{gluetun, metrics};
 use crate::commands::healthcheck::{self, Facts, Interface};
 use crate::status::{self, Status};
-use crate::system::paths;
+use crate::system::secret::Secret;
 use crate::wireguard::show;
 
 /// What is told, and to whom.
 #[derive(Debug)]
 pub struct Pages {
     /// Whoever asks has to know it.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Secret>,
     pub wants_port: bool,
 }
 
@@ -108,6 +107,7 @@ impl Pages {
         let Some(expected) = &self.key else {
             return true;
         };
+        let expected = expected.expose().as_bytes();
         expected.ct_eq(key.unwrap_or_default()).into()
     }
 
@@ -135,9 +135,9 @@ impl Pages {
 
     fn metrics(&self, status: Result<Status, String>) -> Reply {
         let is_healthy = self.verdict(status.clone()).is_ok();
-        let traffic = metrics::ByteCounts::of(Path::new("/sys/class/net").join(paths::INTERFACE));
+        let counters = show::counters().ok();
         let now = status::seconds(SystemTime::now());
-        match metrics::text(status.ok().as_ref(), is_healthy, traffic, now) {
+        match metrics::text(status.ok().as_ref(), is_healthy, counters, now) {
             Ok(text) => Reply {
                 media_type: "text/plain; version=0.0.4; charset=utf-8",
                 ..Reply::plain(200, text)
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn only_the_whole_key_admits() {
         let pages = Pages {
-            key: Some(b"long".to_vec()),
+            key: Some(Secret::new("long")),
             wants_port: false,
         };
         let admits = |key: &[u8]| pages.admits(Some(key));

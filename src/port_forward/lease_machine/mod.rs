@@ -29,7 +29,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(300);
 const INTERVALS_HELD: u32 = 2;
 /// The longest that any binding is taken to last, as PIA's staff and other clients' measurements
 /// say.
-const MAX_HELD: Duration = Duration::from_secs(20 * 60);
+pub const MAX_HELD: Duration = Duration::from_secs(20 * 60);
 /// How many intervals lie between two renewals, should PIA give leases for less than a week: more
 /// often helps nobody.
 const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
