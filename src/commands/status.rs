@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::port_forward::{arrivals, listening};
+use crate::firewall::arrivals;
+use crate::port_forward::listening;
 use crate::settings::{Environment, Settings};
 use crate::status::{State, Status};
 use crate::system::cancellation::CancellationToken;

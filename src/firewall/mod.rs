@@ -7,6 +7,7 @@
 //! is. It does not know who needs the network, nor why.
 
 mod apply;
+pub mod arrivals;
 mod backend;
 mod backend_selection;
 mod cleanup;

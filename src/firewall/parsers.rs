@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::arrivals;
 use super::cleanup::{self, InUse};
 use super::error::FirewallError;
 use super::policy::Policy;
@@ -14,6 +15,11 @@ use super::wire::Stamping;
 /// What iptables-restore is told to take away of an earlier life's rules.
 pub fn removal(saved: &str, interface: &str) -> String {
     cleanup::removal(saved, &InUse::default(), Some(interface))
+}
+
+/// What has come in by a forwarded port.
+pub fn arrived(saved: &str, port: u16) -> Option<u64> {
+    arrivals::arrivals_in(saved, port)
 }
 
 /// What iptables-restore and nft are told where the tunnel's address changes.

@@ -5,7 +5,6 @@
 //! effects to a callback. Whoever runs it, the container or the command by hand, decides what
 //! becomes of them: nothing here knows of firewalls, port files or hooks.
 
-pub mod arrivals;
 mod attempts;
 pub mod gateway_discovery;
 mod lease_file;

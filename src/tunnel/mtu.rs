@@ -11,10 +11,7 @@ use crate::system::command::Command;
 use crate::system::{paths, route};
 use crate::underlay::socket::Via;
 use crate::underlay::{interfaces, path_mtu};
-use crate::wireguard::overhead::{OVER_IPV4, USUAL_LINK, inside};
-
-/// What `MTU` takes at least.
-const LEAST: u32 = 576;
+use crate::wireguard::overhead::{self, OVER_IPV4, USUAL_LINK, inside};
 
 /// Packets inside that are tried where those of the interface's MTU get lost. WireGuard fills them
 /// up to multiples of 16 bytes.
@@ -96,7 +93,7 @@ impl Tunnel {
     /// Gives the interface the MTU that fits a way which takes packets of this size, if it is less
     /// than it has. It is never raised: what lies near this end makes all ways narrow.
     pub fn fit(&self, way: u32, container: &Container) {
-        let mtu = inside(way).unwrap_or_default().max(LEAST);
+        let mtu = overhead::fitting(way);
         if interfaces::mtu(paths::INTERFACE).is_none_or(|now| now <= mtu) {
             return;
         }
@@ -134,7 +131,7 @@ mod tests {
         assert!(
             SIZES
                 .iter()
-                .all(|size| inside(size + OVER_IPV4) > Some(LEAST))
+                .all(|size| overhead::fitting(size + OVER_IPV4) > overhead::LEAST)
         );
     }
 }

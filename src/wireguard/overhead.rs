@@ -8,9 +8,17 @@ pub const OVER_IPV4: u32 = 60;
 /// What wg-quick leaves for them, as IPv6 needs more.
 const RESERVED: u32 = 80;
 
+/// What `MTU` takes at least.
+pub const LEAST: u32 = 576;
+
 /// The MTU inside a tunnel that goes by a way of this MTU.
 pub fn inside(way: u32) -> Option<u32> {
     way.min(USUAL_LINK).checked_sub(RESERVED)
+}
+
+/// The same, and no less than [`LEAST`].
+pub fn fitting(way: u32) -> u32 {
+    inside(way).unwrap_or_default().max(LEAST)
 }
 
 #[cfg(test)]

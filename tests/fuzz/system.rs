@@ -45,6 +45,8 @@ fn iptables_save() {
             let is_frame = line.starts_with('*') || line == "COMMIT";
             assert!(is_policy || is_removal || is_frame, "{line:?}");
         }
+        // No line can make it count what is no number.
+        let _ = firewall::arrived(&text, 4711);
         let [old, new] = [Ipv4Addr::new(10, 4, 5, 6), Ipv4Addr::new(10, 7, 8, 9)];
         let [saved, nft] = firewall::moved(&text, "wg0", old, new);
         if let Some(text) = &saved {

@@ -78,7 +78,7 @@ fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
 /// Without an MTU that is set, a start takes the one that fits.
 fn judge(found: PathMtu, set: Option<u32>) -> Finding {
     let PathMtu { first, path } = found;
-    let fitting = overhead::inside(path).unwrap_or_default().max(576);
+    let fitting = overhead::fitting(path);
     let ours = set.unwrap_or(fitting);
     let told = if path < first {
         format!("{path} on the way to the endpoint ({first} here)")

@@ -205,12 +205,12 @@ impl ServerSelection {
         stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
         let chosen = self.chosen(ids, stop)?;
+        Ok(self.in_order(&chosen))
+    }
+
+    fn in_order(&self, locations: &[Location]) -> Vec<Candidate> {
         let port = self.registration_port();
-        Ok(candidates::of_locations(
-            &chosen,
-            port,
-            &mut fastrand::Rng::new(),
-        ))
+        candidates::of_locations(locations, port, &mut fastrand::Rng::new())
     }
 
     /// Of those that were named, nearest first; those that did not answer are tried last.
@@ -223,12 +223,7 @@ impl ServerSelection {
         let mut sorted = self.measured(chosen.clone(), stop)?;
         let is_silent = |location: &Location| !self.nearness.contains(&location.id);
         sorted.extend(chosen.into_iter().filter(is_silent));
-        let port = self.registration_port();
-        Ok(candidates::of_locations(
-            &sorted,
-            port,
-            &mut fastrand::Rng::new(),
-        ))
+        Ok(self.in_order(&sorted))
     }
 
     /// The locations that were named, as far as they can be used.
@@ -289,12 +284,7 @@ impl ServerSelection {
                 "LOC=auto: no location answered; check that the network is up, or name a location",
             ));
         }
-        let port = self.registration_port();
-        Ok(candidates::of_locations(
-            &near,
-            port,
-            &mut fastrand::Rng::new(),
-        ))
+        Ok(self.in_order(&near))
     }
 
     /// Those that answer, nearest first; says so, and remembers it.

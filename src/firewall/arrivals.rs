@@ -1,4 +1,5 @@
-//! Whether anything ever came in by a forwarded port, as the counter of its own rule says.
+//! Whether anything ever came in by a forwarded port, as the counter of its own rule says: for
+//! `status`.
 
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
@@ -15,7 +16,7 @@ pub fn arrivals(port: u16, stop: &CancellationToken) -> Result<Option<u64>, Comm
 }
 
 /// The first rule that a packet from outside meets: where it is led elsewhere, in the nat table.
-fn arrivals_in(rules: &str, port: u16) -> Option<u64> {
+pub(super) fn arrivals_in(rules: &str, port: u16) -> Option<u64> {
     ["PIA_PREROUTING", "PIA_INPUT"]
         .into_iter()
         .find_map(|chain| {
