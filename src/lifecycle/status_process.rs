@@ -1,7 +1,7 @@
 //! The status server's process: started beside the life, and again whenever it ends.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::supervisor::task::Task;
 use crate::container::Container;
@@ -75,7 +75,9 @@ fn command(listen: ListenAddress, wants_port: bool, key: Option<&Secret>) -> Opt
 
 fn keep_running(server: &Command, stop: &CancellationToken) {
     let mut rng = fastrand::Rng::new();
-    for failures in 1.. {
+    let mut failures = 0;
+    loop {
+        let begun = Instant::now();
         let outcome = server.stream(stop, |line| {
             if line.starts_with("listening") {
                 log::info!("Status server: {line}");
@@ -84,6 +86,9 @@ fn keep_running(server: &Command, stop: &CancellationToken) {
         if stop.is_cancelled() {
             return;
         }
+        // One that has served for a while is not what fails again and again.
+        let has_served = begun.elapsed() > RESTART_BACKOFF.ceiling;
+        failures = if has_served { 1 } else { failures + 1 };
         let pause = RESTART_BACKOFF.pause(failures, &mut rng);
         let why = match outcome {
             Ok(()) => "it ended".to_owned(),

@@ -3,6 +3,8 @@
 
 chapter() {
 	command -v podman >/dev/null || { echo "skip  $CHAPTER: there is no Podman here" && return; }
+	# Podman's pause container; Debian only recommends it.
+	command -v catatonit /usr/libexec/podman/catatonit >/dev/null || fail 'install the package catatonit: pods need it'
 	write_settings
 	trap 'podman_clean_up; end_chapter' EXIT
 	podman_clean_up

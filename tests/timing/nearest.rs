@@ -7,6 +7,8 @@ use harness::waiting::LATER;
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::container::Container;
+use harness::world::delay::Delay;
+use harness::world::recipe::Recipe;
 
 use crate::PROGRAM;
 
@@ -28,12 +30,23 @@ fn world() -> World {
     world
 }
 
-fn distances(world: &World, distances: &[(&str, Duration)]) -> harness::world::delay::Delay {
+fn distances(world: &World, distances: &[(&str, Duration)]) -> Delay {
     let of = |(id, delay): &(&str, Duration)| (world.pia.servers_of(id)[0].address(), *delay);
     world.delay_connects(
         &distances.iter().map(of).collect::<Vec<_>>(),
         Duration::from_millis(200),
     )
+}
+
+/// Chicago, Switzerland, Austria.
+fn one_after_the_other(world: &World) -> Delay {
+    let all = [("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)];
+    distances(world, &all)
+}
+
+fn to(world: &World, location: &str) -> Recipe {
+    let recipe = world.container(PROGRAM).credentials();
+    recipe.env("LOC", location)
 }
 
 #[track_caller]
@@ -45,15 +58,8 @@ fn location_chosen(world: &World, container: &Container) -> String {
 #[test]
 fn the_nearest_location_is_chosen() {
     let world = world();
-    let _delay = distances(
-        &world,
-        &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)],
-    );
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "auto")
-        .start();
+    let _delay = one_after_the_other(&world);
+    let container = to(&world, "auto").start();
     assert_eq!(location_chosen(&world, &container), "us_chicago");
     let shown = container
         .wait_for_log("Nearest locations: us_chicago", LATER)
@@ -68,15 +74,8 @@ fn the_nearest_location_is_chosen() {
 #[test]
 fn of_those_that_are_listed_the_nearest_is_chosen() {
     let world = world();
-    let _delay = distances(
-        &world,
-        &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)],
-    );
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "fastest: austria, Switzerland")
-        .start();
+    let _delay = one_after_the_other(&world);
+    let container = to(&world, "fastest: austria, Switzerland").start();
     assert_eq!(location_chosen(&world, &container), "swiss");
     // It is all that is admitted and asked.
     let shown = container.wait_for_log("Nearest locations:", LATER).text;
@@ -90,12 +89,7 @@ fn the_nearest_that_forwards_ports_is_chosen_where_one_is_wanted() {
         &world,
         &[("us_chicago", NEAR), ("swiss", FAR), ("austria", MIDDLE)],
     );
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "auto")
-        .env("PORT_FORWARDING", "1")
-        .start();
+    let container = to(&world, "auto").env("PORT_FORWARDING", "1").start();
     assert_eq!(location_chosen(&world, &container), "austria");
     assert!(!container.logs().contains("us_chicago"));
 }
@@ -103,16 +97,9 @@ fn the_nearest_that_forwards_ports_is_chosen_where_one_is_wanted() {
 #[test]
 fn the_next_is_chosen_where_the_nearest_fails() {
     let world = world();
-    let _delay = distances(
-        &world,
-        &[("us_chicago", NEAR), ("swiss", MIDDLE), ("austria", FAR)],
-    );
+    let _delay = one_after_the_other(&world);
     world.pia.servers_of("us_chicago")[0].refuse_registration("full");
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "auto")
-        .start();
+    let container = to(&world, "auto").start();
     assert_eq!(location_chosen(&world, &container), "swiss");
 }
 
@@ -126,11 +113,7 @@ fn a_hundred_and_ninety_locations_are_measured_within_two_seconds() {
     }
     let round_trip = Duration::from_millis(20);
     let _delay = world.delay_connects(&[], round_trip);
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "auto")
-        .start();
+    let container = to(&world, "auto").start();
     let chosen = container.wait_for_log("Nearest locations:", LATER);
     let took: Duration = chosen.at.saturating_duration_since(container.started());
     let count = container.wait_for_log("Verified server list", LATER).text;
