@@ -108,7 +108,7 @@ variables! {
     /// Location ids in order of preference, for example `swiss ca_ontario`. Names do too, and
     /// countries with one location; put a comma between names of several words: `CA Toronto, US
     /// East`. `auto` takes the location with the lowest latency, `fastest: swiss nl_amsterdam` the
-    /// one of those. When empty, all locations are printed and the container exits
+    /// nearest of these. When empty, all locations are printed and the container exits
     loc: Option<String>;
     /// PIA username; without it and `USER_FILE`, a secret named `pia_user` is used
     user: Option<Secret>;

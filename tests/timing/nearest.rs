@@ -70,7 +70,7 @@ fn the_nearest_location_is_chosen() {
     );
 }
 
-/// "`fastest: swiss nl_amsterdam` the one of those" (README.md)
+/// "`fastest: swiss nl_amsterdam` the nearest of these" (README.md)
 #[test]
 fn of_those_that_are_listed_the_nearest_is_chosen() {
     let world = world();
