@@ -16,6 +16,7 @@ mod examples;
 mod failures;
 mod firewall;
 mod forwarding;
+mod gateway;
 mod health;
 mod hooks;
 mod leaks;

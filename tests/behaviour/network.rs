@@ -1,5 +1,4 @@
-//! The networks around the tunnel: the LAN, other interfaces, hosts behind the container, name
-//! servers.
+//! The networks around the tunnel: the LAN, other interfaces, name servers.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -13,9 +12,7 @@ use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::docker_dns::Docker;
-use harness::world::network::{
-    BEHIND, CLIENT, CLIENT_SECOND, DNS, DNS_V6, ELSEWHERE, GATEWAY, LAN,
-};
+use harness::world::network::{CLIENT, CLIENT_SECOND, DNS, DNS_V6, ELSEWHERE, GATEWAY, LAN};
 use harness::world::pcap::{Packet, Transport};
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
@@ -166,57 +163,6 @@ fn a_second_default_route_is_no_way_around_the_tunnel() {
             .all(to_server)
     );
     assert_eq!(second.leaks(|_| false), []);
-}
-
-// A gateway for others.
-
-/// "As gateway for other machines, set `FWD_IFACE`" (README.md)
-#[test]
-fn a_host_behind_the_container_uses_the_tunnel_and_nothing_else() {
-    let world = World::builder()
-        .behind()
-        .sysctl("net/ipv4/ip_forward", "1")
-        .build();
-    let capture = world.capture();
-    let container = life(&world).env("FWD_IFACE", "eth1").connect();
-    assert!(
-        !container.logs().contains("net.ipv4.ip_forward"),
-        "{}",
-        container.logs()
-    );
-    let server = world.server_used_by(world.behind());
-    assert_eq!(server.plan().location, "swiss");
-    container.stop();
-    assert_eq!(world.address_seen_from(world.behind()), None);
-    assert!(world.behind().is_kept_from((ELSEWHERE, 7)));
-    assert_eq!(
-        capture.leaks(|packet| packet.source != BEHIND && packet.destination != ELSEWHERE),
-        []
-    );
-}
-
-#[test]
-fn a_host_behind_the_container_gets_nowhere_unless_it_is_a_gateway() {
-    let world = World::builder()
-        .behind()
-        .sysctl("net/ipv4/ip_forward", "1")
-        .build();
-    let _container = life(&world).connect();
-    assert_eq!(world.address_seen_from(world.behind()), None);
-    world.assert_carries();
-}
-
-#[test]
-fn a_gateway_that_forwards_nothing_is_warned_of() {
-    let world = World::builder()
-        .behind()
-        .sysctl("net/ipv4/ip_forward", "0")
-        .build();
-    let container = life(&world).env("FWD_IFACE", "eth1").start();
-    let line = container
-        .wait_for_log("FWD_IFACE is set but nothing is forwarded", SOON)
-        .text;
-    assert!(line.contains("net.ipv4.ip_forward=1"), "{line}");
 }
 
 // Name servers.
