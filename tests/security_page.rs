@@ -86,10 +86,7 @@ fn of_states() -> Vec<(&'static str, Vec<String>)> {
             ..tunnel()
         })
     };
-    let gateway = Some(Gateway {
-        interface: "eth1".to_owned(),
-        destination: None,
-    });
+    let gateway = Some(Gateway::of_all(&["eth1"]));
     let gateway = connected(TunnelPolicy {
         gateway,
         ..tunnel()

@@ -37,7 +37,9 @@ pub fn run(
     if let Some(gateway) = &settings.gateway
         && let Some(destination) = gateway.destination
     {
-        add(&handed_on(port, &gateway.interface, destination), stop)?;
+        for interface in &gateway.interfaces {
+            add(&handed_on(port, interface, destination), stop)?;
+        }
         log::info!("Forwarding incoming VPN traffic on port {port} to {destination}:{port}");
     }
     if let Some(script) = &settings.port_forwarding.script {

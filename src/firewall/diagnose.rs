@@ -121,6 +121,7 @@ impl Features {
         let mut modules = BTreeSet::from(KernelModule::ALWAYS_USED);
         let wanted = [
             (self.gateway, KernelModule::Masquerade),
+            (self.gateway, KernelModule::TcpMss),
             (self.handed_on, KernelModule::Dnat),
             (self.redirect, KernelModule::Redirect),
             (self.strict_rp_filter, KernelModule::Connmark),
@@ -148,7 +149,7 @@ mod tests {
             strict_rp_filter: true,
             embedded_dns: true,
         };
-        assert_eq!(all.modules().len(), 8);
+        assert_eq!(all.modules().len(), 9);
         assert_eq!(Features::default().modules().len(), 3);
     }
 }

@@ -13,6 +13,7 @@ pub(super) enum KernelModule {
     Masquerade,
     Redirect,
     Dnat,
+    TcpMss,
 }
 
 impl KernelModule {
@@ -36,6 +37,7 @@ impl KernelModule {
             "MASQUERADE" => Some(Self::Masquerade),
             "REDIRECT" => Some(Self::Redirect),
             "DNAT" => Some(Self::Dnat),
+            "TCPMSS" => Some(Self::TcpMss),
             _ => None,
         }
     }
@@ -63,6 +65,7 @@ impl KernelModule {
             Self::Masquerade => "xt_MASQUERADE",
             Self::Redirect => "xt_REDIRECT",
             Self::Dnat => "xt_nat",
+            Self::TcpMss => "xt_TCPMSS",
         }
     }
 
@@ -89,7 +92,11 @@ impl KernelModule {
             }
             Self::Masquerade => "FWD_IFACE does not work",
             Self::Redirect => "PORT_REDIRECT does not work",
-            Self::Dnat => "PF_DEST_IP does not work",
+            Self::Dnat => "PF_DEST_IP and FWD_DNS do not work",
+            Self::TcpMss => {
+                "large packets of machines behind FWD_IFACE may stall where something on their way \
+                 drops ICMP: set their MTU to the tunnel's"
+            }
         }
     }
 
@@ -110,6 +117,10 @@ impl KernelModule {
             Self::Dnat => (
                 TableName::Nat,
                 "-p tcp -j DNAT --to-destination 192.0.2.1:1",
+            ),
+            Self::TcpMss => (
+                TableName::Filter,
+                "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
             ),
         }
     }

@@ -37,7 +37,8 @@ pub use self::apply::{Firewall, Sealing};
 pub use self::backend::Backend;
 pub use self::error::FirewallError;
 pub use self::policy::{
-    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TunnelPolicy,
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, GatewayDns, Policy,
+    TunnelPolicy,
 };
 pub use self::programs::Programs;
 use self::tables::Family;

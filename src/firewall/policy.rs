@@ -170,13 +170,41 @@ pub struct ForwardedPort {
     pub redirect: Option<u16>,
 }
 
-/// Others use our tunnel: `FWD_IFACE`, `PF_DEST_IP`.
+/// Others use our tunnel: `FWD_IFACE`, `FWD_SOURCES`, `FWD_DNS`, `PF_DEST_IP`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
     /// Where they come from.
-    pub interface: String,
+    pub interfaces: Vec<String>,
+    /// Who of them may: `0.0.0.0/0` for all.
+    pub sources: Vec<Ipv4Net>,
+    /// Who answers their questions for names, whomever they ask.
+    pub dns: GatewayDns,
     /// Who gets the forwarded port.
     pub destination: Option<Ipv4Addr>,
+}
+
+impl Gateway {
+    /// For all who come from there.
+    pub fn of_all(interfaces: &[&str]) -> Self {
+        Self {
+            interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+            sources: vec![Ipv4Net::default()],
+            dns: GatewayDns::Untouched,
+            destination: None,
+        }
+    }
+}
+
+/// `FWD_DNS`: what becomes of name look-ups of those who use our tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GatewayDns {
+    /// They go where they are sent to.
+    #[default]
+    Untouched,
+    /// They go to a name server of the tunnel, which is not known yet.
+    Wanted,
+    /// They go to this one.
+    Server(Ipv4Addr),
 }
 
 /// Where a connection to the forwarded port ends up.
@@ -221,7 +249,7 @@ impl TunnelPolicy {
             .iter()
             .chain(&self.local)
             .map(|(interface, _)| interface);
-        let gateway = self.gateway.iter().map(|gateway| &gateway.interface);
+        let gateway = self.gateway.iter().flat_map(|gateway| &gateway.interfaces);
         std::iter::once(&self.interface)
             .chain(networks)
             .chain(gateway)

@@ -124,7 +124,8 @@ impl Rule {
     }
 }
 
-/// `[!] OPTION VALUE`, or `-m NAME [!] OPTION VALUE`: no match of ours has more options.
+/// `[!] OPTION VALUE`, or `-m NAME [!] OPTION VALUE`: no match of ours has more options. That of
+/// TCP's flags has two values.
 fn parse_match<'a>(first: &'a str, words: &mut impl Iterator<Item = &'a str>) -> Option<Part> {
     let mut part = vec![first];
     let mut module = None;
@@ -136,8 +137,11 @@ fn parse_match<'a>(first: &'a str, words: &mut impl Iterator<Item = &'a str>) ->
     if part.last() == Some(&"!") {
         part.push(words.next()?);
     }
-    if part.last() == Some(&"--dport") {
+    if matches!(part.last(), Some(&("--dport" | "--tcp-flags"))) {
         module = Some(KernelModule::Ports);
+    }
+    if part.last() == Some(&"--tcp-flags") {
+        part.push(words.next()?);
     }
     part.push(words.next()?);
     Some(Part::new(&part, module))
@@ -172,6 +176,10 @@ mod tests {
         assert_eq!(
             modules("-A A -d 192.0.2.1/32 -p tcp -m mark ! --mark 0x1 --dport 443 -j ACCEPT"),
             [KernelModule::Mark, KernelModule::Ports]
+        );
+        assert_eq!(
+            modules("-A A -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"),
+            [KernelModule::Ports, KernelModule::TcpMss]
         );
         assert_eq!(
             modules("-A A -m conntrack --ctstate RELATED,ESTABLISHED -j CONNMARK --restore-mark"),

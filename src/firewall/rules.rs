@@ -9,7 +9,9 @@ use std::net::Ipv6Addr;
 use askama::Template;
 
 use super::error::FirewallError;
-use super::policy::{Arrival, EmbeddedDns, EmbeddedDnsAskers, Policy, Protocol, TunnelPolicy};
+use super::policy::{
+    Arrival, EmbeddedDns, EmbeddedDnsAskers, GatewayDns, Policy, Protocol, TunnelPolicy,
+};
 use super::table::Table;
 use super::tables::{Family, TableName};
 use super::wire::{EgressInterface, Stamping};

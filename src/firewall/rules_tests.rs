@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
 use super::policy::{
-    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TunnelPolicy,
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, GatewayDns, Policy,
+    TunnelPolicy,
 };
 use super::rule::Rule;
 use super::rules::render;
@@ -238,8 +239,8 @@ fn a_redirected_port_is_open_only_to_what_was_redirected() {
 #[test]
 fn a_gateway_lends_the_tunnel_and_hands_the_port_on_with_and_without_the_kill_switch() {
     let gateway = Some(Gateway {
-        interface: "eth1".into(),
         destination: Some(Ipv4Addr::new(172, 20, 0, 3)),
+        ..Gateway::of_all(&["eth1"])
     });
     let forwarded = Some(ForwardedPort {
         port: 40000,
@@ -250,15 +251,20 @@ fn a_gateway_lends_the_tunnel_and_hands_the_port_on_with_and_without_the_kill_sw
         forwarded,
         ..tunnel()
     });
-    let forward = "-A PIA_FORWARD -i eth1 -o wg0 -j ACCEPT\n\
+    let clamp = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n";
+    let forward = format!(
+        "-A PIA_FORWARD -o wg0 {clamp}\
+        -A PIA_FORWARD -i wg0 {clamp}\
+        -A PIA_FORWARD -i eth1 -s 0.0.0.0/0 -o wg0 -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p tcp --dport 40000 -j ACCEPT\n\
-        -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p udp --dport 40000 -j ACCEPT\n";
+        -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p udp --dport 40000 -j ACCEPT\n"
+    );
     let nat = "-A PIA_PREROUTING -i wg0 -p tcp --dport 40000 -j DNAT --to-destination \
                172.20.0.3:40000\n\
         -A PIA_PREROUTING -i wg0 -p udp --dport 40000 -j DNAT --to-destination 172.20.0.3:40000\n\
         -A PIA_POSTROUTING -o wg0 -j MASQUERADE\n";
-    assert!(rules(&policy, TableName::Filter).ends_with(forward));
+    assert!(rules(&policy, TableName::Filter).ends_with(&forward));
     assert_eq!(rules(&policy, TableName::Nat), nat);
     let unsealed = policy.unsealed();
     assert_eq!(
@@ -270,6 +276,52 @@ fn a_gateway_lends_the_tunnel_and_hands_the_port_on_with_and_without_the_kill_sw
         render(&unsealed, Family::V6, true, Stamping::default()).unwrap(),
         []
     );
+}
+
+#[test]
+fn a_gateway_lets_in_whom_it_is_told_to_by_every_interface_and_answers_their_look_ups() {
+    let gateway = Some(Gateway {
+        sources: vec![
+            "172.20.0.3/32".parse().unwrap(),
+            "172.21.0.0/24".parse().unwrap(),
+        ],
+        dns: GatewayDns::Server(Ipv4Addr::new(10, 0, 0, 243)),
+        ..Gateway::of_all(&["eth1", "eth2"])
+    });
+    let policy = connected(TunnelPolicy {
+        gateway,
+        ..tunnel()
+    });
+    let filter = rules(&policy, TableName::Filter);
+    let nat = rules(&policy, TableName::Nat);
+    for interface in ["eth1", "eth2"] {
+        for source in ["172.20.0.3/32", "172.21.0.0/24"] {
+            let who = format!("-i {interface} -s {source}");
+            assert!(filter.contains(&format!("-A PIA_FORWARD {who} -o wg0 -j ACCEPT\n")));
+            for protocol in ["udp", "tcp"] {
+                assert!(nat.contains(&format!(
+                    "-A PIA_PREROUTING {who} -p {protocol} --dport 53 -j DNAT --to-destination \
+                     10.0.0.243\n"
+                )));
+            }
+        }
+        assert!(!filter.contains(&format!("-i {interface} -s 0.0.0.0/0")));
+    }
+}
+
+#[test]
+fn a_gateway_whose_sources_make_no_sense_lets_nobody_in() {
+    let gateway = Some(Gateway {
+        sources: Vec::new(),
+        dns: GatewayDns::Server(Ipv4Addr::new(10, 0, 0, 243)),
+        ..Gateway::of_all(&["eth1"])
+    });
+    let policy = connected(TunnelPolicy {
+        gateway,
+        ..tunnel()
+    });
+    assert!(!rules(&policy, TableName::Filter).contains("-i eth1"));
+    assert!(!rules(&policy, TableName::Nat).contains("-i eth1"));
 }
 
 #[test]
@@ -296,8 +348,7 @@ fn an_interface_cannot_smuggle_in_a_rule() {
         "#",
     ] {
         let gateway = Some(Gateway {
-            interface: name.into(),
-            destination: None,
+            ..Gateway::of_all(&[name])
         });
         let rendered = render(
             &connected(TunnelPolicy {
@@ -369,8 +420,8 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
     let forwarded = forwarded.prop_map(|(port, redirect)| ForwardedPort { port, redirect });
     let gateway = any::<Option<u32>>();
     let gateway = gateway.prop_map(|address| Gateway {
-        interface: "eth2".into(),
         destination: address.map(Ipv4Addr::from),
+        ..Gateway::of_all(&["eth2"])
     });
     let parts = (
         networks("eth0"),

@@ -69,7 +69,7 @@ fn doubts(part: &str, typed: Ipv4Net, variable: &Variable) -> Option<Warning> {
 
 /// A range as iptables and `ip` take it: `192.168.1.0/24`, `192.168.1.0/255.255.255.0`, `10/8`, or
 /// an address alone.
-fn parse(text: &str) -> Option<Ipv4Net> {
+pub(super) fn parse(text: &str) -> Option<Ipv4Net> {
     let Some((network, length)) = text.split_once('/') else {
         return text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from);
     };

@@ -3,8 +3,10 @@
 //! `variables` has an entry for each variable; the other files say what groups of them mean
 //! together. The capabilities do not know this module: each takes a small struct of its own.
 
+mod allowed_sources;
 mod dns;
 mod environment;
+mod gateway;
 mod hook_commands;
 mod local_network;
 mod monitoring;
@@ -28,7 +30,6 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use self::values::{ListenAddress, ShellCode};
-use self::variables::{Variables, entry};
 use crate::firewall::Gateway;
 use crate::pia::retry::RetryPolicy;
 
@@ -56,7 +57,7 @@ pub struct Settings {
     pub firewall: bool,
     pub exit_on_fatal: bool,
     pub fatal_script: Option<String>,
-    /// `FWD_IFACE`, `PF_DEST_IP`
+    /// `FWD_IFACE`, `FWD_SOURCES`, `FWD_DNS`, `PF_DEST_IP`
     pub gateway: Option<Gateway>,
     pub hooks: HookCommands,
     pub probing: Probing,
@@ -96,7 +97,7 @@ impl Settings {
             firewall: variables.firewall,
             exit_on_fatal: variables.exit_on_fatal,
             fatal_script: ShellCode::text(&variables.fatal_script),
-            gateway: gateway(&variables, &mut warnings),
+            gateway: gateway::of(&variables, &mut warnings),
             hooks: HookCommands::of(&variables),
             probing: Probing::of(&variables),
             status_listen: variables.status_listen,
@@ -141,19 +142,4 @@ impl Settings {
             set.join(" ")
         }
     }
-}
-
-fn gateway(variables: &Variables, warnings: &mut Vec<Warning>) -> Option<Gateway> {
-    let destination = variables.pf_dest_ip;
-    let Some(interface) = variables.fwd_iface.clone() else {
-        if destination.is_some() {
-            let problem = format!("{} is not set", entry::fwd_iface.name);
-            warnings.push(entry::pf_dest_ip.warning(problem, "it has no effect"));
-        }
-        return None;
-    };
-    Some(Gateway {
-        interface: interface.0,
-        destination,
-    })
 }

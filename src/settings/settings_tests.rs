@@ -128,6 +128,28 @@ fn an_interface_name_that_no_rule_can_hold_is_ignored_with_a_warning() {
         assert_eq!(settings.gateway, None, "{name}");
         assert!(warnings[0].starts_with("FWD_IFACE: "), "{warnings:?}");
     }
+    let (found, _) = settings(&[
+        ("FWD_IFACE", "eth0, eth1 a/b"),
+        ("FWD_SOURCES", "10.1/16 x"),
+    ]);
+    let gateway = found.gateway.unwrap();
+    assert_eq!(gateway.interfaces, ["eth0", "eth1"]);
+    assert_eq!(gateway.sources, ["10.1.0.0/16".parse().unwrap()]);
+    // A slip lets nobody in.
+    let (found, warnings) = settings(&[("FWD_IFACE", "eth1"), ("FWD_SOURCES", "x")]);
+    assert_eq!(found.gateway.unwrap().sources, []);
+    assert!(warnings[0].starts_with("FWD_SOURCES: "), "{warnings:?}");
+    for variable in ["FWD_SOURCES", "FWD_DNS", "PF_DEST_IP"] {
+        let value = if variable == "FWD_DNS" {
+            "1"
+        } else {
+            "10.1.2.3"
+        };
+        let (_, warnings) = settings(&[(variable, value)]);
+        assert!(warnings[0].contains("FWD_IFACE is not set"), "{warnings:?}");
+    }
+    let (_, warnings) = settings(&[("FWD_IFACE", "eth1"), ("FWD_DNS", "1"), ("VPNDNS", "0")]);
+    assert!(warnings[0].starts_with("FWD_DNS: "), "{warnings:?}");
     let (settings, warnings) = settings(&[("FWD_IFACE", "eth+")]);
     assert!(settings.gateway.is_some() && warnings.is_empty());
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::allowed_sources::AllowedSources;
 use super::dns::VpnDns;
 use super::local_network::LocalRanges;
 use super::port_file::PortFile;
@@ -183,8 +184,14 @@ variables! {
     exit_on_fatal: bool = "0";
     /// Command line that is run when a fatal error occurs
     fatal_script: Option<ShellCode>;
-    /// Gateway mode: the interface whose traffic is forwarded into the tunnel
-    fwd_iface: Option<InterfaceName>;
+    /// Gateway mode: the interfaces whose traffic is forwarded into the tunnel
+    fwd_iface: Vec<InterfaceName>;
+    /// Gateway mode: the addresses and ranges that may use the tunnel. Otherwise all that come by
+    /// those interfaces
+    fwd_sources: AllowedSources;
+    /// Gateway mode: `1` sends the others' name look-ups to the VPN's name server, whomever they
+    /// ask
+    fwd_dns: bool = "0";
     /// Gateway mode: the address to which the forwarded port leads
     pf_dest_ip: Option<Ipv4Addr>;
     /// Shell text that is run before anything is set up, with the network still open

@@ -16,7 +16,7 @@ use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::firewall::{Backend, Sealing, TunnelPolicy};
+use crate::firewall::{Backend, GatewayDns, Sealing, TunnelPolicy};
 use crate::settings::VpnDns;
 use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
@@ -61,7 +61,7 @@ impl Tunnel {
         };
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
-        let policy = Self::policy(container, &networks);
+        let policy = tunnel.policy(container, &networks);
         tunnel
             .kill_switch
             .connected(tunnel.joined.endpoint(), policy)?;
@@ -122,13 +122,23 @@ impl Tunnel {
         parts.join(",")
     }
 
-    fn policy(container: &Container, networks: &Networks) -> TunnelPolicy {
+    fn policy(&self, container: &Container, networks: &Networks) -> TunnelPolicy {
+        let mut gateway = container.settings.gateway.clone();
+        if let Some(gateway) = &mut gateway
+            && gateway.dns == GatewayDns::Wanted
+        {
+            let inside = |server: &&Ipv4Addr| !networks.cover(**server);
+            gateway.dns = match self.dns.iter().find(inside) {
+                Some(server) => GatewayDns::Server(*server),
+                None => GatewayDns::Untouched,
+            };
+        }
         TunnelPolicy {
             interface: paths::INTERFACE.to_owned(),
             attached: networks.attached.clone(),
             local: networks.local.clone(),
             forwarded: None,
-            gateway: container.settings.gateway.clone(),
+            gateway,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Networks that are reached outside the tunnel.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
@@ -27,6 +28,12 @@ impl fmt::Display for Networks {
 }
 
 impl Networks {
+    /// Whether the address lies in one of them.
+    pub(super) fn cover(&self, address: Ipv4Addr) -> bool {
+        let mut all = self.attached.iter().chain(&self.local);
+        all.any(|(_, network)| network.contains(&address))
+    }
+
     pub(super) fn find(container: &Container) -> Result<Self, Failure> {
         let attached = interfaces::attached_networks()?;
         let ranges = &container.settings.local_network;

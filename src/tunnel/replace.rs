@@ -71,7 +71,7 @@ impl Tunnel {
             return Err(failure);
         }
         *self = next;
-        let policy = Self::policy(container, &networks);
+        let policy = self.policy(container, &networks);
         if let Err(error) = self.kill_switch.moved(endpoint, policy) {
             log::warn!("{error}; they are narrowed as soon as that can be done");
         }

@@ -31,10 +31,7 @@ pub fn connected() -> Policy {
             port: 40000,
             redirect: Some(6881),
         }),
-        gateway: Some(Gateway {
-            interface: "eth1".into(),
-            destination: None,
-        }),
+        gateway: Some(Gateway::of_all(&["eth1"])),
     };
     Policy::connected(
         MARK,

@@ -48,7 +48,7 @@ fn policy(settings: &Settings, gateway: Option<Gateway>, rng: &mut fastrand::Rng
     }
 }
 
-/// A rule set is the one for a gateway with a plain name, but for that name.
+/// A rule set is the one for a gateway with plain names, but for those names.
 #[test]
 fn rule_text() {
     engine::run("rule_text", |bytes, rng| {
@@ -60,18 +60,24 @@ fn rule_text() {
             Err(error) => return assert_is_visible(&error.to_string()),
         };
         let mut plain = policy;
-        let mut name = "eth9".to_owned();
+        let mut names = Vec::new();
         if let Some(gateway) = plain.tunnel.as_mut().and_then(|it| it.gateway.as_mut()) {
-            std::mem::swap(&mut gateway.interface, &mut name);
+            let stand_ins = (0..gateway.interfaces.len()).map(|number| format!("eth9.{number}"));
+            names = std::mem::replace(&mut gateway.interfaces, stand_ins.collect());
         }
-        // One word, and neither an option nor a negation.
-        assert!(
-            name.chars().all(|letter| letter.is_ascii_graphic()),
-            "{name:?}"
-        );
-        assert!(!name.starts_with(['-', '!']), "{name:?}");
+        for name in &names {
+            // One word, and neither an option nor a negation.
+            assert!(
+                name.chars().all(|letter| letter.is_ascii_graphic()),
+                "{name:?}"
+            );
+            assert!(!name.starts_with(['-', '!']), "{name:?}");
+        }
         let plain = firewall::rule_set(&plain, strict).unwrap();
-        let back = |word| if word == "eth9" { name.as_str() } else { word };
+        let back = |word| {
+            let number = str::strip_prefix(word, "eth9.").and_then(|it| it.parse::<usize>().ok());
+            number.map_or(word, |number| names[number].as_str())
+        };
         let expected: Vec<&str> = plain.split(' ').map(back).collect();
         assert_eq!(rules, expected.join(" "));
     });

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::finding::Finding;
 use super::subject::Subject;
-use crate::firewall::Backend;
 use crate::firewall::diagnose::{self, Diagnosis, Features};
+use crate::firewall::{Backend, GatewayDns};
 use crate::settings::Settings;
 use crate::system::cancellation::CancellationToken;
 use crate::system::capabilities::{self, Capabilities};
@@ -54,14 +54,11 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
         is_writable("/proc/sys/net/ipv4/conf/all/src_valid_mark"),
     ));
     if let Some(gateway) = &subject.settings.gateway {
-        let exists = Path::new("/sys/class/net")
-            .join(&gateway.interface)
-            .exists();
-        report(judge_gateway(
-            &gateway.interface,
-            exists,
-            sysctl::forwards(),
-        ));
+        for interface in &gateway.interfaces {
+            let exists =
+                interface.ends_with('+') || Path::new("/sys/class/net").join(interface).exists();
+            report(judge_gateway(interface, exists, sysctl::forwards()));
+        }
     }
 }
 
@@ -190,7 +187,9 @@ fn features(subject: &Subject) -> Features {
     let gateway = settings.gateway.as_ref();
     Features {
         gateway: gateway.is_some(),
-        handed_on: gateway.is_some_and(|gateway| gateway.destination.is_some()),
+        handed_on: gateway.is_some_and(|gateway| {
+            gateway.destination.is_some() || gateway.dns != GatewayDns::Untouched
+        }),
         redirect: settings.port_forwarding.redirect.is_some(),
         strict_rp_filter: sysctl::reverse_path().strict,
         embedded_dns: subject
