@@ -1,7 +1,9 @@
 //! The lease in a file, so that the port stays the same from life to life.
 
+use std::fs::File;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::pia::lease::Lease;
@@ -10,18 +12,68 @@ use crate::system::files;
 /// A file with the answer that gave the lease, as it was received. It holds the account token, so
 /// it is nobody else's to read.
 #[derive(Debug, Clone)]
-pub struct LeaseFile(PathBuf);
+pub struct LeaseFile {
+    path: PathBuf,
+    /// What keeps others from using it too, as long as it is open.
+    _claim: Option<Arc<File>>,
+}
+
+/// Containers that share a volume, each with a port of its own.
+const MAX_SHARERS: u32 = 100;
 
 impl LeaseFile {
     /// The file need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            _claim: None,
+        }
+    }
+
+    /// The same, or where another program has claimed that one, the first of `NAME-2`, `NAME-3`, …
+    /// that is free: two that used one lease would fight for its port. Where nothing can be
+    /// claimed, as on some network file systems, the file itself is used.
+    ///
+    /// The claim of the first is a lock on its folder, so that no further file lies there for
+    /// those who are alone.
+    pub fn claim(path: &Path) -> Self {
+        let alone = Self::new(path);
+        let Some(folder) = path.parent() else {
+            return alone;
+        };
+        if files::make_directory(folder).is_err() {
+            return alone;
+        }
+        for number in 1..=MAX_SHARERS {
+            let (path, lock) = match number {
+                1 => (path.to_owned(), files::lock_directory_if_free(folder)),
+                _ => {
+                    let path = numbered(path, number);
+                    let lock = files::lock_if_free(&path.with_extension("lock"));
+                    (path, lock)
+                }
+            };
+            match lock {
+                Ok(Some(claim)) => {
+                    return Self {
+                        path,
+                        _claim: Some(Arc::new(claim)),
+                    };
+                }
+                Ok(None) => log::debug!("{}: used by another container", path.display()),
+                Err(error) => {
+                    log::debug!("{error}");
+                    break;
+                }
+            }
+        }
+        alone
     }
 
     /// The lease in it, if there is a good one; says what becomes of any other.
     pub fn read(&self) -> Option<Lease> {
-        let path = self.0.display();
-        let text = match std::fs::read(&self.0) {
+        let path = self.path.display();
+        let text = match std::fs::read(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => {
@@ -52,12 +104,44 @@ impl LeaseFile {
     /// Stores the lease; where that fails, the next start gets another port.
     pub fn store(&self, lease: &Lease) {
         let written = self
-            .0
+            .path
             .parent()
             .map_or(Ok(()), files::make_directory)
-            .and_then(|()| files::replace(&self.0, lease.answer(), 0o600));
+            .and_then(|()| files::replace(&self.path, lease.answer(), 0o600));
         if let Err(error) = written {
             log::warn!("storing the lease: {error}; the next start gets another port");
         }
+    }
+}
+
+/// `portsig-2.json` of `portsig.json`.
+fn numbered(path: &Path, number: u32) -> PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut name = format!("{stem}-{number}");
+    if let Some(extension) = path.extension() {
+        name += &format!(".{}", extension.to_string_lossy());
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_who_claims_has_a_file_of_its_own_and_leaves_it_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("portsig.json");
+        let first = LeaseFile::claim(&path);
+        assert_eq!(first.path, path);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let second = LeaseFile::claim(&path);
+        let third = LeaseFile::claim(&path);
+        assert_eq!(second.path, folder.path().join("portsig-2.json"));
+        assert_eq!(third.path, folder.path().join("portsig-3.json"));
+        drop(first);
+        assert_eq!(LeaseFile::claim(&path).path, path);
+        drop(second);
+        assert_eq!(LeaseFile::claim(&path).path, path);
     }
 }

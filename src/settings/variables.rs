@@ -152,11 +152,13 @@ variables! {
     vpndns: VpnDns, unset: "PIA's";
     /// `1`: have a port forwarded. Not every location offers it
     port_forwarding: bool = "0";
-    /// Where the forwarded port is written. In a folder it is the file `port.dat`
+    /// Where the forwarded port is written. In a folder it is the file `port.dat`; `%h` stands for
+    /// the host name
     port_file: PortFile = paths::PORT_FILE;
     /// `1`: remove the port file at start and at exit
     port_file_cleanup: bool = "0";
-    /// `1`: keep the same port over restarts, for up to two months
+    /// `1`: keep the same port over restarts, for up to two months. Containers that share `/pia`
+    /// have one each
     port_persist: bool = "0";
     /// `1`: a port that stays lost is a fatal error
     port_fatal: bool = "0";

@@ -202,6 +202,16 @@ pub fn lock_if_free(path: &Path) -> Result<Option<File>, FileError> {
         .mode(0o644)
         .open(path)
         .map_err(failed("opening", path))?;
+    lock_or_none(file, path)
+}
+
+/// The same on a directory that is there.
+pub fn lock_directory_if_free(path: &Path) -> Result<Option<File>, FileError> {
+    let directory = File::open(path).map_err(failed("opening", path))?;
+    lock_or_none(directory, path)
+}
+
+fn lock_or_none(file: File, path: &Path) -> Result<Option<File>, FileError> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),

@@ -2,6 +2,7 @@
 //! main loop.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::time::{Instant, SystemTime};
 
@@ -54,7 +55,7 @@ impl PortKeeper {
         let persist = settings.port_forwarding.persist;
         Self {
             options,
-            file: persist.then(|| LeaseFile::new(paths::PORT_SIGNATURE)),
+            file: persist.then(|| LeaseFile::claim(Path::new(paths::PORT_SIGNATURE))),
             account,
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 
@@ -31,6 +32,39 @@ fn port_persist_keeps_the_port_over_restarts_sigkill_included() {
     container.kill();
     assert_eq!(restarted(&world, &mut container), port);
     assert_eq!(world.pia.records().of(Api::GetSignature).len(), 1);
+}
+
+/// "Containers that share `/pia` have one each", "`%h` stands for the host name" (README.md)
+#[test]
+fn containers_that_share_a_volume_have_a_port_each() {
+    let world = World::new();
+    let mut container = forwarding(&world)
+        .env("PORT_PERSIST", "1")
+        .env("PORT_FILE", "/pia-shared/port.%h")
+        .start();
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let file = format!("/pia-shared/port.{}", host.trim());
+    wait_until("the port is told", SOON, || container.read(&file).is_some());
+    let (port, lease) = (container.read(&file), container.read(LEASE));
+    container.stop();
+    // As a second container does for as long as it runs.
+    let other = std::fs::File::open(container.path("/pia")).unwrap();
+    other.lock().unwrap();
+    container.restart();
+    let told = || {
+        container
+            .read(&file)
+            .filter(|told| Some(told) != port.as_ref())
+    };
+    wait_until("another port is told", SOON, || told().is_some());
+    assert_eq!(container.read(LEASE), lease);
+    assert_ne!(container.read("/pia/portsig-2.json"), None);
+    container.stop();
+    drop(other);
+    container.restart();
+    wait_until("the first port again", SOON, || {
+        container.read(&file) == port
+    });
 }
 
 #[test]
