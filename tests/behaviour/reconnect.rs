@@ -442,3 +442,20 @@ fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     container.wait_for_log(RECONNECTED, LATER);
     world.assert_carries();
 }
+
+/// "a second server in a row that falls silent within minutes is told with what it may mean"
+/// (README.md)
+#[test]
+fn another_container_that_takes_the_place_twice_is_suspected_aloud() {
+    let world = World::new();
+    let container = up(&world);
+    world.server_in_use().forget_keys();
+    container.wait_for_log("Reconnected to", LATER);
+    assert!(!container.logs().contains("second server in a row"));
+    let second = world.server_in_use();
+    second.forget_keys();
+    container.wait_for_log("second server in a row that fell silent", LATER);
+    wait_until("a way out by another server", LATER, || {
+        world.server_in_use().cn() != second.cn()
+    });
+}

@@ -10,6 +10,7 @@ mod monitor;
 mod port_file_writer;
 mod probe;
 mod search;
+mod short_tunnels;
 mod silence;
 pub mod task;
 
@@ -24,6 +25,7 @@ use self::event::Event;
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
 use self::search::Search;
+use self::short_tunnels::ShortTunnels;
 use self::task::Task;
 use super::container_connector::ContainerConnector;
 use super::surroundings::way_out;
@@ -79,6 +81,7 @@ pub struct Supervisor {
     are_networks_owed: bool,
     /// How many finds in a row could not be used.
     failed_changes: u32,
+    short_tunnels: ShortTunnels,
     events: Sender<Event>,
     /// What watches the server in use.
     watches: Vec<Task<()>>,
@@ -113,6 +116,7 @@ impl Supervisor {
             is_search_owed: false,
             are_networks_owed: false,
             failed_changes: 0,
+            short_tunnels: ShortTunnels::new(Instant::now()),
             events,
             watches: Vec::new(),
             avoided: Vec::new(),
@@ -310,6 +314,9 @@ impl Supervisor {
             return;
         }
         log::warn!("Reconnecting: {why}");
+        if cause == ReconnectCause::Endpoint && self.short_tunnels.silenced(Instant::now()) {
+            log::warn!("{}", short_tunnels::ADVICE);
+        }
         container.reporter.count_reconnect(cause);
         container
             .reporter
@@ -417,6 +424,7 @@ impl Supervisor {
 
     fn connected_again(&mut self, container: &mut Container) {
         self.failed_changes = 0;
+        self.short_tunnels.connected(Instant::now());
         container
             .reporter
             .update(|status| status.endpoint_silent = false);
