@@ -10,7 +10,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 use crate::underlay::name_servers;
 use crate::underlay::ping::Prober;
-use crate::wireguard::show;
+use crate::wireguard::{peers, show};
 
 /// What the image's health check may take in all, as the Dockerfile has it.
 const IMAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,7 +78,7 @@ fn interface(stop: &CancellationToken) -> Interface {
     if !show::exists() {
         return Interface::Missing;
     }
-    match show::peers(stop) {
+    match peers::list(stop) {
         Ok(peers) if !peers.is_empty() => Interface::Complete,
         _ => Interface::WithoutPeer,
     }

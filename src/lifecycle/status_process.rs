@@ -12,7 +12,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
 use crate::system::files;
 use crate::system::secret::Secret;
-use crate::wireguard::show;
+use crate::wireguard::{peers, show};
 
 const RESTART_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(2),
@@ -110,8 +110,8 @@ fn watch_handshake(reporter: &Reporter, stop: &CancellationToken) {
         if !show::exists() {
             continue;
         }
-        let peers = show::peers(stop).unwrap_or_default();
-        let handshake = peers.iter().filter_map(|peer| peer.last_handshake).max();
+        let listed = peers::list(stop).unwrap_or_default();
+        let handshake = listed.iter().filter_map(|peer| peer.last_handshake).max();
         reporter.update(|status| status.last_handshake = handshake.map(status::seconds));
     }
 }

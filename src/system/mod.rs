@@ -7,6 +7,8 @@ pub mod capabilities;
 pub mod command;
 pub mod core_dumps;
 pub mod files;
+pub mod generic_netlink;
+pub mod interface_address;
 pub mod interface_name;
 pub mod invisible;
 pub mod log_output;

@@ -1,10 +1,11 @@
-//! Questions to the kernel by rtnetlink(7), where a program that asks would be a process more.
+//! Questions to the kernel by netlink(7), where a program that asks would be a process more.
 
 use std::io;
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{
-    NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+    DefaultNla, Emitable, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable, NlaBuffer, NlasIterator,
 };
 use nix::sys::socket::{
     self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
@@ -13,11 +14,23 @@ use nix::sys::socket::{
 /// What the kernel puts into one datagram at most.
 const MAX_DATAGRAM: usize = 32 * 1024;
 
-/// Asks with the body of a message, and hands on each message of the answer without its header.
+/// Asks about interfaces and routes, by rtnetlink(7), with the body of a message, and hands on each
+/// message of the answer without its header.
 ///
 /// # Errors
 /// When the kernel does not answer, refuses, or says what `each` does not understand.
 pub(super) fn ask(
+    kind: u16,
+    flags: u16,
+    question: &[u8],
+    each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    ask_by(SockProtocol::NetlinkRoute, kind, flags, question, each)
+}
+
+/// The same of another part of the kernel.
+pub(super) fn ask_by(
+    protocol: SockProtocol,
     kind: u16,
     flags: u16,
     question: &[u8],
@@ -36,7 +49,7 @@ pub(super) fn ask(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
+        protocol,
     )?;
     let kernel = NetlinkAddr::new(0, 0);
     sendto(socket.as_raw_fd(), &bytes, &kernel, MsgFlags::empty())?;
@@ -74,6 +87,24 @@ pub fn read(datagram: &[u8], each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> 
             .unwrap_or_default();
     }
     Ok(false)
+}
+
+/// An attribute whose value is a text, as C has it.
+pub fn text_attribute(kind: u16, text: &str) -> Vec<u8> {
+    attribute(kind, &[text.as_bytes(), b"\0"].concat())
+}
+
+/// An attribute, with what fills it up to a multiple of four bytes.
+pub fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let attribute = DefaultNla::new(kind, value.to_owned());
+    let mut bytes = vec![0; attribute.buffer_len()];
+    attribute.emit(&mut bytes);
+    bytes
+}
+
+/// The attributes of a message, or those in one.
+pub fn attributes(bytes: &[u8]) -> impl Iterator<Item = io::Result<NlaBuffer<&[u8]>>> {
+    NlasIterator::new(bytes).map(|attribute| attribute.map_err(io::Error::other))
 }
 
 /// What a message says, not yet understood.

@@ -3,13 +3,11 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use netlink_packet_core::{
-    DefaultNla, Emitable, NLM_F_ACK, NLM_F_REQUEST, NlaBuffer, NlasIterator, parse_u32,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, parse_u32};
 use nix::libc::AF_INET;
 use nix::net::if_::if_indextoname;
 
-use super::netlink;
+use super::netlink::{self, attribute, attributes};
 
 // From linux/rtnetlink.h.
 const RTM_GETROUTE: u16 = 26;
@@ -39,10 +37,7 @@ pub fn to(address: Ipv4Addr) -> io::Result<Route> {
         *family = AF_INET.unsigned_abs().try_into().unwrap_or_default();
         *length = WHOLE_ADDRESS;
     }
-    let destination = DefaultNla::new(RTA_DST, address.octets().to_vec());
-    let mut attribute = vec![0; destination.buffer_len()];
-    destination.emit(&mut attribute);
-    request.extend(attribute);
+    request.extend(attribute(RTA_DST, &address.octets()));
     let mut found = Route::default();
     let flags = NLM_F_REQUEST | NLM_F_ACK;
     netlink::ask(RTM_GETROUTE, flags, &request, |answer| {
@@ -79,10 +74,6 @@ pub fn parse(message: &[u8]) -> io::Result<Route> {
         }
     }
     Ok(route)
-}
-
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = io::Result<NlaBuffer<&[u8]>>> {
-    NlasIterator::new(bytes).map(|attribute| attribute.map_err(io::Error::other))
 }
 
 #[cfg(test)]

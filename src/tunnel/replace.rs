@@ -94,7 +94,7 @@ impl Tunnel {
         }) {
             log::warn!("{error}");
         }
-        new.drop_address_of(&old, stop)?;
+        new.drop_address_of(&old)?;
         next.conf(container).write(Path::new(paths::WG_CONF))?;
         if next.dns != self.dns {
             next.set_dns(container);

@@ -10,6 +10,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::first_sign::{Questions, REPEAT_INTERVAL, Witnesses};
 use crate::wireguard::peer::Peering;
+use crate::wireguard::peers;
 use crate::wireguard::show::{self, Counters};
 use crate::wireguard::sysctl;
 
@@ -100,8 +101,8 @@ fn failure(joined: &Joined, stop: &CancellationToken) -> Failure {
         return Failure::new(FailureKind::Local, Retry::Later(None), text);
     }
     let (cn, endpoint) = (&joined.server.cn, joined.endpoint());
-    let peers = show::peers(stop).unwrap_or_default();
-    let text = if peers.iter().any(|peer| peer.last_handshake.is_some()) {
+    let listed = peers::list(stop).unwrap_or_default();
+    let text = if listed.iter().any(|peer| peer.last_handshake.is_some()) {
         format!("{cn} answers handshakes, but nothing comes through its tunnel")
     } else {
         format!("{cn} took the key, but nothing comes back from {endpoint} by UDP")

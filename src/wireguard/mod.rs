@@ -7,10 +7,13 @@ pub mod leftovers;
 pub mod overhead;
 pub mod parsers;
 pub mod peer;
+pub mod peers;
 pub mod routing_rules;
 pub mod show;
 pub mod sysctl;
 pub mod wg_quick;
+
+use std::net::Ipv4Addr;
 
 use crate::system::command::CommandError;
 use crate::system::files::FileError;
@@ -25,6 +28,12 @@ pub enum WireGuardError {
     /// `wg`, `ip` or `tc`.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The interface does not take it, or does not give it back.
+    #[error("the address {address} of {INTERFACE}: {source}")]
+    Address {
+        address: Ipv4Addr,
+        source: std::io::Error,
+    },
     /// The kernel does not list them.
     #[error("routing rules: {0}")]
     RoutingRules(#[from] std::io::Error),

@@ -1,10 +1,13 @@
 //! Changing the live interface to another registration, so that those who share the network notice
 //! no new interface.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use super::WireGuardError;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
+use crate::system::interface_address;
 use crate::system::paths::INTERFACE;
 use crate::system::secret::Secret;
 
@@ -26,15 +29,10 @@ impl Peering {
     /// other way round.
     ///
     /// # Errors
-    /// When `wg` or `ip` fails.
-    pub fn replace(&self, old: &Self, stop: &CancellationToken) -> Result<(), CommandError> {
+    /// When `wg` fails, or the interface does not take the address.
+    pub fn replace(&self, old: &Self, stop: &CancellationToken) -> Result<(), WireGuardError> {
         // First, so that there is no moment in which the tunnel has no address.
-        let address = format!("{}/32", self.address);
-        Command::new(
-            "ip",
-            ["-4", "address", "replace", &address, "dev", INTERFACE],
-        )
-        .run(stop)?;
+        interface_address::replace(INTERFACE, self.address).map_err(of_address(self.address))?;
         Command::new("wg", self.wg_set(old))
             .input(format!("{}\n", self.private_key.expose()))
             .run(stop)?;
@@ -55,22 +53,12 @@ impl Peering {
     /// Takes the address of `old` away, unless it is ours too or gone already.
     ///
     /// # Errors
-    /// When `ip` fails.
-    pub fn drop_address_of(
-        &self,
-        old: &Self,
-        stop: &CancellationToken,
-    ) -> Result<(), CommandError> {
+    /// When the kernel refuses.
+    pub fn drop_address_of(&self, old: &Self) -> Result<(), WireGuardError> {
         if old.address == self.address {
             return Ok(());
         }
-        let address = format!("{}/32", old.address);
-        Command::new(
-            "ip",
-            ["-4", "address", "flush", "dev", INTERFACE, "to", &address],
-        )
-        .run(stop)
-        .map(drop)
+        interface_address::remove(INTERFACE, old.address).map_err(of_address(old.address))
     }
 
     /// One call changes all, the new peer in before the old is out. The key comes from standard
@@ -102,6 +90,10 @@ impl Peering {
         ]
         .map(str::to_owned)
     }
+}
+
+fn of_address(address: Ipv4Addr) -> impl FnOnce(io::Error) -> WireGuardError {
+    move |source| WireGuardError::Address { address, source }
 }
 
 #[cfg(test)]

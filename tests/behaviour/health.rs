@@ -10,7 +10,7 @@ use crate::PROGRAM;
 /// What the health check says, and whether it is content.
 fn health(container: &Container, environment: &[&str]) -> (bool, String) {
     let words = [
-        &["env"],
+        &["/usr/bin/env"],
         environment,
         &["/usr/local/bin/wireguard-pia", "healthcheck"],
     ]
@@ -51,6 +51,18 @@ fn connected_is_healthy_with_and_without_a_ping() {
     wait_until("an answer", SOON, || {
         health(&container, &["ACTIVE_HEALTHCHECKS=1"]).0
     });
+}
+
+/// Every 30 seconds, in every container: a process less each time.
+#[test]
+fn no_program_is_started_for_it() {
+    let world = World::new();
+    let container = connected(&world);
+    let (well, said) = health(&container, &["PATH=/nowhere"]);
+    assert!(well, "{said}");
+    // It is the peers that are asked for, though.
+    container.shell("wg set wg0 peer $(wg show wg0 peers) remove");
+    unhealthy(&container, &["PATH=/nowhere"], "has no peer");
 }
 
 #[test]

@@ -12,6 +12,7 @@ fn wg_dump() {
         let text = String::from_utf8_lossy(bytes);
         let _ = wireguard::wg_dump(&text);
         let _ = wireguard::is_of_the_original(&text, "");
+        let _ = wireguard::user_space_answer(&text);
     });
 }
 
@@ -24,6 +25,7 @@ fn kernel_answer() {
             messages += 1;
             let _ = routing_policy::parse(message);
             let _ = route::parse(message);
+            let _ = wireguard::kernel_answer(message);
             Ok(())
         });
         // Each has a head of 16 bytes.

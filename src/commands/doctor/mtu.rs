@@ -12,7 +12,7 @@ use crate::underlay::interfaces;
 use crate::underlay::path_mtu::{self, PathMtu};
 use crate::underlay::socket::Via;
 use crate::wireguard::overhead::{self, OVER_IPV4, USUAL_LINK};
-use crate::wireguard::show;
+use crate::wireguard::peers;
 
 const CHECK: &str = "MTU";
 
@@ -43,7 +43,7 @@ pub(super) fn check(
 
 fn endpoint(subject: &Subject, list: Option<&ServerList>) -> Option<SocketAddrV4> {
     if subject.is_tunnelled {
-        return show::peers(&subject.stop)
+        return peers::list(&subject.stop)
             .ok()?
             .first()?
             .endpoint

@@ -9,7 +9,7 @@ use super::subject::Subject;
 use crate::port_forward::listening;
 use crate::status::{State, Status};
 use crate::system::paths;
-use crate::wireguard::show::{self, Peer};
+use crate::wireguard::peers::{self, Peer};
 
 /// WireGuard makes a new handshake after two minutes if there is anything to send, and a session
 /// ends after three.
@@ -19,7 +19,7 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     if !subject.is_tunnelled {
         return;
     }
-    report(match show::peers(&subject.stop) {
+    report(match peers::list(&subject.stop) {
         Ok(peers) => judge_handshake(peers.first(), SystemTime::now()),
         Err(error) => Finding::failure(
             "handshake",
