@@ -38,8 +38,9 @@
 pub mod firewall_internals {
     pub use crate::firewall::kill_switch::{KillSwitch, NameServerAccess, first_policy};
     pub use crate::firewall::{
-        Backend, Destination, EmbeddedDns, EmbeddedDnsAskers, Firewall, FirewallError,
-        ForwardedPort, Gateway, Policy, Programs, Sealing, TunnelPolicy,
+        Backend, Destination, Direction, EmbeddedDns, EmbeddedDnsAskers, Firewall, FirewallError,
+        ForwardedPort, Gateway, LocalAccess, Policy, PortRange, Programs, Protocol, Sealing,
+        TrafficKind, TunnelPolicy,
     };
     pub use crate::system::cancellation::CancellationToken;
 }

@@ -7,9 +7,10 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use harness::world::prober::Probe;
-use harness::world::ways_out::{State, Table, way};
+use harness::world::ways_out::{Setup, State, Table, way};
 use wireguard_pia::firewall_internals::{
-    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TunnelPolicy,
+    Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, Policy, TrafficKind,
+    TunnelPolicy,
 };
 use wireguard_pia::parser_internals::firewall::rule_set;
 
@@ -36,8 +37,7 @@ fn tunnel() -> TunnelPolicy {
         interface: "wg0".to_owned(),
         attached: vec![("eth0".to_owned(), "172.18.0.0/16".parse().unwrap())],
         local: vec![("eth0".to_owned(), "192.168.1.0/24".parse().unwrap())],
-        forwarded: None,
-        gateway: None,
+        ..TunnelPolicy::default()
     }
 }
 
@@ -117,6 +117,30 @@ fn of_states() -> Vec<(&'static str, Vec<String>)> {
         ("old-docker", beyond(&old_docker, &bootstrap)),
         ("vpndns-0", missing),
     ]
+    .into_iter()
+    .chain(of_the_lan())
+    .collect()
+}
+
+/// Where `LOCAL_NETWORK` and `LOCAL_PORTS` say more than ranges of IPv4.
+fn of_the_lan() -> [(&'static str, Vec<String>); 3] {
+    let with = |entries: &[&str], local_ports: Option<&str>| {
+        let of_eth0 = |entry: &&str| ("eth0".to_owned(), entry.parse().unwrap());
+        connected(TunnelPolicy {
+            local: entries.iter().map(of_eth0).collect(),
+            local_ports: local_ports.map(|ports| vec![TrafficKind::of_ports(ports).unwrap()]),
+            ..tunnel()
+        })
+    };
+    let leash = with(&["in:192.168.1.0/24", "out:192.168.1.5:53/udp"], None);
+    let ports = with(&["192.168.1.0/24"], Some("8080/tcp"));
+    let [_, mut ipv6] = rules_of_families(&with(&["out:fd77::/64"], None));
+    ipv6.retain(|rule| !rule.contains(" lo "));
+    [
+        ("leash", beyond(&leash, &with(&[], None))),
+        ("local-ports", beyond(&ports, &connected(tunnel()))),
+        ("ipv6-lan", ipv6),
+    ]
 }
 
 #[test]
@@ -191,12 +215,9 @@ fn its_table_has_every_way_by_whoever_can_send_so() {
     let table = Table::read();
     let mut ways = BTreeSet::new();
     for probe in Probe::every() {
-        for (state, chain) in State::ALL
-            .iter()
-            .flat_map(|state| [(state, true), (state, false)])
-        {
-            if probe.is_possible() {
-                table.cell(probe, *state, chain);
+        for setup in Setup::every().filter(|_| probe.is_possible()) {
+            for state in State::ALL {
+                table.cell(probe, state, setup);
             }
         }
         ways.insert(way(probe));

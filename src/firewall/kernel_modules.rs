@@ -9,6 +9,7 @@ pub(super) enum KernelModule {
     Conntrack,
     Mark,
     Owner,
+    AddressType,
     Connmark,
     Masquerade,
     Redirect,
@@ -26,6 +27,7 @@ impl KernelModule {
             "conntrack" => Some(Self::Conntrack),
             "mark" => Some(Self::Mark),
             "owner" => Some(Self::Owner),
+            "addrtype" => Some(Self::AddressType),
             _ => None,
         }
     }
@@ -61,6 +63,7 @@ impl KernelModule {
             Self::Conntrack => "xt_conntrack",
             Self::Mark => "xt_mark",
             Self::Owner => "xt_owner",
+            Self::AddressType => "xt_addrtype",
             Self::Connmark => "xt_connmark",
             Self::Masquerade => "xt_MASQUERADE",
             Self::Redirect => "xt_REDIRECT",
@@ -87,6 +90,10 @@ impl KernelModule {
                 "while Docker's resolver looks a name up for us, everything in this network can \
                  reach port 53 outside"
             }
+            Self::AddressType => {
+                "whoever has NET_RAW in this network can talk to the ranges of LOCAL_NETWORK that \
+                 may only come in"
+            }
             Self::Connmark => {
                 "with strict rp_filter, PIA's API cannot be reached while the tunnel is up"
             }
@@ -111,6 +118,7 @@ impl KernelModule {
             ),
             Self::Mark => (TableName::Filter, "-m mark --mark 0x1"),
             Self::Owner => (TableName::Filter, "-m owner --uid-owner 0"),
+            Self::AddressType => (TableName::Filter, "-m addrtype ! --src-type LOCAL"),
             Self::Connmark => (TableName::Mangle, "-p tcp -j CONNMARK --restore-mark"),
             Self::Masquerade => (TableName::Nat, "-j MASQUERADE"),
             Self::Redirect => (TableName::Nat, "-p tcp -j REDIRECT --to-ports 1"),

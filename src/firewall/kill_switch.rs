@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::apply::{Firewall, Sealing};
 use super::error::FirewallError;
+use super::local_access::LocalAccess;
 use super::policy::{
     Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Policy, TunnelPolicy,
 };
@@ -267,8 +268,8 @@ impl KillSwitch {
     /// As [`Self::admit`].
     pub fn attach(
         &self,
-        attached: Vec<(String, Ipv4Net)>,
-        local: Vec<(String, Ipv4Net)>,
+        attached: Vec<(String, IpNet)>,
+        local: Vec<(String, LocalAccess)>,
     ) -> Result<(), FirewallError> {
         self.change(|parts| {
             if let Some(tunnel) = &mut parts.tunnel {

@@ -17,6 +17,8 @@ mod frames;
 mod ipv6;
 mod kernel_modules;
 pub mod kill_switch;
+mod local_access;
+mod open_ranges;
 mod owed_rules;
 pub mod parsers;
 mod policy;
@@ -27,6 +29,7 @@ mod rule;
 mod rules;
 mod table;
 mod tables;
+mod traffic;
 mod wg_quick_rule;
 mod wire;
 
@@ -36,12 +39,14 @@ mod rules_tests;
 pub use self::apply::{Firewall, Sealing};
 pub use self::backend::Backend;
 pub use self::error::FirewallError;
+pub use self::local_access::{Direction, LocalAccess, parse_range};
 pub use self::policy::{
     Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, GatewayDns, Policy,
     TunnelPolicy,
 };
 pub use self::programs::Programs;
 use self::tables::Family;
+pub use self::traffic::{PortRange, Protocol, TrafficKind};
 
 /// Leaves this network no way out by other means, where no packet filter can be had; the next load
 /// that succeeds takes that back. Says what is open all the same.

@@ -1,27 +1,12 @@
 //! What may flow now: a plain value, decided by the life's steps and rendered whole by `rules`.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
-/// TCP or UDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-}
-
-/// As iptables writes it.
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
+use super::local_access::LocalAccess;
+use super::traffic::{Protocol, TrafficKind};
 
 /// Where untunnelled traffic of ours may go: one port of one address, nothing wider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,9 +138,12 @@ pub struct TunnelPolicy {
     /// `wg0`.
     pub interface: String,
     /// The subnets of attached Docker networks, with the interface each is on.
-    pub attached: Vec<(String, Ipv4Net)>,
+    pub attached: Vec<(String, IpNet)>,
     /// `LOCAL_NETWORK`, with the interface of the default route.
-    pub local: Vec<(String, Ipv4Net)>,
+    pub local: Vec<(String, LocalAccess)>,
+    /// `LOCAL_PORTS`: what the former two reach here, where an entry does not say it; `None` for
+    /// everything.
+    pub local_ports: Option<Vec<TrafficKind>>,
     /// The port that the VPN server forwards to us.
     pub forwarded: Option<ForwardedPort>,
     /// Gateway mode.
@@ -244,14 +232,12 @@ impl TunnelPolicy {
 
     /// Every interface that a rule of this policy names.
     pub(super) fn interfaces(&self) -> impl Iterator<Item = &str> {
-        let networks = self
-            .attached
-            .iter()
-            .chain(&self.local)
-            .map(|(interface, _)| interface);
+        let attached = self.attached.iter().map(|(interface, _)| interface);
+        let local = self.local.iter().map(|(interface, _)| interface);
         let gateway = self.gateway.iter().flat_map(|gateway| &gateway.interfaces);
         std::iter::once(&self.interface)
-            .chain(networks)
+            .chain(attached)
+            .chain(local)
             .chain(gateway)
             .map(String::as_str)
     }

@@ -103,8 +103,9 @@ impl Rule {
         match module {
             // They say who may; host or port still say where to.
             KernelModule::Mark | KernelModule::Owner => self.names_host() || self.names_port(),
-            // Without the endpoint's rule there is no tunnel.
-            KernelModule::Ports => self.names_host(),
+            // Without the endpoint's rule there is no tunnel. One for the LAN, which names an
+            // interface, would open a host of which one port was meant.
+            KernelModule::Ports => self.names_host() && !self.names_interface(),
             _ => false,
         }
     }
@@ -117,6 +118,11 @@ impl Rule {
             _ => false,
         };
         self.matches.iter().any(is_host)
+    }
+
+    fn names_interface(&self) -> bool {
+        let is_interface = |part: &Part| part.words.first().is_some_and(|option| option == "-o");
+        self.matches.iter().any(is_interface)
     }
 
     fn names_port(&self) -> bool {
@@ -137,7 +143,7 @@ fn parse_match<'a>(first: &'a str, words: &mut impl Iterator<Item = &'a str>) ->
     if part.last() == Some(&"!") {
         part.push(words.next()?);
     }
-    if matches!(part.last(), Some(&("--dport" | "--tcp-flags"))) {
+    if matches!(part.last(), Some(&("--dport" | "--sport" | "--tcp-flags"))) {
         module = Some(KernelModule::Ports);
     }
     if part.last() == Some(&"--tcp-flags") {

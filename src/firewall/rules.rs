@@ -4,16 +4,18 @@
 //! ours, which a load empties first because it declares them. Only the jumps to them are appended
 //! to the built-in chains: by the first load, never again.
 
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use askama::Template;
+use ipnet::IpNet;
 
 use super::error::FirewallError;
-use super::policy::{
-    Arrival, EmbeddedDns, EmbeddedDnsAskers, GatewayDns, Policy, Protocol, TunnelPolicy,
-};
+use super::open_ranges::{self, Neighbourhood, OpenRange};
+use super::policy::{Arrival, EmbeddedDns, EmbeddedDnsAskers, GatewayDns, Policy, TunnelPolicy};
 use super::table::Table;
 use super::tables::{Family, TableName};
+use super::traffic::{Matched, Protocol};
 use super::wire::{EgressInterface, Stamping};
 use crate::system::interface_name;
 
@@ -38,10 +40,17 @@ pub(super) fn render(
         stamped: stamping.interfaces,
     };
     let mangle = Table::parse(TableName::Mangle, &mangle.render()?)?;
+    let tunnel = policy.tunnel.iter();
+    let open_ranges: Vec<OpenRange<'_>> = tunnel
+        .flat_map(|tunnel| open_ranges::open_ranges(tunnel, family))
+        .collect();
     if family == Family::V6 {
         let filter = Filter6 {
             servers: &policy.name_servers_v6,
             mark: &mark,
+            neighbourhoods: open_ranges::neighbourhoods(&open_ranges),
+            answered: open_ranges::answered(&open_ranges),
+            open_ranges: &open_ranges,
         };
         return match policy.sealed {
             true => Ok(vec![
@@ -54,6 +63,8 @@ pub(super) fn render(
     let filter = Filter {
         policy,
         mark: &mark,
+        answered: open_ranges::answered(&open_ranges),
+        open_ranges: &open_ranges,
     };
     let nat = Nat { policy };
     Ok(vec![
@@ -68,6 +79,8 @@ pub(super) fn render(
 struct Filter<'a> {
     policy: &'a Policy,
     mark: &'a str,
+    answered: BTreeSet<IpNet>,
+    open_ranges: &'a [OpenRange<'a>],
 }
 
 #[derive(Template)]
@@ -75,6 +88,9 @@ struct Filter<'a> {
 struct Filter6<'a> {
     servers: &'a [Ipv6Addr],
     mark: &'a str,
+    neighbourhoods: Vec<Neighbourhood<'a>>,
+    answered: BTreeSet<IpNet>,
+    open_ranges: &'a [OpenRange<'a>],
 }
 
 #[derive(Template)]

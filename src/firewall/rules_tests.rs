@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use proptest::prelude::*;
 
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
+use super::local_access::{Direction, LocalAccess};
 use super::policy::{
     Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Gateway, GatewayDns, Policy,
     TunnelPolicy,
@@ -15,6 +16,7 @@ use super::rule::Rule;
 use super::rules::render;
 use super::table::Table;
 use super::tables::{Family, TableName};
+use super::traffic::{Protocol, TrafficKind};
 use super::wire::{EgressInterface, Stamping};
 
 const MARK: u32 = 51820;
@@ -26,8 +28,12 @@ fn tunnel() -> TunnelPolicy {
     }
 }
 
-fn network(interface: &str, network: &str) -> (String, Ipv4Net) {
+fn network(interface: &str, network: &str) -> (String, IpNet) {
     (interface.into(), network.parse().unwrap())
+}
+
+fn access(interface: &str, entry: &str) -> (String, LocalAccess) {
+    (interface.into(), entry.parse().unwrap())
 }
 
 fn connected(tunnel: TunnelPolicy) -> Policy {
@@ -159,7 +165,7 @@ fn old_docker_lets_root_ask_for_names() {
 fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
     let policy = connected(TunnelPolicy {
         attached: vec![network("eth0", "172.18.0.0/16")],
-        local: vec![network("eth0", "192.168.1.0/24")],
+        local: vec![access("eth0", "192.168.1.0/24")],
         forwarded: Some(ForwardedPort {
             port: 40000,
             redirect: None,
@@ -405,14 +411,44 @@ fn destination() -> impl Strategy<Value = Destination> {
     })
 }
 
-fn networks(interface: &'static str) -> impl Strategy<Value = Vec<(String, Ipv4Net)>> {
+fn networks(interface: &'static str) -> impl Strategy<Value = Vec<(String, IpNet)>> {
     let network = (any::<u32>(), 0..=32_u8);
-    let network =
-        network.prop_map(|(address, length)| Ipv4Net::new(address.into(), length).unwrap());
+    let network = network
+        .prop_map(|(address, length)| IpNet::V4(Ipv4Net::new(address.into(), length).unwrap()));
     proptest::collection::vec(
         network.prop_map(move |network| (interface.to_owned(), network)),
         0..3,
     )
+}
+
+fn traffic() -> impl Strategy<Value = TrafficKind> {
+    let traffic = |protocol, ports: &str| TrafficKind {
+        protocol,
+        ports: (!ports.is_empty()).then(|| ports.parse().unwrap()),
+    };
+    let protocols = [None, Some(Protocol::Tcp), Some(Protocol::Udp)];
+    let all = protocols.map(|protocol| ["", "80", "80-90"].map(|ports| traffic(protocol, ports)));
+    proptest::sample::select(all.concat())
+}
+
+fn accesses() -> impl Strategy<Value = Vec<(String, LocalAccess)>> {
+    let directions = vec![Direction::Both, Direction::In, Direction::Out];
+    let one = (
+        networks("eth1"),
+        proptest::sample::select(directions),
+        traffic(),
+    );
+    one.prop_map(|(networks, direction, traffic)| {
+        let access = |(interface, range)| {
+            let access = LocalAccess {
+                range,
+                direction,
+                traffic,
+            };
+            (interface, access)
+        };
+        networks.into_iter().map(access).collect()
+    })
 }
 
 fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
@@ -425,17 +461,21 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
     });
     let parts = (
         networks("eth0"),
-        networks("eth1"),
+        accesses(),
+        proptest::option::of(proptest::collection::vec(traffic(), 0..2)),
         proptest::option::of(forwarded),
         proptest::option::of(gateway),
     );
-    parts.prop_map(|(attached, local, forwarded, gateway)| TunnelPolicy {
-        interface: "wg0".into(),
-        attached,
-        local,
-        forwarded,
-        gateway,
-    })
+    parts.prop_map(
+        |(attached, local, local_ports, forwarded, gateway)| TunnelPolicy {
+            interface: "wg0".into(),
+            attached,
+            local,
+            local_ports,
+            forwarded,
+            gateway,
+        },
+    )
 }
 
 #[test]
@@ -485,6 +525,8 @@ fn template_lines() -> Vec<String> {
     let templates = [
         include_str!("../../templates/filter.rules"),
         include_str!("../../templates/filter6.rules"),
+        include_str!("../../templates/lan.rules"),
+        include_str!("../../templates/strangers.rules"),
         include_str!("../../templates/nat.rules"),
         include_str!("../../templates/mangle.rules"),
     ];
@@ -514,7 +556,7 @@ fn every_rule_of_a_template_comes_back_word_for_word_and_its_modules_are_known()
         for pair in words.windows(2) {
             let needed = match *pair {
                 ["-m", name] => KernelModule::of_match(name),
-                ["--dport", _] => Some(KernelModule::Ports),
+                ["--dport" | "--sport", _] => Some(KernelModule::Ports),
                 ["-j", name] if name.starts_with("PIA_") || basic.contains(&name) => continue,
                 ["-j", name] => KernelModule::of_target(name),
                 _ => continue,
@@ -537,6 +579,215 @@ fn a_table_comes_back_line_for_line() {
     ));
 }
 
+/// What rules say of traffic, `option` being that of its ports.
+fn conditions(traffic: TrafficKind, option: &str) -> impl Iterator<Item = String> {
+    let ports = traffic
+        .ports
+        .map(|ports| ports.to_string().replace('-', ":"));
+    let protocols = match (traffic.protocol, &ports) {
+        (None, None) => vec![String::new()],
+        (Some(protocol), _) => vec![format!(" -p {protocol}")],
+        (None, Some(_)) => vec![" -p tcp".to_owned(), " -p udp".to_owned()],
+    };
+    let ports = ports
+        .map(|ports| format!(" {option} {ports}"))
+        .unwrap_or_default();
+    protocols
+        .into_iter()
+        .map(move |protocol| format!("{protocol}{ports}"))
+}
+
+/// What may go out for an entry of the LAN.
+fn may_leave(
+    interface: &str,
+    access: &LocalAccess,
+    local_ports: Option<&[TrafficKind]>,
+    lacking: &[KernelModule],
+) -> Vec<String> {
+    let all = TrafficKind::default();
+    let to = format!("-A PIA_OUTPUT -o {interface} -d {}", access.range);
+    let mut rules = Vec::new();
+    if access.direction != Direction::In {
+        let begun = conditions(access.traffic, "--dport");
+        rules.extend(begun.map(|what| format!("{to}{what} -j ACCEPT")));
+    }
+    if access.direction == Direction::Out || lacking.contains(&KernelModule::Conntrack) {
+        return rules;
+    }
+    let here = match local_ports {
+        Some(ports) if access.traffic == all => ports.to_vec(),
+        _ => vec![access.traffic],
+    };
+    for traffic in here {
+        let state = match traffic == all {
+            true => "RELATED,ESTABLISHED",
+            false => "ESTABLISHED",
+        };
+        let answered = conditions(traffic, "--sport");
+        rules.extend(answered.map(|what| {
+            format!(
+                "{to}{what} -m conntrack --ctstate {state} -m conntrack --ctdir REPLY -j ACCEPT"
+            )
+        }));
+    }
+    rules
+}
+
+/// The rules of the LAN side in these families' filter tables.
+fn lan_rules(tunnel: TunnelPolicy) -> Vec<String> {
+    let policy = connected(TunnelPolicy {
+        interface: "wg0".into(),
+        ..tunnel
+    });
+    let base = connected(self::tunnel());
+    let of = |policy: &Policy| {
+        [Family::V4, Family::V6].map(|family| {
+            let tables = render(policy, family, false, Stamping::default()).unwrap();
+            tables[0].without_jumps().to_string()
+        })
+    };
+    let (base, all) = (of(&base).concat(), of(&policy).concat());
+    let is_more = |line: &&str| line.starts_with("-A") && !base.contains(&format!("{line}\n"));
+    all.lines().filter(is_more).map(str::to_owned).collect()
+}
+
+#[test]
+fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
+    let of = |entry: &str| {
+        lan_rules(TunnelPolicy {
+            local: vec![access("eth0", entry)],
+            ..TunnelPolicy::default()
+        })
+    };
+    assert_eq!(
+        of("out:192.168.1.5:53/udp"),
+        ["-A PIA_OUTPUT -o eth0 -d 192.168.1.5/32 -p udp --dport 53 -j ACCEPT"]
+    );
+    assert_eq!(
+        of("in:192.168.1.0/24"),
+        [
+            "-A PIA_OUTPUT -o lo -s 192.168.1.0/24 -m addrtype ! --src-type LOCAL -j DROP",
+            "-A PIA_INPUT -i eth0 -s 192.168.1.0/24 -j ACCEPT",
+            "-A PIA_OUTPUT -o eth0 -d 192.168.1.0/24 -m conntrack --ctstate RELATED,ESTABLISHED \
+             -m conntrack --ctdir REPLY -j ACCEPT",
+        ]
+    );
+    assert_eq!(
+        of("192.168.1.10:8096-8097/tcp"),
+        [
+            "-A PIA_OUTPUT -o lo -s 192.168.1.10/32 -m addrtype ! --src-type LOCAL -j DROP",
+            "-A PIA_INPUT -i eth0 -s 192.168.1.10/32 -p tcp --dport 8096:8097 -j ACCEPT",
+            "-A PIA_OUTPUT -o eth0 -d 192.168.1.10/32 -p tcp --dport 8096:8097 -j ACCEPT",
+            "-A PIA_OUTPUT -o eth0 -d 192.168.1.10/32 -p tcp --sport 8096:8097 -m conntrack \
+             --ctstate ESTABLISHED -m conntrack --ctdir REPLY -j ACCEPT",
+        ]
+    );
+    assert_eq!(of("out:192.168.1.0/24").len(), 1);
+    assert_eq!(of("192.168.1.0/24:80").len(), 7, "of both protocols");
+    assert_eq!(of("in:192.168.1.0/24/tcp").len(), 3);
+}
+
+#[test]
+fn local_ports_are_all_that_is_reached_here_but_for_entries_with_ports() {
+    let rules = lan_rules(TunnelPolicy {
+        attached: vec![network("eth0", "172.18.0.0/16")],
+        local: vec![
+            access("eth0", "192.168.1.0/24"),
+            access("eth0", "in:192.168.2.1:22/tcp"),
+        ],
+        local_ports: Some(vec![TrafficKind::of_ports("8080/tcp").unwrap()]),
+        ..TunnelPolicy::default()
+    });
+    let inwards: Vec<&String> = rules
+        .iter()
+        .filter(|rule| rule.contains("PIA_INPUT"))
+        .collect();
+    assert_eq!(
+        inwards,
+        [
+            "-A PIA_INPUT -i eth0 -s 172.18.0.0/16 -p tcp --dport 8080 -j ACCEPT",
+            "-A PIA_INPUT -i eth0 -s 192.168.1.0/24 -p tcp --dport 8080 -j ACCEPT",
+            "-A PIA_INPUT -i eth0 -s 192.168.2.1/32 -p tcp --dport 22 -j ACCEPT",
+        ]
+    );
+    for network in ["172.18.0.0/16", "192.168.1.0/24"] {
+        let out = format!("-A PIA_OUTPUT -o eth0 -d {network} -j ACCEPT");
+        assert!(rules.contains(&out), "{rules:#?}");
+    }
+    let none = lan_rules(TunnelPolicy {
+        attached: vec![network("eth0", "172.18.0.0/16")],
+        local_ports: Some(vec![]),
+        ..TunnelPolicy::default()
+    });
+    assert_eq!(none, ["-A PIA_OUTPUT -o eth0 -d 172.18.0.0/16 -j ACCEPT"]);
+}
+
+#[test]
+fn without_a_module_the_leash_does_not_get_longer() {
+    let policy = connected(TunnelPolicy {
+        local: vec![
+            access("eth0", "192.168.1.10:80/tcp"),
+            access("eth0", "in:192.168.2.0/24"),
+        ],
+        ..tunnel()
+    });
+    let left = |missing: &[KernelModule]| {
+        let text = find(&policy, TableName::Filter, false)
+            .without(missing)
+            .to_string();
+        let lines = text.lines().filter(|line| line.contains("192.168."));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = left(&[]);
+    for missing in [
+        KernelModule::Ports,
+        KernelModule::Conntrack,
+        KernelModule::AddressType,
+    ] {
+        let left = left(&[missing]);
+        assert!(left.len() < all.len(), "{left:#?}");
+        assert!(left.iter().all(|rule| all.contains(rule)), "{left:#?}");
+    }
+}
+
+#[test]
+fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
+    let rules = lan_rules(TunnelPolicy {
+        attached: vec![network("eth0", "fd18::/64")],
+        local: vec![
+            access("eth0", "in:[fd77::/64]:80/tcp"),
+            access("eth0", "out:fd77::/64"),
+        ],
+        ..TunnelPolicy::default()
+    });
+    let mut expected = vec![
+        "-A PIA_OUTPUT -o lo -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
+        "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
+    ];
+    for kind in ["135", "136"] {
+        let neighbour = format!("-p ipv6-icmp --icmpv6-type {kind} -j ACCEPT");
+        expected.push(format!("-A PIA_INPUT -i eth0 {neighbour}"));
+        for to in ["ff02::/16", "fe80::/10", "fd18::/64", "fd77::/64"] {
+            expected.push(format!("-A PIA_OUTPUT -o eth0 -d {to} {neighbour}"));
+        }
+    }
+    for rule in [
+        "-A PIA_INPUT -i eth0 -p ipv6-icmp --icmpv6-type 130 -j ACCEPT",
+        "-A PIA_OUTPUT -o eth0 -d ff02::16/128 -p ipv6-icmp --icmpv6-type 143 -j ACCEPT",
+        "-A PIA_INPUT -i eth0 -s fd18::/64 -j ACCEPT",
+        "-A PIA_OUTPUT -o eth0 -d fd18::/64 -j ACCEPT",
+        "-A PIA_INPUT -i eth0 -s fd77::/64 -p tcp --dport 80 -j ACCEPT",
+        "-A PIA_OUTPUT -o eth0 -d fd77::/64 -p tcp --sport 80 -m conntrack --ctstate ESTABLISHED \
+         -m conntrack --ctdir REPLY -j ACCEPT",
+        "-A PIA_OUTPUT -o eth0 -d fd77::/64 -j ACCEPT",
+    ] {
+        expected.push(rule.to_owned());
+    }
+    // That rule of IPv4 is among those of every policy.
+    expected.remove(1);
+    assert_eq!(rules, expected);
+}
+
 proptest! {
     #[test]
     fn nothing_goes_out_but_by_a_rule_that_says_where(
@@ -545,8 +796,13 @@ proptest! {
         sealed: bool,
         strict: bool,
         lacking in proptest::sample::subsequence(
-            vec![KernelModule::Conntrack, KernelModule::Mark, KernelModule::Owner],
-            0..3,
+            vec![
+                KernelModule::Conntrack,
+                KernelModule::Mark,
+                KernelModule::Owner,
+                KernelModule::AddressType,
+            ],
+            0..4,
         ),
     ) {
         let policy = Policy {
@@ -572,9 +828,12 @@ proptest! {
         }
         if let Some(tunnel) = tunnel {
             allowed.push("-A PIA_OUTPUT -o wg0 -j ACCEPT".to_owned());
-            let networks = tunnel.attached.iter().chain(&tunnel.local);
-            allowed.extend(networks.map(|(name, network)| format!("-A PIA_OUTPUT -o {name} -d \
-                                                                   {network} -j ACCEPT")));
+            for (name, network) in &tunnel.attached {
+                allowed.push(format!("-A PIA_OUTPUT -o {name} -d {network} -j ACCEPT"));
+            }
+            for (name, access) in &tunnel.local {
+                allowed.extend(may_leave(name, access, tunnel.local_ports.as_deref(), &lacking));
+            }
         }
         for table in render(&policy, Family::V4, strict, Stamping::default()).unwrap() {
             let chains = ["-A PIA_OUTPUT", "-A OUTPUT"];

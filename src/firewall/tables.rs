@@ -2,11 +2,23 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
+
 /// An address family with its own rule set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     V4,
     V6,
+}
+
+impl Family {
+    /// That of a range.
+    pub fn of(range: &IpNet) -> Self {
+        match range {
+            IpNet::V4(_) => Self::V4,
+            IpNet::V6(_) => Self::V6,
+        }
+    }
 }
 
 /// A table of ours, in the order of loading: what closes the network comes first.

@@ -61,7 +61,7 @@ impl ContainerConnector {
                 key: settings.server_list_key_file.clone(),
                 stored: Some(PathBuf::from(paths::SERVER_LIST)),
             },
-            local_network: settings.local_network.clone(),
+            local_network: settings.local_ranges(),
         };
         Connector::new(hosts, account, selection)
     }

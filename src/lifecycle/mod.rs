@@ -213,7 +213,8 @@ impl Life {
         let access = access_to(&known, &self.container.settings.dns);
         if self.networks.is_none() {
             let (events, stop) = (self.events.clone(), &self.container.stop);
-            self.networks = networks::watch(kill_switch.clone(), events, stop);
+            let ipv6 = self.container.settings.opens_ipv6();
+            self.networks = networks::watch(kill_switch.clone(), ipv6, events, stop);
         }
         kill_switch.restart(is_wanted, &access)?;
         if is_wanted && matches!(self.phase, Phase::Hooks(_)) {

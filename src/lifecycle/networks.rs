@@ -15,17 +15,19 @@ use crate::underlay::interfaces;
 const SETTLING: Duration = Duration::from_secs(30);
 
 /// Watches them from now on. What the kill switch has to do about an interface it does at once,
-/// whatever the main loop is waiting for; the rest is the main loop's.
+/// whatever the main loop is waiting for; the rest is the main loop's. IPv6 is looked at where it
+/// is open.
 pub(super) fn watch(
     kill_switch: KillSwitch,
+    ipv6: bool,
     events: Sender<Event>,
     stop: &CancellationToken,
 ) -> Option<Task<()>> {
-    let changes = Changes::subscribe()
+    let changes = Changes::subscribe(ipv6)
         .inspect_err(|error| log::warn!("networks attached later wait for a reconnect: {error}"))
         .ok()?;
     let mut changed_at: Option<Instant> = None;
-    let mut known = interfaces::snapshot().ok();
+    let mut known = interfaces::snapshot(ipv6).ok();
     Task::start("networks", stop, move |stop| {
         loop {
             if let Err(error) = changes.wait(stop) {
@@ -35,7 +37,7 @@ pub(super) fn watch(
             if stop.is_cancelled() {
                 return;
             }
-            let now = interfaces::snapshot().ok();
+            let now = interfaces::snapshot(ipv6).ok();
             if now != known {
                 known = now;
                 changed_at = Some(Instant::now());

@@ -1,60 +1,97 @@
-//! `LOCAL_NETWORK`: ranges that are reached outside the tunnel.
+//! `LOCAL_NETWORK` and `LOCAL_PORTS`: what is reached outside the tunnel, and what is reached here.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::read::{Read, list};
 use super::variable::Variable;
 use super::warning::Warning;
+use crate::firewall::{self, LocalAccess, TrafficKind};
 
 /// A range with a shorter prefix is no local network: much of the internet would be reached
 /// outside the tunnel, with nothing to show for it in the container's health.
 const MIN_PREFIX: u8 = 8;
+/// The same of IPv6, where the range is not private: what providers give to one site.
+const MIN_PREFIX_V6: u8 = 48;
 
 /// Ranges that no host of the internet has: private, shared by providers, link-local.
-const PRIVATE: [(Ipv4Addr, u8); 5] = [
-    (Ipv4Addr::new(10, 0, 0, 0), 8),
-    (Ipv4Addr::new(172, 16, 0, 0), 12),
-    (Ipv4Addr::new(192, 168, 0, 0), 16),
-    (Ipv4Addr::new(100, 64, 0, 0), 10),
-    (Ipv4Addr::new(169, 254, 0, 0), 16),
+const PRIVATE: [IpNet; 7] = [
+    private(10, 0, 8),
+    private(172, 16, 12),
+    private(192, 168, 16),
+    private(100, 64, 10),
+    private(169, 254, 16),
+    private_v6(0xfc00, 7),
+    private_v6(0xfe80, 10),
 ];
 
-/// The ranges of `LOCAL_NETWORK`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalRanges(pub Vec<Ipv4Net>);
+const fn private(first: u8, second: u8, bits: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(
+        Ipv4Addr::new(first, second, 0, 0),
+        bits,
+    ))
+}
 
-impl Read for LocalRanges {
+const fn private_v6(first: u16, bits: u8) -> IpNet {
+    let address = Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0);
+    IpNet::V6(Ipv6Net::new_assert(address, bits))
+}
+
+/// The entries of `LOCAL_NETWORK`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalNetwork(pub Vec<LocalAccess>);
+
+impl Read for LocalNetwork {
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
-        let mut ranges = Vec::new();
+        let mut entries = Vec::new();
         for part in list(text.unwrap_or_default()) {
-            let Some(typed) = parse(part) else {
-                let expected = "an IPv4 range such as 192.168.1.0/24";
+            let Ok(typed) = part.parse::<LocalAccess>() else {
+                let expected = "a range such as 192.168.1.0/24 or fd00::/8, or what of it, such as \
+                                out:192.168.1.5:53/udp";
                 warnings.push(variable.unfit(part, expected, "it is left out"));
                 continue;
             };
-            let range = typed.trunc();
-            if range.prefix_len() < MIN_PREFIX {
+            let range = typed.range.trunc();
+            if is_too_wide(range) {
                 let problem =
                     format!("with {part}, which is {range}, too much would go outside the tunnel");
                 warnings.push(variable.warning(problem, "it is left out"));
                 continue;
             }
-            warnings.extend(doubts(part, typed, variable));
-            ranges.push(range);
+            warnings.extend(doubts(part, typed.range, variable));
+            let entry = LocalAccess { range, ..typed };
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
         }
-        Self(ranges)
+        Self(entries)
+    }
+}
+
+/// A range of IPv4, as `LOCAL_NETWORK` takes it.
+pub(super) fn parse(text: &str) -> Option<Ipv4Net> {
+    match firewall::parse_range(text)? {
+        IpNet::V4(range) => Some(range),
+        IpNet::V6(_) => None,
+    }
+}
+
+fn is_private(range: IpNet) -> bool {
+    PRIVATE.iter().any(|private| private.contains(&range))
+}
+
+fn is_too_wide(range: IpNet) -> bool {
+    match range {
+        IpNet::V4(range) => range.prefix_len() < MIN_PREFIX,
+        IpNet::V6(v6) => v6.prefix_len() < MIN_PREFIX_V6 && !is_private(range),
     }
 }
 
 /// What is said of a range that is used.
-fn doubts(part: &str, typed: Ipv4Net, variable: &Variable) -> Option<Warning> {
+fn doubts(part: &str, typed: IpNet, variable: &Variable) -> Option<Warning> {
     let range = typed.trunc();
-    let is_private = PRIVATE.iter().any(|(network, prefix)| {
-        Ipv4Net::new(*network, *prefix).is_ok_and(|private| private.contains(&range))
-    });
-    if !is_private {
+    if !is_private(range) {
         let problem = format!("{range} is no private range");
         let consequence = "it is reached outside the tunnel all the same";
         return Some(variable.warning(problem, consequence));
@@ -67,23 +104,27 @@ fn doubts(part: &str, typed: Ipv4Net, variable: &Variable) -> Option<Warning> {
     })
 }
 
-/// A range as iptables and `ip` take it: `192.168.1.0/24`, `192.168.1.0/255.255.255.0`, `10/8`, or
-/// an address alone.
-pub(super) fn parse(text: &str) -> Option<Ipv4Net> {
-    let Some((network, length)) = text.split_once('/') else {
-        return text.parse::<Ipv4Addr>().ok().map(Ipv4Net::from);
-    };
-    let network = with_missing_zeros(network)?;
-    if let Ok(mask) = length.parse() {
-        return Ipv4Net::with_netmask(network, mask).ok();
-    }
-    let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
-    Ipv4Net::new(network, length.parse().ok().filter(|_| is_number)?).ok()
-}
+/// The ports of `LOCAL_PORTS`; `None` where it is unset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalPorts(pub Option<Vec<TrafficKind>>);
 
-/// `10` and `10.1` before a prefix are `10.0.0.0` and `10.1.0.0`.
-fn with_missing_zeros(network: &str) -> Option<Ipv4Addr> {
-    let given = network.split('.').count();
-    let missing = 4_usize.checked_sub(given)?;
-    format!("{network}{}", ".0".repeat(missing)).parse().ok()
+impl Read for LocalPorts {
+    /// What cannot be read opens nothing, as the variable is there to close.
+    fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
+        let Some(text) = text else {
+            return Self(None);
+        };
+        let mut ports = Vec::new();
+        for part in list(text).filter(|part| *part != "0") {
+            match TrafficKind::of_ports(part) {
+                Ok(traffic) if ports.contains(&traffic) => {}
+                Ok(traffic) => ports.push(traffic),
+                Err(_) => {
+                    let expected = "a port or a range, such as 8080, 9091/tcp or 6881-6889/udp";
+                    warnings.push(variable.unfit(part, expected, "it is left out"));
+                }
+            }
+        }
+        Self(Some(ports))
+    }
 }

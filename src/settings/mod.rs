@@ -27,10 +27,11 @@ mod warning;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use self::values::{ListenAddress, ShellCode};
-use crate::firewall::Gateway;
+use self::variables::{Variables, entry};
+use crate::firewall::{Gateway, LocalAccess, TrafficKind};
 use crate::pia::retry::RetryPolicy;
 
 pub use dns::VpnDns;
@@ -49,7 +50,9 @@ pub struct Settings {
     pub stable_ip: bool,
     pub credentials: CredentialSources,
     pub meta: Option<Meta>,
-    pub local_network: Vec<Ipv4Net>,
+    pub local_network: Vec<LocalAccess>,
+    /// `LOCAL_PORTS`
+    pub local_ports: Option<Vec<TrafficKind>>,
     pub keepalive: Option<u16>,
     pub mtu: Option<u32>,
     pub dns: VpnDns,
@@ -89,6 +92,7 @@ impl Settings {
             credentials: CredentialSources::of(&variables),
             meta: Meta::of(&variables, &mut warnings),
             local_network: variables.local_network.0.clone(),
+            local_ports: local_ports(&variables, &mut warnings),
             // Zero is off, as for wg.
             keepalive: variables.keepalive.filter(|seconds| *seconds > 0),
             mtu: variables.mtu.map(|mtu| mtu.0),
@@ -119,6 +123,26 @@ impl Settings {
         (settings, warnings)
     }
 
+    /// The IPv4 ranges of `LOCAL_NETWORK`, whatever of them is open: their packets do not go into
+    /// the tunnel.
+    pub fn local_ranges(&self) -> Vec<Ipv4Net> {
+        let mut ranges = Vec::new();
+        for access in &self.local_network {
+            if let IpNet::V4(range) = access.range
+                && !ranges.contains(&range)
+            {
+                ranges.push(range);
+            }
+        }
+        ranges
+    }
+
+    /// Whether something of IPv6 is open, and attached networks with it.
+    pub fn opens_ipv6(&self) -> bool {
+        let mut ranges = self.local_network.iter().map(|access| access.range);
+        ranges.any(|range| matches!(range, IpNet::V6(_)))
+    }
+
     /// Where a program of this network is to listen for what comes to the forwarded port; `None`
     /// where that is another machine's.
     pub fn listening_port(&self, forwarded: u16) -> Option<u16> {
@@ -142,4 +166,13 @@ impl Settings {
             set.join(" ")
         }
     }
+}
+
+fn local_ports(variables: &Variables, warnings: &mut Vec<Warning>) -> Option<Vec<TrafficKind>> {
+    let ports = variables.local_ports.0.clone();
+    if ports.is_some() && !variables.firewall {
+        let problem = format!("{} is 0", entry::firewall.name);
+        warnings.push(entry::local_ports.warning(problem, "every port is reached"));
+    }
+    ports
 }

@@ -54,7 +54,7 @@ fn bad_values_give_the_default_and_a_warning_each() {
         settings.local_network,
         [
             "192.168.1.0/24".parse().unwrap(),
-            "10.1.2.3/32".parse().unwrap()
+            "10.1.2.3".parse().unwrap()
         ]
     );
     assert_eq!(settings.cycle_ports, [1]);

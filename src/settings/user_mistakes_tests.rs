@@ -84,7 +84,14 @@ fn ranges_may_have_netmasks_and_missing_zeros() {
         "10/33",
         "10.0.0.0/",
         "1.2.3.4.5/8",
-        "fd00::/8",
+        "fd00::/129",
+        "2000::/3",
+        "::/0",
+        "IN:10/8",
+        "10/8:0",
+        "10/8:80/sctp",
+        "192.168.1.10:http",
+        "out:",
         "a/8",
         "256/8",
         "+1/8",
@@ -273,4 +280,51 @@ fn durations_cannot_overflow() {
     // As for curl.
     let (settings, warnings) = settings(&[("CURL_MAX_TIME", "0")]);
     assert!(settings.retry.max_time.is_zero() && warnings.is_empty());
+}
+
+#[test]
+fn entries_of_the_lan_may_say_less_than_a_range() {
+    let text = "in:192.168.1.0/24 192.168.1.10:8096/tcp,out:192.168.1.5:53/udp fd00::/8 \
+                in:[fd77::/64]:80-90";
+    let (entries, warnings) = local(&format!("{text} 10.0.0.0/24:99999 in:192.168.1.0/24"));
+    assert_eq!(
+        entries,
+        [
+            "in:192.168.1.0/24",
+            "192.168.1.10/32:8096/tcp",
+            "out:192.168.1.5/32:53/udp",
+            "fd00::/8",
+            "in:[fd77::/64]:80-90",
+        ]
+    );
+    assert_eq!(warnings.len(), 1, "{warnings:#?}");
+    assert!(warnings[0].contains("not 10.0.0.0/24:99999; it is left out"));
+    let (entries, warnings) = local("fd00::1/64 2001:db8::/48 2001:db8::/47 fe80::/10");
+    assert_eq!(entries, ["fd00::/64", "2001:db8::/48", "fe80::/10"]);
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+}
+
+#[test]
+fn local_ports_that_are_none_open_nothing() {
+    let ports = |text: &str| {
+        let (settings, warnings) = settings(&[("LOCAL_PORTS", text)]);
+        (settings.local_ports.map(|ports| ports.len()), warnings)
+    };
+    assert_eq!(ports(""), (None, vec![]));
+    assert_eq!(ports("0"), (Some(0), vec![]));
+    assert_eq!(
+        ports("8080, 9091/tcp 6881-6889/udp 8080"),
+        (Some(3), vec![])
+    );
+    let (left, warnings) = ports("808O 9091-80 /tcp 80");
+    assert_eq!((left, warnings.len()), (Some(1), 3), "{warnings:#?}");
+    assert!(
+        warnings[0].contains("not 808O; it is left out"),
+        "{warnings:#?}"
+    );
+    let (_, warnings) = settings(&[("LOCAL_PORTS", "80"), ("FIREWALL", "0")]);
+    assert_eq!(
+        warnings,
+        ["LOCAL_PORTS: FIREWALL is 0; every port is reached"]
+    );
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::allowed_sources::AllowedSources;
 use super::dns::VpnDns;
-use super::local_network::LocalRanges;
+use super::local_network::{LocalNetwork, LocalPorts};
 use super::port_file::PortFile;
 use super::read::{Read, read};
 use super::values::{
@@ -137,9 +137,15 @@ variables! {
     meta_cn: Option<String>;
     /// Port of that meta server; `8080` often works too
     meta_port: PortNumber = "443";
-    /// IPv4 ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`.
-    /// `192.168.1.0/255.255.255.0` and `10/8` work too. A range wider than `/8` is left out
-    local_network: LocalRanges;
+    /// Ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`.
+    /// `192.168.1.0/255.255.255.0` and `10/8` work too. A range wider than `/8` is left out. An
+    /// entry may say less: `in:192.168.1.0/24`, `192.168.1.10:8096/tcp`, `out:192.168.1.5:53/udp`
+    /// ([the LAN](docs/lan.md)). An IPv6 range, such as `fd00::/8`, opens IPv6 to it and to
+    /// attached networks
+    local_network: LocalNetwork;
+    /// Ports that `LOCAL_NETWORK` and attached networks reach here, for example `8080 9091/tcp
+    /// 6881-6889/udp`; `0` for none. An entry of `LOCAL_NETWORK` with ports of its own has those
+    local_ports: LocalPorts, unset: "all";
     /// WireGuard's persistent keepalive, in seconds; `25` suits most networks with address
     /// translation. `0` is off
     keepalive: Option<u16>;

@@ -8,7 +8,7 @@ mod trial;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use self::networks::Networks;
 use self::trial::TunnelTrial;
@@ -85,8 +85,8 @@ impl Tunnel {
         let trial = TunnelTrial::begin(&self.joined);
         self.set_dns(container);
         self.set_routes(container, networks)?;
-        for (interface, range) in &networks.local {
-            log::info!("Allowing untunnelled access to {range} via {interface}");
+        for (interface, access) in &networks.local {
+            log::info!("Allowing untunnelled access to {access} via {interface}");
         }
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
@@ -137,6 +137,7 @@ impl Tunnel {
             interface: paths::INTERFACE.to_owned(),
             attached: networks.attached.clone(),
             local: networks.local.clone(),
+            local_ports: container.settings.local_ports.clone(),
             forwarded: None,
             gateway,
         }
@@ -162,7 +163,7 @@ impl Tunnel {
     }
 
     fn warn_of_hidden_servers(&self, container: &Container) {
-        for range in &container.settings.local_network {
+        for range in container.settings.local_ranges() {
             for server in self.dns.iter().filter(|server| range.contains(*server)) {
                 log::warn!(
                     "LOCAL_NETWORK range {range} holds the VPN's DNS server {server}; that \
@@ -174,10 +175,13 @@ impl Tunnel {
     }
 
     fn set_routes(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
-        let attached: Vec<Ipv4Net> = networks
-            .attached
-            .iter()
-            .map(|(_, network)| *network)
+        let attached = networks.attached.iter();
+        let attached: Vec<Ipv4Net> = attached
+            .filter_map(|(_, network)| match network {
+                IpNet::V4(network) => Some(*network),
+                // None of it goes into the tunnel.
+                IpNet::V6(_) => None,
+            })
             .collect();
         // Servers that the user chose may be in the LAN, or on an attached network.
         let mut inside = if container.settings.dns.uses_pia() {
@@ -186,8 +190,8 @@ impl Tunnel {
             Vec::new()
         };
         inside.extend(self.joined.registration.server_vip.map(Ipv4Addr::from));
-        let ranges = &container.settings.local_network;
-        let rules = routing_rules::rules(ranges, &attached, &inside, container.mark);
+        let ranges = container.settings.local_ranges();
+        let rules = routing_rules::rules(&ranges, &attached, &inside, container.mark);
         Ok(routing_rules::apply(&rules, &container.stop)?)
     }
 

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::libc::{RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_LINK};
+use nix::libc::{
+    RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE, RTMGRP_LINK,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{
@@ -17,6 +19,8 @@ use crate::system::paths;
 
 /// What is told: interfaces, IPv4 addresses and IPv4 routes that come, change or go; rtnetlink(7).
 const GROUPS: u32 = (RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE).cast_unsigned();
+/// The same of IPv6, which says much more: each router advertisement is a change.
+const GROUPS_V6: u32 = (RTMGRP_IPV6_IFADDR | RTMGRP_IPV6_ROUTE).cast_unsigned();
 
 /// A subscription to changes of this network namespace. What has changed is read elsewhere, so what
 /// the messages say does not matter.
@@ -28,11 +32,11 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// From now on no change is missed.
+    /// From now on no change is missed; those of IPv6 only where they are asked for.
     ///
     /// # Errors
     /// When the kernel gives no socket for it.
-    pub fn subscribe() -> io::Result<Self> {
+    pub fn subscribe(ipv6: bool) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = socket(
             AddressFamily::Netlink,
@@ -40,7 +44,8 @@ impl Changes {
             flags,
             SockProtocol::NetlinkRoute,
         )?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
+        let groups = if ipv6 { GROUPS | GROUPS_V6 } else { GROUPS };
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         let resolv_conf = watch(paths::RESOLV_CONF)
             .inspect_err(|error| log::debug!("{}: {error}", paths::RESOLV_CONF));
         Ok(Self {

@@ -2,10 +2,10 @@
 //! them. What the firewall makes of them is not known here.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::if_nameindex;
 
@@ -14,6 +14,8 @@ use crate::system::paths;
 
 /// The kernel's main routing table, IPv4; wg-quick's own table is not in it.
 const ROUTES: &str = "/proc/net/route";
+/// All routing tables, IPv6.
+const ROUTES_V6: &str = "/proc/net/ipv6_route";
 const LOOPBACK: &str = "lo";
 
 /// The interfaces could not be listed.
@@ -46,13 +48,15 @@ pub struct Snapshot {
     interfaces: Vec<(String, u32)>,
     attached: Vec<AttachedNetwork>,
     default_routes: Vec<DefaultRoute>,
+    attached_v6: Vec<(String, Ipv6Net)>,
+    default_route_v6: Option<String>,
 }
 
-/// What there is now below the tunnel.
+/// What there is now below the tunnel; of IPv6 only where that is asked for.
 ///
 /// # Errors
 /// As [`attached_networks`] and [`default_routes`].
-pub fn snapshot() -> Result<Snapshot, InterfacesError> {
+pub fn snapshot(ipv6: bool) -> Result<Snapshot, InterfacesError> {
     let interfaces = if_nameindex()?
         .iter()
         .map(|interface| {
@@ -65,6 +69,14 @@ pub fn snapshot() -> Result<Snapshot, InterfacesError> {
         interfaces,
         attached: attached_networks()?,
         default_routes: default_routes()?,
+        attached_v6: match ipv6 {
+            true => attached_networks_v6()?,
+            false => Vec::new(),
+        },
+        default_route_v6: match ipv6 {
+            true => default_route_v6()?,
+            false => None,
+        },
     })
 }
 
@@ -89,6 +101,63 @@ pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
             attached_network(entry.interface_name, address, mask)
         });
     Ok(attached.collect())
+}
+
+/// The IPv6 networks of all interfaces except `lo` and the tunnel, but for the link-local ones that
+/// each has.
+///
+/// # Errors
+/// When the addresses cannot be listed.
+pub fn attached_networks_v6() -> Result<Vec<(String, Ipv6Net)>, InterfacesError> {
+    let mut attached = Vec::new();
+    for entry in getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name)) {
+        let network = ipv6_of(&entry);
+        let network = network.map(|network| (entry.interface_name, network));
+        attached.extend(network.filter(|network| !attached.contains(network)));
+    }
+    Ok(attached)
+}
+
+/// The interface of the kernel's default route of IPv6.
+///
+/// # Errors
+/// When the routes cannot be read.
+pub fn default_route_v6() -> Result<Option<String>, InterfacesError> {
+    let table = files::read_if_present(Path::new(ROUTES_V6))?.unwrap_or_default();
+    Ok(parse_default_route_v6(&table))
+}
+
+fn ipv6_of(entry: &InterfaceAddress) -> Option<Ipv6Net> {
+    let address = entry.address.as_ref()?.as_sockaddr_in6()?.ip();
+    let mask = entry.netmask.as_ref()?.as_sockaddr_in6()?.ip();
+    let prefix = ipnet::ip_mask_to_prefix(IpAddr::V6(mask)).ok()?;
+    let network = Ipv6Net::new(address, prefix).ok()?.trunc();
+    (!address.is_unicast_link_local()).then_some(network)
+}
+
+/// Columns: destination, its prefix length, source, its prefix length, next hop, metric, two
+/// counters, flags, interface. Numbers are hexadecimal, in the order of the network.
+pub(super) fn parse_default_route_v6(table: &str) -> Option<String> {
+    let routes = table.lines().filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [destination, length, _, _, _, metric, _, _, flags, interface] = columns[..] else {
+            return None;
+        };
+        let address = u128::from_str_radix(destination, 16).ok()?;
+        let is_default = Ipv6Addr::from(address).is_unspecified() && length == "00";
+        let metric = u32::from_str_radix(metric, 16).ok()?;
+        (is_default && is_usable(flags)? && is_underlay(interface)).then_some((metric, interface))
+    });
+    let (_, interface) = routes.min_by_key(|(metric, _)| *metric)?;
+    Some(interface.to_owned())
+}
+
+/// Whether a route with these flags leads somewhere; `None` where they are none.
+fn is_usable(flags: &str) -> Option<bool> {
+    const UP: u32 = 0x1;
+    const REJECT: u32 = 0x200;
+    let flags = u32::from_str_radix(flags, 16).ok()?;
+    Some(flags & UP != 0 && flags & REJECT == 0)
 }
 
 fn is_underlay(interface: &str) -> bool {
@@ -124,8 +193,6 @@ pub(super) fn parse_default_routes(table: &str) -> Vec<DefaultRoute> {
 }
 
 fn parse_default_route(line: &str) -> Option<DefaultRoute> {
-    const UP: u32 = 0x1;
-    const REJECT: u32 = 0x200;
     let columns: Vec<&str> = line.split_whitespace().collect();
     let [
         interface,
@@ -141,10 +208,9 @@ fn parse_default_route(line: &str) -> Option<DefaultRoute> {
     else {
         return None;
     };
-    let flags = u32::from_str_radix(flags, 16).ok()?;
     let is_default =
         parse_address(destination)?.is_unspecified() && parse_address(mask)?.is_unspecified();
-    if !is_default || flags & UP == 0 || flags & REJECT != 0 || !is_underlay(interface) {
+    if !is_default || !is_usable(flags)? || !is_underlay(interface) {
         return None;
     }
     Some(DefaultRoute {
@@ -210,6 +276,26 @@ mod tests {
     }
 
     #[test]
+    fn the_default_route_of_ipv6_is_the_one_that_leads_somewhere() {
+        let zeros = "0".repeat(32);
+        let line = |length: &str, metric: &str, flags: &str, interface: &str| {
+            let rest = format!("{metric} 00000001 00000000 {flags}     {interface}");
+            format!("{zeros} {length} {zeros} 00 {zeros} {rest}\n")
+        };
+        let reject = line("00", "ffffffff", "00200200", "lo");
+        let far = line("00", "00000400", "00450003", "eth1");
+        let near = line("00", "00000100", "00450003", "eth0");
+        let tunnel = line("00", "00000001", "00000001", "wg0");
+        let half = line("01", "00000001", "00000001", "tun0");
+        let all = format!("{reject}{tunnel}{half}{far}{near}");
+        assert_eq!(parse_default_route_v6(&all), Some("eth0".to_owned()));
+        assert_eq!(
+            parse_default_route_v6(&format!("{reject}{half}{tunnel}")),
+            None
+        );
+    }
+
+    #[test]
     fn a_network_is_the_address_without_its_host_part() {
         let attached = attached_network(
             "eth0".into(),
@@ -231,6 +317,8 @@ mod tests {
     #[test]
     fn the_real_tables_can_be_read() {
         default_routes().unwrap();
+        default_route_v6().unwrap();
+        attached_networks_v6().unwrap();
         assert!(
             attached_networks()
                 .unwrap()
@@ -243,6 +331,7 @@ mod tests {
         #[test]
         fn any_text_is_survived(text in "(eth0|[0-9A-F ]|\t|\n|\\PC){0,200}") {
             parse_default_routes(&text);
+            parse_default_route_v6(&text);
         }
     }
 }

@@ -19,6 +19,7 @@ mod forwarding;
 mod gateway;
 mod health;
 mod hooks;
+mod lan;
 mod leaks;
 mod loads;
 mod matrix;

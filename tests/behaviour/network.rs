@@ -30,7 +30,7 @@ fn without_local_network_neither_side_reaches_the_other() {
     assert!(world.lan().is_kept_from((CLIENT, here)));
 }
 
-/// "IPv4 ranges that are reached outside the tunnel, both ways" (README.md)
+/// "Ranges that are reached outside the tunnel, both ways" (README.md)
 #[test]
 fn local_network_and_container_reach_each_other() {
     let world = World::new();

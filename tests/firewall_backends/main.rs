@@ -5,6 +5,7 @@
 
 mod embedded_dns;
 mod ipv6;
+mod lan;
 mod namespace;
 mod packets;
 mod passing;

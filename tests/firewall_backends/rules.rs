@@ -6,7 +6,7 @@ use std::path::Path;
 
 use wireguard_pia::firewall_internals::{
     Backend, CancellationToken, Destination, EmbeddedDns, Firewall, FirewallError, ForwardedPort,
-    Gateway, Policy, Programs, TunnelPolicy,
+    Gateway, Policy, Programs, TrafficKind, TunnelPolicy,
 };
 
 use crate::namespace::{BOTH, MARK, Namespace, iptables, lacking, other, run, saved};
@@ -22,11 +22,26 @@ pub fn bootstrap() -> Policy {
 
 /// With a rule of every kind.
 pub fn connected() -> Policy {
-    let network = |name: &str, network: &str| (name.to_owned(), network.parse().unwrap());
     let tunnel = TunnelPolicy {
         interface: "wg0".into(),
-        attached: vec![network("eth0", "172.18.0.2/16")],
-        local: vec![network("eth0", "192.168.1.0/24")],
+        attached: [("eth0", "172.18.0.2/16"), ("eth0", "fd18::2/64")]
+            .map(|(name, network)| (name.to_owned(), network.parse().unwrap()))
+            .into(),
+        local: [
+            "192.168.1.0/24",
+            "in:192.168.2.0/24",
+            "192.168.3.10:8096/tcp",
+            "out:192.168.3.11:53-54",
+            "fd77::/64",
+            "in:[fd78::/64]:80",
+            "out:fd78::1/udp",
+        ]
+        .map(|entry| ("eth0".to_owned(), entry.parse().unwrap()))
+        .into(),
+        local_ports: Some(vec![TrafficKind {
+            protocol: None,
+            ports: Some("8080-8081".parse().unwrap()),
+        }]),
         forwarded: Some(ForwardedPort {
             port: 40000,
             redirect: Some(6881),

@@ -35,7 +35,8 @@ fn policy(settings: &Settings, gateway: Option<Gateway>, rng: &mut fastrand::Rng
     let tunnel = TunnelPolicy {
         interface: "wg0".to_owned(),
         attached: vec![("eth0".to_owned(), "172.18.0.0/16".parse().unwrap())],
-        local: local.map(|range| ("eth0".to_owned(), *range)).collect(),
+        local: local.map(|access| ("eth0".to_owned(), *access)).collect(),
+        local_ports: settings.local_ports.clone(),
         forwarded: rng.bool().then(|| ForwardedPort {
             port: rng.u16(1..),
             redirect: settings.port_forwarding.redirect,
@@ -48,11 +49,15 @@ fn policy(settings: &Settings, gateway: Option<Gateway>, rng: &mut fastrand::Rng
     }
 }
 
-/// A rule set is the one for a gateway with plain names, but for those names.
+/// A rule set is the one for a gateway with plain names, but for those names. An entry of the LAN
+/// is read as it is shown.
 #[test]
 fn rule_text() {
     engine::run("rule_text", |bytes, rng| {
         let settings = settings(bytes);
+        for access in &settings.local_network {
+            assert_eq!(access.to_string().parse(), Ok(*access));
+        }
         let policy = policy(&settings, settings.gateway.clone(), rng);
         let strict = rng.bool();
         let rules = match firewall::rule_set(&policy, strict) {

@@ -24,7 +24,7 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
         .into_iter()
         .map(|attached| attached.network)
         .collect();
-    report(judge(&subject.settings.local_network, &attached, dns));
+    report(judge(&subject.settings.local_ranges(), &attached, dns));
 }
 
 fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {

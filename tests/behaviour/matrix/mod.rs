@@ -22,7 +22,7 @@ use harness::world::container::Container;
 use harness::world::docker_dns::Docker;
 use harness::world::network::{DNS, DNS_SECOND};
 use harness::world::recipe::Recipe;
-use harness::world::ways_out::{State, Table};
+use harness::world::ways_out::{Setup, State, Table};
 use nix::sys::signal::Signal;
 
 use self::walk::{Expected, Walk};
@@ -35,22 +35,22 @@ const PLANTED: Ipv4Addr = DNS_SECOND;
 
 #[test]
 fn what_leaves_is_what_the_table_says_with_nf_tables_and_chain() {
-    walk_with_kill_switch("1", true);
+    walk_with_kill_switch("1", true, true);
 }
 
 #[test]
 fn what_leaves_is_what_the_table_says_with_nf_tables_without_chain() {
-    walk_with_kill_switch("1", false);
+    walk_with_kill_switch("1", false, false);
 }
 
 #[test]
 fn what_leaves_is_what_the_table_says_with_legacy_and_chain() {
-    walk_with_kill_switch("0", true);
+    walk_with_kill_switch("0", true, false);
 }
 
 #[test]
 fn what_leaves_is_what_the_table_says_with_legacy_without_chain() {
-    walk_with_kill_switch("0", false);
+    walk_with_kill_switch("0", false, true);
 }
 
 /// The control of every cell.
@@ -104,13 +104,17 @@ fn recipe(world: &World) -> Recipe {
         .env("PRE_DOWN", wait("pre-down"))
 }
 
-fn walk_with_kill_switch(nf_tables: &str, chain: bool) {
+fn walk_with_kill_switch(nf_tables: &str, chain: bool, ipv6_lan: bool) {
     let world = world();
     let table = Table::read();
-    let mut walk = Walk::begin(&world, Expected::Table { table, chain });
+    let setup = Setup { chain, ipv6_lan };
+    let mut walk = Walk::begin(&world, Expected::Table { table, setup });
     let mut recipe = recipe(&world).env("NFTABLES", nf_tables);
     if chain {
         recipe = recipe.bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft");
+    }
+    if ipv6_lan {
+        recipe = recipe.env("LOCAL_NETWORK", "fd77::/64");
     }
     through_all_states(&mut walk, recipe);
     walk.judge();

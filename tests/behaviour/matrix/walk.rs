@@ -9,15 +9,15 @@ use harness::world::capture::Capture;
 use harness::world::pcap::Packet;
 use harness::world::prober::{Kind, Probe, Prober};
 use harness::world::watch::ours;
-use harness::world::ways_out::{Cell, State, Table};
+use harness::world::ways_out::{Cell, Setup, State, Table};
 
 /// How often each way is tried in each state, at least.
 const TRIES: usize = 3;
 
 /// What is to be seen.
 pub enum Expected {
-    /// What the table says, with or without a chain at the network card.
-    Table { table: Table, chain: bool },
+    /// What the table says.
+    Table { table: Table, setup: Setup },
     /// Everything, but for what a tunnel carries.
     AllOut,
 }
@@ -25,7 +25,7 @@ pub enum Expected {
 impl Expected {
     fn cell(&self, probe: Probe, state: State) -> Cell {
         match self {
-            Self::Table { table, chain } => table.cell(probe, state, *chain),
+            Self::Table { table, setup } => table.cell(probe, state, *setup),
             Self::AllOut => Cell::All,
         }
     }

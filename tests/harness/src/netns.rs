@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -113,7 +113,8 @@ impl Namespace {
 
     /// Whether a connection can be made from here to there. A refusal, or no answer, is taken for
     /// one only when there was time enough.
-    pub fn reaches(&self, to: (Ipv4Addr, u16)) -> bool {
+    pub fn reaches<A: Into<IpAddr>>(&self, (address, port): (A, u16)) -> bool {
+        let to = SocketAddr::new(address.into(), port);
         let begun = Instant::now();
         while !self.connects(to) {
             if begun.elapsed() > SOON {
@@ -125,12 +126,12 @@ impl Namespace {
     }
 
     /// Whether a connection from here to there is in vain, which is known after a while.
-    pub fn is_kept_from(&self, to: (Ipv4Addr, u16)) -> bool {
-        !self.connects(to)
+    pub fn is_kept_from<A: Into<IpAddr>>(&self, (address, port): (A, u16)) -> bool {
+        !self.connects(SocketAddr::new(address.into(), port))
     }
 
-    fn connects(&self, to: (Ipv4Addr, u16)) -> bool {
-        let stream = self.run(|| TcpStream::connect_timeout(&to.into(), ATTEMPT_TIMEOUT));
+    fn connects(&self, to: SocketAddr) -> bool {
+        let stream = self.run(|| TcpStream::connect_timeout(&to, ATTEMPT_TIMEOUT));
         stream.is_ok()
     }
 

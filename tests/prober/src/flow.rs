@@ -170,7 +170,9 @@ fn socket(probe: Probe, place: &Place) -> io::Result<Socket> {
         Kind::Tcp | Kind::ResolverTcp => (Domain::IPV4, Type::STREAM, None),
         kind if kind.is_known_by_source() => (Domain::IPV4, Type::STREAM, None),
         Kind::TcpV6 => (Domain::IPV6, Type::STREAM, None),
-        Kind::UdpV6 | Kind::LinkV6 | Kind::Mapped => (Domain::IPV6, Type::DGRAM, None),
+        Kind::UdpV6 | Kind::LinkV6 | Kind::AttachedV6 | Kind::Mapped => {
+            (Domain::IPV6, Type::DGRAM, None)
+        }
         Kind::Icmp => (Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)),
         Kind::IcmpV6 => (Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)),
         Kind::Ping => (Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4)),

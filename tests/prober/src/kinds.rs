@@ -49,9 +49,11 @@ pub enum Kind {
     DnsTcp,
     /// A question to Docker's resolver by TCP.
     ResolverTcp,
+    /// To the gateway of the container's network, by IPv6.
+    AttachedV6,
 }
 
-pub(crate) const KINDS: [Kind; 28] = [
+pub(crate) const KINDS: [Kind; 29] = [
     Kind::Udp,
     Kind::Tcp,
     Kind::Dns,
@@ -80,6 +82,7 @@ pub(crate) const KINDS: [Kind; 28] = [
     Kind::Registration,
     Kind::DnsTcp,
     Kind::ResolverTcp,
+    Kind::AttachedV6,
 ];
 
 impl Kind {
@@ -115,7 +118,12 @@ impl Kind {
     pub(crate) fn is_v6(self) -> bool {
         matches!(
             self,
-            Self::UdpV6 | Self::TcpV6 | Self::FrameV6 | Self::IcmpV6 | Self::LinkV6
+            Self::UdpV6
+                | Self::TcpV6
+                | Self::FrameV6
+                | Self::IcmpV6
+                | Self::LinkV6
+                | Self::AttachedV6
         )
     }
 

@@ -35,6 +35,7 @@ pub struct Targets {
     pub api: Ipv4Addr,
     /// The gateway of the container's network.
     pub gateway: Ipv4Addr,
+    pub gateway_v6: Ipv6Addr,
     /// The VPN server's endpoint.
     pub endpoint: SocketAddrV4,
 }
@@ -122,6 +123,7 @@ impl Probe {
             Kind::Dns | Kind::DnsTcp => (targets.name_server, 53).into(),
             Kind::Resolver | Kind::ResolverTcp => (DOCKERS_RESOLVER, 53).into(),
             Kind::Attached => (targets.gateway, 53).into(),
+            Kind::AttachedV6 => (targets.gateway_v6, self.own_port()).into(),
             Kind::Api => (targets.api, 443).into(),
             Kind::Endpoint => targets.endpoint.into(),
             Kind::Registration => (*targets.endpoint.ip(), REGISTRATION_PORT).into(),

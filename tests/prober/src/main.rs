@@ -8,15 +8,15 @@
 //! ```
 //!
 //! PLACE... is the interface to get out by, the name server, the IPv4 and the IPv6 address of a
-//! host elsewhere, the account API's address, and, for all, the gateway and the VPN server's
-//! endpoint.
+//! host elsewhere, the account API's address, and, for all, the gateway, the VPN server's endpoint
+//! and the gateway's IPv6 address.
 
 mod flow;
 mod packet;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -73,9 +73,9 @@ fn parse(words: &[&str]) -> Result<Place, Box<dyn Error>> {
     else {
         return Err("PLACE is INTERFACE NAME_SERVER ELSEWHERE ELSEWHERE_V6 API".into());
     };
-    let (gateway, endpoint) = match more {
-        [gateway, endpoint] => (gateway.parse()?, endpoint.parse()?),
-        _ => (Ipv4Addr::UNSPECIFIED, UNKNOWN),
+    let (gateway, endpoint, gateway_v6) = match more {
+        [gateway, endpoint, v6] => (gateway.parse()?, endpoint.parse()?, v6.parse()?),
+        _ => (Ipv4Addr::UNSPECIFIED, UNKNOWN, Ipv6Addr::UNSPECIFIED),
     };
     Ok(Place {
         interface: (*interface).to_owned(),
@@ -85,6 +85,7 @@ fn parse(words: &[&str]) -> Result<Place, Box<dyn Error>> {
             elsewhere_v6: elsewhere_v6.parse()?,
             api: api.parse()?,
             gateway,
+            gateway_v6,
             endpoint,
         },
     })
@@ -207,6 +208,7 @@ fn ports() {
         elsewhere_v6: [0; 16].into(),
         api: [0; 4].into(),
         gateway: [0; 4].into(),
+        gateway_v6: [0; 16].into(),
         endpoint: UNKNOWN,
     };
     for probe in Probe::common() {

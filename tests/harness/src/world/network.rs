@@ -19,6 +19,10 @@ use crate::netns::Namespace;
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 2);
 /// Docker's gateway, as the container sees it.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 18, 0, 1);
+/// The container, by IPv6.
+pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 2);
+/// The gateway, by IPv6.
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x18, 0, 0, 0, 0, 1);
 /// The container in its second network, where it has one.
 pub const CLIENT_SECOND: Ipv4Addr = Ipv4Addr::new(172, 19, 0, 2);
 /// The container's other leg, where it is the gateway of others.
@@ -192,7 +196,7 @@ impl Network {
              route add blackhole 100.64.0.0/10\n\
              link add wire type veth peer name eth0 netns {client}\n\
              addr add {GATEWAY}/16 dev wire\n\
-             addr add 2001:db8:18::1/64 dev wire nodad\n\
+             addr add {GATEWAY_V6}/64 dev wire nodad\n\
              link set wire up\n\
              link add lan type veth peer name eth0 netns {lan}\n\
              addr add 192.168.77.1/24 dev lan\n\
@@ -200,10 +204,10 @@ impl Network {
         );
         let mut inner = format!(
             "addr add {CLIENT}/16 dev eth0\n\
-             addr add 2001:db8:18::2/64 dev eth0 nodad\n\
+             addr add {CLIENT_V6}/64 dev eth0 nodad\n\
              link set eth0 up\n\
              route add default via {GATEWAY}\n\
-             route add default via 2001:db8:18::1\n"
+             route add default via {GATEWAY_V6}\n"
         );
         let mut next = 1;
         if let Some(behind) = &self.behind {

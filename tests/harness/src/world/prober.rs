@@ -11,7 +11,7 @@ pub use prober::{Kind, Probe, Sender};
 use super::World;
 use super::capture::Capture;
 use super::journal::Journal;
-use super::network::{API, DNS, ELSEWHERE, ELSEWHERE_V6, GATEWAY, server_address};
+use super::network::{API, DNS, ELSEWHERE, ELSEWHERE_V6, GATEWAY, GATEWAY_V6, server_address};
 use super::pcap::{Packet, Transport};
 use super::privileges::Privileges;
 use super::process::Process;
@@ -25,6 +25,7 @@ const TARGETS: Targets = Targets {
     elsewhere_v6: ELSEWHERE_V6,
     api: API,
     gateway: GATEWAY,
+    gateway_v6: GATEWAY_V6,
     // The port is each world's own.
     endpoint: SocketAddrV4::new(server_address(0), 0),
 };
@@ -72,7 +73,8 @@ impl World {
             .args([command, &format!("{sender:?}").to_lowercase(), "eth0"])
             .args([DNS.to_string(), ELSEWHERE.to_string()])
             .args([ELSEWHERE_V6.to_string(), API.to_string()])
-            .args([GATEWAY.to_string(), endpoint.to_string()]);
+            .args([GATEWAY.to_string(), endpoint.to_string()])
+            .arg(GATEWAY_V6.to_string());
         let journal = Journal::default();
         let network = Arc::clone(self.client());
         let process = Process::start(move || network.enter(), prober, &journal)

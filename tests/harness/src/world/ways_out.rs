@@ -73,6 +73,24 @@ pub struct Row {
     pub cells: Vec<Cell>,
 }
 
+/// What the cells of some rows depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// There is a chain at the network card.
+    pub chain: bool,
+    /// `LOCAL_NETWORK` has an IPv6 range.
+    pub ipv6_lan: bool,
+}
+
+impl Setup {
+    /// Every one.
+    pub fn every() -> impl Iterator<Item = Self> {
+        let both = [true, false];
+        both.into_iter()
+            .flat_map(move |chain| both.map(|ipv6_lan| Self { chain, ipv6_lan }))
+    }
+}
+
 /// The whole table.
 #[derive(Clone, Debug)]
 pub struct Table(pub Vec<Row>);
@@ -97,10 +115,10 @@ impl Table {
         Self(rows.map(Row::parse).collect())
     }
 
-    /// What is expected of a probe, with or without a chain at the network card.
+    /// What is expected of a probe.
     #[track_caller]
-    pub fn cell(&self, probe: Probe, state: State, chain: bool) -> Cell {
-        let mut rows = self.0.iter().filter(|row| row.is_of(probe, chain));
+    pub fn cell(&self, probe: Probe, state: State, setup: Setup) -> Cell {
+        let mut rows = self.0.iter().filter(|row| row.is_of(probe, setup));
         let row = rows
             .next()
             .unwrap_or_else(|| panic!("the table has no {probe}"));
@@ -143,11 +161,15 @@ impl Row {
         }
     }
 
-    /// `NET_RAW` stands where that is needed; `no chain` or `chain` where it depends on that.
-    fn is_of(&self, probe: Probe, chain: bool) -> bool {
-        let depends = self.who.contains("chain");
+    /// `NET_RAW` stands where that is needed; `no chain` or `chain` where it depends on that, and
+    /// likewise with `IPv6 LAN`.
+    fn is_of(&self, probe: Probe, setup: Setup) -> bool {
+        let fits = |word: &str, is_there: bool| {
+            !self.who.contains(word) || self.who.contains(&format!("no {word}")) != is_there
+        };
         self.ways.contains(&way(probe))
-            && (!depends || self.who.contains("no chain") != chain)
+            && fits("chain", setup.chain)
+            && fits("IPv6 LAN", setup.ipv6_lan)
             && (probe.is_possible() || !self.who.contains("NET_RAW"))
     }
 }

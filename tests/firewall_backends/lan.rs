@@ -1,0 +1,298 @@
+//! The LAN on a leash: directions, ports, IPv6; who reaches whom, with real sockets.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
+use std::net::{SocketAddrV4, UdpSocket};
+use std::time::Duration;
+
+use nix::net::if_::if_nametoindex;
+use socket2::{Domain, Protocol, Socket, Type};
+use wireguard_pia::firewall_internals::{Firewall, Policy, TrafficKind, TunnelPolicy};
+
+use crate::namespace::{MARK, Namespace, iptables, lacking, run};
+use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, gets_out, ip, open};
+
+const HERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
+const THERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
+const ELSEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+/// In the attached network, too, but in no range.
+const ATTACHED_V6: Ipv6Addr = Ipv6Addr::new(0xfd79, 0, 0, 0, 0, 0, 0, 2);
+const ROUTER: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0x99);
+const DISCARD: u16 = 9;
+
+fn connected(tunnel: TunnelPolicy) -> Policy {
+    let endpoint = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 1337);
+    let interface = "wg0".to_owned();
+    Policy::connected(
+        MARK,
+        endpoint,
+        TunnelPolicy {
+            interface,
+            ..tunnel
+        },
+    )
+}
+
+fn with(entries: &[&str]) -> Policy {
+    let entries = entries.iter().map(|entry| entry.parse().unwrap());
+    connected(TunnelPolicy {
+        local: entries.map(|entry| ("eth0".to_owned(), entry)).collect(),
+        ..TunnelPolicy::default()
+    })
+}
+
+fn connects(address: IpAddr, port: u16, wait: Duration) -> bool {
+    TcpStream::connect_timeout(&SocketAddr::new(address, port), wait).is_ok()
+}
+
+/// Which of these ports at the far end we reach, and which not.
+#[track_caller]
+fn assert_we_reach(address: impl Into<IpAddr>, ports: &[u16], not: &[u16]) {
+    let address = address.into();
+    for port in ports {
+        assert!(connects(address, *port, ARRIVES), "{port} there");
+    }
+    for port in not {
+        assert!(!connects(address, *port, BLOCKED), "{port} there");
+    }
+}
+
+/// The same of those at the far end and our ports.
+#[track_caller]
+fn assert_they_reach(far: &Far, address: impl Into<IpAddr>, ports: &[u16], not: &[u16]) {
+    let address = address.into();
+    for (ports, wait, expected) in [(ports, ARRIVES, true), (not, BLOCKED, false)] {
+        for port in ports.iter().copied() {
+            let reached = far.run(move || connects(address, port, wait));
+            assert_eq!(reached, expected, "{port} here");
+        }
+    }
+}
+
+/// Services of both families: ports 80 and 81 there, 8080 and 8081 here.
+fn services(far: &Far) -> Vec<TcpListener> {
+    let listen = |port: u16| TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap();
+    let mut all = vec![listen(8080), listen(8081)];
+    all.extend(far.run(move || [80, 81].map(listen)));
+    all
+}
+
+#[test]
+fn the_leash_holds_in_each_direction_and_at_each_port() {
+    both(|backend| {
+        let far = Far::connect("eth0");
+        let _services = services(&far);
+        assert_we_reach(THERE, &[80, 81], &[]);
+        assert_they_reach(&far, HERE, &[8080, 8081], &[]);
+
+        let mut firewall = open(backend, &with(&["out:10.77.0.2:80/tcp"]));
+        assert_we_reach(THERE, &[80], &[81]);
+        assert_they_reach(&far, HERE, &[], &[8080]);
+
+        firewall.apply(&with(&["in:10.77.0.0/24"])).unwrap();
+        assert_they_reach(&far, HERE, &[8080, 8081], &[]);
+        assert_we_reach(THERE, &[], &[80]);
+
+        let several = [
+            "10.77.0.2:8080-8080",
+            "out:10.77.0.0/28:81",
+            "out:10.77.0.2/udp",
+        ];
+        firewall.apply(&with(&several)).unwrap();
+        assert_they_reach(&far, HERE, &[8080], &[8081]);
+        assert_we_reach(THERE, &[81], &[80]);
+        assert!(gets_out(&far, THERE, DISCARD, ARRIVES));
+
+        let attached = TunnelPolicy {
+            attached: vec![("eth0".to_owned(), "10.77.0.0/24".parse().unwrap())],
+            local_ports: Some(vec![TrafficKind::of_ports("8081/tcp").unwrap()]),
+            ..TunnelPolicy::default()
+        };
+        firewall.apply(&connected(attached)).unwrap();
+        assert_they_reach(&far, HERE, &[8081], &[8080]);
+        assert_we_reach(THERE, &[80, 81], &[]);
+    });
+}
+
+/// A connection, and the other side's end of it.
+fn flow(listener: &TcpListener, connect: impl FnOnce() -> TcpStream) -> (TcpStream, TcpStream) {
+    let begun = connect();
+    let (taken, _) = listener.accept().unwrap();
+    (begun, taken)
+}
+
+fn carries(mut from: &TcpStream, mut to: &TcpStream, wait: Duration) -> bool {
+    to.set_read_timeout(Some(wait)).unwrap();
+    from.write_all(b"more").unwrap();
+    to.read(&mut [0; 16]).is_ok()
+}
+
+/// A flow of ours from before is no answer, whatever its other end may begin; nor is what goes from
+/// another port of ours than it may come to. Docker's rules for names have the kernel know all
+/// flows from the start.
+#[test]
+fn what_may_only_come_in_keeps_no_flow_of_ours() {
+    both(|backend| {
+        let far = Far::connect("eth0");
+        run(&format!(
+            "{} -A INPUT -m conntrack --ctstate ESTABLISHED",
+            iptables(backend)
+        ));
+        let there = far.run(|| TcpListener::bind((THERE, 80)).unwrap());
+        let [open_here, shut_here] =
+            [8080, 8081].map(|port| TcpListener::bind((HERE, port)).unwrap());
+        let ours = flow(&there, || TcpStream::connect((THERE, 80)).unwrap());
+        let theirs = [(&open_here, 8080), (&shut_here, 8081)].map(|(listener, port)| {
+            let connect = move || TcpStream::connect((HERE, port)).unwrap();
+            flow(listener, || far.run(connect))
+        });
+        assert!(carries(&ours.0, &ours.1, ARRIVES), "there are flows");
+
+        let mut firewall = open(backend, &with(&["in:10.77.0.2"]));
+        assert!(!carries(&ours.0, &ours.1, BLOCKED));
+        assert!(carries(&theirs[1].1, &theirs[1].0, ARRIVES));
+        firewall.apply(&with(&["in:10.77.0.2:8080/tcp"])).unwrap();
+        assert!(carries(&theirs[0].1, &theirs[0].0, ARRIVES));
+        assert!(!carries(&theirs[1].1, &theirs[1].0, BLOCKED));
+    });
+}
+
+/// A datagram on lo that says it comes from the far end, and what is then sent there as its answer.
+fn answers_what_never_came(far: &Far) -> bool {
+    let receiver = far.run(|| UdpSocket::bind((THERE, 7000)).unwrap());
+    receiver.set_read_timeout(Some(BLOCKED)).unwrap();
+    let service = UdpSocket::bind((HERE, 8080)).unwrap();
+    let header_included = Protocol::from(255);
+    let forger = Socket::new(Domain::IPV4, Type::RAW, Some(header_included)).unwrap();
+    let datagram = [
+        // IPv4: 32 bytes, UDP; the kernel fills in the checksum.
+        &[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0][..],
+        &THERE.octets(),
+        &HERE.octets(),
+        &7000_u16.to_be_bytes(),
+        &8080_u16.to_be_bytes(),
+        &[0, 12, 0, 0],
+        b"lies",
+    ]
+    .concat();
+    let _ = forger.send_to(&datagram, &SocketAddrV4::new(HERE, 8080).into());
+    service.set_read_timeout(Some(BLOCKED)).unwrap();
+    let _ = service.recv(&mut [0; 16]);
+    let _ = service.send_to(b"leak", (THERE, 7000));
+    receiver.recv(&mut [0; 16]).is_ok()
+}
+
+/// Who has NET_RAW can write such a packet.
+#[test]
+fn nobody_here_begins_a_connection_in_the_name_of_the_lan() {
+    both(|backend| {
+        let far = Far::connect("eth0");
+        let _service = far.run(|| TcpListener::bind((THERE, 80)).unwrap());
+        assert!(connects(THERE.into(), 80, ARRIVES), "the cable works");
+        let _firewall = open(backend, &with(&["in:10.77.0.2"]));
+        assert!(!answers_what_never_came(&far));
+        // Our own address may lie in such a range.
+        let _firewall = open(backend, &with(&["in:10.77.0.0/24"]));
+        let _own = TcpListener::bind((HERE, 8080)).unwrap();
+        assert!(connects(HERE.into(), 8080, ARRIVES));
+    });
+    let far = Far::connect("eth0");
+    let namespace = Namespace::here();
+    let firewall = Firewall::new(lacking(&namespace, "-m addrtype"), &namespace.bin(), false);
+    let policy = with(&["in:10.77.0.2"]);
+    let _firewall = Firewall::open_any(vec![firewall], Some(&policy)).unwrap();
+    let _service = TcpListener::bind((HERE, 8080)).unwrap();
+    assert!(far.run(|| connects(HERE.into(), 8080, ARRIVES)));
+    assert!(
+        answers_what_never_came(&far),
+        "nothing but that rule stops it"
+    );
+}
+
+/// A cable with the LAN's IPv6 on it, and a default route to elsewhere.
+fn cable_v6() -> Far {
+    let far = Far::connect("eth0");
+    for address in [HERE_V6.to_string(), "fd79::1".to_owned()] {
+        ip(&format!("address add {address}/64 dev eth0 nodad"));
+    }
+    ip(&format!("-6 route add default via {THERE_V6} metric 2000"));
+    far.run(|| {
+        for address in [THERE_V6, ATTACHED_V6, ELSEWHERE_V6, ROUTER] {
+            ip(&format!("address add {address}/64 dev far nodad"));
+        }
+    });
+    far
+}
+
+/// "Here is a router to everywhere."
+fn advertise(far: &Far) {
+    far.run(|| {
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)).unwrap();
+        let far = if_nametoindex("far").unwrap();
+        let own = SocketAddrV6::new(ROUTER, 0, 0, far);
+        socket.bind(&own.into()).unwrap();
+        socket.set_multicast_hops_v6(255).unwrap();
+        let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let to = SocketAddrV6::new(all_nodes, 0, 0, far);
+        // ICMPv6 134, its checksum the kernel's; 64 hops, half an hour.
+        let lifetime = 1800_u16.to_be_bytes();
+        let message = [&[134, 0, 0, 0, 64, 0][..], &lifetime, &[0; 8]].concat();
+        socket.send_to(&message, &to.into()).unwrap();
+    });
+}
+
+fn has_advertised_route() -> bool {
+    run("ip -6 route show default").contains("proto ra")
+}
+
+/// Neighbours have to be found anew.
+fn forget_neighbours(far: &Far) {
+    ip("-6 neighbour flush dev eth0");
+    far.run(|| ip("-6 neighbour flush dev far"));
+}
+
+#[test]
+fn ipv6_is_open_to_the_lan_and_to_nothing_else() {
+    both(|backend| {
+        let far = cable_v6();
+        let _services = services(&far);
+        for address in [THERE_V6, ATTACHED_V6, ELSEWHERE_V6] {
+            assert!(gets_out(&far, address, DISCARD, ARRIVES), "the cable works");
+        }
+        assert_they_reach(&far, HERE_V6, &[8080, 8081], &[]);
+        let begun = std::time::Instant::now();
+        while !has_advertised_route() && begun.elapsed() < ARRIVES {
+            advertise(&far);
+        }
+        assert!(has_advertised_route(), "the advertisement is a true one");
+
+        let mut firewall = open(backend, &with(&["10.77.0.0/24"]));
+        run("ip -6 route del default proto ra");
+        for address in [THERE_V6, ATTACHED_V6, ELSEWHERE_V6] {
+            assert!(!gets_out(&far, address, DISCARD, BLOCKED), "{address}");
+        }
+        assert_they_reach(&far, HERE_V6, &[], &[8080]);
+
+        let attached = |attached: &[&str], local: &[&str]| {
+            let named = |network: &&str| ("eth0".to_owned(), network.parse().unwrap());
+            let mut policy = with(local);
+            if let Some(tunnel) = &mut policy.tunnel {
+                tunnel.attached = attached.iter().map(named).collect();
+            }
+            policy
+        };
+        forget_neighbours(&far);
+        let open_to_both = attached(&["fd79::/64"], &["in:[fd77::/64]:8080", "out:[fd77::2]:80"]);
+        firewall.apply(&open_to_both).unwrap();
+        assert_they_reach(&far, HERE_V6, &[8080], &[8081]);
+        assert_we_reach(THERE_V6, &[80], &[81]);
+        assert_we_reach(ATTACHED_V6, &[80, 81], &[]);
+        forget_neighbours(&far);
+        assert_they_reach(&far, HERE_V6, &[8080], &[]);
+        advertise(&far);
+        assert_they_reach(&far, HERE_V6, &[8080], &[]);
+        assert!(!has_advertised_route());
+        assert!(run("ip -6 route show default").contains(&THERE_V6.to_string()));
+        assert!(!gets_out(&far, ELSEWHERE_V6, DISCARD, BLOCKED));
+    });
+}
