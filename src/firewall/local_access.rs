@@ -40,6 +40,13 @@ impl From<IpNet> for LocalAccess {
     }
 }
 
+impl LocalAccess {
+    /// Whether it holds something back of its range.
+    pub fn is_narrowed(&self) -> bool {
+        *self != Self::from(self.range)
+    }
+}
+
 /// The text is no entry of `LOCAL_NETWORK`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotLocalAccess;

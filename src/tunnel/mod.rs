@@ -88,6 +88,12 @@ impl Tunnel {
         for (interface, access) in &networks.local {
             log::info!("Allowing untunnelled access to {access} via {interface}");
         }
+        for (access, network) in networks.narrowed_in_vain() {
+            log::warn!(
+                "LOCAL_NETWORK: {access} narrows nothing, as the container is attached to \
+                 {network}, which is open both ways: LOCAL_PORTS limits what is reached here"
+            );
+        }
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
         }

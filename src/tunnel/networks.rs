@@ -37,6 +37,19 @@ impl Networks {
         attached.chain(local).any(|range| range.contains(&address))
     }
 
+    /// Entries of `LOCAL_NETWORK` that hold something back of a range, with the attached network by
+    /// which all of it is reached nevertheless.
+    pub(super) fn narrowed_in_vain(&self) -> Vec<(LocalAccess, IpNet)> {
+        let mut found = Vec::new();
+        for (_, access) in self.local.iter().filter(|(_, access)| access.is_narrowed()) {
+            let range = access.range;
+            let overlaps = |network: &IpNet| network.contains(&range) || range.contains(network);
+            let mut attached = self.attached.iter().map(|(_, network)| *network);
+            found.extend(attached.find(overlaps).map(|network| (*access, network)));
+        }
+        found
+    }
+
     pub(super) fn find(container: &Container) -> Result<Self, Failure> {
         let settings = &container.settings;
         let attached = interfaces::attached_networks()?;
@@ -85,5 +98,46 @@ impl Networks {
             networks.local.extend(with_way);
         }
         Ok(networks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_attached_network_opens_no_entry_narrows() {
+        let in_vain = |entries: &[&str]| {
+            let of_eth0 = |entry: &&str| ("eth0".to_owned(), entry.parse().unwrap());
+            let networks = Networks {
+                attached: ["192.168.1.0/24", "fd77::/64"]
+                    .map(|network| ("eth0".to_owned(), network.parse().unwrap()))
+                    .into(),
+                local: entries.iter().map(of_eth0).collect(),
+            };
+            let found = networks.narrowed_in_vain();
+            let shown = found
+                .iter()
+                .map(|(access, network)| format!("{access} in {network}"));
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            in_vain(&[
+                "in:192.168.1.7",
+                "192.168.0.0/16:80",
+                "[fd77::1]:80",
+                "fd00::/8/tcp"
+            ]),
+            [
+                "in:192.168.1.7/32 in 192.168.1.0/24",
+                "192.168.0.0/16:80 in 192.168.1.0/24",
+                "[fd77::1/128]:80 in fd77::/64",
+                "fd00::/8/tcp in fd77::/64",
+            ]
+        );
+        assert_eq!(
+            in_vain(&["192.168.1.0/24", "out:192.168.2.0/24", "fd00::/8"]),
+            [""; 0]
+        );
     }
 }

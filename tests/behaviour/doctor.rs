@@ -520,6 +520,15 @@ fn the_lan_hides_the_dns() {
 }
 
 #[test]
+fn the_lan_is_of_ipv6_and_the_container_is_not() {
+    let world = World::builder()
+        .sysctl("net/ipv6/conf/all/disable_ipv6", "1")
+        .build();
+    let found = Diagnosis::of(healthy(&world).env("LOCAL_NETWORK", "fd00::/8"), &[]);
+    found.assert_only("warning", "LAN", "no IPv6 address", "enable_ipv6");
+}
+
+#[test]
 fn the_lan_is_the_whole_world() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).env("LOCAL_NETWORK", "0.0.0.0/0"), &[]);

@@ -24,7 +24,15 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
         .into_iter()
         .map(|attached| attached.network)
         .collect();
-    report(judge(&subject.settings.local_ranges(), &attached, dns));
+    let ranges = subject.settings.local_ranges();
+    // What is of IPv6 hides nothing.
+    if !(ranges.is_empty() && subject.settings.opens_ipv6()) {
+        report(judge(&ranges, &attached, dns));
+    }
+    if subject.settings.opens_ipv6() {
+        let attached = interfaces::attached_networks_v6().unwrap_or_default();
+        report(judge_v6(attached.is_empty()));
+    }
 }
 
 fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
@@ -65,6 +73,18 @@ fn judge(local: &[Ipv4Net], attached: &[Ipv4Net], dns: &[Ipv4Addr]) -> Finding {
                 format!("{} does not hide the VPN's DNS", ranges.join(", ")),
             )
         }
+    }
+}
+
+fn judge_v6(has_no_address: bool) -> Finding {
+    match has_no_address {
+        true => Finding::warning(
+            CHECK,
+            "LOCAL_NETWORK opens IPv6, and this container has no IPv6 address",
+            "give its network IPv6 (`enable_ipv6: true` in compose), and take `disable_ipv6` out \
+             of its sysctls",
+        ),
+        false => Finding::ok(CHECK, "IPv6 is open to LOCAL_NETWORK and attached networks"),
     }
 }
 
