@@ -152,6 +152,7 @@ fn credentials(arguments: &Arguments, environment: &Environment) -> Result<Crede
         password_file: arguments.password_file.clone().or(from_environment
             .password_file
             .filter(|_| arguments.password.is_none())),
+        directories: from_environment.directories,
     };
     if arguments.password_stdin {
         sources.password = Some(first_line_of_input()?);

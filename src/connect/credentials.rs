@@ -11,9 +11,6 @@ use crate::settings::CredentialSources;
 use crate::system::files;
 use crate::system::secret::Secret;
 
-/// Where Docker puts secrets.
-const SECRETS: &str = "/run/secrets";
-
 /// What is missing for a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
@@ -36,16 +33,16 @@ pub fn in_words(missing: &[Missing]) -> String {
     words.join(" and ")
 }
 
+/// The secrets that need no variable.
+const USER: &str = "pia_user";
+const PASSWORD: &str = "pia_pass";
+
 /// User name and password, from the files if they can be read, else from the environment, else
-/// from where Docker and Kubernetes put secrets of these names.
+/// from where systemd, Docker and Kubernetes put secrets of these names.
 ///
 /// # Errors
 /// Names what is nowhere.
 pub fn read(sources: &CredentialSources) -> Result<Credentials, Vec<Missing>> {
-    read_with(sources, Path::new(SECRETS))
-}
-
-fn read_with(sources: &CredentialSources, secrets: &Path) -> Result<Credentials, Vec<Missing>> {
     let user = secret(
         sources.user_file.as_deref(),
         "USER_FILE",
@@ -56,19 +53,28 @@ fn read_with(sources: &CredentialSources, secrets: &Path) -> Result<Credentials,
         "PASS_FILE",
         sources.password.as_ref(),
     );
-    // A file that is not there is the usual case.
-    let found = |name| {
-        let file = secrets.join(name);
-        file.is_file().then(|| secret(Some(&file), name, None))?
-    };
-    let user = user.or_else(|| found("pia_user"));
-    let password = password.or_else(|| found("pia_pass"));
+    let user = user.or_else(|| found(sources, USER));
+    let password = password.or_else(|| found(sources, PASSWORD));
     match (user, password) {
         (Some(user), Some(password)) => Ok(Credentials { user, password }),
         (None, Some(_)) => Err(vec![Missing::User]),
         (Some(_), None) => Err(vec![Missing::Password]),
         (None, None) => Err(vec![Missing::User, Missing::Password]),
     }
+}
+
+/// Whether user name and password are among the secrets that need no variable.
+pub fn are_found(sources: &CredentialSources) -> [bool; 2] {
+    [USER, PASSWORD].map(|name| found(sources, name).is_some())
+}
+
+/// A file that is not there is the usual case.
+fn found(sources: &CredentialSources, name: &str) -> Option<Secret> {
+    let mut directories = sources.directories.iter();
+    directories.find_map(|directory| {
+        let file = directory.join(name);
+        file.is_file().then(|| secret(Some(&file), name, None))?
+    })
 }
 
 /// The file wins when readable.
@@ -112,6 +118,7 @@ mod tests {
             password: Some(Secret::new("wrong")),
             user_file: Some(directory.path().join("missing")),
             password_file: Some(file),
+            directories: Vec::new(),
         };
         let found = read(&sources).unwrap();
         assert_eq!(
@@ -136,15 +143,22 @@ mod tests {
         std::fs::write(directory.path().join("pia_user"), "p2\n").unwrap();
         std::fs::write(directory.path().join("pia_pass"), "geheim\n").unwrap();
         let found = |sources: &CredentialSources| {
-            let found = read_with(sources, directory.path()).unwrap();
+            let found = read(sources).unwrap();
             [found.user, found.password].map(|secret| secret.expose().to_owned())
         };
-        assert_eq!(found(&CredentialSources::default()), ["p2", "geheim"]);
-        let named = CredentialSources {
-            user: Some(Secret::new("p1")),
+        let mut sources = CredentialSources {
+            directories: vec![directory.path().to_owned()],
             ..CredentialSources::default()
         };
-        assert_eq!(found(&named), ["p1", "geheim"]);
+        assert_eq!(found(&sources), ["p2", "geheim"]);
+        assert_eq!(are_found(&sources), [true; 2]);
+        let of_systemd = tempfile::tempdir().unwrap();
+        std::fs::write(of_systemd.path().join("pia_pass"), "andres").unwrap();
+        sources.directories.insert(0, of_systemd.path().to_owned());
+        assert_eq!(found(&sources), ["p2", "andres"]);
+        sources.user = Some(Secret::new("p1"));
+        assert_eq!(found(&sources), ["p1", "andres"]);
+        assert_eq!(are_found(&CredentialSources::default()), [false; 2]);
     }
 
     #[test]

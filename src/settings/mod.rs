@@ -4,6 +4,7 @@
 //! together. The capabilities do not know this module: each takes a small struct of its own.
 
 mod allowed_sources;
+mod credential_sources;
 mod dns;
 mod environment;
 mod gateway;
@@ -34,13 +35,14 @@ use self::variables::{Variables, entry};
 use crate::firewall::{Gateway, LocalAccess, TrafficKind};
 use crate::pia::retry::RetryPolicy;
 
+pub use credential_sources::CredentialSources;
 pub use dns::VpnDns;
 pub use environment::Environment;
 pub use hook_commands::HookCommands;
 pub use monitoring::{Monitor, Probing};
 pub use port_forwarding::PortForwarding;
 pub use read::list;
-pub use server_choice::{CredentialSources, Meta, ServerChoice};
+pub use server_choice::{Meta, ServerChoice};
 pub use warning::Warning;
 
 /// Everything the user can set, as meant.
@@ -89,7 +91,7 @@ impl Settings {
         let settings = Self {
             destination: ServerChoice::of(&variables, &mut warnings),
             stable_ip: variables.stable_ip,
-            credentials: CredentialSources::of(&variables),
+            credentials: CredentialSources::of(&variables, environment, &mut warnings),
             meta: Meta::of(&variables, &mut warnings),
             local_network: variables.local_network.0.clone(),
             local_ports: local_ports(&variables, &mut warnings),

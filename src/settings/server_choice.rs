@@ -1,7 +1,6 @@
-//! Which server to connect to, by which account, and through which hosts to ask for it.
+//! Which server to connect to, and through which hosts to ask for it.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
 use super::quotes;
 use super::values::PortNumber;
@@ -86,26 +85,6 @@ impl ServerChoice {
             }
         }
         Self::from_locations(variables.loc.as_deref().unwrap_or_default())
-    }
-}
-
-/// Where username and password are; read when they are needed.
-#[derive(Debug, Clone, Default)]
-pub struct CredentialSources {
-    pub user: Option<Secret>,
-    pub password: Option<Secret>,
-    pub user_file: Option<PathBuf>,
-    pub password_file: Option<PathBuf>,
-}
-
-impl CredentialSources {
-    pub(super) fn of(variables: &Variables) -> Self {
-        Self {
-            user: variables.user.clone(),
-            password: variables.pass.clone(),
-            user_file: variables.user_file.clone(),
-            password_file: variables.pass_file.clone(),
-        }
     }
 }
 

@@ -111,9 +111,10 @@ variables! {
     /// East`. `auto` takes the location with the lowest latency, `fastest: swiss nl_amsterdam` the
     /// nearest of these. When empty, all locations are printed and the container exits
     loc: Option<String>;
-    /// PIA username; without it and `USER_FILE`, a secret named `pia_user` is used
+    /// PIA username; without it and `USER_FILE`, a secret named `pia_user` is used: of Docker's and
+    /// Kubernetes' in `/run/secrets`, or of systemd's `LoadCredential`
     user: Option<Secret>;
-    /// PIA password; without it and `PASS_FILE`, a secret named `pia_pass` is used
+    /// PIA password; without it and `PASS_FILE`, a secret named `pia_pass` is used likewise
     pass: Option<Secret>;
     /// File with the username, for example a Docker secret; wins over `USER` when it can be read
     user_file: Option<PathBuf>;

@@ -192,6 +192,15 @@ pub fn read_secret(path: &Path) -> io::Result<Option<Secret>> {
     Ok((!text.is_empty()).then(|| Secret::new(text)))
 }
 
+/// Whether users that have nothing to do with it can read a file: its mode says so, and they come
+/// through all folders above it. `path` is to be absolute and without links.
+pub fn is_readable_by_all(path: &Path) -> bool {
+    let has = |path: &Path, bit: u32| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & bit != 0)
+    };
+    has(path, 0o4) && path.ancestors().skip(1).all(|folder| has(folder, 0o1))
+}
+
 /// Takes an exclusive lock that lasts as long as the returned file is kept open; `None` when
 /// another holds it.
 pub fn lock_if_free(path: &Path) -> Result<Option<File>, FileError> {
@@ -241,6 +250,27 @@ pub fn is_locked(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_readable_by_all_only_through_its_folders() {
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
+        let file = directory.path().join("secret");
+        fs::write(&file, "secret").unwrap();
+        let set = |path: &Path, mode: u32| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (folder, of_file, expected) in [
+            (0o755, 0o644, true),
+            (0o700, 0o644, false),
+            (0o755, 0o640, false),
+        ] {
+            set(directory.path(), folder);
+            set(&file, of_file);
+            let readable = is_readable_by_all(&file);
+            assert_eq!(readable, expected, "{folder:o} {of_file:o}");
+        }
+        assert!(!is_readable_by_all(&directory.path().join("none")));
+    }
 
     #[test]
     fn a_replaced_file_has_the_mode_and_the_content() {

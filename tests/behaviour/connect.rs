@@ -493,6 +493,24 @@ fn secrets_of_the_usual_names_need_no_variable() {
         .file("/run/secrets/pia_pass", format!("{PASSWORD}\n"))
         .start();
     assert_eq!(location_reached(&world, &container), "swiss");
+    assert!(!container.logs().contains("everybody can read"));
+}
+
+/// "of systemd's `LoadCredential`" (README.md)
+#[test]
+fn a_password_is_found_where_systemd_puts_it_and_one_for_all_to_read_is_told() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .env("CREDENTIALS_DIRECTORY", "/run/credentials/vpn.service")
+        .file("/run/credentials/vpn.service/pia_user", USER)
+        .file("/run/credentials/vpn.service/pia_pass", PASSWORD)
+        .file("/pia/key", "open")
+        .env("STATUS_KEY_FILE", "/pia/key")
+        .start();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    container.wait_for_log("STATUS_KEY_FILE: everybody can read /pia/key; ", SOON);
 }
 
 // Servers that are not chosen from the list.

@@ -461,6 +461,22 @@ fn the_secret_is_not_mounted() {
 }
 
 #[test]
+fn secrets_that_need_no_variable_are_found() {
+    let world = World::new();
+    let recipe = world
+        .container(PROGRAM)
+        .env("LOC", "swiss")
+        .file("/run/secrets/pia_user", USER)
+        .file("/run/secrets/pia_pass", PASSWORD);
+    let found = Diagnosis::of(recipe, &[]);
+    assert!(
+        !format!("{:?}", found.checks).contains("are missing"),
+        "{:?}",
+        found.checks
+    );
+}
+
+#[test]
 fn the_password_is_wrong() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).env("PASS", "wrongpassword"), &["--login"]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use super::subject::Subject;
+use crate::connect::credentials;
 use crate::pia::credentials::Token;
 use crate::pia::regions::ListKey;
 use crate::pia::trust;
@@ -59,10 +60,11 @@ pub(super) fn check_account(subject: &Subject, report: &mut impl FnMut(Finding))
             .is_some_and(|file| fs::read(file).is_ok_and(|text| !text.is_empty()))
     };
     let is_bad = |file: &Option<PathBuf>| file.is_some() && !is_readable(file);
+    let [has_user, has_password] = credentials::are_found(sources);
     report(judge_account(TokenSources {
         token: stored.map(|text| Token::parse(&text).is_ok()),
-        user: sources.user.is_some() || is_readable(&sources.user_file),
-        password: sources.password.is_some() || is_readable(&sources.password_file),
+        user: sources.user.is_some() || has_user || is_readable(&sources.user_file),
+        password: sources.password.is_some() || has_password || is_readable(&sources.password_file),
         unreadable: is_bad(&sources.user_file) || is_bad(&sources.password_file),
     }));
 }
