@@ -3,18 +3,25 @@
 
 # Most probes are known by the port that they are sent to.
 mapfile -t PORTS < <("$PROBER" ports)
+PUBLISHED=18215
 FRAME_PORT=$(printf '%s\n' "${PORTS[@]}" | sed -n 's/ frame .*//p')
 
 chapter() {
 	local with_prober=(--volume "$PROBER:/prober:ro")
 	new_network "$PREFIX" "$NUMBER" --ipv6 --subnet "2001:db8:213:$NUMBER::/64"
-	start "$PREFIX-vpn" --network "$PREFIX" --cap-add NET_ADMIN --sysctl net.ipv6.conf.all.disable_ipv6=0
-	wait_healthy "$PREFIX-vpn"
+	start_vpn
 	start_beside "$PREFIX-vpn" "$PREFIX-default" "${with_prober[@]}" -- sleep infinity
 	start_beside "$PREFIX-vpn" "$PREFIX-dropped" "${with_prober[@]}" --cap-drop NET_RAW -- sleep infinity
 	all_of_it_gets_out_where_nothing_is_in_the_way
 	nothing_gets_out_past_the_tunnel
 	frames_get_out_only_where_it_is_said
+	a_published_port_is_reached_by_ipv6_where_the_lan_is_opened_to_it
+}
+
+start_vpn() {
+	start "$PREFIX-vpn" --network "$PREFIX" --cap-add NET_ADMIN --sysctl net.ipv6.conf.all.disable_ipv6=0 \
+		--publish "$PUBLISHED:8080" --env STATUS_LISTEN=:8080 "$@"
+	wait_healthy "$PREFIX-vpn"
 }
 
 # probe NAME: every way out, from this container.
@@ -85,4 +92,27 @@ frames_get_out_only_where_it_is_said() {
 	[[ $FRAMES == "$expected" ]] || fail "of the container with NET_RAW $expected frames should have got out; it was $FRAMES"
 	expect '^frame .*: refused' probe "$PREFIX-dropped"
 	ok "written by AF_PACKET, $expected frames get out, as the log says, and none after cap_drop: [NET_RAW]"
+}
+
+a_published_port_is_reached_by_ipv6_where_the_lan_is_opened_to_it() {
+	published 127.0.0.1 || fail 'the published port is not reached by IPv4'
+	! published '[::1]' || fail 'the published port is reached by IPv6, which is shut'
+	docker rm --force "$PREFIX-default" "$PREFIX-dropped" "$PREFIX-vpn" >/dev/null
+	start_vpn --env LOCAL_NETWORK=fd00::/8 --env LOCAL_PORTS=8080/tcp
+	eventually 20 published '[::1]'
+	start_beside "$PREFIX-vpn" "$PREFIX-default" --volume "$PROBER:/prober:ro" -- sleep infinity
+	watch_bridge "wpimg$NUMBER" "$FILES/open.pcap"
+	probe "$PREFIX-default"
+	published '[::1]'
+	stop_watching
+	[[ -n $(packets "$FILES/open.pcap" 'ip6 and tcp port 8080') ]] || fail 'the watch saw nothing of it'
+	local seen
+	seen=$(packets "$FILES/open.pcap" "dst host $WORLD_ELSEWHERE_V6 and not port $FRAME_PORT")
+	[[ -z $seen ]] || fail "leaked: $seen"
+	ok 'a published port is reached by IPv6 where LOCAL_NETWORK has a range of it, and nothing else of IPv6 leaves'
+}
+
+# published ADDRESS: by this one of the host's.
+published() {
+	curl --silent --globoff --max-time 2 "http://$1:$PUBLISHED/healthz"
 }
