@@ -45,7 +45,8 @@ pub struct LocalNetwork(pub Vec<LocalAccess>);
 impl Read for LocalNetwork {
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
         let mut entries = Vec::new();
-        for part in list(text.unwrap_or_default()) {
+        for part in with_directions(text.unwrap_or_default()) {
+            let part = part.as_str();
             let Ok(typed) = part.parse::<LocalAccess>() else {
                 let expected = "a range such as 192.168.1.0/24 or fd00::/8, or what of it, such as \
                                 out:192.168.1.5:53/udp";
@@ -75,6 +76,19 @@ pub(super) fn parse(text: &str) -> Option<Ipv4Net> {
         IpNet::V4(range) => Some(range),
         IpNet::V6(_) => None,
     }
+}
+
+/// The parts of the list. What is typed as `in: RANGE` is one: left alone, the range would be open
+/// both ways.
+fn with_directions(text: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for part in list(text) {
+        match parts.last_mut() {
+            Some(last) if last.ends_with(':') && !last.ends_with("::") => last.push_str(part),
+            _ => parts.push(part.to_owned()),
+        }
+    }
+    parts
 }
 
 fn is_private(range: IpNet) -> bool {

@@ -299,6 +299,18 @@ fn entries_of_the_lan_may_say_less_than_a_range() {
     );
     assert_eq!(warnings.len(), 1, "{warnings:#?}");
     assert!(warnings[0].contains("not 10.0.0.0/24:99999; it is left out"));
+    // A colon wants what follows, or the range would be open both ways.
+    let (entries, warnings) = local("in: 10.0.0.0/24, out:\t10.0.1.1: 53/udp, fd00:: 10.0.2.0/24");
+    assert_eq!(
+        entries,
+        [
+            "in:10.0.0.0/24",
+            "out:10.0.1.1/32:53/udp",
+            "fd00::/128",
+            "10.0.2.0/24"
+        ]
+    );
+    assert_eq!(warnings, [""; 0]);
     let (entries, warnings) = local("fd00::1/64 2001:db8::/48 2001:db8::/47 fe80::/10");
     assert_eq!(entries, ["fd00::/64", "2001:db8::/48", "fe80::/10"]);
     assert_eq!(warnings.len(), 3, "{warnings:#?}");
