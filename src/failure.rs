@@ -222,7 +222,7 @@ fn kind_of(error: &ApiError) -> FailureKind {
         (_, Call::ServerList | Call::DedicatedIp) => FailureKind::ServerList,
         (_, Call::AddKey) => FailureKind::Registration,
         (_, Call::Signature | Call::BindPort) => FailureKind::PortForwarding,
-        (_, Call::Ping) => FailureKind::Network,
+        (_, Call::ExitAddress | Call::Ping) => FailureKind::Network,
     }
 }
 

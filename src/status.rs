@@ -2,6 +2,7 @@
 //! `healthcheck` and people.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +73,14 @@ pub struct Port {
     pub bound_at: u64,
 }
 
+/// The address that the world sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitAddress {
+    pub ip: Ipv4Addr,
+    /// Another connection left by another address.
+    pub rotates: bool,
+}
+
 /// Why a reconnect was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,6 +133,12 @@ pub struct Status {
     pub server: Option<ConnectedServer>,
     /// The tunnel's own address.
     pub local_ip: Option<String>,
+    /// Not known before PIA said it.
+    #[serde(default)]
+    pub exit: Option<ExitAddress>,
+    /// Why that address is not what the tunnel is for.
+    #[serde(default)]
+    pub exit_error: Option<String>,
     pub port: Option<Port>,
     /// Why the port file does not say so.
     #[serde(default)]
@@ -157,6 +172,8 @@ impl Status {
             location: None,
             server: None,
             local_ip: None,
+            exit: None,
+            exit_error: None,
             port: None,
             port_file_error: None,
             endpoint_silent: false,

@@ -113,6 +113,9 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
                 .into(),
         );
     }
+    if let Some(why) = &status.exit_error {
+        return Err(why.clone());
+    }
     let to = status
         .server
         .as_ref()
@@ -210,7 +213,7 @@ mod tests {
         };
         assert!(with(unwritten).is_err_and(|why| why.contains("PORT_FILE: read-only")));
         type Change = fn(&mut Facts, &mut Status);
-        let bad: [(Change, &str); 10] = [
+        let bad: [(Change, &str); 11] = [
             (|facts, _| facts.running = false, "not running"),
             (|facts, _| facts.status = Err("garbage".into()), "garbage"),
             (|facts, _| facts.interface = Interface::Missing, "gone"),
@@ -233,6 +236,10 @@ mod tests {
             (
                 |_, status| status.not_blocked = Some("IPv6 is not blocked: …".into()),
                 "IPv6 is not blocked",
+            ),
+            (
+                |_, status| status.exit_error = Some("the world sees 192.0.2.2".into()),
+                "192.0.2.2",
             ),
             (|facts, _| facts.wants_port = true, "no port is forwarded"),
         ];

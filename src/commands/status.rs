@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::firewall::arrivals;
 use crate::port_forward::listening;
 use crate::settings::{Environment, Settings};
-use crate::status::{State, Status};
+use crate::status::{ExitAddress, State, Status};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 
@@ -141,6 +141,15 @@ struct StatusReport<'a> {
     port_proof: Option<&'a PortProof>,
 }
 
+fn exit_in_words(exit: ExitAddress) -> String {
+    let rotates = if exit.rotates {
+        ", and another one for other connections"
+    } else {
+        ""
+    };
+    format!("{}{rotates}", exit.ip)
+}
+
 fn lines(status: &Status, proof: PortProof, now: u64) -> Vec<(&'static str, String)> {
     let ago = |then: u64| {
         humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string()
@@ -160,6 +169,8 @@ fn lines(status: &Status, proof: PortProof, now: u64) -> Vec<(&'static str, Stri
             .map(|server| format!("{} ({})", server.cn, server.endpoint)),
     );
     add("local ip", status.local_ip.clone());
+    add("exit address", status.exit.map(exit_in_words));
+    add("exit error", status.exit_error.clone());
     add(
         "port",
         status

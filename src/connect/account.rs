@@ -102,6 +102,11 @@ impl Account {
         }))
     }
 
+    /// The hosts that it is asked about.
+    pub fn hosts(&self) -> &Arc<ApiHosts> {
+        &self.0.hosts
+    }
+
     /// The token in use or stored, if there is one.
     pub fn token(&self) -> Option<Token> {
         let mut state = self.lock();

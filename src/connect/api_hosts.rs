@@ -178,7 +178,11 @@ impl ApiHosts {
         Ok(pia)
     }
 
-    fn web(&self) -> Result<Arc<ClientConfig>, Failure> {
+    /// The authorities of the public web.
+    ///
+    /// # Errors
+    /// When none can be read.
+    pub fn web(&self) -> Result<Arc<ClientConfig>, Failure> {
         if let Some(web) = &self.lock().web {
             return Ok(Arc::clone(web));
         }

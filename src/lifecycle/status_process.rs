@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::supervisor::task::Task;
 use crate::container::Container;
+use crate::settings::Settings;
 use crate::settings::values::ListenAddress;
 use crate::status::{self, Reporter};
 use crate::system::backoff::Backoff;
@@ -34,7 +35,7 @@ pub(super) fn start(container: &Container) -> Vec<Task<()>> {
             return Vec::new();
         }
     };
-    let Some(server) = command(listen, settings.port_forwarding.enabled, key.as_ref()) else {
+    let Some(server) = command(listen, settings, key.as_ref()) else {
         return Vec::new();
     };
     let serve = Task::start("status-server", &container.stop, move |stop| {
@@ -61,14 +62,15 @@ fn key(file: Option<&Path>) -> Result<Option<Secret>, String> {
 }
 
 /// It gets nothing of our environment, where secrets are.
-fn command(listen: ListenAddress, wants_port: bool, key: Option<&Secret>) -> Option<Command> {
+fn command(listen: ListenAddress, settings: &Settings, key: Option<&Secret>) -> Option<Command> {
     let program = std::env::current_exe()
         .inspect_err(|error| log::error!("There is no status server: {error}"))
         .ok()?;
     let listen = listen.to_string();
     let words = ["status-server", "--listen", &listen];
-    let port = wants_port.then_some("--wants-port");
-    let command = Command::new(program, words.into_iter().chain(port));
+    let port = settings.port_forwarding.enabled.then_some("--wants-port");
+    let exit = settings.status_exit_address.then_some("--tell-exit");
+    let command = Command::new(program, words.into_iter().chain(port).chain(exit));
     let key = key.map_or("", Secret::expose);
     Some(command.environment([]).input(key))
 }

@@ -23,6 +23,8 @@ pub enum Call {
     AddKey,
     Signature,
     BindPort,
+    /// Which address the request came from.
+    ExitAddress,
     /// Whether it is there.
     Ping,
 }
@@ -37,6 +39,7 @@ impl std::fmt::Display for Call {
             Self::AddKey => "registering",
             Self::Signature => "asking for a forwarded port",
             Self::BindPort => "binding the forwarded port",
+            Self::ExitAddress => "asking for the exit address",
             Self::Ping => "connecting",
         })
     }

@@ -49,6 +49,14 @@ pub struct SignatureAnswer {
     pub signature: Option<String>,
 }
 
+/// `GET /api/client/status`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct ClientStatusAnswer {
+    pub connected: Option<bool>,
+    pub ip: Option<String>,
+}
+
 /// The decoded payload of a signature.
 #[derive(Deserialize)]
 pub struct SignaturePayload {

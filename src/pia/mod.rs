@@ -4,6 +4,7 @@
 pub mod account;
 pub mod credentials;
 pub mod error;
+pub mod exit_address;
 pub mod forwarding;
 pub mod host;
 pub mod lease;

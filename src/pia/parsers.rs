@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use super::account::{self, DedicatedIp};
 use super::credentials::Token;
 use super::error::{ApiErrorKind, Call};
+use super::exit_address::{self, SeenAddress};
 use super::forwarding;
 use super::host::Host;
 use super::lease::Lease;
@@ -67,6 +68,11 @@ impl Answers {
         self.read(Call::AddKey, response, |ask, response| {
             registration::read_registration(ask, response, key)
         })
+    }
+
+    /// The answer about the address that a request came from.
+    pub fn exit_address(&self, response: &Response) -> Result<SeenAddress, String> {
+        self.read(Call::ExitAddress, response, exit_address::read_seen)
     }
 
     /// The answer to getSignature.

@@ -66,6 +66,9 @@ pub struct Settings {
     pub gateway: Option<Gateway>,
     pub hooks: HookCommands,
     pub probing: Probing,
+    pub exit_address_check: bool,
+    /// `STATUS_EXIT_ADDRESS`
+    pub status_exit_address: bool,
     /// `STATUS_LISTEN`
     pub status_listen: Option<ListenAddress>,
     /// `STATUS_KEY_FILE`
@@ -106,6 +109,8 @@ impl Settings {
             gateway: gateway::of(&variables, &mut warnings),
             hooks: HookCommands::of(&variables),
             probing: Probing::of(&variables),
+            exit_address_check: variables.exit_address_check,
+            status_exit_address: variables.status_exit_address,
             status_listen: variables.status_listen,
             status_key_file: variables.status_key_file.clone(),
             nf_tables: variables.nftables,

@@ -222,12 +222,16 @@ variables! {
     /// Seconds to wait for an answer, for all hosts together. More than `3` needs a longer
     /// `timeout` in the compose file's `healthcheck`, too
     healthcheck_ping_timeout: Interval = "3";
+    /// `0`: do not ask PIA, through the tunnel, which address the world sees after each connect
+    exit_address_check: bool = "1";
     /// Where an HTTP server tells how things are, for example `:8000`: `/healthz`, `/status.json`,
     /// `/metrics` for Prometheus, and what gluetun's helpers ask. It can be reached from attached
     /// networks and `LOCAL_NETWORK`, never through the tunnel
     status_listen: Option<ListenAddress>, unset: "no server";
     /// File with a key, without which the status server answers nobody (header `X-API-Key`)
     status_key_file: Option<PathBuf>;
+    /// `1`: `/metrics` tells the address that the world sees, too
+    status_exit_address: bool = "0";
     /// `0`: the legacy iptables backend; `1`: nf_tables; unset: nf_tables where it works
     nftables: Option<bool>;
     /// `1`: leave out, with a warning, those rules of wg-quick that the kernel has no module for

@@ -289,7 +289,11 @@ impl Tunnel {
         ] {
             container.set_env(name, value);
         }
+        // That of another tunnel says nothing of this one.
+        container.unset_env("VPN_EXIT_IP");
         container.reporter.update(|status| {
+            status.exit = None;
+            status.exit_error = None;
             status.location = Some(joined.location.clone());
             status.server = Some(status::ConnectedServer {
                 cn,

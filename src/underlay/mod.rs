@@ -17,7 +17,7 @@ pub mod parsers;
 pub mod passing;
 pub mod path_mtu;
 pub mod ping;
-mod public_address;
+pub mod public_address;
 pub mod resolv_conf;
 pub mod resolver;
 mod retry_after;

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 ///
 /// Ranges for documentation and benchmarks count as possible: proxies that answer in the place of
 /// every host use them, and so do laboratories.
-pub(super) fn is_possible(address: Ipv4Addr, attached: &[Ipv4Net]) -> bool {
+pub fn is_possible(address: Ipv4Addr, attached: &[Ipv4Net]) -> bool {
     let is_special = match address.octets() {
         [0 | 127, ..] | [224..=255, ..] => true,
         [100, 64..=127, ..] => true,

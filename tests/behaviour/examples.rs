@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use harness::log_lines::FORWARDING;
-use harness::waiting::SOON;
+use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 
@@ -37,6 +37,10 @@ fn the_readme_shows_what_is_printed() {
     // A client that has its port.
     let any = (Ipv4Addr::UNSPECIFIED, port.expect("a port"));
     let _client = world.client().run(|| TcpListener::bind(any)).unwrap();
+    // It comes a second later.
+    wait_until("the exit address is known", SOON, || {
+        printed(&container, "status").contains("exit address")
+    });
     let examples = [
         Example {
             name: "log",

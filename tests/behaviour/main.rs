@@ -13,6 +13,7 @@ mod connect;
 mod demo;
 mod doctor;
 mod examples;
+mod exit_address;
 mod failures;
 mod firewall;
 mod forwarding;

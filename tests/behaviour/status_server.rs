@@ -26,13 +26,13 @@ use crate::PROGRAM;
 const PORT: u16 = 8000;
 
 /// An answer: status, then head and body.
-struct Answer {
-    status: u16,
-    text: String,
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
 }
 
 impl Answer {
-    fn body(&self) -> &str {
+    pub fn body(&self) -> &str {
         self.text.split_once("\r\n\r\n").expect("a head").1
     }
 }
@@ -50,7 +50,7 @@ fn send(address: Ipv4Addr, port: u16, request: &[u8]) -> Option<Answer> {
 }
 
 /// From a program that shares the network.
-fn ask(world: &World, path: &str, fields: &str) -> Answer {
+pub fn ask(world: &World, path: &str, fields: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: vpn\r\n{fields}\r\n");
     world
         .client()
@@ -58,7 +58,7 @@ fn ask(world: &World, path: &str, fields: &str) -> Answer {
         .unwrap_or_else(|| panic!("{path} is answered"))
 }
 
-fn serving(world: &World) -> Recipe {
+pub fn serving(world: &World) -> Recipe {
     world
         .container(PROGRAM)
         .credentials()
@@ -66,7 +66,7 @@ fn serving(world: &World) -> Recipe {
         .env("STATUS_LISTEN", ":8000")
 }
 
-fn started(recipe: Recipe) -> Container {
+pub fn started(recipe: Recipe) -> Container {
     let container = recipe.start();
     container.wait_for_log("Status server: listening on", SOON);
     container

@@ -87,6 +87,17 @@ fn registration() {
 }
 
 #[test]
+fn exit_address() {
+    let answers = answers();
+    engine::run("exit_address", |bytes, rng| {
+        if let Some(seen) = told(answers.exit_address(&response(bytes, rng))) {
+            // It goes into the environment of hooks, and into a label.
+            assert!(!seen.ip.is_private() && !seen.ip.is_loopback());
+        }
+    });
+}
+
+#[test]
 fn lease() {
     let answers = answers();
     engine::run("lease", |bytes, rng| {

@@ -10,6 +10,7 @@ pub fn answer(path: &str, status: Option<&Status>) -> Option<Value> {
     match path {
         // The second one is that of earlier releases.
         "/v1/portforward" | "/v1/openvpn/portforwarded" => Some(ports(status)),
+        "/v1/publicip/ip" => Some(public_address(status)),
         "/v1/vpn/status" | "/v1/openvpn/status" => Some(json!({ "status": state(status) })),
         _ => None,
     }
@@ -20,6 +21,18 @@ fn ports(status: Option<&Status>) -> Value {
         Some(port) => json!({ "port": port.number, "ports": [port.number] }),
         None => json!({ "port": 0, "ports": [] }),
     }
+}
+
+/// As gluetun, it has no address before it was asked for. Dashboards want all three fields; which
+/// country a location is in is not known here.
+fn public_address(status: Option<&Status>) -> Value {
+    let exit = status.and_then(|status| status.exit);
+    let location = status.and_then(|status| status.location.as_deref());
+    json!({
+        "public_ip": exit.map_or(String::new(), |exit| exit.ip.to_string()),
+        "region": location.unwrap_or_default(),
+        "country": "",
+    })
 }
 
 fn state(status: Option<&Status>) -> &'static str {

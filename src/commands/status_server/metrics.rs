@@ -134,6 +134,19 @@ impl Figures {
             ];
             self.info("server_info", "The server of the tunnel.", &labels)?;
         }
+        if let Some(exit) = status.exit {
+            let ip = exit.ip.to_string();
+            let rotates = if exit.rotates { "1" } else { "0" };
+            let help = "The address that the world sees, and whether others take its place.";
+            let labels = [("ip", ip.as_str()), ("rotates", rotates)];
+            self.info("exit_address_info", help, &labels)?;
+        }
+        let help = "Whether that address is not what the tunnel is for.";
+        self.gauge(
+            "exit_address_wrong",
+            help,
+            status.exit_error.is_some().into(),
+        )?;
         let help = "Whether packets are sent and nothing comes back.";
         self.gauge("endpoint_silent", help, status.endpoint_silent.into())?;
         if let Some(at) = status.last_handshake {

@@ -48,6 +48,9 @@ pub struct Arguments {
     /// A port is to be forwarded, so health includes that.
     #[arg(long)]
     wants_port: bool,
+    /// The figures tell the address that the world sees, too.
+    #[arg(long)]
+    tell_exit: bool,
 }
 
 /// Serves until it is ended. The key, if one is wanted, comes from standard input.
@@ -65,6 +68,7 @@ fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
     let pages = Pages {
         key: (!key.is_empty()).then(|| Secret::new(key)),
         wants_port: arguments.wants_port,
+        tells_exit: arguments.tell_exit,
     };
     let listener = listen(arguments.listen)
         .map_err(|error| io::Error::other(format!("{}: {error}", arguments.listen)))?;

@@ -18,6 +18,8 @@ pub struct Pages {
     /// Whoever asks has to know it.
     pub key: Option<Secret>,
     pub wants_port: bool,
+    /// The figures tell the address that the world sees, too.
+    pub tells_exit: bool,
 }
 
 /// What goes back.
@@ -96,8 +98,8 @@ impl Pages {
                 Some(value) => Reply::json(200, value),
                 None => Reply::plain(
                     404,
-                    "there are /healthz, /status.json, /metrics, /v1/portforward and \
-                     /v1/vpn/status\n",
+                    "there are /healthz, /status.json, /metrics, /v1/portforward, \
+                     /v1/publicip/ip and /v1/vpn/status\n",
                 ),
             },
         }
@@ -137,7 +139,13 @@ impl Pages {
         let is_healthy = self.verdict(status.clone()).is_ok();
         let counters = show::counters().ok();
         let now = status::seconds(SystemTime::now());
-        match metrics::text(status.ok().as_ref(), is_healthy, counters, now) {
+        let mut status = status.ok();
+        if let Some(status) = &mut status
+            && !self.tells_exit
+        {
+            status.exit = None;
+        }
+        match metrics::text(status.as_ref(), is_healthy, counters, now) {
             Ok(text) => Reply {
                 media_type: "text/plain; version=0.0.4; charset=utf-8",
                 ..Reply::plain(200, text)
@@ -170,6 +178,7 @@ mod tests {
         let pages = Pages {
             key: Some(Secret::new("long")),
             wants_port: false,
+            tells_exit: false,
         };
         let admits = |key: &[u8]| pages.admits(Some(key));
         assert_eq!(

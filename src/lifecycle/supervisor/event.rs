@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::Sender;
 
+use super::exit_address::ExitFinding;
 use crate::connect::register::Joined;
 use crate::hooks::shell::Exit;
 use crate::port_forward::Effect;
@@ -23,6 +24,8 @@ pub enum Event {
     NetworksChanged,
     /// The way to the endpoint takes packets of so many bytes, and no larger ones.
     WayTakes(u32),
+    /// What the world sees of the tunnel.
+    ExitAddress(ExitFinding),
     /// wg0 is to listen on this port from now on.
     ListenOn(u16),
     /// News of the forwarded port.

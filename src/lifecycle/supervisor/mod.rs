@@ -5,6 +5,8 @@ mod announcement;
 mod cycle_ports;
 mod endpoint;
 pub mod event;
+mod exit_address;
+mod exit_watch;
 mod forwarded_port;
 mod monitor;
 mod port_file_writer;
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::endpoint::EndpointWatch;
 use self::event::Event;
+use self::exit_watch::ExitWatch;
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
 use self::search::Search;
@@ -157,6 +160,7 @@ impl Supervisor {
         let endpoint = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
         self.watches.extend(endpoint);
         self.measure_way(container);
+        self.ask_for_exit(container);
         if !container.settings.monitor.enabled {
             return;
         }
@@ -180,6 +184,20 @@ impl Supervisor {
             way.measure(stop, |size| drop(events.send(Event::WayTakes(size))));
         });
         self.watches.extend(measured);
+    }
+
+    /// Has PIA say which address the world sees, unless the user does not want that.
+    fn ask_for_exit(&mut self, container: &Container) {
+        if !container.settings.exit_address_check {
+            return;
+        }
+        let watch = ExitWatch::new(
+            &self.tunnel.joined,
+            Arc::clone(self.account.hosts()),
+            self.events.clone(),
+        );
+        let asked = Task::start("exit-address", &container.stop, move |stop| watch.run(stop));
+        self.watches.extend(asked);
     }
 
     fn end_watches(&mut self) {
@@ -206,6 +224,7 @@ impl Supervisor {
                 Event::Recovered(target) => self.go_on(container, &target),
                 Event::NetworksChanged => self.follow_networks(container),
                 Event::WayTakes(size) => self.tunnel.fit(size, container),
+                Event::ExitAddress(finding) => finding.publish(container),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
                 Event::EndedByHook(exit) => return SupervisorEnd::ByHook(exit),
                 Event::PortForward(effect) => {

@@ -8,7 +8,7 @@ use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER};
 use harness::simulator::faults::Api;
 use harness::world::World;
 use harness::world::builder::Kind;
-use harness::world::network::{API, LIST};
+use harness::world::network::{API, HOME, LIST};
 use harness::world::privileges::Privileges;
 use serde_json::{Value, json};
 
@@ -33,6 +33,10 @@ fn a_login_needs_the_very_password() {
     let world = World::new();
     let token: Value = serde_json::from_str(&body(&log_in(&world))).unwrap();
     assert_eq!(token["token"].as_str().unwrap().len(), 128);
+    let url = format!("https://{API_HOST}/api/client/status");
+    let seen = curl(&world, "web-authorities.pem", API_HOST, API, &[&url]);
+    let outside = json!({"connected": false, "ip": HOME}).to_string();
+    assert_eq!(body(&seen).trim(), outside);
     let url = format!("https://{API_HOST}/api/client/v2/token");
     let unencoded = [
         &url,

@@ -15,6 +15,7 @@ pub enum Api {
     AddKey,
     GetSignature,
     BindPort,
+    ExitAddress,
 }
 
 impl Api {
@@ -28,6 +29,7 @@ impl Api {
             "/addKey" => Self::AddKey,
             "/getSignature" => Self::GetSignature,
             "/bindPort" => Self::BindPort,
+            "/api/client/status" => Self::ExitAddress,
             _ => return None,
         })
     }

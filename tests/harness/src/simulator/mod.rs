@@ -11,6 +11,7 @@
 pub mod account;
 pub mod certificates;
 pub mod dns;
+pub mod exit_address;
 pub mod faults;
 pub mod http;
 mod https;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use account::Account;
 use certificates::WebCert;
+use exit_address::ExitBook;
 use faults::{Api, Faults};
 use http::{Reply, Request};
 use hub::Hub;
@@ -51,6 +53,7 @@ const META: &[Api] = &[Api::Token, Api::ExpireToken, Api::DedicatedIp, Api::List
 #[derive(Debug, Default)]
 pub struct Shared {
     account: Account,
+    exits: ExitBook,
     faults: Faults,
     lists: Lists,
     port_forwarding: PortForwarding,
@@ -66,6 +69,7 @@ impl Shared {
             Api::ExpireToken => self.account.expire_token(request),
             Api::DedicatedIp => self.account.dedicated_ip(request),
             Api::List => self.lists.answer(request),
+            Api::ExitAddress => self.exits.answer(request),
             Api::AddKey | Api::GetSignature | Api::BindPort => Reply::html(404, "404 Not Found"),
         }
     }
@@ -85,7 +89,12 @@ impl Simulator {
     pub fn serve_api(&self, listener: TcpListener) {
         self.serve_web(
             API_HOST,
-            &[Api::Token, Api::ExpireToken, Api::DedicatedIp],
+            &[
+                Api::Token,
+                Api::ExpireToken,
+                Api::DedicatedIp,
+                Api::ExitAddress,
+            ],
             listener,
         );
     }
@@ -134,6 +143,7 @@ impl Simulator {
         self.shared
             .lists
             .edit(&plan.location, |region| region.servers.push(listed));
+        self.shared.exits.add(&plan);
         let server = Server::start(&self.shared, &self.hub, namespace, interface, plan);
         self.lock().push(server);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Simulator;
 use super::account::{self, DedicatedIp, Login};
+use super::exit_address::Exits;
 use super::faults::{Api, Fault};
 use super::port_forwarding::Mode;
 use super::regions::{self, Flicker, Listed};
@@ -95,6 +96,24 @@ impl Simulator {
 
     pub fn set_dedicated_ip_status(&self, status: &str) {
         self.shared.account.set_dedicated_ip_status(status);
+    }
+
+    // The exit address.
+
+    /// Whoever asks is told that the address is none of PIA's.
+    pub fn disown_exits(&self) {
+        self.shared.exits.set(Exits::Disowned);
+    }
+
+    /// Whoever asks is told this address, and that it is none of PIA's: that of before the tunnel,
+    /// say.
+    pub fn see_address(&self, ip: Ipv4Addr) {
+        self.shared.exits.set(Exits::Seen(ip));
+    }
+
+    /// Whoever asks is told the truth.
+    pub fn own_exits(&self) {
+        self.shared.exits.set(Exits::True);
     }
 
     // Any API.
