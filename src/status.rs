@@ -15,6 +15,10 @@ use crate::system::files::{self, FileError};
 /// Version of the file's form; a new one when a field changes its meaning.
 pub const VERSION: u32 = 1;
 
+/// What the status server says to have those fields renewed that only the program can look at. So
+/// marked, as commands are, it is not taken for the reason of its end.
+pub const LOOK: &str = "[#] look";
+
 /// Where the program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,9 +158,15 @@ pub struct Status {
     pub last_error: Option<String>,
     /// When the next attempt is due.
     pub next_attempt: Option<u64>,
-    /// WireGuard's last handshake, where that is watched: for the status server.
+    /// When the next two were looked at last: only when somebody asks the status server.
+    #[serde(default)]
+    pub looked_at: Option<u64>,
+    /// WireGuard's last handshake.
     #[serde(default)]
     pub last_handshake: Option<u64>,
+    /// Packets dropped: by wall, and there by chain or network card.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, BTreeMap<String, u64>>,
     #[serde(default)]
     pub counts: Counts,
 }
@@ -181,7 +191,9 @@ impl Status {
             frames_pass: None,
             last_error: None,
             next_attempt: None,
+            looked_at: None,
             last_handshake: None,
+            dropped: BTreeMap::new(),
             counts: Counts::default(),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::cleanup::{self, InUse};
+use super::dropped::DropCounters;
 use super::error::FirewallError;
 use super::ipv6;
 use super::kernel_modules::KernelModule;
@@ -133,6 +134,15 @@ impl Firewall {
         self.judge(&mut failures)?;
         self.finish(policy, &failures);
         Ok(())
+    }
+
+    /// Where the kernel counts what is dropped.
+    pub fn drop_counters(&self) -> DropCounters {
+        DropCounters {
+            programs: self.programs.clone(),
+            families: self.families.clone(),
+            nft: self.wire.nft(),
+        }
     }
 
     /// The next load sets the policies of the built-in chains again, which a user may have opened

@@ -12,6 +12,7 @@ mod backend;
 mod backend_selection;
 mod cleanup;
 pub mod diagnose;
+mod dropped;
 mod error;
 mod frames;
 mod ipv6;

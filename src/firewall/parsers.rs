@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::arrivals;
 use super::cleanup::{self, InUse};
+use super::dropped;
 use super::error::FirewallError;
 use super::policy::Policy;
 use super::rules;
@@ -20,6 +21,13 @@ pub fn removal(saved: &str, interface: &str) -> String {
 /// What has come in by a forwarded port.
 pub fn arrived(saved: &str, port: u16) -> Option<u64> {
     arrivals::arrivals_in(saved, port)
+}
+
+/// How many packets were dropped, by what `iptables-save -c` and `nft list` may say.
+pub fn dropped(saved: &str) -> u64 {
+    let counts = [dropped::in_filter(saved), dropped::in_egress(saved)];
+    let counts = counts.iter().flat_map(|counts| counts.values());
+    counts.fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// What iptables-restore and nft are told where the tunnel's address changes.

@@ -75,6 +75,14 @@ struct Egress<'a> {
 }
 
 impl Wire {
+    /// The program by which its chains can be listed, if there are any.
+    pub fn nft(&self) -> Option<PathBuf> {
+        match self {
+            Self::Filtered(filter) => Some(filter.nft.clone()),
+            _ => None,
+        }
+    }
+
     /// What this family's rules have to stamp.
     pub fn stamping(&self, family: Family) -> Stamping<'_> {
         match self {
@@ -174,6 +182,11 @@ pub(super) fn remove() {
     {
         log::error!("firewall: {error}: nothing leaves while the nft table netdev {TABLE} stands");
     }
+}
+
+/// The chains as they are in the kernel, counters included.
+pub(super) fn list(nft: &Path) -> Result<String, CommandError> {
+    run(nft, &["list", "table", "netdev", TABLE], "")
 }
 
 fn render(stamp: u32, interfaces: &[EgressInterface]) -> String {
@@ -276,7 +289,7 @@ mod tests {
                         table netdev wireguard-pia {\n\n\tchain egress7 {\n\
                         \t\ttype filter hook egress device \"eth0\" priority 0; policy drop;\n\
                         \t\tmeta mark 0xabcd meta mark set 0 accept\n\
-                        \t\tether type arp accept\n\t\tdrop\n\t}\n\n}";
+                        \t\tether type arp accept\n\t\tcounter drop\n\t}\n\n}";
         assert_eq!(text, expected);
     }
 }

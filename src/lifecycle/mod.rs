@@ -106,7 +106,7 @@ struct Life {
     /// Follows attached networks, from the seal on.
     networks: Option<Task<()>>,
     /// What tells others of this life.
-    status_server: Vec<Task<()>>,
+    status_server: Option<Task<()>>,
     events: Sender<Event>,
     inbox: Receiver<Event>,
 }
@@ -129,7 +129,7 @@ impl Life {
             lock: None,
             post_up_hooks: None,
             networks: None,
-            status_server: Vec::new(),
+            status_server: None,
             events,
             inbox,
         })
@@ -142,7 +142,7 @@ impl Life {
         self.container.reporter.enter(State::Starting, None);
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;
-        let mut connector = self.prepare(&connectors)?;
+        let mut connector = self.prepare(&connectors, &kill_switch)?;
         let tunnel = self.until_done(|life| life.connect(&mut connector, &kill_switch))?;
         self.hand_over(tunnel, connector, connectors);
         self.start_post_up_hooks();
@@ -232,9 +232,13 @@ impl Life {
     }
 
     /// Says what the settings are; with an empty `LOC` that is all, besides the list of locations.
-    fn prepare(&mut self, connectors: &ContainerConnector) -> Result<Connector, End> {
+    fn prepare(
+        &mut self,
+        connectors: &ContainerConnector,
+        kill_switch: &KillSwitch,
+    ) -> Result<Connector, End> {
         log::info!("Settings: {}", self.container.effective_settings());
-        self.status_server = status_process::start(&self.container);
+        self.status_server = status_process::start(&self.container, kill_switch);
         let mut connector = connectors.connector(&self.container);
         if self.container.settings.destination == ServerChoice::Unset {
             self.until_done(|life| life.print_locations(&mut connector))?;

@@ -25,7 +25,7 @@ impl Life {
         if let Some(networks) = self.networks.take() {
             networks.end();
         }
-        for task in self.status_server.drain(..) {
+        if let Some(task) = self.status_server.take() {
             task.end();
         }
         let reached_pre_up = !matches!(self.phase, Phase::Open);

@@ -1,10 +1,12 @@
 //! The status server's process: started beside the life, and again whenever it ends.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::supervisor::task::Task;
 use crate::container::Container;
+use crate::firewall::kill_switch::KillSwitch;
 use crate::settings::Settings;
 use crate::settings::values::ListenAddress;
 use crate::status::{self, Reporter};
@@ -19,33 +21,30 @@ const RESTART_BACKOFF: Backoff = Backoff {
     first: Duration::from_secs(2),
     ceiling: Duration::from_secs(60),
 };
-/// How old what the server tells of WireGuard's handshake may be.
-const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(30);
+/// Between two looks at what only this process can see.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Starts it, if the user wants one.
-pub(super) fn start(container: &Container) -> Vec<Task<()>> {
+pub(super) fn start(container: &Container, kill_switch: &KillSwitch) -> Option<Task<()>> {
     let settings = &container.settings;
-    let Some(listen) = settings.status_listen else {
-        return Vec::new();
-    };
+    let listen = settings.status_listen?;
     let key = match key(settings.status_key_file.as_deref()) {
         Ok(key) => key,
         Err(why) => {
             log::error!("There is no status server: STATUS_KEY_FILE={why}");
-            return Vec::new();
+            return None;
         }
     };
-    let Some(server) = command(listen, settings, key.as_ref()) else {
-        return Vec::new();
-    };
-    let serve = Task::start("status-server", &container.stop, move |stop| {
-        keep_running(&server, stop);
+    let server = command(listen, settings, key.as_ref())?;
+    let lookout = Arc::new(Lookout {
+        reporter: container.reporter.clone(),
+        kill_switch: kill_switch.clone(),
+        stop: container.stop.clone(),
+        looked: Mutex::default(),
     });
-    let reporter = container.reporter.clone();
-    let handshake = Task::start("handshake", &container.stop, move |stop| {
-        watch_handshake(&reporter, stop);
-    });
-    serve.into_iter().chain(handshake).collect()
+    Task::start("status-server", &container.stop, move |stop| {
+        keep_running(&server, &lookout, stop);
+    })
 }
 
 /// A file without a key would open what it is to close.
@@ -75,13 +74,16 @@ fn command(listen: ListenAddress, settings: &Settings, key: Option<&Secret>) -> 
     Some(command.environment([]).input(key))
 }
 
-fn keep_running(server: &Command, stop: &CancellationToken) {
+fn keep_running(server: &Command, lookout: &Arc<Lookout>, stop: &CancellationToken) {
     let mut rng = fastrand::Rng::new();
     let mut failures = 0;
     loop {
         let begun = Instant::now();
-        let outcome = server.stream(stop, |line| {
-            if line.starts_with("listening") {
+        let lookout = Arc::clone(lookout);
+        let outcome = server.stream(stop, move |line| {
+            if line == status::LOOK {
+                lookout.look();
+            } else if line.starts_with("listening") {
                 log::info!("Status server: {line}");
             }
         });
@@ -106,14 +108,35 @@ fn keep_running(server: &Command, stop: &CancellationToken) {
     }
 }
 
-/// To ask WireGuard takes a capability that the server does not have.
-fn watch_handshake(reporter: &Reporter, stop: &CancellationToken) {
-    while stop.pause(HANDSHAKE_INTERVAL).is_ok() {
-        if !show::exists() {
-            continue;
+/// What takes a capability that the server does not have is looked at when the server asks for it,
+/// and at no other time.
+struct Lookout {
+    reporter: Reporter,
+    kill_switch: KillSwitch,
+    stop: CancellationToken,
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Lookout {
+    /// The server is not trusted to ask rarely.
+    fn look(&self) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return;
         }
-        let listed = peers::list(stop).unwrap_or_default();
+        *looked = Some(Instant::now());
+        let listed = if show::exists() {
+            peers::list(&self.stop).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let handshake = listed.iter().filter_map(|peer| peer.last_handshake).max();
-        reporter.update(|status| status.last_handshake = handshake.map(status::seconds));
+        let counters = self.kill_switch.with(|firewall| firewall.drop_counters());
+        let dropped = counters.read();
+        self.reporter.update(|status| {
+            status.looked_at = Some(status::seconds(SystemTime::now()));
+            status.last_handshake = handshake.map(status::seconds);
+            status.dropped = dropped;
+        });
     }
 }

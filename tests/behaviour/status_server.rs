@@ -144,6 +144,35 @@ fn it_tells_what_is() {
     assert_eq!(container.stop().status.code(), Some(0));
 }
 
+/// Neighbours try to get out by all ways, raw frames included.
+#[test]
+fn it_tells_what_each_wall_dropped() {
+    let world = World::builder()
+        // As Docker sets it.
+        .sysctl("net/ipv4/ping_group_range", "0 2147483647")
+        .build();
+    let container = started(serving(&world).with_nft());
+    container.wait_for_log(UP, SOON);
+    let dropped = |wall: &str, at: &str| -> Option<u64> {
+        let metrics = ask(&world, "/metrics", "");
+        let name = format!("wireguard_pia_dropped_packets_total{{at=\"{at}\",wall=\"{wall}\"}} ");
+        let mut lines = metrics.body().lines();
+        lines.find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    };
+    let places = [
+        ("iptables", "output"),
+        ("ip6tables", "output"),
+        ("egress", "eth0"),
+    ];
+    let before = places.map(|(wall, at)| dropped(wall, at).expect("it is counted"));
+    let prober = world.probe_by_all_ways();
+    prober.wait_for_rounds(1);
+    wait_until("each wall has dropped something", LATER, || {
+        let now = places.map(|(wall, at)| dropped(wall, at).unwrap_or_default());
+        before.iter().zip(now).all(|(before, now)| now > *before)
+    });
+}
+
 #[test]
 fn it_tells_why_nothing_works() {
     let world = World::new();
@@ -289,6 +318,7 @@ fn whoever_floods_it_keeps_others_away_for_seconds_at_most() {
     });
     drop(held);
     assert_eq!(asked(&long).map(|answer| answer.status), Some(431));
+    assert_eq!(ask(&world, "/metrics", "").status, 200);
     let name = process(&container)
         .file_name()
         .unwrap()
@@ -296,7 +326,8 @@ fn whoever_floods_it_keeps_others_away_for_seconds_at_most() {
         .unwrap()
         .to_owned();
     kill(Pid::from_raw(name.parse().unwrap()), Signal::SIGKILL).unwrap();
-    container.wait_for_log("Status server: wireguard-pia: ended by SIGKILL", SOON);
+    let ended = container.wait_for_log("Status server: wireguard-pia: ended by SIGKILL", SOON);
+    assert!(!ended.text.contains("look"), "{}", ended.text);
     wait_until("it is back", SOON, || {
         asked(b"GET /healthz HTTP/1.1\r\n\r\n").is_some_and(|answer| answer.status == 200)
     });

@@ -49,6 +49,7 @@ fn iptables_save() {
         }
         // No line can make it count what is no number.
         let _ = firewall::arrived(&text, 4711);
+        let _ = firewall::dropped(&text);
         let [old, new] = [Ipv4Addr::new(10, 4, 5, 6), Ipv4Addr::new(10, 7, 8, 9)];
         let [saved, nft] = firewall::moved(&text, "wg0", old, new);
         if let Some(text) = &saved {

@@ -48,6 +48,7 @@ pub fn text(
         figures.connection(status)?;
         figures.port(status)?;
         figures.counts(status)?;
+        figures.dropped(status)?;
     }
     let mut text = Vec::new();
     TextEncoder::new().encode(&figures.0.gather(), &mut text)?;
@@ -187,6 +188,18 @@ impl Figures {
             "When PIA gives the port up without another refresh.",
             whole(expiry),
         )
+    }
+
+    fn dropped(&self, status: &Status) -> Result<(), Error> {
+        let help = "Packets that each wall dropped, by chain or network card.";
+        let options = options("dropped_packets_total", help);
+        let counters = self.add(IntCounterVec::new(options, &["wall", "at"]))?;
+        for (wall, places) in &status.dropped {
+            for (place, count) in places {
+                counters.with_label_values(&[wall, place]).inc_by(*count);
+            }
+        }
+        Ok(())
     }
 
     fn counts(&self, status: &Status) -> Result<(), Error> {

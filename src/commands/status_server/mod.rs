@@ -2,6 +2,7 @@
 //! over HTTP what the status file says. It cannot change anything, and it holds no secret but its
 //! own key.
 
+mod freshness;
 mod gluetun;
 pub mod head;
 mod metrics;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use self::freshness::Freshness;
 use self::head::{Head, HeadError};
 use self::pages::{Pages, Reply};
 use crate::settings::values::ListenAddress;
@@ -69,6 +71,7 @@ fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
         key: (!key.is_empty()).then(|| Secret::new(key)),
         wants_port: arguments.wants_port,
         tells_exit: arguments.tell_exit,
+        freshness: Freshness::default(),
     };
     let listener = listen(arguments.listen)
         .map_err(|error| io::Error::other(format!("{}: {error}", arguments.listen)))?;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
+use super::freshness::Freshness;
 use super::head::Head;
 use super::{gluetun, metrics};
 use crate::commands::healthcheck::{self, Facts, Interface};
@@ -20,6 +21,7 @@ pub struct Pages {
     pub wants_port: bool,
     /// The figures tell the address that the world sees, too.
     pub tells_exit: bool,
+    pub freshness: Freshness,
 }
 
 /// What goes back.
@@ -88,6 +90,9 @@ impl Pages {
     pub fn answer(&self, head: &Head) -> Reply {
         if !self.admits(head.key.as_deref()) {
             return Reply::plain(401, "the header X-API-Key has to hold the key\n");
+        }
+        if matches!(head.path.as_str(), "/metrics" | "/status.json") {
+            self.freshness.renew();
         }
         let status = healthcheck::read_status();
         match head.path.as_str() {
@@ -179,6 +184,7 @@ mod tests {
             key: Some(Secret::new("long")),
             wants_port: false,
             tells_exit: false,
+            freshness: Freshness::default(),
         };
         let admits = |key: &[u8]| pages.admits(Some(key));
         assert_eq!(

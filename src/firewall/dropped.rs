@@ -1,0 +1,124 @@
+//! How many packets each wall dropped, by the kernel's own counters: for the figures of the status
+//! server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::programs::Programs;
+use super::tables::Family;
+use super::wire;
+
+/// The packets dropped, by wall (`iptables`, `ip6tables`, `egress`), and there by chain or network
+/// card.
+pub type DroppedPackets = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// Where the counters are: read without holding up whoever loads rules.
+#[derive(Debug, Clone)]
+pub struct DropCounters {
+    pub(super) programs: Programs,
+    pub(super) families: Vec<Family>,
+    /// With which the chains at the network cards were loaded.
+    pub(super) nft: Option<PathBuf>,
+}
+
+impl DropCounters {
+    /// What they say now; a wall whose counters cannot be read is left out.
+    pub fn read(&self) -> DroppedPackets {
+        let mut dropped = DroppedPackets::new();
+        for family in &self.families {
+            let name = match family {
+                Family::V4 => "iptables",
+                Family::V6 => "ip6tables",
+            };
+            match self.programs.save_filter_counted(*family) {
+                Ok(saved) => drop(dropped.insert(name.to_owned(), in_filter(&saved))),
+                Err(error) => log::debug!("packets dropped: {error}"),
+            }
+        }
+        if let Some(nft) = &self.nft {
+            match wire::list(nft) {
+                Ok(listed) => drop(dropped.insert("egress".to_owned(), in_egress(&listed))),
+                Err(error) => log::debug!("packets dropped: {error}"),
+            }
+        }
+        dropped
+    }
+}
+
+/// By the policies of the built-in chains, and by rules of ours: `:OUTPUT DROP [12:840]` and
+/// `[3:180] -A PIA_OUTPUT … -j DROP`.
+pub(super) fn in_filter(saved: &str) -> BTreeMap<String, u64> {
+    let mut dropped = BTreeMap::new();
+    for line in saved.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (chain, counters) = match words.as_slice() {
+            [chain, "DROP", counters] => (chain.strip_prefix(':'), *counters),
+            [counters, "-A", chain, .., "-j", "DROP"] => (chain.strip_prefix("PIA_"), *counters),
+            _ => continue,
+        };
+        if let (Some(chain), Some(packets)) = (chain, packets(counters)) {
+            let total: &mut u64 = dropped.entry(chain.to_ascii_lowercase()).or_default();
+            *total = total.saturating_add(packets);
+        }
+    }
+    dropped
+}
+
+/// Of `[packets:bytes]`.
+fn packets(counters: &str) -> Option<u64> {
+    let (packets, _) = counters.strip_prefix('[')?.split_once(':')?;
+    packets.parse().ok()
+}
+
+/// By the last rule of each chain, `counter packets 3 bytes 180 drop`, under the name of the
+/// interface before it.
+pub(super) fn in_egress(listed: &str) -> BTreeMap<String, u64> {
+    let mut dropped = BTreeMap::new();
+    let mut interface = None;
+    for line in listed.lines() {
+        if let Some((_, rest)) = line.split_once("device \"") {
+            interface = rest.split('"').next().map(str::to_owned);
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["counter", "packets", packets, "bytes", _, "drop"] = words.as_slice()
+            && let (Some(interface), Ok(packets)) = (interface.take(), packets.parse())
+        {
+            dropped.insert(interface, packets);
+        }
+    }
+    dropped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        let pairs = pairs
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count));
+        pairs.collect()
+    }
+
+    #[test]
+    fn policies_and_our_own_rules_drop() {
+        let saved = "*filter\n:INPUT DROP [12:840]\n:FORWARD ACCEPT [5:9]\n:OUTPUT DROP [7:1]\n\
+            :PIA_OUTPUT - [0:0]\n[9:540] -A PIA_OUTPUT -o lo -j ACCEPT\n\
+            [3:180] -A PIA_OUTPUT -d 127.0.0.11/32 -j DROP\n[4:1] -A OUTPUT -j DROP\nCOMMIT\n";
+        let expected = counts(&[("input", 12), ("output", 10)]);
+        assert_eq!(in_filter(saved), expected);
+        assert_eq!(in_filter(":INPUT DROP [é:\n:\n["), counts(&[]));
+    }
+
+    #[test]
+    fn each_card_has_its_own_counter() {
+        let listed = "table netdev wireguard-pia {\n\tchain egress7 {\n\
+            \t\ttype filter hook egress device \"eth0\" priority filter; policy drop;\n\
+            \t\tmeta mark 0x0000abcd meta mark set 0x00000000 accept\n\
+            \t\tcounter packets 3 bytes 180 drop\n\t}\n\tchain egress9 {\n\
+            \t\ttype filter hook egress device \"eth1\" priority filter; policy drop;\n\
+            \t\tcounter packets 0 bytes 0 drop\n\t}\n}\n";
+        assert_eq!(in_egress(listed), counts(&[("eth0", 3), ("eth1", 0)]));
+        assert_eq!(in_egress("counter packets 3 bytes 180 drop"), counts(&[]));
+    }
+}
