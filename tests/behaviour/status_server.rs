@@ -173,6 +173,109 @@ fn it_tells_what_each_wall_dropped() {
     });
 }
 
+/// As their sources make them in 2026: qbittorrent-port-forward-gluetun-server (mjmeli) by curl,
+/// Glueforward (GeoffreyCoulaud) by httpx, qSticky (monstermuffin) by aiohttp, Homepage's widget
+/// (gethomepage) by Node.js, gluetun-exporter (crstian19) by Go. Each is content with the answer if
+/// it has the fields that it reads.
+#[test]
+fn helpers_of_gluetun_find_what_they_ask_for() {
+    let world = World::new();
+    let container = started(
+        serving(&world)
+            .env("PORT_FORWARDING", "1")
+            .file("/key", "open sesame\n")
+            .env("STATUS_KEY_FILE", "/key"),
+    );
+    container.wait_for_log("Forwarding on port", SOON);
+    let port = world.pia.bound_ports()[0].port;
+    let key = "X-API-Key: open sesame\r\n";
+    wait_until("the address is known", SOON, || {
+        let page = ask(&world, "/v1/publicip/ip", key);
+        !page.body().contains("\"public_ip\":\"\"")
+    });
+    let address = world.server_in_use().address().to_string();
+    let running = Value::from("running");
+    let curl = "User-Agent: curl/8.14.1\r\nAccept: */*\r\n";
+    let httpx = "Accept: */*\r\nAccept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\
+                 User-Agent: python-httpx/0.28.1\r\n";
+    let aiohttp = "Accept: */*\r\nAccept-Encoding: gzip, deflate\r\n\
+                   User-Agent: Python/3.13 aiohttp/3.12.15\r\n";
+    let node = "accept: application/json\r\naccept-encoding: gzip\r\nConnection: close\r\n";
+    let go = "User-Agent: Go-http-client/1.1\r\nAccept-Encoding: gzip\r\n";
+    type Wanted<'a> = &'a [(&'a str, Value)];
+    let asked: [(&str, &str, &str, Wanted<'_>); 9] = [
+        (
+            "mjmeli",
+            "/v1/openvpn/portforwarded",
+            curl,
+            &[("port", port.into())],
+        ),
+        (
+            "Glueforward",
+            "/v1/portforward",
+            httpx,
+            &[("port", port.into())],
+        ),
+        (
+            "qSticky",
+            "/v1/portforward",
+            aiohttp,
+            &[("port", port.into())],
+        ),
+        (
+            "qSticky",
+            "/v1/vpn/status",
+            aiohttp,
+            &[("status", running.clone())],
+        ),
+        (
+            "Homepage",
+            "/v1/publicip/ip",
+            node,
+            &[
+                ("public_ip", address.clone().into()),
+                ("region", "swiss".into()),
+                ("country", "".into()),
+            ],
+        ),
+        (
+            "Homepage",
+            "/v1/portforward",
+            node,
+            &[("port", port.into())],
+        ),
+        (
+            "gluetun-exporter",
+            "/v1/vpn/status",
+            go,
+            &[("status", running.clone())],
+        ),
+        (
+            "gluetun-exporter",
+            "/v1/publicip/ip",
+            go,
+            &[("public_ip", address.into())],
+        ),
+        (
+            "gluetun-exporter",
+            "/v1/openvpn/portforwarded",
+            go,
+            &[("port", port.into())],
+        ),
+    ];
+    for (helper, path, fields, wanted) in asked {
+        let answer = ask(&world, path, &format!("{fields}{key}"));
+        assert_eq!(answer.status, 200, "{helper} {path}: {}", answer.text);
+        let found: Value = serde_json::from_str(answer.body()).expect("it is JSON, not packed");
+        for (name, value) in wanted {
+            assert_eq!(&found[name], value, "{helper} {path}: {}", answer.text);
+        }
+    }
+    // What makes them say that their key is wrong.
+    let keyless = ask(&world, "/v1/portforward", httpx);
+    assert_eq!(keyless.status, 401, "{}", keyless.text);
+}
+
 #[test]
 fn it_tells_why_nothing_works() {
     let world = World::new();
