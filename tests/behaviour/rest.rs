@@ -5,6 +5,7 @@ use std::time::Duration;
 use harness::log_lines::{FORWARDING, UP};
 use harness::waiting::SOON;
 use harness::world::World;
+use harness::world::container::Container;
 
 use crate::PROGRAM;
 
@@ -25,4 +26,16 @@ fn at_rest_nothing_is_made_and_nobody_is_woken_up_often() {
     println!("{rest:?}");
     assert_eq!(rest.made, 0, "{rest:?}");
     assert!(rest.all_wake_ups() <= 12, "{rest:?}");
+    assert_nothing_is_there_unasked(&container);
+}
+
+/// "It is off by default, and then there is no process, no thread and no socket of it."
+/// (docs/monitoring.md); and of the question for the exit address nothing is left. What
+/// `STATUS_LISTEN` adds, `it_tells_what_is` sees.
+fn assert_nothing_is_there_unasked(container: &Container) {
+    let threads = container.threads_by_name();
+    let count = |name: &str| threads.iter().filter(|found| *found == name).count();
+    let counts = ["wireguard-pia", "status-server", "exit-address"].map(count);
+    assert_eq!(counts, [1, 0, 0], "{threads:?}");
+    assert_eq!(container.listening(), [0_u16; 0]);
 }

@@ -132,6 +132,12 @@ fn it_tells_what_is() {
         ask(&world, "/v1/vpn/status", "").body(),
         "{\"status\":\"running\"}\n"
     );
+    let threads = container.threads_by_name();
+    let has = |name: &str| threads.iter().any(|found| found == name);
+    assert!(
+        has("status-server") && container.listening().contains(&PORT),
+        "{threads:?}"
+    );
     assert_eq!(ask(&world, "/elsewhere", "").status, 404);
     let local = |request: &[u8]| {
         world

@@ -53,6 +53,34 @@ impl Container {
         }
     }
 
+    /// The names of its threads, one for each, in order; its processes but WireGuard's included.
+    pub fn threads_by_name(&self) -> Vec<String> {
+        let names = self.threads().filter_map(|thread| {
+            let name = fs::read_to_string(thread.join("comm")).ok()?;
+            Some(name.trim().to_owned())
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The TCP ports of its network on which somebody listens.
+    pub fn listening(&self) -> Vec<u16> {
+        let tables = ["tcp", "tcp6"].map(|name| format!("/proc/{}/net/{name}", self.pid()));
+        let tables = tables.map(|path| fs::read_to_string(path).unwrap_or_default());
+        let port = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            let (_, port) = words.next()?.rsplit_once(':')?;
+            // 0A is LISTEN.
+            let listens = words.nth(1)? == "0A";
+            listens.then(|| u16::from_str_radix(port, 16).ok())?
+        };
+        tables
+            .iter()
+            .flat_map(|table| table.lines().filter_map(port))
+            .collect()
+    }
+
     /// Bytes of this kind, as `/proc/PID/status` names it, of all its processes but WireGuard's.
     pub fn memory(&self, kind: &str) -> u64 {
         let status = members(self.pid(), Whose::Ours)
