@@ -12,8 +12,8 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::commands::getopts::{self, ScriptOptions};
 use crate::commands::{
-    self, auth, doctor, healthcheck, locations, pf_success, port_forward, status, status_server,
-    wg_gen,
+    self, auth, doctor, healthcheck, locations, pf_success, port, port_forward, reconnect, status,
+    status_server, wg_gen,
 };
 use crate::lifecycle;
 use crate::settings::Environment;
@@ -52,6 +52,8 @@ enum ByHand {
     Auth(auth::Arguments),
     WgGen(wg_gen::Arguments),
     PortForward(port_forward::Arguments),
+    Reconnect(reconnect::Arguments),
+    Port(port::Arguments),
     #[command(hide = true)]
     PfSuccess(pf_success::Arguments),
 }
@@ -214,6 +216,8 @@ fn act_by_hand(verb: &ByHand, environment: &Environment) -> ExitCode {
         ByHand::Auth(arguments) => auth::run(arguments, environment, &stop),
         ByHand::WgGen(arguments) => wg_gen::run(arguments, environment, &stop),
         ByHand::PortForward(arguments) => port_forward::run(arguments, environment, &stop),
+        ByHand::Reconnect(arguments) => reconnect::run(arguments, &stop),
+        ByHand::Port(arguments) => port::run(arguments, environment, &stop),
         ByHand::PfSuccess(arguments) => pf_success::run(arguments, environment, &stop),
     };
     commands::exit_code(outcome)

@@ -9,13 +9,14 @@
 //!   rests on `container` (environment, settings, hooks, status) and works with `connect` (from an
 //!   account to a registration), `tunnel` (what stands on one) and `port_forward` (a port that
 //!   stays bound);
-//!   `lifecycle::supervisor` is its loop while a tunnel stands.
+//!   `lifecycle::supervisor` is its loop while a tunnel stands, and does what commands ask for.
 //! - **A command by hand**: `commands`, on the same modules.
 //!
 //! `failure` says of whatever failed how it is told and whether trying again helps. Below are the
 //! capabilities, which do not know each other: `pia` (its API), `wireguard` (wg0.conf, wg-quick,
 //! wg), `firewall` (policy, rules, backends, kill switch), `underlay` (the network below the
-//! tunnel: names, sockets, HTTP, pings), `settings`, `hooks`, `status`; and below them `system`.
+//! tunnel: names, sockets, HTTP, pings), `settings`, `hooks`, `status`, `control` (how commands
+//! reach a running life); and below them `system`.
 //! Arrows only point down, and no file imports one that imports it: `tests/architecture.rs` holds
 //! that to account. `docs/architecture.md` draws the threads, the states and the path of a rule.
 //!
@@ -49,6 +50,7 @@ pub mod firewall_internals {
 #[doc(hidden)]
 pub mod parser_internals {
     pub use crate::commands::status_server::head as http_head;
+    pub use crate::control::message as control_message;
     pub use crate::firewall::parsers as firewall;
     pub use crate::pia::parsers as pia;
     pub use crate::pia::regions::Server;
@@ -67,6 +69,7 @@ pub mod cli;
 mod commands;
 mod connect;
 mod container;
+mod control;
 mod failure;
 mod firewall;
 mod hooks;

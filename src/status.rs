@@ -89,7 +89,7 @@ pub struct ExitAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReconnectCause {
-    /// By SIGHUP.
+    /// By SIGHUP, or by a command.
     Request,
     /// The server does not respond.
     Endpoint,

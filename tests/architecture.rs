@@ -14,6 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("firewall", &["system"]),
     ("hooks", &["system"]),
     ("status", &["system"]),
+    ("control", &["system"]),
     // Options are types of the capability that they are for.
     ("settings", &["firewall", "pia", "system"]),
     ("container", &["hooks", "settings", "status", "system"]),
@@ -56,6 +57,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "connect",
             "container",
+            "control",
             "failure",
             "firewall",
             "hooks",
@@ -73,6 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "commands",
         &[
             "connect",
+            "control",
             "failure",
             "firewall",
             "hooks",

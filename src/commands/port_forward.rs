@@ -192,7 +192,12 @@ impl EffectHandler<'_> {
                 log::warn!("{failure}; trying again in {} s", again.as_secs().max(1));
             }
             // Said with the failure itself; by hand there is no other server and nothing is fatal.
-            Effect::NotHere { .. } | Effect::AskAnotherServer { .. } | Effect::Fatal { .. } => {}
+            // Nobody wishes for anything here, nor is anything fatal.
+            Effect::NotHere { .. }
+            | Effect::AskAnotherServer { .. }
+            | Effect::Granted { .. }
+            | Effect::Denied { .. }
+            | Effect::Fatal { .. } => {}
         }
         ControlFlow::Continue(())
     }

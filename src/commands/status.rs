@@ -66,7 +66,10 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
 }
 
 /// The status of the running program; one that it left behind when it died does not count.
-fn current() -> Result<Status, String> {
+///
+/// # Errors
+/// Why there is none, in words.
+pub(super) fn current() -> Result<Status, String> {
     if !files::is_locked(Path::new(paths::LOCK)) {
         return Err("wireguard-pia is not running".into());
     }

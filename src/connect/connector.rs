@@ -65,7 +65,8 @@ impl Connector {
         let mut token = log_in(&self.account, &mut self.servers, stop)?;
         let mut found = self.servers.candidates(&mut token, stop)?;
         let is_avoided = |server: &Server| avoid.contains(server);
-        if !avoid.is_empty() && found.iter().all(|one| is_avoided(&one.server)) {
+        let has_others = !matches!(self.servers.selection().choice, ServerChoice::Server(_));
+        if has_others && !avoid.is_empty() && found.iter().all(|one| is_avoided(&one.server)) {
             // Another download names other servers; should it fail, these will do.
             self.servers.doubt();
             found = self.servers.candidates(&mut token, stop)?;
@@ -102,6 +103,16 @@ impl Connector {
         let hosts = Arc::clone(&self.hosts);
         let _opening = hosts.gate().open();
         self.servers.server_list(stop).map_err(told_with_way_out)
+    }
+
+    /// From now on servers are chosen so.
+    pub fn choose(&mut self, choice: ServerChoice) {
+        self.servers.choose(choice);
+    }
+
+    /// What the lists at hand say against this choice.
+    pub fn objection(&mut self, choice: &ServerChoice) -> Option<String> {
+        self.servers.objection(choice)
     }
 
     /// Ids of locations with port forwarding, as far as a list is at hand.

@@ -5,6 +5,8 @@
 
 mod blocked;
 mod container_connector;
+mod control_socket;
+mod kept_choice;
 mod lock;
 mod networks;
 mod shut_down;
@@ -22,7 +24,7 @@ use std::thread::JoinHandle;
 use self::container_connector::ContainerConnector;
 use self::supervisor::event::{self, Event};
 use self::supervisor::task::Task;
-use self::supervisor::{Supervisor, SupervisorEnd};
+use self::supervisor::{Plan, Supervisor, SupervisorEnd};
 use self::surroundings::{access_to, check_capabilities, name_servers_below, way_out};
 use crate::connect::connector::Connector;
 use crate::connect::location_table;
@@ -107,6 +109,9 @@ struct Life {
     networks: Option<Task<()>>,
     /// What tells others of this life.
     status_server: Option<Task<()>>,
+    /// Takes commands, while a tunnel stands.
+    control: Option<Task<()>>,
+    plan: Plan,
     events: Sender<Event>,
     inbox: Receiver<Event>,
 }
@@ -130,6 +135,10 @@ impl Life {
             post_up_hooks: None,
             networks: None,
             status_server: None,
+            control: None,
+            plan: Plan {
+                configured: ServerChoice::Unset,
+            },
             events,
             inbox,
         })
@@ -238,6 +247,7 @@ impl Life {
         kill_switch: &KillSwitch,
     ) -> Result<Connector, End> {
         log::info!("Settings: {}", self.container.effective_settings());
+        self.plan.configured = kept_choice::apply(&mut self.container);
         self.status_server = status_process::start(&self.container, kill_switch);
         let mut connector = connectors.connector(&self.container);
         if self.container.settings.destination == ServerChoice::Unset {
@@ -269,7 +279,17 @@ impl Life {
         connector.account().forget_refusal();
         let mut tried = Tried::default();
         loop {
-            let joined = connector.join(&[], &tried, &self.container.stop)?;
+            let joined = match connector.join(&[], &tried, &self.container.stop) {
+                Ok(joined) => joined,
+                Err(failure) => {
+                    let configured = &self.plan.configured;
+                    if !kept_choice::give_up(&failure, configured, &mut self.container) {
+                        return Err(failure);
+                    }
+                    connector.choose(configured.clone());
+                    continue;
+                }
+            };
             let (location, server) = (joined.location.clone(), joined.server.clone());
             match Tunnel::bring_up(&self.container, kill_switch.clone(), joined) {
                 Err(failure) if failure.retry == Retry::NextServer => {
@@ -287,9 +307,18 @@ impl Life {
 
     fn hand_over(&mut self, tunnel: Tunnel, connector: Connector, connectors: ContainerConnector) {
         let (container, events) = (&self.container, self.events.clone());
-        let mut supervisor = Supervisor::new(tunnel, connector, connectors, container, events);
+        let plan = self.plan.clone();
+        let mut supervisor = Supervisor::new(
+            tunnel,
+            connector,
+            connectors,
+            container,
+            plan,
+            events.clone(),
+        );
         supervisor.start_long_tasks(container);
         self.phase = Phase::Connected(Box::new(supervisor));
+        self.control = control_socket::start(events, &self.container.stop);
     }
 
     /// Beside everything else, for they may wait for the forwarded port, and may take their time.

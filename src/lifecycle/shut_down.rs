@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::supervisor::event::Event;
 use super::{End, Life, Phase};
 use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
@@ -25,9 +26,15 @@ impl Life {
         if let Some(networks) = self.networks.take() {
             networks.end();
         }
-        if let Some(task) = self.status_server.take() {
+        for task in self
+            .status_server
+            .take()
+            .into_iter()
+            .chain(self.control.take())
+        {
             task.end();
         }
+        self.answer_commands();
         let reached_pre_up = !matches!(self.phase, Phase::Open);
         let has_hooks = reached_pre_up && matches!(end, End::Stopped);
         let mut exit = None;
@@ -64,6 +71,21 @@ impl Life {
             log::debug!("{error}");
         }
         exit
+    }
+
+    /// Nobody waits for the hooks of the end to be told that there will be no more.
+    fn answer_commands(&mut self) {
+        let mut waiting = match &mut self.phase {
+            Phase::Connected(supervisor) => supervisor.take_waiting(),
+            Phase::Open | Phase::Hooks(_) | Phase::Sealed(_) => Vec::new(),
+        };
+        waiting.extend(self.inbox.try_iter().filter_map(|event| match event {
+            Event::Command(call) => Some(*call),
+            _ => None,
+        }));
+        for call in waiting {
+            call.answer(Err("wireguard-pia is being stopped".into()));
+        }
     }
 }
 

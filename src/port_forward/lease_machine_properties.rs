@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::lease_machine::LeaseMachine;
 use super::lease_machine_tests::{TERMS, lease};
-use super::step::{Effect, LeaseOptions, Step};
+use super::step::{Effect, LeaseOptions, LeaseWish, Step};
 use super::timekeeper::Now;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::error::LeaseRefusal;
@@ -39,6 +39,8 @@ enum Happening {
     Server(bool),
     /// The server forgets its bindings, as when it restarts.
     Reboot,
+    /// The user asks for something.
+    Wish(LeaseWish),
 }
 
 fn answers() -> impl Strategy<Value = Reaction> {
@@ -63,6 +65,8 @@ fn happenings() -> impl Strategy<Value = Happening> {
         1 => (0_u64..400 * DAY).prop_map(Happening::Backward),
         1 => any::<bool>().prop_map(Happening::Server),
         1 => Just(Happening::Reboot),
+        1 => Just(Happening::Wish(LeaseWish::NewPort)),
+        1 => Just(Happening::Wish(LeaseWish::Rebind)),
     ]
 }
 
@@ -116,6 +120,7 @@ impl Model {
                 self.now.wall += seconds(time);
                 self.truth += seconds(time);
             }
+            Happening::Wish(wish) => self.machine.wish(wish),
             Happening::Forward(time) => self.now.wall += seconds(time),
             Happening::Backward(time) => self.now.wall -= seconds(time),
             Happening::Server(supported) => {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::lease_machine::LeaseMachine;
-use super::step::{Effect, LeaseOptions, Step};
+use super::step::{Effect, LeaseOptions, LeaseWish, Step};
 use super::timekeeper::Now;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::error::LeaseRefusal;
@@ -716,4 +716,72 @@ fn where_pia_says_that_there_is_no_port_forwarding_its_loss_is_never_fatal() {
     }
     line.machine.move_to_server(true, line.now);
     assert!(!fatal(&line.fail_to_sign(down())), "the grace begins here");
+}
+
+#[test]
+fn another_port_takes_the_place_of_one_that_stays_until_then() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(MINUTE);
+    line.machine.wish(LeaseWish::NewPort);
+    line.sign();
+    let effects = line.bind();
+    let bound = Effect::Bound { port: 40_002 };
+    assert!(
+        matches!(&effects[..], [Effect::Store(_), told, Effect::Granted { port: 40_002 }]
+        if *told == bound)
+    );
+    assert_eq!(line.waits(), 15 * MINUTE);
+}
+
+#[test]
+fn a_new_port_that_is_denied_is_not_taken_later() {
+    let mut line = Timeline::announced(TERMS);
+    line.machine.wish(LeaseWish::NewPort);
+    line.sign();
+    let effects = line.bind_with(Err(down()));
+    let denied = Effect::Denied { why: "why".into() };
+    assert_eq!(effects.last(), Some(&denied));
+    assert_eq!(line.waits(), 15 * MINUTE, "the former port is as it was");
+    // Neither where no lease is given.
+    line.machine.wish(LeaseWish::NewPort);
+    assert_eq!(line.fail_to_sign(down()).last(), Some(&denied));
+    line.pass(15 * MINUTE);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+}
+
+#[test]
+fn a_refused_token_is_renewed_for_a_new_port() {
+    let mut line = Timeline::announced(TERMS);
+    line.machine.wish(LeaseWish::NewPort);
+    let refused = FailureKind::LeaseRefused(LeaseRefusal::Unauthorized);
+    let effects = line.fail_to_sign(failure(refused, Retry::LogIn));
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Denied { .. }))
+    );
+    assert_eq!(line.step(), Step::LogIn);
+    line.machine.logged_in(Ok(()), line.now);
+    line.sign();
+    assert_eq!(line.bind().last(), Some(&Effect::Granted { port: 40_002 }));
+}
+
+#[test]
+fn a_port_is_bound_again_at_once_whatever_pause_there_is() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(15 * MINUTE);
+    line.bind_with(Err(down()));
+    assert!(line.waits() > Duration::ZERO);
+    line.machine.wish(LeaseWish::Rebind);
+    let bound = Effect::Bound { port: 40_001 };
+    assert_eq!(line.bind(), [bound, Effect::Granted { port: 40_001 }]);
+    assert_eq!(line.waits(), 15 * MINUTE);
+    line.machine.wish(LeaseWish::Rebind);
+    let effects = line.bind_with(Err(down()));
+    assert_eq!(effects.last(), Some(&Effect::Denied { why: "why".into() }));
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Withdraw { .. }))
+    );
 }

@@ -22,5 +22,5 @@ mod worker;
 
 pub use self::lease_file::LeaseFile;
 pub use self::lease_machine::{LeaseMachine, MAX_HELD};
-pub use self::step::{Effect, LeaseOptions};
+pub use self::step::{Effect, LeaseOptions, LeaseWish};
 pub use self::worker::{PortService, Worker};

@@ -16,6 +16,23 @@ pub struct LeaseOptions {
     pub other_servers: bool,
 }
 
+/// What the user wants done now, whatever is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseWish {
+    /// Another port in place of this one.
+    NewPort,
+    /// The port bound again, without waiting for the interval or for a pause.
+    Rebind,
+}
+
+/// A wish that is neither granted nor denied yet.
+#[derive(Debug)]
+pub(super) struct OpenWish {
+    pub wish: LeaseWish,
+    /// The lease of the new port, once there is one.
+    pub lease: Option<Lease>,
+}
+
 /// What is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -47,6 +64,10 @@ pub enum Effect {
     NotHere { why: String },
     /// This server does not let us have a port; another may.
     AskAnotherServer { why: String },
+    /// What was wished is done: this port is bound, as was told before this.
+    Granted { port: u16 },
+    /// It cannot be done; what was before still holds, as far as was told before this.
+    Denied { why: String },
     /// What `PORT_FATAL=1` calls fatal; told once for each loss.
     Fatal { why: String },
 }

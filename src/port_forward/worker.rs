@@ -65,12 +65,22 @@ impl Worker {
 
     /// Takes one step after the other until it is cancelled, or `handle` wants no more.
     pub fn run<T>(
+        self,
+        machine: &mut LeaseMachine,
+        handle: impl FnMut(Effect) -> ControlFlow<T>,
+        stop: &CancellationToken,
+    ) -> Option<T> {
+        machine.move_to_server(self.service.is_supported, Now::read());
+        self.go_on(machine, handle, stop)
+    }
+
+    /// The same at the server that the machine knows already.
+    pub fn go_on<T>(
         mut self,
         machine: &mut LeaseMachine,
         mut handle: impl FnMut(Effect) -> ControlFlow<T>,
         stop: &CancellationToken,
     ) -> Option<T> {
-        machine.move_to_server(self.service.is_supported, Now::read());
         loop {
             let effects = self.take_step(machine, stop)?;
             for effect in effects {

@@ -22,11 +22,22 @@ pub enum ServerChoice {
     Nearest,
     /// `LOC=fastest: …`: of these locations the one with the lowest latency.
     NearestOf(Vec<String>),
+    /// The server of this common name, which a list has to name: by a command alone.
+    Server(String),
     /// Nothing was said: print the locations.
     Unset,
 }
 
 impl ServerChoice {
+    /// Whether it is made among what the server list names.
+    pub fn is_from_list(&self) -> bool {
+        use ServerChoice::{DedicatedIp, Locations, Manual, Nearest, NearestOf, Server, Unset};
+        match self {
+            Locations(_) | Nearest | NearestOf(_) | Server(_) => true,
+            Manual { .. } | DedicatedIp(_) | Unset => false,
+        }
+    }
+
     /// From a list of location ids and names, with `fastest:` before it or not, or `auto`.
     pub fn from_locations(text: &str) -> Self {
         match text.split_once(':') {

@@ -40,3 +40,7 @@ pub const WG_QUICK_ENV: &str = "/run/wireguard-pia/wg-quick.bash";
 pub const STATUS: &str = "/run/wireguard-pia/status.json";
 /// Held by the running program.
 pub const LOCK: &str = "/run/wireguard-pia/lock";
+/// Where the running program takes commands.
+pub const CONTROL_SOCKET: &str = "/run/wireguard-pia/control.sock";
+/// The choice of a server that a command made, and that is kept over restarts.
+pub const KEPT_CHOICE: &str = "/pia/choice.json";

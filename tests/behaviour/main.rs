@@ -33,6 +33,7 @@ mod selftest;
 mod sides;
 mod soak;
 mod status_server;
+mod steering;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");

@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod control;
 mod engine;
 mod mutator;
 mod network;

@@ -15,6 +15,7 @@ chapter() {
 	all_of_it_gets_out_where_nothing_is_in_the_way
 	nothing_gets_out_past_the_tunnel
 	frames_get_out_only_where_it_is_said
+	nothing_gets_out_while_it_is_sent_elsewhere
 	a_published_port_is_reached_by_ipv6_where_the_lan_is_opened_to_it
 }
 
@@ -63,12 +64,17 @@ has_settled() {
 	[[ $addresses == *inet6* && $addresses != *tentative* ]]
 }
 
+of_vpn() {
+	local hardware
+	hardware=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}' "$PREFIX-vpn")
+	echo "ether src $hardware and not arp"
+}
+
 # Packets of the VPN container's that are not WireGuard's own.
 leaks() {
-	local hardware endpoint
-	hardware=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.MacAddress}}{{end}}' "$PREFIX-vpn")
+	local endpoint
 	endpoint=$(docker exec "$PREFIX-vpn" wg show wg0 endpoints | cut -f2)
-	packets "$1" "ether src $hardware and not arp and not (udp and dst host ${endpoint%:*} and dst port ${endpoint#*:})"
+	packets "$1" "$(of_vpn) and not (udp and dst host ${endpoint%:*} and dst port ${endpoint#*:})"
 }
 
 nothing_gets_out_past_the_tunnel() {
@@ -92,6 +98,38 @@ frames_get_out_only_where_it_is_said() {
 	[[ $FRAMES == "$expected" ]] || fail "of the container with NET_RAW $expected frames should have got out; it was $FRAMES"
 	expect '^frame .*: refused' probe "$PREFIX-dropped"
 	ok "written by AF_PACKET, $expected frames get out, as the log says, and none after cap_drop: [NET_RAW]"
+}
+
+# By a command, while a sibling tries to get out, listens, and has a connection from the host open.
+nothing_gets_out_while_it_is_sent_elsewhere() {
+	local address here there trying seen own
+	address=$(docker inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$PREFIX-vpn")
+	docker exec --detach "$PREFIX-default" perl /tools/greet.pl 8090
+	eventually 20 curl --silent --max-time 1 "http://$address:8090/"
+	here=$(docker exec "$PREFIX-vpn" wg show wg0 endpoints | cut -f2)
+	watch_bridge "wpimg$NUMBER" "$FILES/steered.pcap"
+	exec 7<>"/dev/tcp/$address/8090"
+	probe "$PREFIX-dropped" 7>&- &
+	trying=$!
+	expect "^connected to $ELSEWHERE: " docker exec "$PREFIX-vpn" wireguard-pia reconnect --location "$ELSEWHERE"
+	wait "$trying"
+	there=$(docker exec "$PREFIX-vpn" wg show wg0 endpoints | cut -f2)
+	[[ $here != "$there" ]] || fail 'it is at the same server'
+	# It says what it wants only now.
+	printf 'GET / HTTP/1.0\r\n\r\n' >&7
+	seen=$(timeout 20 cat <&7)
+	exec 7>&-
+	has "$seen" '200 OK' || fail "the connection that was open did not survive: $seen"
+	expect . curl --silent --show-error --max-time 20 "http://$address:8090/"
+	sees_tunnel "$PREFIX-default" || fail 'the new tunnel does not carry'
+	stop_watching
+	own="dst host ${there%:*} and (udp dst port ${there#*:} or tcp dst port 1337) or dst net 10.213.$NUMBER.0/24"
+	[[ -n $(packets "$FILES/steered.pcap" "dst host ${there%:*} and tcp dst port 1337") ]] ||
+		fail 'the watch did not see the registration'
+	seen=$(packets "$FILES/steered.pcap" \
+		"$(of_vpn) and not (udp and dst host ${here%:*} and dst port ${here#*:}) and not ($own)")
+	[[ -z $seen ]] || fail "leaked: $seen"
+	ok 'sent elsewhere by a command: connection and listener of a sibling stay, and nothing leaves past either tunnel'
 }
 
 a_published_port_is_reached_by_ipv6_where_the_lan_is_opened_to_it() {

@@ -7,6 +7,8 @@ use crate::pia::regions::{Location, Server, ServerList};
 
 /// How many ids are proposed for one that is unknown.
 const MAX_PROPOSALS: usize = 4;
+/// How many letters a server's name may be off, to be proposed.
+const MAX_DISTANCE_OF_SERVERS: usize = 2;
 
 /// What became of the wanted location ids.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -103,6 +105,46 @@ pub fn has_stable_ip(server: &Server) -> bool {
         .cn
         .get(..ROTATING.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(ROTATING))
+}
+
+/// The server of this common name, any case, and its location.
+pub fn server_named<'a>(cn: &str, lists: &[&'a ServerList]) -> Option<(&'a Location, &'a Server)> {
+    let mut servers = lists
+        .iter()
+        .flat_map(|list| &list.locations)
+        .flat_map(|location| {
+            let servers = location.servers.iter();
+            servers.map(move |server| (location, server))
+        });
+    servers.find(|(location, server)| !location.offline && server.cn.eq_ignore_ascii_case(cn))
+}
+
+/// That there is none, with those that may be meant.
+pub fn no_such_server(cn: &str, lists: &[&ServerList]) -> String {
+    let wanted = cn.to_ascii_lowercase();
+    let mut near: Vec<(usize, &str)> = lists
+        .iter()
+        .flat_map(|list| &list.locations)
+        .filter(|location| is_usable(location))
+        .flat_map(|location| &location.servers)
+        .map(|server| {
+            let known = server.cn.to_ascii_lowercase();
+            (strsim::osa_distance(&wanted, &known), server.cn.as_str())
+        })
+        .filter(|(distance, _)| *distance <= MAX_DISTANCE_OF_SERVERS)
+        .collect();
+    near.sort_unstable();
+    near.dedup();
+    let near: Vec<&str> = near
+        .into_iter()
+        .take(MAX_PROPOSALS)
+        .map(|(_, cn)| cn)
+        .collect();
+    let proposals = match near.as_slice() {
+        [] => "; each download names but a few of a location's servers".to_owned(),
+        cns => format!(": did you mean {}?", cns.join(" or ")),
+    };
+    format!("server {cn}: the server lists at hand name no such one{proposals}")
 }
 
 /// The ids of the usable locations where `is_wanted` holds for a server.
@@ -322,6 +364,23 @@ mod tests {
         assert_eq!(guess("berlin"), ["de_berlin"]);
         assert_eq!(guess("nowhere"), [""; 0]);
         assert_eq!(guess("--"), [""; 0]);
+    }
+
+    #[test]
+    fn a_server_is_found_by_its_name_where_it_takes_connections() {
+        let world = world();
+        let named = |cn: &str| {
+            let (location, server) = server_named(cn, &[&world])?;
+            Some(format!("{} {}", location.id, server.cn))
+        };
+        assert_eq!(named("ZURICH406").as_deref(), Some("swiss zurich406"));
+        assert_eq!(named("dark1"), None);
+        assert_eq!(
+            no_such_server("zurich40", &[&world]),
+            "server zurich40: the server lists at hand name no such one: did you mean zurich406 \
+             or zurich407?"
+        );
+        assert!(no_such_server("x", &[&world]).ends_with("a few of a location's servers"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod candidates;
 pub mod latency;
 mod location_names;
 pub mod locations;
+mod steered;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -145,6 +146,7 @@ impl ServerSelection {
             ServerChoice::Locations(ids) => self.of_locations(&ids, stop),
             ServerChoice::Nearest => self.nearest(stop),
             ServerChoice::NearestOf(ids) => self.nearest_of(&ids, stop),
+            ServerChoice::Server(cn) => self.named(&cn, stop),
             ServerChoice::Unset => Err(Failure::new(
                 FailureKind::Location,
                 Retry::Never,
@@ -356,10 +358,8 @@ impl ServerSelection {
         self.chooses_from_list() && !is_at_hand
     }
 
-    fn chooses_from_list(&self) -> bool {
-        use ServerChoice::{Locations, Nearest, NearestOf};
-        let choice = &self.selection.choice;
-        matches!(choice, Locations(_) | Nearest | NearestOf(_))
+    pub(super) fn chooses_from_list(&self) -> bool {
+        self.selection.choice.is_from_list()
     }
 
     /// Makes sure that there is a list, and says so of a new one.

@@ -108,6 +108,11 @@ impl Announcement {
         self.reconcile_with(&why, container);
     }
 
+    /// Whether others were told of this port.
+    pub fn has_told(&self, port: u16) -> bool {
+        self.told == Some(port)
+    }
+
     /// Tries what could not be done.
     pub fn reconcile(&mut self, container: &mut Container) {
         self.reconcile_with("another one is", container);

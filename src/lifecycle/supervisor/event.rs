@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 
 use super::exit_address::ExitFinding;
 use crate::connect::register::Joined;
+use crate::control::ControlCall;
 use crate::hooks::shell::Exit;
 use crate::port_forward::Effect;
 
@@ -14,12 +15,12 @@ pub enum Event {
     StopRequested,
     /// SIGHUP came: reconnect now.
     Reconnect,
+    /// A command asks for something, and waits for what comes of it.
+    Command(Box<ControlCall>),
     /// The endpoint does not answer any more, or the interface is gone: this is the reason.
     Unresponsive(String),
-    /// The search found a server that took a new key.
-    Found(Box<Joined>),
-    /// The search found that the old tunnel carries again: this target answered.
-    Recovered(String),
+    /// News of the search of this number; a later one may have taken its place.
+    Search(u32, SearchNews),
     /// Attached networks, their addresses or the default route are others now.
     NetworksChanged,
     /// The way to the endpoint takes packets of so many bytes, and no larger ones.
@@ -32,6 +33,17 @@ pub enum Event {
     PortForward(Effect),
     /// A hook that runs beside the rest called `exit` with this status.
     EndedByHook(Exit),
+}
+
+/// What a search for a server says.
+#[derive(Debug)]
+pub enum SearchNews {
+    /// A server took a new key: the search is over.
+    Found(Box<Joined>),
+    /// It goes on, as no server could be had, for this reason.
+    NotFound(String),
+    /// The old tunnel carries again, as this target answered: the search is over.
+    Recovered(String),
 }
 
 /// Tells the main loop that a hook called `exit`.

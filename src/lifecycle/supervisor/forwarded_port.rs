@@ -11,8 +11,12 @@ use super::event::Event;
 use super::task::Task;
 use crate::connect::account::Account;
 use crate::container::Container;
+use crate::control::ControlCall;
+use crate::control::message::PortWish;
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::port_forward::{Effect, LeaseFile, LeaseMachine, LeaseOptions, PortService, Worker};
+use crate::port_forward::{
+    Effect, LeaseFile, LeaseMachine, LeaseOptions, LeaseWish, PortService, Worker,
+};
 use crate::settings::ServerChoice;
 use crate::status::State;
 use crate::system::paths;
@@ -37,6 +41,8 @@ pub struct PortKeeper {
     account: Account,
     announcement: Announcement,
     task: Option<Task<LeaseMachine>>,
+    /// Who waits for what came of a wish.
+    call: Option<ControlCall>,
     /// Our key of the tunnel that the port is kept at, which each registration has a new one of.
     tunnel_key: Option<String>,
     /// When what is done is looked at the next time.
@@ -59,6 +65,7 @@ impl PortKeeper {
             account,
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
+            call: None,
             tunnel_key: None,
             next_look: None,
         }
@@ -67,6 +74,39 @@ impl PortKeeper {
     /// Has the port forwarded by the server of this tunnel from now on, and no longer asks the
     /// former one. The port that is announced stays so until the new server's first answer.
     pub fn start(&mut self, tunnel: &Tunnel, container: &Container, events: &Sender<Event>) {
+        self.start_worker(None, tunnel, container, events);
+    }
+
+    /// Does what a command asks for as soon as that can be done, and answers then. One at a time.
+    pub fn wish(
+        &mut self,
+        wish: PortWish,
+        call: ControlCall,
+        tunnel: &Tunnel,
+        container: &Container,
+        events: &Sender<Event>,
+    ) {
+        if self.call.as_ref().is_some_and(|call| !call.is_abandoned()) {
+            call.answer(Err(
+                "another command about the port is being carried out".into()
+            ));
+            return;
+        }
+        self.call = Some(call);
+        let wish = match wish {
+            PortWish::New => LeaseWish::NewPort,
+            PortWish::Rebind => LeaseWish::Rebind,
+        };
+        self.start_worker(Some(wish), tunnel, container, events);
+    }
+
+    fn start_worker(
+        &mut self,
+        wish: Option<LeaseWish>,
+        tunnel: &Tunnel,
+        container: &Container,
+        events: &Sender<Event>,
+    ) {
         let before = self.task.take().and_then(Task::end);
         let mut machine = before.unwrap_or_else(|| self.machine());
         let joined = &tunnel.joined;
@@ -90,7 +130,13 @@ impl PortKeeper {
                 // Nobody listens any more once the life is over.
                 Err(_) => ControlFlow::Break(()),
             };
-            worker.run(&mut machine, report, stop);
+            match wish {
+                Some(wish) => {
+                    machine.wish(wish);
+                    worker.go_on(&mut machine, report, stop);
+                }
+                None => drop(worker.run(&mut machine, report, stop)),
+            }
             machine
         });
     }
@@ -147,6 +193,22 @@ impl PortKeeper {
                 self.announcement
                     .note_failure(failure.text, again, container);
             }
+            Effect::Granted { port } => self.answer(if self.announcement.has_told(port) {
+                Ok(port.to_string())
+            } else {
+                Err(format!(
+                    "port {port} is forwarded, but cannot be announced yet: see the log"
+                ))
+            }),
+            Effect::Denied { why } => {
+                let kept = match container.reporter.current().port {
+                    Some(port) => format!("port {} is kept", port.number),
+                    None => "there is no port".to_owned(),
+                };
+                let text = format!("{why}; {kept}");
+                log::warn!("Port forwarding, by command: {text}");
+                self.answer(Err(text));
+            }
             Effect::NotHere { why } => return Some(Demand::Advice(why)),
             Effect::AskAnotherServer { why } => {
                 return Some(Demand::AnotherServer(format!("no port here: {why}")));
@@ -162,6 +224,17 @@ impl PortKeeper {
         None
     }
 
+    /// Who waits, whom nobody will answer any more.
+    pub fn take_waiting(&mut self) -> Option<ControlCall> {
+        self.call.take()
+    }
+
+    fn answer(&mut self, outcome: Result<String, String>) {
+        if let Some(call) = self.call.take() {
+            call.answer(outcome);
+        }
+    }
+
     /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
     /// about.
     pub fn shut_down(self, container: &mut Container) {
@@ -174,6 +247,5 @@ impl PortKeeper {
 
 /// Whether the user lets us choose among servers.
 fn has_other_servers(choice: &ServerChoice) -> bool {
-    use ServerChoice::{Locations, Nearest, NearestOf};
-    matches!(choice, Locations(_) | Nearest | NearestOf(_))
+    choice.is_from_list() && !matches!(choice, ServerChoice::Server(_))
 }

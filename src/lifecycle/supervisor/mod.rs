@@ -2,6 +2,7 @@
 //! their own that report to it.
 
 mod announcement;
+mod commands;
 mod cycle_ports;
 mod endpoint;
 pub mod event;
@@ -14,6 +15,7 @@ mod probe;
 mod search;
 mod short_tunnels;
 mod silence;
+mod steering;
 pub mod task;
 
 use std::sync::Arc;
@@ -23,12 +25,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use self::endpoint::EndpointWatch;
-use self::event::Event;
+use self::event::{Event, SearchNews};
 use self::exit_watch::ExitWatch;
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
 use self::search::Search;
 use self::short_tunnels::ShortTunnels;
+use self::steering::Steering;
 use self::task::Task;
 use super::container_connector::ContainerConnector;
 use super::surroundings::way_out;
@@ -42,6 +45,7 @@ use crate::hooks::Stage;
 use crate::hooks::shell::Exit;
 use crate::pia::regions::Server;
 use crate::port_forward::Effect;
+use crate::settings::ServerChoice;
 use crate::status::{self, ReconnectCause, State};
 use crate::system::backoff::Backoff;
 use crate::tunnel::Tunnel;
@@ -57,6 +61,13 @@ const CHANGE_BACKOFF: Backoff = Backoff {
 
 /// Between two tries to get a thread, or to follow networks that changed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What a life is told beside its settings.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The choice of a server by the variables, whatever a command has kept.
+    pub configured: ServerChoice,
+}
 
 /// Why the loop ended.
 pub enum SupervisorEnd {
@@ -76,6 +87,8 @@ pub struct Supervisor {
     /// `None` while the search has it.
     connector: Option<Connector>,
     search: Option<Task<Connector>>,
+    /// Of the latest search.
+    search_number: u32,
     /// It waits between two attempts.
     is_search_waiting: Arc<AtomicBool>,
     /// No thread could be had for it.
@@ -95,6 +108,8 @@ pub struct Supervisor {
     /// Running post-reconnect hooks.
     hooks: Vec<JoinHandle<()>>,
     port: Option<PortKeeper>,
+    /// What commands ask for.
+    steering: Steering,
 }
 
 impl Supervisor {
@@ -104,6 +119,7 @@ impl Supervisor {
         connector: Connector,
         connectors: ContainerConnector,
         container: &Container,
+        plan: Plan,
         events: Sender<Event>,
     ) -> Self {
         let is_wanted = container.settings.port_forwarding.enabled;
@@ -115,6 +131,7 @@ impl Supervisor {
             connectors,
             connector: Some(connector),
             search: None,
+            search_number: 0,
             is_search_waiting: Arc::default(),
             is_search_owed: false,
             are_networks_owed: false,
@@ -125,6 +142,7 @@ impl Supervisor {
             avoided: Vec::new(),
             others: Vec::new(),
             hooks: Vec::new(),
+            steering: Steering::new(plan.configured),
         }
     }
 
@@ -215,13 +233,16 @@ impl Supervisor {
             }
             match event {
                 Event::StopRequested => break,
-                Event::Reconnect => self.reconnect_now(container),
+                Event::Reconnect => self.reconnect_now(container, "SIGHUP"),
+                Event::Command(call) => self.obey(*call, container),
                 Event::Unresponsive(why) => {
                     let why = format!("unresponsive endpoint: {why}");
                     self.begin_reconnect(container, ReconnectCause::Endpoint, &why);
                 }
-                Event::Found(joined) => self.reconnect_with(container, *joined),
-                Event::Recovered(target) => self.go_on(container, &target),
+                Event::Search(number, news) if number == self.search_number => {
+                    self.follow_search(news, container);
+                }
+                Event::Search(..) => {}
                 Event::NetworksChanged => self.follow_networks(container),
                 Event::WayTakes(size) => self.tunnel.fit(size, container),
                 Event::ExitAddress(finding) => finding.publish(container),
@@ -314,15 +335,15 @@ impl Supervisor {
     }
 
     /// The user wants it: pauses are over, and what was refused may be sent once more.
-    fn reconnect_now(&mut self, container: &mut Container) {
+    fn reconnect_now(&mut self, container: &mut Container, by: &str) {
         self.account.forget_refusal();
         if self.search.is_some() && self.is_search_waiting.load(Ordering::Relaxed) {
-            log::info!("Trying again at once, as asked for by SIGHUP");
+            log::info!("Trying again at once, as asked for by {by}");
             self.end_search();
             self.start_search(container, Duration::ZERO);
         } else {
-            let why = "asked for by SIGHUP";
-            self.begin_reconnect(container, ReconnectCause::Request, why);
+            let why = format!("asked for by {by}");
+            self.begin_reconnect(container, ReconnectCause::Request, &why);
         }
     }
 
@@ -362,7 +383,9 @@ impl Supervisor {
             None => self.connectors.connector(container),
         };
         self.is_search_waiting = Arc::default();
+        self.search_number = self.search_number.wrapping_add(1);
         let search = Search {
+            number: self.search_number,
             delay,
             is_waiting: Arc::clone(&self.is_search_waiting),
             avoid: self
@@ -371,6 +394,8 @@ impl Supervisor {
                 .map(|(server, _)| server.clone())
                 .collect(),
             probe: Probe::new(&self.tunnel, container),
+            fallback: self.steering.fallback(),
+            tried: self.steering.tried(),
             reporter: container.reporter.clone(),
             events: self.events.clone(),
         };
@@ -378,6 +403,14 @@ impl Supervisor {
             search.run(connector, stop)
         });
         self.is_search_owed = self.search.is_none();
+    }
+
+    fn follow_search(&mut self, news: SearchNews, container: &mut Container) {
+        match news {
+            SearchNews::Found(joined) => self.reconnect_with(container, *joined),
+            SearchNews::NotFound(why) => self.note_not_found(why, container),
+            SearchNews::Recovered(target) => self.go_on(container, &target),
+        }
     }
 
     fn end_search(&mut self) {
@@ -388,9 +421,10 @@ impl Supervisor {
 
     fn reconnect_with(&mut self, container: &mut Container, joined: Joined) {
         self.end_search();
-        let server = joined.server.clone();
+        let (server, location) = (joined.server.clone(), joined.location.clone());
+        let former = self.tunnel.joined.server.clone();
         if let Err(failure) = self.tunnel.reconnect(container, joined) {
-            self.search_again(container, server, &failure);
+            self.search_again(container, &location, server, &failure);
             return;
         }
         let joined = &self.tunnel.joined;
@@ -402,21 +436,31 @@ impl Supervisor {
         );
         self.tunnel.publish(container);
         self.connected_again(container);
+        self.answer_reconnect(&former);
     }
 
     /// A server that carries nothing is left for the next at once. Else it may be this machine that
     /// is the trouble: another server is taken, and the pauses grow.
-    fn search_again(&mut self, container: &Container, server: Server, failure: &Failure) {
+    fn search_again(
+        &mut self,
+        container: &mut Container,
+        location: &str,
+        server: Server,
+        failure: &Failure,
+    ) {
         if failure.is_cancelled() {
             return;
         }
-        let is_first_try = self.avoided.iter().all(|(avoided, _)| *avoided != server);
+        self.steering.note_tried(location, &server, failure);
+        let is_first_try = self.steering.fallback().is_some()
+            || self.avoided.iter().all(|(avoided, _)| *avoided != server);
         if failure.retry == Retry::NextServer && is_first_try {
             log::warn!("{failure}. Trying another server");
             self.avoid(server);
             self.start_search(container, Duration::ZERO);
             return;
         }
+        self.give_choice_up(container);
         container.reporter.count_failure(failure.kind.name());
         self.failed_changes = self.failed_changes.saturating_add(1);
         self.avoid(server);
@@ -438,7 +482,9 @@ impl Supervisor {
         if let Err(error) = self.tunnel.kill_switch().settle() {
             log::warn!("{error}");
         }
+        self.give_choice_up(container);
         self.connected_again(container);
+        self.answer_not_reconnected();
     }
 
     fn connected_again(&mut self, container: &mut Container) {

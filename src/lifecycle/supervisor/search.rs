@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::event::Event;
+use super::event::{Event, SearchNews};
 use super::probe::Probe;
 use crate::connect::connector::Connector;
 use crate::connect::register::Tried;
 use crate::failure::{Failure, Retry};
 use crate::pia::regions::Server;
+use crate::settings::ServerChoice;
 use crate::status::{self, Reporter};
 use crate::system::backoff::{Backoff, pause_in_outage};
 use crate::system::cancellation::CancellationToken;
@@ -26,11 +27,17 @@ const LASTING_BACKOFF: Backoff = Backoff {
 
 /// What a search needs.
 pub(super) struct Search {
+    /// Of its news.
+    pub number: u32,
     /// Before the first attempt: what the last search found could not be used.
     pub delay: Duration,
     /// Servers that did not respond, the latest at the end.
     pub avoid: Vec<Server>,
     pub probe: Probe,
+    /// What to choose by instead, where a choice that a command made leads to no server.
+    pub fallback: Option<ServerChoice>,
+    /// By that choice, servers that took the key and carried nothing.
+    pub tried: Tried,
     /// Whether it waits between two attempts, for whoever wants one now.
     pub is_waiting: Arc<AtomicBool>,
     pub reporter: Reporter,
@@ -42,13 +49,17 @@ impl Search {
     /// connector back, with what it learnt.
     pub(super) fn run(&self, mut connector: Connector, stop: &CancellationToken) -> Connector {
         if let Some(news) = self.search(&mut connector, stop) {
-            // The loop may be gone already.
-            let _ = self.events.send(news);
+            self.tell(news);
         }
         connector
     }
 
-    fn search(&self, connector: &mut Connector, stop: &CancellationToken) -> Option<Event> {
+    fn tell(&self, news: SearchNews) {
+        // The loop may be gone already.
+        let _ = self.events.send(Event::Search(self.number, news));
+    }
+
+    fn search(&self, connector: &mut Connector, stop: &CancellationToken) -> Option<SearchNews> {
         let mut rng = fastrand::Rng::new();
         if !self.delay.is_zero() {
             if let Some(recovered) = self.old_tunnel_within(self.delay, stop) {
@@ -56,14 +67,29 @@ impl Search {
             }
             stop.check().ok()?;
         }
+        let mut fallback = self.fallback.clone();
         let begun = Instant::now();
         for failures in 1.. {
-            let failure = match connector.join(&self.avoid, &Tried::default(), stop) {
-                Ok(joined) => return Some(Event::Found(Box::new(joined))),
+            let tried = match &fallback {
+                Some(_) => &self.tried,
+                None => &Tried::default(),
+            };
+            let failure = match connector.join(&self.avoid, tried, stop) {
+                Ok(joined) => return Some(SearchNews::Found(Box::new(joined))),
                 Err(failure) if failure.is_cancelled() => return None,
                 Err(failure) => failure,
             };
             self.reporter.count_failure(failure.kind.name());
+            self.tell(SearchNews::NotFound(failure.text.clone()));
+            if let Some(former) = fallback.take() {
+                log::warn!("{failure}. Going back to what was chosen before");
+                connector.choose(former);
+                if let Some(recovered) = self.old_tunnel_within(self.probe.timeout(), stop) {
+                    return Some(recovered);
+                }
+                stop.check().ok()?;
+                continue;
+            }
             let pause = pause(failures, begun.elapsed(), &failure, &mut rng);
             // Before it is said, as whoever reads it may want it sooner.
             self.is_waiting.store(true, Ordering::Relaxed);
@@ -82,13 +108,13 @@ impl Search {
 
     /// If it was the network that was away, the old tunnel is as good as a new one, and costs no
     /// registration. Asked at the end of a pause and within it, so that silence costs no time.
-    fn old_tunnel_within(&self, pause: Duration, stop: &CancellationToken) -> Option<Event> {
+    fn old_tunnel_within(&self, pause: Duration, stop: &CancellationToken) -> Option<SearchNews> {
         let asking = self.probe.timeout().min(pause);
         self.is_waiting.store(true, Ordering::Relaxed);
         stop.pause(pause.saturating_sub(asking)).ok()?;
         let answered = self.probe.run_within(asking, stop);
         self.is_waiting.store(false, Ordering::Relaxed);
-        Some(Event::Recovered(answered.ok()?))
+        Some(SearchNews::Recovered(answered.ok()?))
     }
 }
 

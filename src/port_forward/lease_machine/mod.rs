@@ -8,16 +8,17 @@
 //! time. So a port stays announced while refreshes fail for passing reasons, for two intervals and
 //! at most 20 minutes since the last good one; a refusal withdraws it at once. At a new server
 //! nothing is bound yet: there the first failure of any kind withdraws it. What failures are of
-//! that repeat, `suspicion` decides.
+//! that repeat, `suspicion` decides; what the user wishes now, `wish` puts before what is due.
 
 mod suspicion;
+mod wish;
 
 use std::time::{Duration, SystemTime};
 
 use super::attempts::{Attempts, FIRST_PAUSE, Pauses};
 use super::loss::{FATAL_AFTER, Loss};
 use super::other_servers::OtherServers;
-use super::step::{Effect, LeaseOptions, Step};
+use super::step::{Effect, LeaseOptions, OpenWish, Step};
 use super::timekeeper::{Now, Timekeeper};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::error::LeaseRefusal;
@@ -107,6 +108,7 @@ pub struct LeaseMachine {
     wants_token: bool,
     no_login_before: Duration,
     other_servers: OtherServers,
+    open_wish: Option<OpenWish>,
     /// While there is no port.
     loss: Option<Loss>,
 }
@@ -131,6 +133,7 @@ impl LeaseMachine {
             wants_token: false,
             no_login_before: Duration::ZERO,
             other_servers: OtherServers::default(),
+            open_wish: None,
             loss: None,
         }
     }
@@ -189,6 +192,9 @@ impl LeaseMachine {
     }
 
     fn until_leasing(&self, wall: SystemTime) -> Option<Duration> {
+        if self.wishes_lease() {
+            return Some(Duration::ZERO);
+        }
         let is_wanted = match &self.current {
             None => true,
             Some(_) if self.successor.is_some() => false,
@@ -207,6 +213,9 @@ impl LeaseMachine {
 
     fn until_binding(&self) -> Option<Duration> {
         self.current.as_ref()?;
+        if self.wishes_binding() {
+            return Some(Duration::ZERO);
+        }
         let due = match self.server.bound_at {
             Some(at) => at.saturating_add(self.options.interval),
             None => Duration::ZERO,
@@ -249,7 +258,8 @@ impl LeaseMachine {
             return vec![at_once(failure)];
         }
         let mut effects = Vec::new();
-        self.fail(Attempt::Lease, failure, &mut effects);
+        self.fail(Attempt::Lease, failure.clone(), &mut effects);
+        self.deny_lease(&failure, &mut effects);
         effects
     }
 
@@ -269,7 +279,13 @@ impl LeaseMachine {
                     let apart = REFUSED_LOGIN_INTERVAL;
                     self.no_login_before = self.time.apparent.saturating_add(apart);
                 }
-                self.pause(Attempt::Lease, self.max_pause(), failure, &mut effects);
+                self.pause(
+                    Attempt::Lease,
+                    self.max_pause(),
+                    failure.clone(),
+                    &mut effects,
+                );
+                self.deny_lease(&failure, &mut effects);
             }
         }
         effects
@@ -283,10 +299,12 @@ impl LeaseMachine {
         let failure = match answer {
             Ok(()) => {
                 self.take_bound(lease, &mut effects);
+                self.grant(lease, &mut effects);
                 return effects;
             }
             Err(failure) => failure,
         };
+        let why = failure.clone();
         match failure.kind {
             FailureKind::LeaseRefused(_) if is_successor => {
                 // The lease in use is as good as before; a later one may be taken.
@@ -298,12 +316,18 @@ impl LeaseMachine {
             _ if is_successor => self.fail(Attempt::Succession, failure, &mut effects),
             _ => self.fail(Attempt::Binding, failure, &mut effects),
         }
+        self.deny_binding(lease, &why, &mut effects);
         effects
     }
 
     fn take_new(&mut self, lease: Lease) {
         self.server.leasing = Attempts::default();
         self.last_leased_at = Some(self.time.apparent);
+        if self.note_wished(&lease) && self.server.is_on_trial {
+            // There is no port to be kept meanwhile.
+            self.end_trial();
+            self.successor = None;
+        }
         let is_in_use = self.server.bound_at.is_some() || self.server.is_on_trial;
         if self.current.is_some() && is_in_use {
             self.successor = Some(lease);

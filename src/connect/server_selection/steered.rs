@@ -1,0 +1,70 @@
+//! A choice that is made while a tunnel stands: what can be said against it, and the one server
+//! that it may name.
+
+use super::candidates::Candidate;
+use super::locations::{self, LocationProblem};
+use super::{ListVersion, ServerSelection};
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::settings::ServerChoice;
+use crate::system::cancellation::CancellationToken;
+
+impl ServerSelection {
+    /// From now on servers are chosen so.
+    pub(in crate::connect) fn choose(&mut self, choice: ServerChoice) {
+        self.selection.choice = choice;
+    }
+
+    /// What the lists at hand say against this choice: a name that none of them has, or that none
+    /// of the locations can be used. `None` as well where there is no list.
+    pub(in crate::connect) fn objection(&mut self, choice: &ServerChoice) -> Option<String> {
+        if self.lists.first().is_none() && !self.lists.recall().unwrap_or_default() {
+            return None;
+        }
+        let lists = self.lists.all();
+        let ids = match choice {
+            ServerChoice::Locations(ids) | ServerChoice::NearestOf(ids) => ids,
+            ServerChoice::Server(cn) => {
+                let is_known = locations::server_named(cn, &lists).is_some();
+                return (!is_known).then(|| locations::no_such_server(cn, &lists));
+            }
+            _ => return None,
+        };
+        let chosen = locations::choose(ids, &lists);
+        let is_typo =
+            |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
+        let objections = chosen
+            .problems
+            .iter()
+            .filter(|problem| chosen.locations.is_empty() || is_typo(problem));
+        let words: Vec<String> = objections.map(ToString::to_string).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// The server of this name alone.
+    pub(super) fn named(
+        &mut self,
+        cn: &str,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Candidate>, Failure> {
+        if locations::server_named(cn, &self.lists.all()).is_none() {
+            self.fetch_more(ListVersion::V7, stop)?;
+            self.lists.recall()?;
+        }
+        let lists = self.lists.all();
+        let Some((location, server)) = locations::server_named(cn, &lists) else {
+            let text = locations::no_such_server(cn, &lists);
+            self.doubt_unless_new();
+            return Err(Failure::new(
+                FailureKind::Location,
+                Retry::Later(None),
+                text,
+            ));
+        };
+        Ok(vec![Candidate {
+            location: location.id.clone(),
+            server: server.clone(),
+            port: self.registration_port(),
+            port_forwarding: location.port_forward,
+        }])
+    }
+}

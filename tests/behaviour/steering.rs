@@ -1,0 +1,372 @@
+//! What commands ask of a running program, and what they are told.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+
+use harness::log_lines::{ENABLED, FORWARDING};
+use harness::simulator::faults::{Api, Fault};
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::network::{CLIENT, LAN};
+use harness::world::recipe::Recipe;
+use harness::world::watch::{Watch, ours};
+
+use crate::PROGRAM;
+
+const SOCKET: &str = "/run/wireguard-pia/control.sock";
+
+fn steered(world: &World) -> Recipe {
+    let container = world.container(PROGRAM).credentials();
+    container.env("LOC", "nl_amsterdam")
+}
+
+/// `docker exec vpn wireguard-pia WORDS`: whether it ended with 0, and what it printed and said.
+#[track_caller]
+fn command(container: &Container, words: &str) -> (bool, String) {
+    let words: Vec<&str> = ["wireguard-pia"]
+        .into_iter()
+        .chain(words.split(' '))
+        .collect();
+    let output = container.exec(&words);
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8(said).unwrap();
+    (output.status.success(), said.trim_end().to_owned())
+}
+
+#[track_caller]
+fn done(container: &Container, words: &str) -> String {
+    let (is_done, said) = command(container, words);
+    assert!(is_done, "{words}: {said}");
+    said
+}
+
+#[track_caller]
+fn refused(container: &Container, words: &str) -> String {
+    let (is_done, said) = command(container, words);
+    assert!(!is_done, "{words}: {said}");
+    said.trim_start_matches("Error: ").to_owned()
+}
+
+/// "It keeps what others in its network have open, lets nothing past the tunnel, needs neither a
+/// login nor a list, and ends where it was told" (README.md)
+#[test]
+fn a_command_sends_the_tunnel_elsewhere_and_disturbs_nobody() {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let recipe = steered(&world).env("LOCAL_NETWORK", "192.168.77.0/24");
+    let container = recipe.connect();
+    let up = container.wait_for_log(ENABLED, SOON).at;
+    wait_for_socket(&container);
+    let index = interface(&container);
+    let mut held = Held::by_lan(&world);
+    let asked = || {
+        let of = |api| world.pia.records().of(api).len();
+        (of(Api::Token), of(Api::List))
+    };
+    let before = asked();
+
+    let said = done(&container, "reconnect --location swiss");
+    let server = world.server_in_use();
+    assert_eq!(server.plan().location, "swiss");
+    assert!(
+        said.starts_with(&format!("connected to swiss: {} (", server.cn())),
+        "{said}"
+    );
+    assert!(
+        container
+            .read("/run/wireguard-pia/status.json")
+            .unwrap()
+            .contains(server.cn())
+    );
+    held.is_open();
+    // "Without an option it stays with what was chosen last" (README.md)
+    done(&container, "reconnect");
+    let other = world.server_in_use();
+    assert_eq!(other.plan().location, "swiss");
+    assert_ne!(other.cn(), server.cn());
+    done(&container, "reconnect --configured");
+    assert_eq!(world.server_in_use().plan().location, "nl_amsterdam");
+    // By its name, also twice, and from a list in order of preference.
+    for _ in 0..2 {
+        done(
+            &container,
+            &format!("reconnect --server {}", server.cn().to_lowercase()),
+        );
+        assert_eq!(world.server_in_use().cn(), server.cn());
+    }
+    done(&container, "reconnect --location nl_amsterdam swiss");
+    assert_eq!(world.server_in_use().plan().location, "nl_amsterdam");
+    held.is_open();
+    drop(Held::of(&world, held.listener));
+    assert_eq!(asked(), before, "neither a login nor a list");
+    assert_eq!(interface(&container), index);
+    let may = ours(&world);
+    watch.expect_only(up, None, |packet| packet.destination == LAN || may(packet));
+    done(&container, "reconnect --auto");
+}
+
+/// A connection from the LAN to a program that shares the container's network.
+struct Held {
+    listener: TcpListener,
+    caller: TcpStream,
+    called: TcpStream,
+}
+
+impl Held {
+    #[track_caller]
+    fn by_lan(world: &World) -> Self {
+        let listen = || TcpListener::bind("0.0.0.0:8080");
+        Self::of(world, world.client().run(listen).unwrap())
+    }
+
+    #[track_caller]
+    fn of(world: &World, listener: TcpListener) -> Self {
+        let call = || TcpStream::connect_timeout(&(CLIENT, 8080).into(), SOON);
+        let caller = world.lan().run(call).unwrap();
+        let (called, _) = listener.accept().unwrap();
+        called.set_read_timeout(Some(SOON)).unwrap();
+        Self {
+            listener,
+            caller,
+            called,
+        }
+    }
+
+    #[track_caller]
+    fn is_open(&mut self) {
+        self.caller.write_all(b"still here").unwrap();
+        let mut heard = [0; 10];
+        self.called.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"still here");
+    }
+}
+
+fn interface(container: &Container) -> String {
+    container.shell("cat /sys/class/net/wg0/ifindex")
+}
+
+/// The socket comes a moment after the tunnel.
+#[track_caller]
+fn wait_for_socket(container: &Container) {
+    let socket = container.path(SOCKET);
+    wait_until("commands are taken", SOON, || socket.exists());
+}
+
+/// "What cannot be had is refused, and the tunnel is where it was, or where it can be" (README.md)
+#[test]
+fn what_cannot_be_done_is_said_and_the_tunnel_stays_where_it_can_be() {
+    let world = World::new();
+    let recipe = steered(&world).env("HEALTHCHECK_PING_TIMEOUT", "1");
+    let container = recipe.start();
+    wait_for_socket(&container);
+    let (before, index) = (world.server_in_use(), interface(&container));
+    let said = refused(&container, "reconnect --location swis");
+    assert!(said.contains("did you mean swiss"), "{said}");
+    let said = refused(&container, "reconnect --server amsterdam44");
+    assert!(said.contains("did you mean amsterdam447"), "{said}");
+    for (words, why) in [
+        ("port --new", "no port is forwarded: set PORT_FORWARDING=1"),
+        (
+            "port --rebind",
+            "no port is forwarded: set PORT_FORWARDING=1",
+        ),
+        ("port", "no port is forwarded: PORT_FORWARDING=1 is not set"),
+        ("reconnect --keep", "required"),
+        ("reconnect --location ,", "no location is named by ,"),
+    ] {
+        let said = refused(&container, words);
+        assert!(said.contains(why), "{words}: {said}");
+    }
+    assert_eq!(
+        world.pia.records().of(Api::AddKey).len(),
+        1,
+        "the tunnel is untouched"
+    );
+
+    for server in world.pia.servers_of("swiss") {
+        server.close_registration();
+    }
+    let said = refused(&container, "reconnect --location swiss --keep");
+    let still = format!("; still connected to nl_amsterdam: {} (", before.cn());
+    assert!(said.contains("no server could be connected to"), "{said}");
+    assert!(said.contains(&still), "{said}");
+    assert_eq!(world.server_in_use().cn(), before.cn());
+    assert!(
+        container.read("/pia/choice.json").is_none(),
+        "it is not kept"
+    );
+    // One that takes the key, and carries nothing.
+    let deaf = &world.pia.servers_of("swiss")[0];
+    deaf.open_registration();
+    deaf.kill_tunnel();
+    let said = refused(&container, &format!("reconnect --server {}", deaf.cn()));
+    assert!(said.contains("nothing comes through its tunnel"), "{said}");
+    assert!(said.contains(&still), "{said}");
+    let tries = world.pia.records().of(Api::AddKey);
+    assert_eq!(tries.len(), 2, "once");
+    // Nor does the old one any more.
+    deaf.close_registration();
+    before.silence_endpoint();
+    let said = refused(&container, "reconnect --location swiss");
+    assert!(said.contains("; connected to nl_amsterdam: "), "{said}");
+    assert!(said.ends_with(" instead"), "{said}");
+    assert_ne!(world.server_in_use().cn(), before.cn());
+    assert_eq!(interface(&container), index);
+    world.assert_carries();
+}
+
+/// "root of the container alone" (docs/security.md)
+#[test]
+fn clients_may_do_what_they_like() {
+    let world = World::new();
+    let container = steered(&world).start();
+    wait_for_socket(&container);
+    let socket = container.path(SOCKET);
+    let file = std::fs::symlink_metadata(&socket).unwrap();
+    assert!(file.file_type().is_socket());
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    let user = "setpriv --reuid 1000 --clear-groups wireguard-pia reconnect 2>&1";
+    let said = container.shell(user);
+    assert!(said.contains("Permission denied"), "{said}");
+    container.shell(&format!("chmod 666 {SOCKET}"));
+    let said = container.shell(user);
+    assert!(said.contains("user 1000 may not ask: root may"), "{said}");
+
+    // Nothing, too much, garbage, and a client that does not wait.
+    let connect = || UnixStream::connect(&socket).unwrap();
+    let mut silent = connect();
+    let mut long = connect();
+    // It may be cut before it has said all.
+    let _ = long.write_all(&[b'x'; 100_000]);
+    let mut garbage = connect();
+    garbage.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut heard = String::new();
+    garbage.read_to_string(&mut heard).unwrap();
+    assert!(heard.starts_with("{\"done\":false"), "{heard}");
+    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "it is cut");
+    let servers = world.pia.servers_of("swiss");
+    servers.iter().for_each(|server| server.slow_down());
+    let mut gone = connect();
+    let request = b"{\"reconnect\":{\"to\":{\"locations\":\"swiss\"},\"keep\":false}}\n";
+    gone.write_all(request).unwrap();
+    container.wait_for_log("Reconnecting: asked for by a command", SOON);
+    let said = refused(&container, "reconnect --auto");
+    assert_eq!(said, "another command's reconnect is under way");
+    drop(gone);
+    // It takes the place of the one that nobody waits for.
+    let said = done(&container, "reconnect");
+    assert!(said.starts_with("connected to swiss: "), "{said}");
+
+    // A stop answers whoever waits.
+    let mut waiting = connect();
+    waiting.write_all(request).unwrap();
+    wait_until("it is under way", SOON, || {
+        container
+            .logs()
+            .matches("Reconnecting: asked for by a command")
+            .count()
+            == 2
+    });
+    assert!(container.stop().status.success());
+    let mut heard = String::new();
+    waiting.read_to_string(&mut heard).unwrap();
+    assert!(heard.contains("wireguard-pia is being stopped"), "{heard}");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn a_kept_choice_outlives_restarts_until_it_is_forgotten() {
+    let world = World::new();
+    let mut container = steered(&world).shared_pid_namespace().start();
+    wait_for_socket(&container);
+    let said = done(&container, "reconnect --location swiss --keep");
+    assert!(
+        said.ends_with("this choice is kept over restarts"),
+        "{said}"
+    );
+    let mode = std::fs::metadata(container.path("/pia/choice.json"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A killed life leaves its socket.
+    container.kill();
+    let said = refused(&container, "reconnect");
+    assert_eq!(said, "wireguard-pia is not running");
+    container.restart();
+    container.wait_for_log(
+        "Using the kept choice of a server, swiss, instead of LOC; `wireguard-pia reconnect \
+         --forget` undoes that",
+        SOON,
+    );
+    container.wait_for_log(ENABLED, SOON);
+    assert_eq!(world.location_in_use(), "swiss");
+    wait_until("commands are taken", SOON, || {
+        command(&container, "reconnect").0
+    });
+    assert_eq!(world.location_in_use(), "swiss");
+    let said = done(&container, "reconnect --forget --configured");
+    assert!(said.starts_with("the kept choice is forgotten"), "{said}");
+    assert_eq!(world.location_in_use(), "nl_amsterdam");
+    assert_eq!(done(&container, "reconnect --forget"), "no choice is kept");
+    container.stop();
+
+    for (content, warning) in [
+        (
+            "{\"locations\":\"atlantis\"}",
+            "atlantis: there is no such location",
+        ),
+        (
+            "swiss",
+            "choice.json: it is no request (line 1, column 1); LOC is used",
+        ),
+    ] {
+        std::fs::write(container.path("/pia/choice.json"), content).unwrap();
+        container.restart();
+        container.wait_for_log(warning, SOON);
+        container.wait_for_log(ENABLED, SOON);
+        assert_eq!(world.location_in_use(), "nl_amsterdam");
+        container.stop();
+    }
+}
+
+/// "`wireguard-pia port --new` gets another port" (README.md)
+#[test]
+fn a_command_gets_another_port_or_refreshes_this_one() {
+    let world = World::new();
+    let recipe = steered(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_SCRIPT", "echo up");
+    let container = recipe.start();
+    container.wait_for_log(FORWARDING, SOON);
+    wait_for_socket(&container);
+    let port = done(&container, "port");
+    let new = done(&container, "port --new");
+    assert_ne!(new, port);
+    assert_eq!(done(&container, "port"), new);
+    assert_eq!(container.read("/pia-shared/port.dat").unwrap().trim(), new);
+    container.wait_for_log(&format!("[port-script] up {new}"), SOON);
+    let bound = || {
+        let ports = world.pia.bound_ports().into_iter();
+        ports
+            .filter(|bound| bound.port.to_string() == new)
+            .map(|bound| bound.refreshed)
+            .sum::<u32>()
+    };
+    let before = bound();
+    assert_eq!(done(&container, "port --rebind"), new);
+    assert_eq!(bound(), before + 1);
+
+    world
+        .pia
+        .fail(Api::GetSignature, Fault::Status(503, 1_000_000));
+    let said = refused(&container, "port --new");
+    assert!(said.ends_with(&format!("; port {new} is kept")), "{said}");
+    world.pia.fail(Api::BindPort, Fault::Status(503, 1_000_000));
+    let said = refused(&container, "port --rebind");
+    assert!(said.ends_with(&format!("; port {new} is kept")), "{said}");
+    assert_eq!(done(&container, "port"), new);
+}
