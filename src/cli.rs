@@ -31,10 +31,22 @@ struct Arguments {
     verb: Option<Verb>,
 }
 
+/// Connect, and keep connected until stopped (the default).
+#[derive(Debug, Default, clap::Args)]
+struct RunArguments {
+    /// Renew token and server list after so many seconds: for tests.
+    #[arg(
+        long,
+        hide = true,
+        value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    renewal_interval: Option<u64>,
+}
+
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Connect, and keep connected until stopped (the default).
-    Run,
+    Run(RunArguments),
     /// Say in one line whether all is well; exit status 0 or 1.
     Healthcheck,
     Status(status::Arguments),
@@ -171,7 +183,12 @@ pub fn main() -> ExitCode {
         .try_get_matches_from(&words)
         .and_then(|matches| Arguments::from_arg_matches(&matches));
     match parsed {
-        Ok(arguments) => act(arguments.verb.unwrap_or(Verb::Run), environment),
+        Ok(arguments) => act(
+            arguments
+                .verb
+                .unwrap_or_else(|| Verb::Run(RunArguments::default())),
+            environment,
+        ),
         Err(error) => refuse(&error, by_old_name.then(|| words.get(1)).flatten()),
     }
 }
@@ -180,7 +197,7 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
     // What a command prints for other programs goes to standard output alone; the long-running ones
     // have no such thing.
     let target = match verb {
-        Verb::Run | Verb::ByHand(ByHand::PortForward(_) | ByHand::PfSuccess(_)) => {
+        Verb::Run(_) | Verb::ByHand(ByHand::PortForward(_) | ByHand::PfSuccess(_)) => {
             env_logger::Target::Stdout
         }
         _ => env_logger::Target::Stderr,
@@ -191,9 +208,10 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
         log::debug!("core dumps cannot be forbidden: {error}");
     }
     match verb {
-        Verb::Run => {
+        Verb::Run(arguments) => {
             let version = version(&environment);
-            lifecycle::run(environment, &version)
+            let renewal_interval = arguments.renewal_interval.map(Duration::from_secs);
+            lifecycle::run(environment, &version, renewal_interval)
         }
         Verb::Healthcheck => healthcheck::run(&environment),
         Verb::Status(arguments) => status::run(&arguments, &environment),

@@ -22,6 +22,9 @@ const LOGIN_INTERVAL: Duration = Duration::from_secs(900);
 /// PIA has refused good ones for a while.
 const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// For a login that can be done without.
+const EARLY_LOGIN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The account token and how a new one is got. Clones are the same account; a login is made by one
 /// thread at a time, and the others wait for what it brings.
 #[derive(Clone)]
@@ -157,6 +160,37 @@ impl Account {
         refused: Option<&Token>,
         stop: &CancellationToken,
     ) -> Result<Token, Failure> {
+        let turn = self.take_turn(stop, |token| {
+            refused.is_some_and(|refused| refused != token)
+        })?;
+        match turn {
+            Some(token) => Ok(token),
+            None => self.log_in_alone(|| self.log_in(&self.0.hosts, stop)),
+        }
+    }
+
+    /// A new token while the old one is still good, by way of these hosts: one try. Credentials
+    /// that were refused, however long ago, are not sent for that.
+    ///
+    /// # Errors
+    /// As [`Self::renew`].
+    pub fn renew_early(&self, hosts: &ApiHosts, stop: &CancellationToken) -> Result<(), Failure> {
+        let before = self.token();
+        let turn = self.take_turn(stop, |token| before.as_ref() != Some(token))?;
+        if turn.is_some() {
+            return Ok(());
+        }
+        self.log_in_alone(|| self.log_in_early(hosts, stop))
+            .map(drop)
+    }
+
+    /// Waits for another thread's login. `None` if it is this one's turn; the token, if one came
+    /// that `will_do`.
+    fn take_turn(
+        &self,
+        stop: &CancellationToken,
+        will_do: impl Fn(&Token) -> bool,
+    ) -> Result<Option<Token>, Failure> {
         let _wake_up = {
             let shared = Arc::clone(&self.0);
             stop.on_cancel(move || {
@@ -169,9 +203,7 @@ impl Account {
         loop {
             stop.check()?;
             match &state.token {
-                Some(token) if refused.is_some_and(|refused| refused != token) => {
-                    return Ok(token.clone());
-                }
+                Some(token) if will_do(token) => return Ok(Some(token.clone())),
                 _ if !state.is_logging_in => break,
                 _ => {}
             }
@@ -179,8 +211,15 @@ impl Account {
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
         state.is_logging_in = true;
-        drop(state);
-        let outcome = self.log_in(stop);
+        Ok(None)
+    }
+
+    /// Notes what comes of a login, and lets the next thread have its turn.
+    fn log_in_alone(
+        &self,
+        log_in: impl FnOnce() -> Result<Token, Failure>,
+    ) -> Result<Token, Failure> {
+        let outcome = log_in();
         let mut state = self.lock();
         state.is_logging_in = false;
         if let Ok(token) = &outcome {
@@ -192,7 +231,32 @@ impl Account {
         outcome
     }
 
-    fn log_in(&self, stop: &CancellationToken) -> Result<Token, Failure> {
+    fn log_in(&self, hosts: &ApiHosts, stop: &CancellationToken) -> Result<Token, Failure> {
+        let (file, credentials) = self.credentials()?;
+        if let Some(failure) = self.refusal_of(&credentials) {
+            return Err(failure);
+        }
+        log::info!("Logging in to PIA");
+        let token = self.ask_for_token(hosts, credentials, &self.0.retry, stop)?;
+        log::info!("Got a new token");
+        store_token(&token, file);
+        Ok(token)
+    }
+
+    fn log_in_early(&self, hosts: &ApiHosts, stop: &CancellationToken) -> Result<Token, Failure> {
+        let (file, credentials) = self.credentials()?;
+        if let Some(refusal) = &self.lock().refusal
+            && refusal.credentials == credentials
+        {
+            return Err(refusal.failure.clone());
+        }
+        let retry = self.0.retry.briefly(EARLY_LOGIN_TIMEOUT);
+        let token = self.ask_for_token(hosts, credentials, &retry, stop)?;
+        store_token(&token, file);
+        Ok(token)
+    }
+
+    fn credentials(&self) -> Result<(&Path, Credentials), Failure> {
         let TokenOrigin::Stored { file, sources } = &self.0.origin else {
             return Err(Failure::new(
                 FailureKind::Login,
@@ -200,31 +264,29 @@ impl Account {
                 "the account token is refused: get a new one with `wireguard-pia auth`",
             ));
         };
-        let credentials = credentials_for_login(sources, file)?;
-        if let Some(failure) = self.refusal_of(&credentials) {
-            return Err(failure);
-        }
-        log::info!("Logging in to PIA");
-        let hosts = &self.0.hosts;
+        Ok((file, credentials_for_login(sources, file)?))
+    }
+
+    fn ask_for_token(
+        &self,
+        hosts: &ApiHosts,
+        credentials: Credentials,
+        retry: &RetryPolicy,
+        stop: &CancellationToken,
+    ) -> Result<Token, Failure> {
         let _opening = hosts.gate().open();
         let host = hosts.service(Service::Account, stop)?;
-        let token = match account::log_in(&host, &credentials, &self.0.retry, stop) {
-            Ok(token) => token,
-            Err(error) => {
-                hosts.doubt(Service::Account);
-                let is_refusal = error.are_credentials_refused();
-                let failure = Failure::from(error);
-                self.lock().refusal = is_refusal.then(|| Refusal {
-                    credentials,
-                    at: Instant::now(),
-                    failure: failure.clone(),
-                });
-                return Err(failure);
-            }
-        };
-        log::info!("Got a new token");
-        store_token(&token, file);
-        Ok(token)
+        account::log_in(&host, &credentials, retry, stop).map_err(|error| {
+            hosts.doubt(Service::Account);
+            let is_refusal = error.are_credentials_refused();
+            let failure = Failure::from(error);
+            self.lock().refusal = is_refusal.then(|| Refusal {
+                credentials,
+                at: Instant::now(),
+                failure: failure.clone(),
+            });
+            failure
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, TokenSlot> {
@@ -367,6 +429,16 @@ mod tests {
         assert_eq!(why(&now).text, "refused");
         now.forget_refusal();
         assert_eq!(why(&now).kind, FailureKind::Network);
+        // What can be done without is not done with them at all.
+        let early = |account: &Account| {
+            let stop = CancellationToken::new();
+            account.renew_early(&hosts(), &stop).unwrap_err()
+        };
+        let long_ago = refused();
+        let hours = REFUSED_LOGIN_INTERVAL * 2;
+        long_ago.lock().refusal.as_mut().unwrap().at = Instant::now().checked_sub(hours).unwrap();
+        assert_eq!(early(&long_ago).text, "refused");
+        assert_eq!(why(&long_ago).kind, FailureKind::Network);
         let wrong = credentials::read(&sources("wrong")).unwrap();
         let other = credentials::read(&sources("other")).unwrap();
         let now = refused();

@@ -11,6 +11,7 @@ use super::search_token::SearchToken;
 use super::server_selection::{Selection, ServerSelection, candidates};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::Destination;
+use crate::pia::account::{ListVersion, SignedList};
 use crate::pia::regions::{Server, ServerList};
 use crate::settings::ServerChoice;
 use crate::system::cancellation::CancellationToken;
@@ -113,6 +114,11 @@ impl Connector {
     /// What the lists at hand say against this choice.
     pub fn objection(&mut self, choice: &ServerChoice) -> Option<String> {
         self.servers.objection(choice)
+    }
+
+    /// Takes a list that was fetched elsewhere.
+    pub fn learn(&mut self, version: ListVersion, list: SignedList) {
+        self.servers.learn(version, list);
     }
 
     /// Ids of locations with port forwarding, as far as a list is at hand.

@@ -9,7 +9,7 @@ use crate::firewall::{Destination, FirewallError};
 /// What has to be told about a destination before a request to it. Clones are the same gate.
 #[derive(Clone)]
 pub enum Gate {
-    /// By hand: requests go as the routing tables say.
+    /// By hand, and through the tunnel: requests go as their sockets do.
     Open,
     /// In the container: nothing gets out that was not admitted. With the number of those who have
     /// the way to PIA open at the moment.

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
-use crate::pia::account::{self, ListVersion};
+use crate::pia::account::{self, ListVersion, SignedList};
 use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, ServerList};
 use crate::pia::retry::RetryPolicy;
@@ -59,7 +59,7 @@ impl ServerLists {
         self.is_fresh
     }
 
-    /// Fetches a list and puts it first; one of version 6 is stored, signature included.
+    /// Fetches a list and takes it.
     ///
     /// # Errors
     /// When the key cannot be read or the list cannot be had.
@@ -72,13 +72,18 @@ impl ServerLists {
     ) -> Result<(), Failure> {
         let key = self.key()?;
         let signed = account::server_list(host, version, &key, retry, stop)?;
+        self.take(version, signed);
+        Ok(())
+    }
+
+    /// Puts a list that was fetched first; one of version 6 is stored, signature included.
+    pub(super) fn take(&mut self, version: ListVersion, signed: SignedList) {
         if version == ListVersion::V6 {
             self.store(&signed.text);
         }
         self.lists.insert(0, signed.list);
         self.lists.truncate(MAX_LISTS);
         self.is_fresh = true;
-        Ok(())
     }
 
     fn store(&self, text: &[u8]) {

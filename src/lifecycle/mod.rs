@@ -20,9 +20,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use self::container_connector::ContainerConnector;
 use self::supervisor::event::{self, Event};
+use self::supervisor::renewal::RENEWAL_INTERVAL;
 use self::supervisor::task::Task;
 use self::supervisor::{Plan, Supervisor, SupervisorEnd};
 use self::surroundings::{access_to, check_capabilities, name_servers_below, way_out};
@@ -67,8 +69,9 @@ enum Phase {
     Connected(Box<Supervisor>),
 }
 
-/// Lives one life and returns its exit status.
-pub fn run(environment: Environment, build: &str) -> ExitCode {
+/// Lives one life and returns its exit status. Token and server list are renewed after
+/// `renewal_interval`, or [`RENEWAL_INTERVAL`].
+pub fn run(environment: Environment, build: &str, renewal_interval: Option<Duration>) -> ExitCode {
     if lock::is_held() {
         log::error!("Fatal error: {}", lock::HELD);
         return ExitCode::FAILURE;
@@ -78,7 +81,8 @@ pub fn run(environment: Environment, build: &str) -> ExitCode {
         log::error!("Fatal error: {}", lock::NETWORK_HELD);
         return ExitCode::FAILURE;
     }
-    let mut life = match Life::begin(environment) {
+    let renewal_interval = renewal_interval.unwrap_or(RENEWAL_INTERVAL);
+    let mut life = match Life::begin(environment, renewal_interval) {
         Ok(life) => life,
         Err(error) => {
             let advice = advice_on_spawning(&error);
@@ -118,7 +122,7 @@ struct Life {
 
 impl Life {
     /// Nothing outside the process is touched: the first thing that is done is to seal the network.
-    fn begin(environment: Environment) -> std::io::Result<Self> {
+    fn begin(environment: Environment, renewal_interval: Duration) -> std::io::Result<Self> {
         let stop = CancellationToken::new();
         let (events, inbox) = mpsc::channel();
         let (stopped, hung_up) = (events.clone(), events.clone());
@@ -138,6 +142,7 @@ impl Life {
             control: None,
             plan: Plan {
                 configured: ServerChoice::Unset,
+                renewal_interval,
             },
             events,
             inbox,

@@ -4,15 +4,19 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use harness::log_lines::{ENABLED, FORWARDING};
 use harness::simulator::faults::{Api, Fault};
+use harness::simulator::server::Server;
+use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::network::{CLIENT, LAN};
+use harness::world::pcap::Packet;
 use harness::world::recipe::Recipe;
-use harness::world::watch::{Watch, ours};
+use harness::world::watch::{Watch, ours, the_tunnels};
 
 use crate::PROGRAM;
 
@@ -369,4 +373,71 @@ fn a_command_gets_another_port_or_refreshes_this_one() {
     let said = refused(&container, "port --rebind");
     assert!(said.ends_with(&format!("; port {new} is kept")), "{said}");
     assert_eq!(done(&container, "port"), new);
+}
+
+/// "Both are renewed through the tunnel while all is well" (README.md)
+#[test]
+fn token_and_list_are_renewed_through_the_tunnel() {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let words = [
+        "/usr/local/bin/wireguard-pia",
+        "run",
+        "--renewal-interval",
+        "1",
+    ];
+    let container = steered(&world).command(words).start();
+    let up = container.wait_for_log(ENABLED, SOON).at;
+    wait_for_socket(&container);
+    let records = world.pia.records();
+    let asked = |api| records.of(api).len();
+    world.pia.forget_tokens();
+    // The first may have been under way.
+    let renewed = |api, times: usize| records.wait_for(api, asked(api) + times, SOON);
+    assert!(renewed(Api::Token, 2) && renewed(Api::List, 2));
+    for host in [API_HOST, LIST_HOST] {
+        assert!(is_looked_up_inside(&world, host), "{host}");
+    }
+    done(&container, "reconnect --location swiss");
+    // Credentials that are refused are sent once, and a bad list is not used.
+    world.pia.refuse_login();
+    world.pia.bad_list_signature();
+    assert!(renewed(Api::Token, 1) && renewed(Api::List, 1));
+    let (stored, logins) = (container.read("/pia/.token"), asked(Api::Token));
+    assert!(renewed(Api::List, 2));
+    assert_eq!(asked(Api::Token), logins);
+    assert_eq!(container.read("/pia/.token"), stored);
+    assert!(
+        !container.logs().contains("refused"),
+        "nobody's trouble yet"
+    );
+    done(&container, "reconnect --configured");
+    watch.expect_only(up, None, |packet| is_registration(&world, packet));
+}
+
+#[test]
+fn a_location_that_only_the_newer_list_has_is_looked_for_through_the_tunnel() {
+    let world = World::new();
+    let lists = world.pia.lists();
+    lists.edit("swiss", |region| region.only_v7 = true);
+    let container = steered(&world).connect();
+    wait_for_socket(&container);
+    assert!(!is_looked_up_inside(&world, LIST_HOST));
+    done(&container, "reconnect --location swiss");
+    assert_eq!(world.location_in_use(), "swiss");
+    assert!(is_looked_up_inside(&world, LIST_HOST));
+}
+
+fn is_looked_up_inside(world: &World, host: &str) -> bool {
+    let questions = world.pia.records().questions().into_iter();
+    let mut inside = questions.filter(|question| question.through.is_some());
+    inside.any(|question| question.name == host)
+}
+
+/// Of a tunnel that moves: a registration, and WireGuard.
+fn is_registration(world: &World, packet: &Packet) -> bool {
+    let servers = world.pia.servers();
+    let is_server = |server: &Arc<Server>| packet.destination == server.address();
+    let is_api = packet.to_port() == Some(1337) && servers.iter().any(is_server);
+    is_api || the_tunnels(world)(packet)
 }

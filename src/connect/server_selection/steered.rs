@@ -5,6 +5,7 @@ use super::candidates::Candidate;
 use super::locations::{self, LocationProblem};
 use super::{ListVersion, ServerSelection};
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::pia::account::SignedList;
 use crate::settings::ServerChoice;
 use crate::system::cancellation::CancellationToken;
 
@@ -12,6 +13,12 @@ impl ServerSelection {
     /// From now on servers are chosen so.
     pub(in crate::connect) fn choose(&mut self, choice: ServerChoice) {
         self.selection.choice = choice;
+    }
+
+    /// Takes a list that was fetched elsewhere.
+    pub(in crate::connect) fn learn(&mut self, version: ListVersion, list: SignedList) {
+        self.lists.take(version, list);
+        self.note_learnt();
     }
 
     /// What the lists at hand say against this choice: a name that none of them has, or that none

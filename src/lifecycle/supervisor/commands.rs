@@ -5,8 +5,11 @@
 use std::time::Duration;
 
 use super::Supervisor;
+use super::event::Event;
 use super::forwarded_port::PortKeeper;
+use super::renewal::{FetchedLists, Renewal, Wanted};
 use super::steering::SteeredReconnect;
+use super::task::Task;
 use crate::connect::register::Tried;
 use crate::container::Container;
 use crate::control::ControlCall;
@@ -24,7 +27,7 @@ impl Supervisor {
             ControlRequest::Reconnect { .. } if self.steering.is_busy() => {
                 call.answer(Err("another command's reconnect is under way".into()));
             }
-            ControlRequest::Reconnect { .. } => self.steer(call, container),
+            ControlRequest::Reconnect { .. } => self.steer(call, container, false),
             ControlRequest::Port(wish) => match &mut self.port {
                 Some(port) => port.wish(wish, call, &self.tunnel, container, &self.events),
                 None => call.answer(Err(
@@ -35,7 +38,8 @@ impl Supervisor {
         }
     }
 
-    fn steer(&mut self, call: ControlCall, container: &mut Container) {
+    /// Where a name is known nowhere, newer lists are asked, and after that nobody.
+    fn steer(&mut self, call: ControlCall, container: &mut Container, are_lists_new: bool) {
         let ControlRequest::Reconnect { to, keep } = call.request.clone() else {
             return;
         };
@@ -47,7 +51,11 @@ impl Supervisor {
         if let (Some(choice), Some(connector)) = (&choice, &mut self.connector)
             && let Some(objection) = connector.objection(choice)
         {
-            return call.answer(Err(objection));
+            if are_lists_new || !self.ask_for_lists(container) {
+                return call.answer(Err(objection));
+            }
+            self.steering.unsure = Some(call);
+            return;
         }
         let before = self.steering.reconnect.take();
         let unproven = before.filter(|asked| !asked.is_given_up);
@@ -88,10 +96,9 @@ impl Supervisor {
 
     /// Those who wait for what they asked for: this life ends.
     pub fn take_waiting(&mut self) -> Vec<ControlCall> {
-        let asked = self.steering.take_waiting().into_iter();
-        asked
-            .chain(self.port.as_mut().and_then(PortKeeper::take_waiting))
-            .collect()
+        let mut waiting = self.steering.take_waiting();
+        waiting.extend(self.port.as_mut().and_then(PortKeeper::take_waiting));
+        waiting
     }
 
     /// No server could be had; the search goes on, by the former choice if there is one.
@@ -155,5 +162,52 @@ impl Supervisor {
         let joined = &self.tunnel.joined;
         let (location, cn) = (&joined.location, &joined.server.cn);
         format!("{location}: {cn} ({})", joined.endpoint())
+    }
+
+    /// Renews token and list, unless a server is being looked for: that is not the time.
+    pub(super) fn renew(&mut self, container: &Container) {
+        self.renewal.plan_next();
+        if self.connector.is_some() && self.steering.unsure.is_none() {
+            self.start_renewal(Wanted::All, container);
+        }
+    }
+
+    fn ask_for_lists(&mut self, container: &Container) -> bool {
+        self.start_renewal(Wanted::Lists, container);
+        self.renewal.task.is_some()
+    }
+
+    fn start_renewal(&mut self, wanted: Wanted, container: &Container) {
+        self.renewal.end();
+        let renewal = Renewal::new(&self.tunnel, self.account.clone(), container);
+        let events = self.events.clone();
+        self.renewal.task = Task::start("renewal", &container.stop, move |stop| {
+            let lists = renewal.run(wanted, stop);
+            // The loop may be gone already.
+            let _ = events.send(Event::Renewed(wanted, lists));
+        });
+    }
+
+    /// The renewal is over; what it could not have is done without.
+    pub(super) fn take_renewed(
+        &mut self,
+        wanted: Wanted,
+        lists: FetchedLists,
+        container: &mut Container,
+    ) {
+        if let Some(connector) = &mut self.connector {
+            for (version, list) in lists {
+                connector.learn(version, list);
+            }
+        }
+        // Another one may be under way by now, for whoever waits.
+        if self.steering.unsure.is_none() || wanted == Wanted::Lists {
+            self.renewal.end();
+        }
+        if wanted == Wanted::Lists
+            && let Some(call) = self.steering.unsure.take()
+        {
+            self.steer(call, container, true);
+        }
     }
 }

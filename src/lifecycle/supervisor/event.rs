@@ -3,6 +3,7 @@
 use std::sync::mpsc::Sender;
 
 use super::exit_address::ExitFinding;
+use super::renewal::{FetchedLists, Wanted};
 use crate::connect::register::Joined;
 use crate::control::ControlCall;
 use crate::hooks::shell::Exit;
@@ -21,6 +22,8 @@ pub enum Event {
     Unresponsive(String),
     /// News of the search of this number; a later one may have taken its place.
     Search(u32, SearchNews),
+    /// A renewal, of what was wanted, is over: these lists were fetched through the tunnel.
+    Renewed(Wanted, FetchedLists),
     /// Attached networks, their addresses or the default route are others now.
     NetworksChanged,
     /// The way to the endpoint takes packets of so many bytes, and no larger ones.

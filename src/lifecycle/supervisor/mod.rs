@@ -12,6 +12,7 @@ mod forwarded_port;
 mod monitor;
 mod port_file_writer;
 mod probe;
+pub mod renewal;
 mod search;
 mod short_tunnels;
 mod silence;
@@ -29,6 +30,7 @@ use self::event::{Event, SearchNews};
 use self::exit_watch::ExitWatch;
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
+use self::renewal::RenewalSchedule;
 use self::search::Search;
 use self::short_tunnels::ShortTunnels;
 use self::steering::Steering;
@@ -67,6 +69,8 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Plan {
     /// The choice of a server by the variables, whatever a command has kept.
     pub configured: ServerChoice,
+    /// Between two renewals of token and list.
+    pub renewal_interval: Duration,
 }
 
 /// Why the loop ended.
@@ -110,6 +114,7 @@ pub struct Supervisor {
     port: Option<PortKeeper>,
     /// What commands ask for.
     steering: Steering,
+    renewal: RenewalSchedule,
 }
 
 impl Supervisor {
@@ -143,6 +148,7 @@ impl Supervisor {
             others: Vec::new(),
             hooks: Vec::new(),
             steering: Steering::new(plan.configured),
+            renewal: RenewalSchedule::new(plan.renewal_interval),
         }
     }
 
@@ -235,6 +241,7 @@ impl Supervisor {
                 Event::StopRequested => break,
                 Event::Reconnect => self.reconnect_now(container, "SIGHUP"),
                 Event::Command(call) => self.obey(*call, container),
+                Event::Renewed(wanted, lists) => self.take_renewed(wanted, lists, container),
                 Event::Unresponsive(why) => {
                     let why = format!("unresponsive endpoint: {why}");
                     self.begin_reconnect(container, ReconnectCause::Endpoint, &why);
@@ -278,7 +285,8 @@ impl Supervisor {
         let is_owed = self.is_search_owed || self.are_networks_owed;
         let retry = is_owed.then(|| Instant::now().checked_add(RETRY_INTERVAL));
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
-        retry.flatten().into_iter().chain(look).min()
+        let renewal = self.renewal.due();
+        retry.flatten().into_iter().chain(look).chain(renewal).min()
     }
 
     fn act(&mut self, container: &mut Container) {
@@ -293,6 +301,9 @@ impl Supervisor {
             && look.is_some_and(|due| due <= Instant::now())
         {
             port.look(container);
+        }
+        if self.renewal.due().is_some_and(|due| due <= Instant::now()) {
+            self.renew(container);
         }
     }
 
@@ -362,6 +373,8 @@ impl Supervisor {
             .reporter
             .enter(State::Reconnecting, why.to_owned());
         self.end_watches();
+        // It would hold up a login that the search needs.
+        self.renewal.end();
         self.avoid(self.tunnel.joined.server.clone());
         if let Some(exit) = container.run_hooks(Stage::PreReconnect) {
             event::ended_by_hook(&self.events)(exit);
@@ -506,6 +519,7 @@ impl Supervisor {
 
     /// Ends the long tasks and takes the tunnel down; the kill switch is left.
     pub fn shut_down(mut self, container: &mut Container) -> KillSwitch {
+        self.renewal.end();
         self.end_watches();
         self.end_search();
         for task in self.others {

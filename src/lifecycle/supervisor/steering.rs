@@ -28,6 +28,8 @@ pub(super) struct Steering {
     /// The choice by the variables.
     configured: ServerChoice,
     pub reconnect: Option<SteeredReconnect>,
+    /// It names what no list at hand has: newer ones are asked for.
+    pub unsure: Option<ControlCall>,
 }
 
 impl Steering {
@@ -35,13 +37,15 @@ impl Steering {
         Self {
             configured,
             reconnect: None,
+            unsure: None,
         }
     }
 
     /// Whether somebody waits for a reconnect.
     pub(super) fn is_busy(&self) -> bool {
-        let asked = self.reconnect.as_ref();
-        asked.is_some_and(|asked| !asked.call.is_abandoned())
+        let asked = self.reconnect.as_ref().map(|asked| &asked.call);
+        let mut waiting = asked.into_iter().chain(&self.unsure);
+        waiting.any(|call| !call.is_abandoned())
     }
 
     /// The choice that is meant; or that it names nothing.
@@ -83,7 +87,8 @@ impl Steering {
     }
 
     /// Those who wait, whom nobody will answer any more.
-    pub(super) fn take_waiting(&mut self) -> Option<ControlCall> {
-        self.reconnect.take().map(|asked| asked.call)
+    pub(super) fn take_waiting(&mut self) -> Vec<ControlCall> {
+        let asked = self.reconnect.take().map(|asked| asked.call);
+        asked.into_iter().chain(self.unsure.take()).collect()
     }
 }
