@@ -156,6 +156,9 @@ pub struct Status {
     #[serde(default)]
     pub frames_pass: Option<String>,
     pub last_error: Option<String>,
+    /// When that was.
+    #[serde(default)]
+    pub last_error_at: Option<u64>,
     /// When the next attempt is due.
     pub next_attempt: Option<u64>,
     /// When the next two were looked at last: only when somebody asks the status server.
@@ -190,12 +193,25 @@ impl Status {
             not_blocked: None,
             frames_pass: None,
             last_error: None,
+            last_error_at: None,
             next_attempt: None,
             looked_at: None,
             last_handshake: None,
             dropped: BTreeMap::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// Something failed, now.
+    pub fn note_error(&mut self, text: impl Into<String>) {
+        self.last_error = Some(text.into());
+        self.last_error_at = Some(seconds(SystemTime::now()));
+    }
+
+    /// What failed is over.
+    pub fn forget_error(&mut self) {
+        self.last_error = None;
+        self.last_error_at = None;
     }
 
     /// Reads the file; `None` where there is none.

@@ -89,6 +89,7 @@ impl ApiClient {
                 stored: None,
             },
             local_network: Vec::new(),
+            shows_progress: true,
         }
     }
 }

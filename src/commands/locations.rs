@@ -1,8 +1,6 @@
 //! `locations`: where one can go, and how far it is.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +9,7 @@ use super::api_client::ApiClient;
 use super::output::print;
 use super::pia_files;
 use crate::connect::location_table::{self, Row};
+use crate::connect::progress::Progress;
 use crate::connect::server_selection::latency;
 use crate::connect::server_selection::locations;
 use crate::failure::{Failure, FailureKind, Retry};
@@ -130,11 +129,11 @@ fn measured(
     via: &Via,
     stop: &CancellationToken,
 ) -> Vec<(Location, Option<Duration>)> {
-    let progress = Progress::new(locations.len());
+    let progress = Progress::of(locations.len(), true);
     let answered = latency::nearest_first(locations.clone(), port, via, stop, |left| {
         progress.show(left);
     });
-    progress.clear();
+    drop(progress);
     let has_answered =
         |location: &Location| answered.iter().any(|(other, _)| other.id == location.id);
     let silent: Vec<_> = locations
@@ -147,42 +146,6 @@ fn measured(
     answered
         .chain(silent.into_iter().map(|location| (location, None)))
         .collect()
-}
-
-/// A line that rewrites itself, on a terminal only.
-struct Progress {
-    all: usize,
-    least: AtomicUsize,
-    is_seen: bool,
-}
-
-impl Progress {
-    fn new(all: usize) -> Self {
-        Self {
-            all,
-            least: AtomicUsize::new(all),
-            is_seen: io::stderr().is_terminal(),
-        }
-    }
-
-    /// Several threads tell how many are left, not always in order.
-    fn show(&self, left: usize) {
-        if self.is_seen && self.least.fetch_min(left, Ordering::Relaxed) > left {
-            // To show progress is not worth a failure.
-            let _ = write!(
-                io::stderr(),
-                "\rmeasured {} of {} ",
-                self.all - left,
-                self.all
-            );
-        }
-    }
-
-    fn clear(&self) {
-        if self.is_seen {
-            let _ = write!(io::stderr(), "\r{:40}\r", "");
-        }
-    }
 }
 
 fn as_table(rows: &[(Location, Option<Duration>)], latency: bool) -> String {

@@ -22,6 +22,7 @@ pub mod reconnect;
 mod running;
 pub mod status;
 pub mod status_server;
+mod status_watch;
 mod token_file;
 pub mod wg_gen;
 

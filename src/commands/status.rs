@@ -1,5 +1,6 @@
 //! `status`: what the running program says of itself, for people and for programs.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,12 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 use serde_json::json;
 
+use super::status_watch::{self, Page};
 use crate::firewall::arrivals;
 use crate::port_forward::listening;
 use crate::settings::{Environment, Settings};
 use crate::status::{ExitAddress, State, Status};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
+use crate::wireguard::show::{self, Counters};
 
 /// How often the file is read while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -26,10 +29,16 @@ pub struct Arguments {
     /// Wait that many seconds at most for a connection.
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u64>,
+    /// Show it until interrupted: on a terminal in place, in a pipe whenever something changes.
+    #[arg(short, long, conflicts_with = "wait")]
+    watch: bool,
 }
 
 /// Prints the status. 0 if connected, 1 if not, or not in time.
 pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
+    if arguments.watch {
+        return watch(arguments.json, environment);
+    }
     let deadline = Instant::now().checked_add(Duration::from_secs(arguments.wait.unwrap_or(0)));
     let status = loop {
         let status = current();
@@ -43,26 +52,39 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
             break status;
         }
     };
+    let arrivals = |port| arrivals::arrivals(port, &CancellationToken::never());
+    let arrivals = |port| arrivals(port).ok().flatten();
+    // That nobody reads it changes nothing about the status.
+    let text = text(&status, arguments.json, environment, arrivals);
+    let _ = io::stdout().write_all(text.as_bytes());
+    exit_code(&status)
+}
+
+fn exit_code(status: &Result<Status, String>) -> ExitCode {
     match status {
-        Ok(status) => {
-            print(&status, arguments.json, environment);
-            if status.state == State::Connected {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
-        }
-        Err(why) => {
-            if arguments.json {
-                let version = crate::status::VERSION;
-                let stopped = json!({ "version": version, "state": "stopped", "reason": why });
-                println!("{stopped}");
-            } else {
-                println!("{why}");
-            }
-            ExitCode::FAILURE
-        }
+        Ok(status) if status.state == State::Connected => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
+}
+
+/// Ends as `status` would have ended at the last look.
+fn watch(json: bool, environment: &Environment) -> ExitCode {
+    let mut last = Err(String::new());
+    let shown = status_watch::show(json, || {
+        let status = current();
+        // To read the rules' counters, a program would have to be started for each look.
+        let text = text(&status, json, environment, |_| None);
+        let listener = status.as_ref().ok().and_then(|status| status.port);
+        let listener = listener.map(|port| PortProof::of(port.number, environment, |_| None));
+        let sign = format!("{status:?} {listener:?}");
+        last = status;
+        Page { text, sign }
+    });
+    if let Err(error) = shown {
+        log::error!("signals cannot be handled: {error}");
+        return ExitCode::FAILURE;
+    }
+    exit_code(&last)
 }
 
 /// The status of the running program; one that it left behind when it died does not count.
@@ -93,14 +115,13 @@ struct PortProof {
 }
 
 impl PortProof {
-    fn of(port: u16, environment: &Environment) -> Self {
+    fn of(port: u16, environment: &Environment, arrivals: impl FnOnce(u16) -> Option<u64>) -> Self {
         let here = Settings::from_environment(environment)
             .0
             .listening_port(port);
-        let arrivals = arrivals::arrivals(port, &CancellationToken::never());
         Self {
             listener: here.and_then(listening::listener),
-            arrivals: arrivals.ok().flatten(),
+            arrivals: arrivals(port),
             complaint: here.and_then(listening::complaint),
         }
     }
@@ -114,26 +135,40 @@ impl PortProof {
     }
 }
 
-fn print(status: &Status, json: bool, environment: &Environment) {
+/// What is printed; `arrivals` tells how much has come in by a port, where that is known.
+fn text(
+    status: &Result<Status, String>,
+    json: bool,
+    environment: &Environment,
+    arrivals: impl FnOnce(u16) -> Option<u64>,
+) -> String {
+    let status = match status {
+        Ok(status) => status,
+        Err(why) if json => {
+            let version = crate::status::VERSION;
+            let stopped = json!({ "version": version, "state": "stopped", "reason": why });
+            return format!("{stopped}\n");
+        }
+        Err(why) => return format!("{why}\n"),
+    };
     let proof = status
         .port
-        .map(|port| PortProof::of(port.number, environment));
+        .map(|port| PortProof::of(port.number, environment, arrivals));
     if json {
         let report = StatusReport {
             status,
             port_proof: proof.as_ref(),
         };
         // A struct of numbers and texts can always be written.
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&report).unwrap_or_default()
-        );
-        return;
+        let report = serde_json::to_string_pretty(&report).unwrap_or_default();
+        return format!("{report}\n");
     }
     let now = crate::status::seconds(SystemTime::now());
-    for (name, value) in lines(status, proof.unwrap_or_default(), now) {
-        println!("{name:<14}{value}");
-    }
+    let traffic = show::counters().ok();
+    lines(status, proof.unwrap_or_default(), traffic, now)
+        .into_iter()
+        .map(|(name, value)| format!("{name:<14}{value}\n"))
+        .collect()
 }
 
 /// The file, and beside it what was found out for whoever asks.
@@ -153,13 +188,21 @@ fn exit_in_words(exit: ExitAddress) -> String {
     format!("{}{rotates}", exit.ip)
 }
 
-fn lines(status: &Status, proof: PortProof, now: u64) -> Vec<(&'static str, String)> {
-    let ago = |then: u64| {
-        humantime::format_duration(Duration::from_secs(now.saturating_sub(then))).to_string()
-    };
+fn lines(
+    status: &Status,
+    proof: PortProof,
+    traffic: Option<Counters>,
+    now: u64,
+) -> Vec<(&'static str, String)> {
+    let ago = |then: u64| in_words(now.saturating_sub(then));
     let mut lines = vec![(
         "state",
-        format!("{} for {}", status.state, ago(status.since)),
+        format!(
+            "{} for {}, since {}",
+            status.state,
+            ago(status.since),
+            clock(status.since)
+        ),
     )];
     let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
     add("reason", status.reason.clone());
@@ -181,8 +224,10 @@ fn lines(status: &Status, proof: PortProof, now: u64) -> Vec<(&'static str, Stri
             .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
     );
     let arrivals = proof.arrivals_in_words();
-    add("listener", proof.complaint);
+    let listens = |name| format!("{name} listens on the port");
+    add("listener", proof.listener.map(listens).or(proof.complaint));
     add("arrivals", arrivals);
+    add("traffic", traffic.map(traffic_in_words));
     add("port file", status.port_file_error.clone());
     add(
         "endpoint",
@@ -192,13 +237,121 @@ fn lines(status: &Status, proof: PortProof, now: u64) -> Vec<(&'static str, Stri
     );
     add("not blocked", status.not_blocked.clone());
     add("frames", status.frames_pass.clone());
-    add("last error", status.last_error.clone());
-    let left = |then: u64| {
-        humantime::format_duration(Duration::from_secs(then.saturating_sub(now))).to_string()
+    let when = |error: &String| match status.last_error_at {
+        Some(then) => format!("{} ago: {error}", ago(then)),
+        None => error.clone(),
     };
+    add("last error", status.last_error.as_ref().map(when));
+    let left = |then: u64| in_words(then.saturating_sub(now));
     add(
         "next attempt",
         status.next_attempt.map(|then| format!("in {}", left(then))),
     );
     lines
+}
+
+/// A time, by the clock of the world.
+fn clock(seconds: u64) -> String {
+    // The last second that can be written, in the year 9999.
+    let time = Duration::from_secs(seconds.min(253_402_300_799));
+    let text = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + time).to_string();
+    format!("{} UTC", text.trim_end_matches('Z').replace('T', " "))
+}
+
+/// A time span as people say it: its two largest units.
+fn in_words(seconds: u64) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let two = |large, unit, small, rest| {
+        format!(
+            "{} {unit} {} {rest}",
+            seconds / large,
+            seconds % large / small
+        )
+    };
+    if seconds < MINUTE {
+        format!("{seconds} s")
+    } else if seconds < HOUR {
+        two(MINUTE, "min", 1, "s")
+    } else if seconds < DAY {
+        two(HOUR, "h", MINUTE, "min")
+    } else {
+        two(DAY, "d", HOUR, "h")
+    }
+}
+
+fn traffic_in_words(counters: Counters) -> String {
+    let received = bytes_in_words(counters.received.bytes);
+    let sent = bytes_in_words(counters.sent.bytes);
+    format!("{received} received, {sent} sent")
+}
+
+/// A number of bytes, with the largest unit that leaves something before the point.
+fn bytes_in_words(count: u64) -> String {
+    let units = [
+        (1_000_000_000_000, "TB"),
+        (1_000_000_000, "GB"),
+        (1_000_000, "MB"),
+        (1_000, "kB"),
+    ];
+    let unit = units.into_iter().find(|(size, _)| count >= *size);
+    unit.map_or(format!("{count} B"), |(size, name)| {
+        format!("{}.{} {name}", count / size, count % size * 10 / size)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes_are_told_as_people_say_them() {
+        let spans = [59, 61, 2 * 3600 + 5 * 60 + 9, 3 * 86400 + 4 * 3600].map(in_words);
+        assert_eq!(spans, ["59 s", "1 min 1 s", "2 h 5 min", "3 d 4 h"]);
+        let sizes = [0, 999, 1000, 1_290_000_000, u64::MAX].map(bytes_in_words);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "1.2 GB", "18446744.0 TB"]);
+        assert_eq!(clock(1_700_000_000), "2023-11-14 22:13:20 UTC");
+        assert!(clock(u64::MAX).starts_with("9999-"));
+    }
+
+    /// Whoever looks at it wants the state first, and trouble last.
+    #[test]
+    fn a_page_has_everything_in_the_order_of_interest() {
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = crate::status::Reporter::new(&directory.path().join("status.json"));
+        reporter.enter(State::Connected, None);
+        reporter.update(|status| {
+            status.since = 1_700_000_000;
+            status.location = Some("swiss".into());
+            status.port = Some(crate::status::Port {
+                number: 47047,
+                bound_at: 1_700_003_000,
+            });
+            status.last_error = Some("no answer".into());
+            status.last_error_at = Some(1_700_003_590);
+        });
+        let proof = PortProof {
+            listener: Some("qbittorrent".into()),
+            ..PortProof::default()
+        };
+        let mut traffic = Counters::default();
+        traffic.sent.bytes = 1500;
+        let page = lines(&reporter.current(), proof, Some(traffic), 1_700_003_600);
+        let page: Vec<String> = page
+            .into_iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        assert_eq!(
+            page,
+            [
+                "state: connected for 1 h 0 min, since 2023-11-14 22:13:20 UTC",
+                "location: swiss",
+                "port: 47047, bound 10 min 0 s ago",
+                "listener: qbittorrent listens on the port",
+                "traffic: 0 B received, 1.5 kB sent",
+                "last error: 10 s ago: no answer",
+            ]
+        );
+    }
 }

@@ -11,6 +11,7 @@ pub mod connector;
 pub mod credentials;
 pub mod gate;
 pub mod location_table;
+pub mod progress;
 pub mod register;
 mod search_token;
 mod server_lists;

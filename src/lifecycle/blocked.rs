@@ -97,7 +97,7 @@ impl Life {
         let reporter = &self.container.reporter;
         reporter.enter(State::Blocked, failure.text.clone());
         reporter.update(|status| {
-            status.last_error = Some(failure.text.clone());
+            status.note_error(&failure.text);
             status.next_attempt =
                 pause.and_then(|pause| status::seconds_from(SystemTime::now(), pause));
         });

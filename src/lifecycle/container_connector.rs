@@ -62,6 +62,7 @@ impl ContainerConnector {
                 stored: Some(PathBuf::from(paths::SERVER_LIST)),
             },
             local_network: settings.local_ranges(),
+            shows_progress: false,
         };
         Connector::new(hosts, account, selection)
     }

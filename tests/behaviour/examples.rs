@@ -15,6 +15,10 @@ use crate::PROGRAM;
 /// Set by the script: write the README's examples instead of comparing them.
 const WRITE: &str = "WRITE_README_EXAMPLES";
 
+/// What is seen of `docker logs` without scrolling.
+const SCREEN_LINES: usize = 24;
+const SCREEN_COLUMNS: usize = 80;
+
 /// A fenced block of the README, after a comment that names it.
 struct Example {
     name: &'static str,
@@ -55,6 +59,14 @@ fn the_readme_shows_what_is_printed() {
             text: printed(&container, "doctor"),
         },
     ];
+    let log = &examples[0].text;
+    assert!(
+        log.lines().count() <= SCREEN_LINES,
+        "a healthy start does not fit on a screen: {log}"
+    );
+    for line in log.lines() {
+        assert!(line.chars().count() <= SCREEN_COLUMNS, "{line}");
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let mut readme = fs::read_to_string(&path).unwrap();
     for Example { name, text } in examples {
@@ -102,6 +114,7 @@ fn form(text: &str) -> Vec<String> {
     let differs = [
         "  transfer:",
         "  latest handshake:",
+        "traffic ",
         "wireguard-pia ",
         "ok       wireguard",
     ];

@@ -25,6 +25,7 @@ mod leaks;
 mod loads;
 mod matrix;
 mod network;
+mod people;
 mod reconnect;
 mod rest;
 mod restart;

@@ -16,6 +16,7 @@ use ipnet::Ipv4Net;
 use self::candidates::Candidate;
 use self::locations::{Choice, LocationProblem};
 use super::api_hosts::{ApiHosts, Service};
+use super::progress::Progress;
 use super::search_token::SearchToken;
 use super::server_lists::ServerLists;
 use crate::failure::{Failure, FailureKind, Retry};
@@ -52,6 +53,8 @@ pub struct Selection {
     pub files: ListFiles,
     /// Ranges of the LAN, in which no tunnel's addresses lie.
     pub local_network: Vec<Ipv4Net>,
+    /// A person may be waiting before a terminal.
+    pub shows_progress: bool,
 }
 
 /// Where a list comes from.
@@ -300,7 +303,10 @@ impl ServerSelection {
             |location: &Location| Some(Destination::tcp(location.servers.first()?.ip, port));
         let destinations = locations.iter().filter_map(first);
         self.hosts.gate().admit(destinations)?;
-        let measured = latency::nearest_first(locations, port, self.hosts.via(), stop, |_| ());
+        let progress = Progress::of(locations.len(), self.selection.shows_progress);
+        let show = |left| progress.show(left);
+        let measured = latency::nearest_first(locations, port, self.hosts.via(), stop, show);
+        drop(progress);
         stop.check()?;
         let shown: Vec<String> = measured
             .iter()

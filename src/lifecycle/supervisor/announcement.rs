@@ -312,7 +312,7 @@ fn say_failure(why: String, again: Duration, before: Option<&String>, container:
         log::warn!("Port forwarding: {why}; trying again, in {seconds} s at first");
     }
     container.reporter.update(|status| {
-        status.last_error = Some(why);
+        status.note_error(why);
         status.next_attempt = status::seconds_from(SystemTime::now(), again);
     });
 }
@@ -321,7 +321,7 @@ fn say_failure(why: String, again: Duration, before: Option<&String>, container:
 fn clear_failure(failure: &Option<String>, container: &Container) {
     if failure.is_some() && container.reporter.current().last_error == *failure {
         container.reporter.update(|status| {
-            status.last_error = None;
+            status.forget_error();
             status.next_attempt = None;
         });
     }

@@ -483,7 +483,7 @@ impl Supervisor {
             pause.as_secs()
         );
         container.reporter.update(|status| {
-            status.last_error = Some(failure.text.clone());
+            status.note_error(&failure.text);
             status.next_attempt = status::seconds_from(SystemTime::now(), pause);
         });
         self.start_search(container, pause);

@@ -95,7 +95,7 @@ impl Search {
             self.is_waiting.store(true, Ordering::Relaxed);
             log::warn!("{failure}. Trying again in {:.0} s", pause.as_secs_f64());
             self.reporter.update(|status| {
-                status.last_error = Some(failure.text.clone());
+                status.note_error(&failure.text);
                 status.next_attempt = status::seconds_from(SystemTime::now(), pause);
             });
             if let Some(recovered) = self.old_tunnel_within(pause, stop) {

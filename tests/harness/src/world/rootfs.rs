@@ -172,6 +172,11 @@ impl Rootfs {
         ] {
             symlink(target, dev.join(name))?;
         }
+        fs::create_dir(dev.join("pts"))?;
+        let terminals = Some("newinstance,ptmxmode=0666,mode=620");
+        let (kind, none) = (Some("devpts"), MsFlags::empty());
+        mount(kind, &dev.join("pts"), kind, none, terminals)?;
+        symlink("pts/ptmx", dev.join("ptmx"))?;
         fs::create_dir(dev.join("shm"))?;
         tmpfs(&dev.join("shm"), "mode=1777")
     }
