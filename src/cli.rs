@@ -50,6 +50,8 @@ enum Verb {
     /// Say in one line whether all is well; exit status 0 or 1.
     Healthcheck,
     Status(status::Arguments),
+    /// Close this network and hold it for VPN and clients, which join it (docs/anchor.md).
+    Seal,
     #[command(hide = true)]
     StatusServer(status_server::Arguments),
     #[command(flatten)]
@@ -197,7 +199,7 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
     // What a command prints for other programs goes to standard output alone; the long-running ones
     // have no such thing.
     let target = match verb {
-        Verb::Run(_) | Verb::ByHand(ByHand::PortForward(_) | ByHand::PfSuccess(_)) => {
+        Verb::Run(_) | Verb::Seal | Verb::ByHand(ByHand::PortForward(_) | ByHand::PfSuccess(_)) => {
             env_logger::Target::Stdout
         }
         _ => env_logger::Target::Stderr,
@@ -212,6 +214,10 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
             let version = version(&environment);
             let renewal_interval = arguments.renewal_interval.map(Duration::from_secs);
             lifecycle::run(environment, &version, renewal_interval)
+        }
+        Verb::Seal => {
+            let version = version(&environment);
+            lifecycle::anchor::seal(environment, &version)
         }
         Verb::Healthcheck => healthcheck::run(&environment),
         Verb::Status(arguments) => status::run(&arguments, &environment),

@@ -3,13 +3,14 @@
 //!
 //! # The map
 //!
-//! `main` sets up the log and calls [`cli`], which turns the arguments into one of two things:
+//! `main` sets up the log and calls [`cli`], which turns the arguments into one of these:
 //!
 //! - **The container**: `lifecycle`, a life from its first rule to its last, one line a step. It
 //!   rests on `container` (environment, settings, hooks, status) and works with `connect` (from an
 //!   account to a registration), `tunnel` (what stands on one) and `port_forward` (a port that
 //!   stays bound);
 //!   `lifecycle::supervisor` is its loop while a tunnel stands, and does what commands ask for.
+//! - **An anchor** (`seal`): `lifecycle::anchor`, which closes a network, owns it and waits.
 //! - **A command by hand**: `commands`, on the same modules.
 //!
 //! `failure` says of whatever failed how it is told and whether trying again helps. Below are the
@@ -38,6 +39,7 @@
 #[doc(hidden)]
 pub mod firewall_internals {
     pub use crate::firewall::kill_switch::{KillSwitch, NameServerAccess, first_policy};
+    pub use crate::firewall::seal::Seal;
     pub use crate::firewall::{
         Backend, Destination, Direction, EmbeddedDns, EmbeddedDnsAskers, Firewall, FirewallError,
         ForwardedPort, Gateway, LocalAccess, Policy, PortRange, Programs, Protocol, Sealing,

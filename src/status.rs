@@ -33,9 +33,12 @@ pub enum State {
     Blocked,
     /// Shutting down.
     Stopping,
+    /// No life with a tunnel, but an anchor: the network is closed, for others that use it.
+    Sealed,
 }
 
 impl State {
+    /// Those of a life with a tunnel.
     pub const ALL: [Self; 5] = [
         Self::Starting,
         Self::Connected,
@@ -53,6 +56,7 @@ impl std::fmt::Display for State {
             Self::Reconnecting => "reconnecting",
             Self::Blocked => "blocked",
             Self::Stopping => "stopping",
+            Self::Sealed => "sealed",
         })
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::doctor::leaks;
 use crate::settings::{Environment, Settings};
 use crate::status::{State, Status};
 use crate::system::cancellation::CancellationToken;
@@ -46,13 +47,18 @@ pub fn run(environment: &Environment) -> ExitCode {
         interface: interface(&stop),
         wants_port: settings.port_forwarding.enabled,
     };
-    let verdict = judge(&facts).and_then(|well| {
-        if settings.probing.active_healthchecks {
-            ping(&settings, &stop)
-        } else {
-            Ok(well)
+    let verdict = match &facts.status {
+        Ok(status) if facts.running && status.state == State::Sealed => {
+            judge_anchor(status, leaks::way_beside_the_tunnel())
         }
-    });
+        _ => judge(&facts).and_then(|well| {
+            if settings.probing.active_healthchecks {
+                ping(&settings, &stop)
+            } else {
+                Ok(well)
+            }
+        }),
+    };
     match verdict {
         Ok(well) => {
             println!("healthy: {well}");
@@ -81,6 +87,18 @@ fn interface(stop: &CancellationToken) -> Interface {
     match peers::list(stop) {
         Ok(peers) if !peers.is_empty() => Interface::Complete,
         _ => Interface::WithoutPeer,
+    }
+}
+
+/// Whether an anchor's network is closed; `way_out` is the interface by which something got out.
+fn judge_anchor(status: &Status, way_out: Option<String>) -> Result<String, String> {
+    match (&status.not_blocked, way_out) {
+        (Some(why), _) => Err(why.clone()),
+        (None, Some(interface)) => Err(format!(
+            "the packet filter lets packets out by {interface}: the rules that closed this network \
+             are gone; a restart of the VPN container in it closes it again"
+        )),
+        (None, None) => Ok("sealed: nothing leaves but what a VPN in this network admits".into()),
     }
 }
 
@@ -171,6 +189,20 @@ mod tests {
     fn a_timeout_beyond_the_images_own_is_meant() {
         let seconds = |wanted| ping_timeout(Duration::from_secs_f32(wanted)).as_secs_f32();
         assert_eq!([3.0, 2.0, 8.0].map(seconds), [2.3, 2.0, 8.0]);
+    }
+
+    #[test]
+    fn an_anchor_is_well_while_nothing_gets_out() {
+        let mut status = well().status.unwrap();
+        status.state = State::Sealed;
+        assert!(judge_anchor(&status, None).unwrap().starts_with("sealed"));
+        let open = judge_anchor(&status, Some("eth0".into())).unwrap_err();
+        assert!(open.contains("lets packets out by eth0:"), "{open}");
+        status.not_blocked = Some("IPv6 is not blocked".into());
+        assert_eq!(
+            judge_anchor(&status, None),
+            Err("IPv6 is not blocked".into())
+        );
     }
 
     use crate::status::{Port, Reporter};

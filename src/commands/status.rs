@@ -42,9 +42,7 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
     let deadline = Instant::now().checked_add(Duration::from_secs(arguments.wait.unwrap_or(0)));
     let status = loop {
         let status = current();
-        let connected = status
-            .as_ref()
-            .is_ok_and(|status| status.state == State::Connected);
+        let connected = status.as_ref().is_ok_and(|status| is_well(status.state));
         if connected
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || CancellationToken::never().pause(POLL_INTERVAL).is_err()
@@ -60,9 +58,14 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
     exit_code(&status)
 }
 
+/// What a life aims at, and an anchor.
+fn is_well(state: State) -> bool {
+    matches!(state, State::Connected | State::Sealed)
+}
+
 fn exit_code(status: &Result<Status, String>) -> ExitCode {
     match status {
-        Ok(status) if status.state == State::Connected => ExitCode::SUCCESS,
+        Ok(status) if is_well(status.state) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
 }

@@ -28,6 +28,7 @@ mod programs;
 mod routing_block;
 mod rule;
 mod rules;
+pub mod seal;
 mod table;
 mod tables;
 mod traffic;

@@ -74,6 +74,13 @@ struct Egress<'a> {
     interfaces: &'a [EgressInterface],
 }
 
+#[derive(Template)]
+#[template(path = "shut.nft", escape = "none")]
+struct Shut<'a> {
+    table: &'a str,
+    interfaces: &'a [EgressInterface],
+}
+
 impl Wire {
     /// The program by which its chains can be listed, if there are any.
     pub fn nft(&self) -> Option<PathBuf> {
@@ -167,6 +174,15 @@ pub fn consequence(why: &str) -> String {
         "frames that a program writes by itself (AF_PACKET) pass: {why}; add `cap_drop: \
          [NET_RAW]` to containers that share this network"
     )
+}
+
+/// Lets out nothing but ARP by these interfaces; by those that have a chain, what that lets out.
+pub(super) fn shut(interfaces: &[EgressInterface]) -> Result<(), String> {
+    let nft = find_nft().ok_or("the program nft is not installed")?;
+    let table = TABLE;
+    let text = Shut { table, interfaces }.to_string();
+    let loaded = run(&nft, &["-f", "-"], &text);
+    loaded.map(drop).map_err(|error| error.to_string())
 }
 
 /// Takes the chains of an earlier life away.

@@ -3,6 +3,7 @@
 //! Each step returns what the next one needs, and is repeated while its failure may pass. What
 //! exists at a moment is the [`Phase`], by which the life is undone.
 
+pub mod anchor;
 mod blocked;
 mod container_connector;
 mod control_socket;
@@ -150,7 +151,7 @@ impl Life {
     }
 
     fn live(&mut self) -> Result<Infallible, End> {
-        self.until_done(|_| check_capabilities())?;
+        self.until_done(|_| check_capabilities("no tunnel can be set up"))?;
         let kill_switch = self.until_done(Self::choose_backend)?;
         self.until_done(Self::take_lock)?;
         self.container.reporter.enter(State::Starting, None);

@@ -14,12 +14,11 @@ use crate::underlay::interfaces;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::resolv_conf;
 
-pub(super) fn check_capabilities() -> Result<(), Failure> {
+/// `purpose` is what cannot be done without them.
+pub(super) fn check_capabilities(purpose: &str) -> Result<(), Failure> {
     let capabilities = capabilities::from_process();
     if let Some(cure) = capabilities.cure() {
-        let text = format!(
-            "the capability NET_ADMIN is missing, without which no tunnel can be set up: {cure}"
-        );
+        let text = format!("the capability NET_ADMIN is missing, without which {purpose}: {cure}");
         return Err(Failure::new(FailureKind::Local, Retry::Never, text));
     }
     if capabilities == Capabilities::All {

@@ -704,6 +704,7 @@ fn help_is_complete_and_mistakes_are_answered_with_the_nearest_right_word() {
         "run",
         "healthcheck",
         "status",
+        "seal",
         "locations",
         "auth",
         "wg-gen",

@@ -6,6 +6,7 @@
 #![cfg(test)]
 
 mod adversity;
+mod anchor;
 mod attached;
 mod carried;
 mod commands;

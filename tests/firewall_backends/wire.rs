@@ -18,7 +18,9 @@ use nix::sys::socket::{
     socket,
 };
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
-use wireguard_pia::firewall_internals::{Backend, Destination, Firewall, Policy, Programs};
+use wireguard_pia::firewall_internals::{
+    Backend, CancellationToken, Destination, Firewall, Policy, Programs, Seal,
+};
 
 use crate::namespace::{MARK, Namespace, install, iptables, run};
 use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, ip, open};
@@ -233,6 +235,48 @@ fn a_second_life_has_another_stamp_and_no_frame_passes_meanwhile() {
         assert_eq!(saved.matches("-o eth0 -j MARK").count(), 1, "{saved}");
         assert_eq!(saved.matches("-A POSTROUTING -j").count(), 1, "{saved}");
         assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+    });
+}
+
+/// An anchor's: what comes later is shut too, before and while a life with a tunnel is there.
+#[test]
+fn an_anchor_shuts_what_is_attached_later_and_leaves_a_life_its_own() {
+    both(|backend| {
+        let far = cable();
+        let (leaks, service) = (receiver(&far, PORT), receiver(&far, OPEN_PORT));
+        let attach = |name: &str| {
+            ip(&format!("link add {name} type veth peer name {name}far"));
+            for end in [name, &format!("{name}far")] {
+                ip(&format!("link set {end} up"));
+            }
+            Sibling::new(name)
+        };
+        let mut seal = Seal::load(Some(backend), &CancellationToken::never()).unwrap();
+        assert_eq!((seal.not_blocked(), seal.frames_pass()), (None, None));
+        let by_eth0 = Sibling::new("eth0");
+        assert_eq!(by_eth0.send().unwrap_err().raw_os_error(), ENOBUFS);
+        let later = attach("eth8");
+        later.send().expect("nothing shuts it yet");
+        seal.shut_new_interfaces();
+        assert_eq!(later.send().unwrap_err().raw_os_error(), ENOBUFS);
+        assert!(!datagram(MARK, THERE, OPEN_PORT));
+
+        let mut life = open(backend, &admitting());
+        let last = attach("eth9");
+        life.set_policies_again();
+        life.apply(&admitting()).unwrap();
+        seal.shut_new_interfaces();
+        assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+        for sibling in [&by_eth0, &later, &last] {
+            assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
+        }
+        // In each chain the life's own rule comes first, that of the anchor behind its last.
+        let listed = run("nft list ruleset netdev");
+        let first = |chain: &str| chain.lines().nth(2).unwrap_or_default().trim().to_owned();
+        let chains: Vec<String> = listed.split("chain egress").skip(1).map(first).collect();
+        assert_eq!(chains.len(), 5, "{listed}");
+        assert!(chains.iter().all(|rule| rule.starts_with("meta mark")));
+        assert!(!arrives(&leaks, BLOCKED));
     });
 }
 

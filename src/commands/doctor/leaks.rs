@@ -38,6 +38,14 @@ pub(super) fn is_blocked() -> bool {
         .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
+/// The interface of a default route by which an ordinary datagram gets out, if any does: for an
+/// anchor, which has no tunnel of its own. It goes to an address that nobody has.
+pub fn way_beside_the_tunnel() -> Option<String> {
+    default_interfaces()
+        .into_iter()
+        .find(|name| send(&Via::Interface(name.clone()), DISCARD_PORT).is_ok())
+}
+
 pub(super) fn check(subject: &Subject) -> Finding {
     let frames = match default_interfaces().as_slice() {
         [] => Frames::Unknown,

@@ -9,7 +9,7 @@ mod files;
 mod finding;
 mod host;
 mod lan;
-mod leaks;
+pub(super) mod leaks;
 mod mtu;
 mod network;
 mod report;

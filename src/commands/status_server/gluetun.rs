@@ -41,6 +41,6 @@ fn state(status: Option<&Status>) -> &'static str {
         Some(State::Starting | State::Reconnecting) => "starting",
         Some(State::Blocked) => "crashed",
         Some(State::Stopping) => "stopping",
-        None => "stopped",
+        Some(State::Sealed) | None => "stopped",
     }
 }

@@ -1,4 +1,4 @@
-//! Commands run by hand that take their time.
+//! Commands run by hand that take their time, and an anchor.
 
 use harness::by_hand;
 use harness::log_lines::FORWARDING;
@@ -8,6 +8,8 @@ use harness::world::internet::Outage;
 
 use super::assert_in_time;
 use crate::PROGRAM;
+
+const OWN: &str = "/usr/local/bin/wireguard-pia";
 
 #[test]
 fn a_port_that_is_kept() {
@@ -27,10 +29,19 @@ fn a_diagnosis_that_waits_for_an_answer() {
         .container(PROGRAM)
         .credentials()
         .env("LOC", "swiss")
-        .command(["/usr/local/bin/wireguard-pia", "doctor"])
+        .command([OWN, "doctor"])
         .start();
     container.wait_for_log("programs", SOON);
     let stopped = container.stop();
     println!("stopped in {} ms", stopped.took.as_millis());
     assert!(stopped.took < super::A_SECOND, "{stopped:?}");
+}
+
+#[test]
+fn an_anchor() {
+    let world = World::new();
+    let anchor = world.container(PROGRAM).command([OWN, "seal"]).start();
+    anchor.wait_for_log("Network closed", SOON);
+    assert_in_time(anchor.stop());
+    assert!(world.is_sealed());
 }

@@ -1,0 +1,89 @@
+//! An anchor: a container that does nothing but own a network, closed from its first moment. VPN
+//! and clients join it, and can come and go.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::lock;
+use super::surroundings::check_capabilities;
+use crate::failure::{Failure, FailureKind, Retry};
+use crate::firewall::seal::Seal;
+use crate::firewall::{self, Backend};
+use crate::settings::{Environment, Settings};
+use crate::status::{Reporter, State};
+use crate::system::cancellation::CancellationToken;
+use crate::system::command::advice_on_spawning;
+use crate::system::{files, paths, signals};
+use crate::underlay::changes::Changes;
+
+const NETWORK_IN_USE: &str = "wireguard-pia runs in this network already, and its rules are left \
+    alone: the anchor is the first in a network, and the others join it";
+
+/// Closes the network, and holds it until a stop signal. It stays closed afterwards, as long as it
+/// is there.
+pub fn seal(environment: Environment, build: &str) -> ExitCode {
+    match hold(environment, build) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log::error!("Fatal error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn hold(environment: Environment, build: &str) -> Result<(), Failure> {
+    if lock::is_held() {
+        return Err(local(lock::HELD));
+    }
+    let stop = CancellationToken::new();
+    // A SIGHUP asks for a new server, and there is none.
+    signals::watch(&stop, || (), || ()).map_err(|error| {
+        let advice = advice_on_spawning(&error);
+        local(format!("signals cannot be handled: {error}{advice}"))
+    })?;
+    log::info!("wireguard-pia {build}");
+    check_capabilities("the network cannot be closed")?;
+    let settings = Settings::from_environment(&environment).0;
+    let backend = settings.nf_tables.map(Backend::from_nf_tables);
+    // Given back below: it is for the life with a tunnel, which this is to be told from.
+    let claim = lock::claim_network().ok_or_else(|| local(NETWORK_IN_USE))?;
+    // Before the network is closed, so that no interface is missed.
+    let changes = Changes::subscribe(false);
+    let seal = Seal::load(backend, &stop).inspect_err(|_| firewall::cut_off())?;
+    drop(claim);
+    log::info!("Network closed: nothing leaves it until wireguard-pia connects in it");
+    let _lock = lock::take()?;
+    let reporter = Reporter::new(Path::new(paths::STATUS));
+    reporter.enter(State::Sealed, None);
+    reporter.update(|status| {
+        status.not_blocked = seal.not_blocked().map(str::to_owned);
+        status.frames_pass = seal.frames_pass();
+    });
+    match changes {
+        Ok(changes) => follow(&changes, seal, &stop),
+        Err(error) => log::warn!("{LATER}: {error}"),
+    }
+    // Where changes cannot be waited for, a stop can.
+    while stop.pause(Duration::from_secs(3600)).is_ok() {}
+    files::remove_if_present(Path::new(paths::STATUS))?;
+    log::info!("Stopped; the network stays closed");
+    Ok(())
+}
+
+const LATER: &str = "frames by networks that are attached later pass";
+
+/// Until a stop.
+fn follow(changes: &Changes, mut seal: Seal, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Err(error) = changes.wait(stop) {
+            log::warn!("{LATER}: {error}");
+            return;
+        }
+        seal.shut_new_interfaces();
+    }
+}
+
+fn local(text: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Local, Retry::Never, text)
+}

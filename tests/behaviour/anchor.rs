@@ -1,0 +1,164 @@
+//! `wireguard-pia seal`: a network that is closed before anybody uses it, and stays so while VPN
+//! containers in it come and go.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use harness::log_lines::UP;
+use harness::waiting::{SOON, wait_until};
+use harness::world::World;
+use harness::world::container::Container;
+use harness::world::network::GATEWAY;
+use harness::world::recipe::Recipe;
+use harness::world::watch::{Watch, ours, the_tunnels};
+
+use crate::PROGRAM;
+use crate::leaks::{frames, send_probes};
+
+const OWN: &str = "/usr/local/bin/wireguard-pia";
+const SEALED: &str = "Network closed";
+
+/// A container of the image, with its nft.
+fn recipe(world: &World, nf_tables: &str) -> Recipe {
+    world
+        .container(PROGRAM)
+        .env("NFTABLES", nf_tables)
+        .bind("/usr/sbin/nft", "/usr/local/libexec/wireguard-pia/nft")
+}
+
+fn anchor(world: &World, nf_tables: &str) -> Recipe {
+    recipe(world, nf_tables).command([OWN, "seal"])
+}
+
+/// A new container each time, as an update makes one.
+fn vpn(world: &World, nf_tables: &str) -> Container {
+    let recipe = recipe(world, nf_tables).credentials();
+    recipe.env("LOC", "swiss").start()
+}
+
+fn says(container: &Container, verb: &str) -> (Option<i32>, String) {
+    let output = container.exec(&[OWN, verb]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), text)
+}
+
+/// A connection of a program in the network to one beside it.
+struct Neighbours(TcpStream, TcpStream);
+
+impl Neighbours {
+    fn connect(world: &World) -> Self {
+        let listen = || TcpListener::bind((GATEWAY, 0)).unwrap();
+        let listener = world.router().run(listen);
+        let address = listener.local_addr().unwrap();
+        let here = world.client().run(move || TcpStream::connect(address));
+        Self(here.expect("it is let out"), listener.accept().unwrap().0)
+    }
+
+    /// There and back again by the same connection, which may have to be sent once more.
+    #[track_caller]
+    fn talk(&mut self) {
+        let ends = [(&self.0, &self.1), (&self.1, &self.0)];
+        for (mut from, mut to) in ends {
+            to.set_read_timeout(Some(SOON)).unwrap();
+            from.write_all(b"x").unwrap();
+            to.read_exact(&mut [0]).expect("the connection lives");
+        }
+    }
+}
+
+#[test]
+fn an_anchor_keeps_its_network_closed_from_life_to_life_with_nf_tables() {
+    from_life_to_life("1");
+}
+
+#[test]
+fn an_anchor_keeps_its_network_closed_from_life_to_life_with_legacy() {
+    from_life_to_life("0");
+}
+
+#[track_caller]
+fn from_life_to_life(nf_tables: &str) {
+    let world = World::new();
+    // The positive control: all is seen before.
+    let watch = Watch::begin(&world);
+    send_probes(&world, "eth0");
+    wait_until("a frame is seen", SOON, || frames(&watch.capture) > 0);
+    let seen = frames(&watch.capture);
+
+    let anchor = anchor(&world, nf_tables).start();
+    let closed = anchor.wait_for_log(SEALED, SOON).at;
+    send_probes(&world, "eth0");
+    Watch::many_probes_are_dropped(&world);
+    watch.expect_only(closed, None, |_| false);
+    assert_eq!(frames(&watch.capture), seen, "a frame got out");
+    let within = Duration::from_millis(300);
+    let beside = world
+        .client()
+        .run(move || TcpStream::connect_timeout(&(GATEWAY, 53).into(), within));
+    assert_eq!(beside.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    wait_until("it is healthy", SOON, || {
+        says(&anchor, "healthcheck").0 == Some(0)
+    });
+    let (code, page) = says(&anchor, "status");
+    assert!(code == Some(0) && page.starts_with("state         sealed for"));
+
+    let first = vpn(&world, nf_tables);
+    first.wait_for_log(UP, SOON);
+    world.assert_carries();
+    let mut neighbours = Neighbours::connect(&world);
+    neighbours.talk();
+    first.kill();
+    let between = Instant::now();
+    Watch::many_probes_are_dropped(&world);
+    neighbours.talk();
+    drop(first);
+
+    let second = vpn(&world, nf_tables);
+    let begun = Instant::now();
+    watch.expect_only(between, Some(begun), the_tunnels(&world));
+    second.wait_for_log(UP, SOON);
+    world.assert_carries();
+    neighbours.talk();
+    assert_eq!(world.repeated_rules(), [""; 0]);
+    assert!(second.stop().status.success());
+    neighbours.talk();
+    assert_eq!(says(&anchor, "healthcheck").0, Some(0));
+    assert!(anchor.stop().status.success());
+    let left = Instant::now();
+    send_probes(&world, "eth0");
+    Watch::many_probes_are_dropped(&world);
+    watch.expect_only(left, None, |_| false);
+    watch.expect_only(closed, None, ours(&world));
+    assert_eq!(frames(&watch.capture), seen, "a frame got out");
+}
+
+#[test]
+fn an_anchor_says_what_it_lacks_and_what_was_undone() {
+    let world = World::new();
+    let without = anchor(&world, "1").cap_drop("net_admin").start();
+    assert_eq!(without.wait(SOON).code(), Some(1));
+    let log = without.logs();
+    assert!(log.contains("NET_ADMIN is missing, without which the network cannot be closed: add"));
+
+    let holds = anchor(&world, "1").start();
+    holds.wait_for_log(SEALED, SOON);
+    let healthy = || says(&holds, "healthcheck").0 == Some(0);
+    wait_until("it is healthy", SOON, healthy);
+    world.look("iptables-nft -P OUTPUT ACCEPT");
+    let (code, why) = says(&holds, "healthcheck");
+    assert_eq!(code, Some(1), "{why}");
+    assert!(why.contains("lets packets out by eth0"), "{why}");
+
+    // A VPN closes it again, and then its rules are left alone.
+    let vpn = vpn(&world, "1");
+    vpn.wait_for_log(UP, SOON);
+    assert!(healthy());
+    let late = anchor(&world, "1").start();
+    assert_eq!(late.wait(SOON).code(), Some(1));
+    assert!(
+        late.logs()
+            .contains("wireguard-pia runs in this network already")
+    );
+    world.assert_carries();
+}
