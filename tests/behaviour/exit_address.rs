@@ -36,7 +36,7 @@ fn reconnect(container: &Container, before: usize) {
     });
 }
 
-/// The login, which is asked outside, is what shows that a request by that way would be seen as one.
+/// The login is asked outside, which shows that a request by that way would be seen as one.
 #[test]
 fn the_address_that_the_world_sees_is_told_everywhere_and_asked_through_the_tunnel_only() {
     let world = World::new();
