@@ -77,9 +77,10 @@ impl Life {
         failure: &Failure,
         pause: Option<Duration>,
     ) -> Result<(), End> {
+        // First, for those who read the status when they see the line.
+        self.note_blocked(failure, pause);
         log::error!("Fatal error: {failure}");
         log::info!("`wireguard-pia doctor` checks everything that a start needs");
-        self.note_blocked(failure, pause);
         if let Some(exit) = self.container.run_fatal_script() {
             return Err(End::ByHook(exit));
         }
