@@ -16,8 +16,9 @@
 //! `failure` says of whatever failed how it is told and whether trying again helps. Below are the
 //! capabilities, which do not know each other: `pia` (its API), `wireguard` (wg0.conf, wg-quick,
 //! wg), `firewall` (policy, rules, backends, kill switch), `underlay` (the network below the
-//! tunnel: names, sockets, HTTP, pings), `settings`, `hooks`, `status`, `control` (how commands
-//! reach a running life); and below them `system`.
+//! tunnel: names, sockets, HTTP, pings), `port_clients` (programs that are told the port),
+//! `settings`, `hooks`, `status`, `control` (how commands reach a running life); and below them
+//! `system`.
 //! Arrows only point down, and no file imports one that imports it: `tests/architecture.rs` holds
 //! that to account. `docs/architecture.md` draws the threads, the states and the path of a rule.
 //!
@@ -56,6 +57,7 @@ pub mod parser_internals {
     pub use crate::firewall::parsers as firewall;
     pub use crate::pia::parsers as pia;
     pub use crate::pia::regions::Server;
+    pub use crate::port_clients::parsers as port_clients;
     pub use crate::system::netlink;
     pub use crate::system::route;
     pub use crate::system::routing_policy;
@@ -77,6 +79,7 @@ mod firewall;
 mod hooks;
 mod lifecycle;
 mod pia;
+mod port_clients;
 mod port_forward;
 pub mod settings;
 mod status;

@@ -89,6 +89,17 @@ pub struct ExitAddress {
     pub rotates: bool,
 }
 
+/// What a program says that is told the forwarded port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortClientStatus {
+    /// It says that it listens on the port.
+    pub has_port: bool,
+    /// What it says or does, in words.
+    pub says: String,
+    /// Since when.
+    pub since: u64,
+}
+
 /// Why a reconnect was begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -151,6 +162,9 @@ pub struct Status {
     /// Why the port file does not say so.
     #[serde(default)]
     pub port_file_error: Option<String>,
+    /// Those of `PORT_CLIENTS`, by name, while there is a port; not there where there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub port_clients: BTreeMap<String, PortClientStatus>,
     /// Packets are sent through the tunnel, and nothing comes back.
     pub endpoint_silent: bool,
     /// What the kill switch should block and does not, and why.
@@ -193,6 +207,7 @@ impl Status {
             exit_error: None,
             port: None,
             port_file_error: None,
+            port_clients: BTreeMap::new(),
             endpoint_silent: false,
             not_blocked: None,
             frames_pass: None,

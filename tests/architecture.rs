@@ -15,8 +15,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("hooks", &["system"]),
     ("status", &["system"]),
     ("control", &["system"]),
+    ("port_clients", &["system", "underlay"]),
     // Options are types of the capability that they are for.
-    ("settings", &["firewall", "pia", "system"]),
+    ("settings", &["firewall", "pia", "port_clients", "system"]),
     ("container", &["hooks", "settings", "status", "system"]),
     (
         "failure",
@@ -62,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "firewall",
             "hooks",
             "pia",
+            "port_clients",
             "port_forward",
             "settings",
             "status",

@@ -232,6 +232,9 @@ fn lines(
     add("arrivals", arrivals);
     add("traffic", traffic.map(traffic_in_words));
     add("port file", status.port_file_error.clone());
+    for (name, client) in &status.port_clients {
+        add("port client", Some(format!("{name} {}", client.says)));
+    }
     add(
         "endpoint",
         status

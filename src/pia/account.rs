@@ -197,6 +197,7 @@ mod tests {
         let response = Response {
             status,
             retry_after: None,
+            headers: Vec::new(),
             body: body.into(),
         };
         read(&Ask::new(call, &host, "/"), &response).map_err(|kind| ApiError {

@@ -56,6 +56,7 @@ mod tests {
         let response = Response {
             status,
             retry_after: None,
+            headers: Vec::new(),
             body: body.into(),
         };
         read_seen(&Ask::new(Call::ExitAddress, &host, "/"), &response).ok()

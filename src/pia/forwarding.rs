@@ -161,6 +161,7 @@ mod tests {
         let response = Response {
             status,
             retry_after: None,
+            headers: Vec::new(),
             body: body.into(),
         };
         let ask = Ask::new(Call::BindPort, &host, "/bindPort");

@@ -87,7 +87,7 @@ impl Host {
             port,
             addresses,
             via,
-            tls: Arc::clone(tls),
+            tls: Some(Arc::clone(tls)),
         };
         Self {
             remote,

@@ -196,6 +196,7 @@ mod tests {
         let response = Response {
             status,
             retry_after: None,
+            headers: Vec::new(),
             body: body.into(),
         };
         read_registration(&Ask::new(Call::AddKey, &host, "/addKey"), &response, OURS)

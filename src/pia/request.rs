@@ -281,6 +281,7 @@ mod tests {
         let response = Response {
             status,
             retry_after: Some(Duration::from_secs(3)),
+            headers: Vec::new(),
             body: body.into(),
         };
         ask.refusal(&response)
@@ -336,6 +337,7 @@ mod tests {
             let response = Response {
                 status,
                 retry_after: None,
+                headers: Vec::new(),
                 body: body.into(),
             };
             let read = Ask::new(call, &host, "/").json::<Vec<u8>>(&response);

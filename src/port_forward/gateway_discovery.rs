@@ -149,7 +149,7 @@ pub fn claimed_name(
         port: FORWARDING_PORT,
         addresses: vec![address],
         via: via.clone(),
-        tls: Arc::clone(&tls),
+        tls: Some(Arc::clone(&tls)),
     };
     let request = Request {
         path: "/",

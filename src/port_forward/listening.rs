@@ -12,9 +12,9 @@ const TCP_LISTEN: &str = "0A";
 const UDP_UNCONNECTED: &str = "07";
 
 /// What the user can do about that.
-pub const CURE: &str = "Have it listen there: PORT_SCRIPT=/scripts/port-qbittorrent, \
-                        port-transmission or port-deluge tells a client its port; PORT_REDIRECT \
-                        leads the port to a program that cannot change its own";
+pub const CURE: &str = "Have it listen there: PORT_CLIENTS=qbittorrent (transmission, deluge, \
+                        rtorrent, slskd, http) tells it its port; PORT_REDIRECT leads the port to \
+                        a program that cannot change its own";
 
 /// A socket that takes what comes to its port from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! together. The capabilities do not know this module: each takes a small struct of its own.
 
 mod allowed_sources;
+mod client_values;
 mod credential_sources;
 mod dns;
 mod environment;
@@ -11,6 +12,7 @@ mod gateway;
 mod hook_commands;
 mod local_network;
 mod monitoring;
+mod port_clients;
 mod port_file;
 mod port_forwarding;
 mod quotes;
@@ -34,6 +36,7 @@ use self::values::{ListenAddress, ShellCode};
 use self::variables::{Variables, entry};
 use crate::firewall::{Gateway, LocalAccess, TrafficKind};
 use crate::pia::retry::RetryPolicy;
+use crate::port_clients::PortClientOptions;
 
 pub use credential_sources::CredentialSources;
 pub use dns::VpnDns;
@@ -59,6 +62,8 @@ pub struct Settings {
     pub mtu: Option<u32>,
     pub dns: VpnDns,
     pub port_forwarding: PortForwarding,
+    /// `PORT_CLIENTS`
+    pub port_clients: Option<PortClientOptions>,
     pub firewall: bool,
     pub exit_on_fatal: bool,
     pub fatal_script: Option<String>,
@@ -103,6 +108,7 @@ impl Settings {
             mtu: variables.mtu.map(|mtu| mtu.0),
             dns: variables.vpndns.clone(),
             port_forwarding: PortForwarding::of(&variables),
+            port_clients: port_clients::of(&variables, &mut warnings),
             firewall: variables.firewall,
             exit_on_fatal: variables.exit_on_fatal,
             fatal_script: ShellCode::text(&variables.fatal_script),

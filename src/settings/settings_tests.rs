@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Environment, RetryPolicy, ServerChoice, Settings};
+use crate::port_clients::{ClientTarget, Method};
 
 fn settings(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
     let environment: Environment = pairs
@@ -180,4 +181,72 @@ fn fastest_stands_before_a_list() {
     assert_eq!(choice("Fastest:auto"), ServerChoice::Nearest);
     assert_eq!(choice("fastest:"), ServerChoice::Unset);
     assert_eq!(choice("fastest"), ServerChoice::Locations(of(&["fastest"])));
+}
+
+#[test]
+fn port_clients_are_named_once_and_unknown_ones_are_guessed_at() {
+    let (settings, warnings) = settings(&[
+        ("PORT_FORWARDING", "1"),
+        (
+            "PORT_CLIENTS",
+            "qBittorrent, http deluge transmision deluge",
+        ),
+        ("DELUGE_URL", "http://me:geheim@nas/deluge"),
+        ("PORT_REDIRECT", "6881"),
+    ]);
+    let clients = settings.port_clients.unwrap().clients;
+    let names: Vec<&str> = clients.iter().map(|client| client.target.name()).collect();
+    assert_eq!(names, ["qbittorrent", "deluge"]);
+    for expected in [
+        "PORT_CLIENTS: http needs PORT_HTTP_URL; it is left out",
+        "PORT_CLIENTS: there is no client transmision (did you mean transmission?), only \
+         qbittorrent, transmission, deluge, rtorrent, slskd, http; it is left out",
+        "PORT_CLIENTS: PORT_REDIRECT leads connections to port 6881; clients are told the \
+         forwarded port all the same, where nothing comes",
+    ] {
+        assert!(
+            warnings.contains(&expected.to_owned()),
+            "{expected}: {warnings:#?}"
+        );
+    }
+    assert_eq!(warnings.len(), 3, "{warnings:#?}");
+}
+
+#[test]
+fn without_a_port_there_are_no_port_clients() {
+    let (without, warnings) = settings(&[("PORT_CLIENTS", "slskd")]);
+    assert!(without.port_clients.is_none());
+    assert_eq!(
+        warnings,
+        ["PORT_CLIENTS: PORT_FORWARDING is not 1; it has no effect"]
+    );
+    let (unset, _) = settings(&[("PORT_FORWARDING", "1"), ("SLSKD_API_KEY", "x")]);
+    assert!(unset.port_clients.is_none());
+}
+
+#[test]
+fn the_http_clients_texts_are_taken_as_they_are() {
+    let (settings, warnings) = settings(&[
+        ("PORT_FORWARDING", "1"),
+        ("PORT_CLIENTS", "http"),
+        ("PORT_HTTP_URL", "nas:81/{{PORT}}?key=geheim"),
+        ("PORT_HTTP_METHOD", "put"),
+        ("PORT_HTTP_BODY", "\"{{PORT}}\""),
+    ]);
+    assert_eq!(warnings, [""; 0]);
+    let clients = settings.port_clients.unwrap().clients;
+    let ClientTarget::Http(hook) = &clients[0].target else {
+        panic!("{clients:?}")
+    };
+    assert_eq!(
+        (hook.method, hook.body.expose()),
+        (Method::Put, "\"{{PORT}}\"")
+    );
+    let environment: Environment = [("PORT_HTTP_URL".into(), "nas:81/?key=geheim".into())]
+        .into_iter()
+        .collect();
+    assert_eq!(
+        Settings::effective(&environment),
+        "PORT_HTTP_URL=nas:81/?***"
+    );
 }

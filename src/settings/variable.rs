@@ -7,6 +7,8 @@ use super::warning::Warning;
 pub enum Sensitivity {
     /// To anyone.
     Plain,
+    /// Without user, password and query.
+    Url,
     /// Never.
     Secret,
     /// Never, as it is the user's shell code, which may hold secrets of theirs.
@@ -48,6 +50,7 @@ impl Variable {
     pub fn shown(&self, text: &str) -> String {
         match self.sensitivity {
             Sensitivity::Plain => text.escape_debug().to_string(),
+            Sensitivity::Url => shown_url(text).escape_debug().to_string(),
             Sensitivity::Secret => "***".to_owned(),
             Sensitivity::ShellCode => format!("({} characters)", text.chars().count()),
         }
@@ -67,5 +70,37 @@ impl Variable {
             (None, None) => " ".to_owned(),
         };
         format!("| `{}` |{default}| {} |", self.name, self.documentation)
+    }
+}
+
+fn shown_url(text: &str) -> String {
+    let (rest, query) = match text.split_once('?') {
+        Some((rest, _)) => (rest, "?***"),
+        None => (text, ""),
+    };
+    let (scheme, rest) = match rest.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), rest),
+    };
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("***@", rest),
+        None => ("", rest),
+    };
+    format!("{scheme}{user}{rest}{query}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_a_url_is_masked() {
+        for (text, shown) in [
+            ("http://nas:8080/x", "http://nas:8080/x"),
+            ("http://me:a@b/c@nas?key=1@2", "http://***@nas?***"),
+            ("me:geheim@nas", "***@nas"),
+        ] {
+            assert_eq!(shown_url(text), shown);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::allowed_sources::AllowedSources;
+use super::client_values::{HookBody, HookUrl};
 use super::dns::VpnDns;
 use super::local_network::{LocalNetwork, LocalPorts};
 use super::port_file::PortFile;
@@ -17,6 +18,7 @@ use super::values::{
 };
 use super::variable::Variable;
 use super::warning::Warning;
+use crate::port_clients::{ClientUrl, HttpUrl, Method};
 use crate::system::paths;
 use crate::system::secret::Secret;
 
@@ -175,6 +177,70 @@ variables! {
     port_script: Option<ShellCode>;
     /// Command line that is run with the port appended whenever a port is withdrawn
     port_down_script: Option<ShellCode>;
+    /// Programs that are told the forwarded port, for example `qbittorrent slskd`, told again after
+    /// their restart, and asked whether they took it: `qbittorrent`, `transmission`, `deluge`,
+    /// `rtorrent`, `slskd`, `http`. [More](docs/port-clients.md)
+    port_clients: Vec<String>;
+    /// Seconds between looks at a client that has the port
+    port_client_interval: Interval = "60";
+    /// Where qBittorrent's web interface is
+    qbittorrent_url: HttpUrl = "http://127.0.0.1:8080";
+    /// Its user name
+    qbittorrent_user: Option<Secret>, unset: "`admin`";
+    /// File with it, which wins when it can be read
+    qbittorrent_user_file: Option<PathBuf>;
+    /// Its password; none is needed where it lets local clients in without
+    qbittorrent_pass: Option<Secret>;
+    /// File with it, which wins when it can be read
+    qbittorrent_pass_file: Option<PathBuf>;
+    /// Where Transmission's RPC is
+    transmission_url: HttpUrl = "http://127.0.0.1:9091";
+    /// Its user name
+    transmission_user: Option<Secret>;
+    /// File with it, which wins when it can be read
+    transmission_user_file: Option<PathBuf>;
+    /// Its password
+    transmission_pass: Option<Secret>;
+    /// File with it, which wins when it can be read
+    transmission_pass_file: Option<PathBuf>;
+    /// Where Deluge's web interface is
+    deluge_url: HttpUrl = "http://127.0.0.1:8112";
+    /// The web interface's password
+    deluge_pass: Option<Secret>, unset: "`deluge`";
+    /// File with it, which wins when it can be read
+    deluge_pass_file: Option<PathBuf>;
+    /// Where rTorrent's XML-RPC is: `scgi://ADDRESS:PORT`, the path of a socket, or the URL of a
+    /// web server before it
+    rtorrent_url: ClientUrl = "scgi://127.0.0.1:5000";
+    /// The web server's user name
+    rtorrent_user: Option<Secret>;
+    /// File with it, which wins when it can be read
+    rtorrent_user_file: Option<PathBuf>;
+    /// The web server's password
+    rtorrent_pass: Option<Secret>;
+    /// File with it, which wins when it can be read
+    rtorrent_pass_file: Option<PathBuf>;
+    /// Where slskd's web interface is
+    slskd_url: HttpUrl = "http://127.0.0.1:5030";
+    /// A key of slskd's configuration with the role `administrator`
+    slskd_api_key: Option<Secret>;
+    /// File with it, which wins when it can be read
+    slskd_api_key_file: Option<PathBuf>;
+    /// For the client `http`: where a request is sent that tells the port, for which `{{PORT}}`
+    /// stands here and in the body
+    port_http_url: Option<HookUrl>;
+    /// `POST`, `PUT` or `PATCH`
+    port_http_method: Method = "POST";
+    /// What is sent
+    port_http_body: HookBody = r#"{"port":{{PORT}}}"#;
+    /// The media type of that
+    port_http_type: String = "application/json";
+    /// Where a GET tells which port it has: the answer has to have the number in it
+    port_http_check_url: Option<HookUrl>;
+    /// A header that is sent along, `Name: value`, for example with a key
+    port_http_header: Option<Secret>;
+    /// File with it, which wins when it can be read
+    port_http_header_file: Option<PathBuf>;
     /// Local port to which connections to the forwarded port are redirected, tcp and udp, for
     /// programs whose port cannot be changed
     port_redirect: Option<PortNumber>;
@@ -297,7 +363,24 @@ mod tests {
             let marked = ALL.iter().filter(|entry| entry.sensitivity == sensitivity);
             marked.map(|entry| entry.name).collect()
         };
-        assert_eq!(of(Sensitivity::Secret), ["USER", "PASS", "PIA_DIP_TOKEN"]);
+        assert_eq!(
+            of(Sensitivity::Secret),
+            [
+                "USER",
+                "PASS",
+                "PIA_DIP_TOKEN",
+                "QBITTORRENT_USER",
+                "QBITTORRENT_PASS",
+                "TRANSMISSION_USER",
+                "TRANSMISSION_PASS",
+                "DELUGE_PASS",
+                "RTORRENT_USER",
+                "RTORRENT_PASS",
+                "SLSKD_API_KEY",
+                "PORT_HTTP_BODY",
+                "PORT_HTTP_HEADER"
+            ]
+        );
         assert_eq!(
             of(Sensitivity::ShellCode),
             [

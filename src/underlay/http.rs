@@ -1,5 +1,5 @@
-//! HTTPS requests to given addresses, by a chosen way, which a stop ends at once. Knows neither
-//! PIA's API nor name servers.
+//! HTTP requests, with TLS or without, to given addresses, by a chosen way, which a stop ends at
+//! once. Knows neither PIA's API nor name servers.
 //!
 //! ureq's transport traits are not covered by its version number; only this module uses them.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
@@ -30,6 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Far above any answer of the API.
 const MAX_BODY_BYTES: u64 = 10 << 20;
 const HTTPS_PORT: u16 = 443;
+const HTTP_PORT: u16 = 80;
 
 /// A host and how to reach it.
 #[derive(Debug, Clone)]
@@ -40,8 +41,8 @@ pub struct Remote {
     /// Tried in this order.
     pub addresses: Vec<Ipv4Addr>,
     pub via: Via,
-    /// Which certificates are good.
-    pub tls: Arc<ClientConfig>,
+    /// Which certificates are good; `None` for HTTP without TLS.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// What is asked of a remote.
@@ -66,6 +67,32 @@ pub enum Content<'a> {
     Form(&'a [(&'a str, &'a str)]),
     /// A POST of JSON text.
     Json(&'a str),
+    /// Text of another media type, or sent by another method.
+    Text {
+        method: Method,
+        media_type: &'a str,
+        text: &'a str,
+    },
+}
+
+/// How a [`Content::Text`] is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Method {
+    #[default]
+    Post,
+    Put,
+    Patch,
+}
+
+impl Method {
+    /// As in the request's first line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+        }
+    }
 }
 
 /// Without the content, which may hold a password.
@@ -77,10 +104,10 @@ impl fmt::Debug for Content<'_> {
 
 impl Content<'_> {
     fn method(self) -> &'static str {
-        if matches!(self, Self::None) {
-            "GET"
-        } else {
-            "POST"
+        match self {
+            Self::None => "GET",
+            Self::Empty | Self::Form(_) | Self::Json(_) => Method::Post.name(),
+            Self::Text { method, .. } => method.name(),
         }
     }
 }
@@ -91,7 +118,17 @@ pub struct Response {
     pub status: u16,
     /// From `Retry-After`, an hour at most.
     pub retry_after: Option<Duration>,
+    /// Names in lower case; what is no text is left out.
+    pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The values of the headers of this name, which is in lower case.
+    pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.headers.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
+    }
 }
 
 /// Sends `request` to `remote` and reads the whole answer. Redirects are not followed, proxies not
@@ -140,12 +177,16 @@ fn exchange(
     stop: &CancellationToken,
 ) -> Result<Response, ureq::Error> {
     let agent = agent(remote, request.timeout, stop);
-    let port = if remote.port == HTTPS_PORT {
+    let (scheme, usual_port) = match remote.tls {
+        Some(_) => ("https", HTTPS_PORT),
+        None => ("http", HTTP_PORT),
+    };
+    let port = if remote.port == usual_port {
         String::new()
     } else {
         format!(":{}", remote.port)
     };
-    let url = format!("https://{}{port}{}", remote.name, request.path);
+    let url = format!("{scheme}://{}{port}{}", remote.name, request.path);
     let query = request.query.iter().copied();
     let mut response = match request.content {
         Content::None => with_headers(agent.get(url), request)
@@ -161,10 +202,26 @@ fn exchange(
             .query_pairs(query)
             .content_type("application/json")
             .send(text),
+        Content::Text {
+            method,
+            media_type,
+            text,
+        } => {
+            let builder = match method {
+                Method::Post => agent.post(url),
+                Method::Put => agent.put(url),
+                Method::Patch => agent.patch(url),
+            };
+            with_headers(builder, request)
+                .query_pairs(query)
+                .content_type(media_type)
+                .send(text)
+        }
     }?;
     Ok(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(&response),
+        headers: headers(&response),
         body: response
             .body_mut()
             .with_config()
@@ -183,6 +240,14 @@ fn with_headers<B>(
     builder
 }
 
+fn headers(response: &http::Response<Body>) -> Vec<(String, String)> {
+    let headers = response.headers().iter();
+    let texts = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    texts
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
 fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
     let value = response.headers().get(http::header::RETRY_AFTER)?;
     retry_after::parse(value.to_str().ok()?, SystemTime::now())
@@ -192,7 +257,7 @@ fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
 fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
-        .https_only(true)
+        .https_only(remote.tls.is_some())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
@@ -200,7 +265,7 @@ fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent 
         .timeout_global(Some(timeout))
         .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = TlsConnector {
+    let connector = RemoteConnector {
         remote: remote.clone(),
         stop: stop.clone(),
     };
@@ -226,43 +291,52 @@ impl Resolver for NoResolver {
 }
 
 #[derive(Debug)]
-struct TlsConnector {
+struct RemoteConnector {
     remote: Remote,
     stop: CancellationToken,
 }
 
-impl Connector for TlsConnector {
-    type Out = TlsTransport;
+impl Connector for RemoteConnector {
+    type Out = StreamTransport;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _: Option<()>,
-    ) -> Result<Option<TlsTransport>, ureq::Error> {
+    ) -> Result<Option<StreamTransport>, ureq::Error> {
         let deadline = Deadline::after((*details.timeout.after).min(CONNECT_TIMEOUT));
         let connection = self.connect_to_any(deadline)?;
-        let name = ServerName::try_from(self.remote.name.clone())
-            .map_err(|_| HttpFailure::BadName(self.remote.name.clone()).into_error())?;
-        let mut tls = ClientConnection::new(Arc::clone(&self.remote.tls), name)
-            .map_err(|error| HttpFailure::from_tls(&error).into_error())?;
-        let mut timed = TimedStream {
+        let timed = TimedStream {
             connection,
             deadline,
         };
-        tls.complete_io(&mut timed)
-            .map_err(|error| HttpFailure::from_handshake(error).into_error())?;
+        let stream = match &self.remote.tls {
+            Some(tls) => HttpStream::Tls(Box::new(self.shake_hands(timed, tls)?)),
+            None => HttpStream::Plain(timed),
+        };
         let buffers = LazyBuffers::new(
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
         );
-        Ok(Some(TlsTransport {
-            stream: StreamOwned::new(tls, timed),
-            buffers,
-        }))
+        Ok(Some(StreamTransport { stream, buffers }))
     }
 }
 
-impl TlsConnector {
+impl RemoteConnector {
+    fn shake_hands(
+        &self,
+        mut timed: TimedStream,
+        tls: &Arc<ClientConfig>,
+    ) -> Result<StreamOwned<ClientConnection, TimedStream>, ureq::Error> {
+        let name = ServerName::try_from(self.remote.name.clone())
+            .map_err(|_| HttpFailure::BadName(self.remote.name.clone()).into_error())?;
+        let mut tls = ClientConnection::new(Arc::clone(tls), name)
+            .map_err(|error| HttpFailure::from_tls(&error).into_error())?;
+        tls.complete_io(&mut timed)
+            .map_err(|error| HttpFailure::from_handshake(error).into_error())?;
+        Ok(StreamOwned::new(tls, timed))
+    }
+
     /// Each address gets an equal share of the time left, so that one that does not answer cannot
     /// use it up.
     fn connect_to_any(&self, deadline: Deadline) -> Result<TcpConnection, ureq::Error> {
@@ -331,20 +405,45 @@ impl Write for TimedStream {
     }
 }
 
-struct TlsTransport {
-    stream: StreamOwned<ClientConnection, TimedStream>,
-    buffers: LazyBuffers,
+enum HttpStream {
+    Plain(TimedStream),
+    Tls(Box<StreamOwned<ClientConnection, TimedStream>>),
 }
 
-impl fmt::Debug for TlsTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsTransport").finish_non_exhaustive()
+impl HttpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer),
+            Self::Tls(stream) => stream.read(buffer),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes),
+        }
     }
 }
 
-impl TlsTransport {
+struct StreamTransport {
+    stream: HttpStream,
+    buffers: LazyBuffers,
+}
+
+impl fmt::Debug for StreamTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamTransport").finish_non_exhaustive()
+    }
+}
+
+impl StreamTransport {
     fn set_deadline(&mut self, timeout: NextTimeout) {
-        self.stream.sock.deadline = Deadline::after(*timeout.after);
+        let timed = match &mut self.stream {
+            HttpStream::Plain(stream) => stream,
+            HttpStream::Tls(stream) => &mut stream.sock,
+        };
+        timed.deadline = Deadline::after(*timeout.after);
     }
 }
 
@@ -356,7 +455,7 @@ fn failed(error: io::Error, reason: Timeout) -> ureq::Error {
     }
 }
 
-impl Transport for TlsTransport {
+impl Transport for StreamTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
@@ -385,6 +484,6 @@ impl Transport for TlsTransport {
     }
 
     fn is_tls(&self) -> bool {
-        true
+        matches!(self.stream, HttpStream::Tls(_))
     }
 }

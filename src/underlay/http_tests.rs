@@ -10,7 +10,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::http::{Content, Remote, Request, Response, send};
+use super::http::{Content, Method, Remote, Request, Response, send};
 use super::http_error::{HttpError, HttpFailure};
 use super::socket::Via;
 use super::socket::tests::{closed_address, silent_listener, wait_until_connecting};
@@ -69,7 +69,7 @@ impl World {
             port,
             addresses: vec![Ipv4Addr::LOCALHOST],
             via: Via::Routing,
-            tls: Arc::clone(&self.client),
+            tls: Some(Arc::clone(&self.client)),
         }
     }
 
@@ -144,6 +144,10 @@ fn a_request_is_encoded_and_its_answer_read_whatever_its_status() {
         Response {
             status: 429,
             retry_after: Some(Duration::from_secs(7)),
+            headers: vec![
+                ("retry-after".to_owned(), "7".to_owned()),
+                ("content-length".to_owned(), "2".to_owned()),
+            ],
             body: b"no".to_vec()
         }
     );
@@ -276,7 +280,7 @@ fn failures_are_told_apart() {
     assert!(matches!(named, HttpFailure::WrongName(_)), "{named}");
 
     let foreign = Remote {
-        tls: Arc::clone(&self::world().client),
+        tls: Some(self::world().client),
         ..world.answering("")
     };
     let foreign = failure(&foreign);
@@ -403,4 +407,39 @@ fn a_stop_ends_the_wait_for_an_answer() {
 #[test]
 fn a_stop_ends_a_body() {
     assert_stops_after(b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\nabc");
+}
+
+#[test]
+fn without_tls_it_is_plain_http_with_the_content_as_it_was_given() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = world().peer(listener.local_addr().unwrap().port());
+    peer.tls = None;
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+        while !request.ends_with(b"<x/>") {
+            let length = stream.read(&mut buffer).unwrap();
+            request.extend_from_slice(&buffer[..length]);
+        }
+        let answer = b"HTTP/1.1 204 X\r\nSet-Cookie: SID=1; path=/\r\nSet-Cookie: b=2\r\n\r\n";
+        stream.write_all(answer).unwrap();
+        String::from_utf8(request).unwrap().to_lowercase()
+    });
+    let content = Content::Text {
+        method: Method::Put,
+        media_type: "text/xml",
+        text: "<x/>",
+    };
+    let response = request(&peer, content, WHOLE, &CancellationToken::new()).unwrap();
+    let cookies: Vec<&str> = response.header("set-cookie").collect();
+    assert_eq!(
+        (response.status, cookies),
+        (204, vec!["SID=1; path=/", "b=2"])
+    );
+    let request = server.join().unwrap();
+    assert!(request.starts_with("put /path?"), "{request}");
+    assert!(
+        request.contains("\r\ncontent-type: text/xml\r\n"),
+        "{request}"
+    );
 }

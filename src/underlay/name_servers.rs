@@ -92,6 +92,24 @@ pub fn in_force(text: &str) -> NameServers {
     found
 }
 
+/// Those by IPv4 that `text` names now, asked as any program here asks them: Docker's resolver
+/// itself, too, which alone knows the names of other containers.
+pub fn as_named(text: &str) -> NameServers {
+    let mut found = NameServers::default();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() != Some("nameserver") {
+            continue;
+        }
+        let Some(word) = words.next() else { continue };
+        match word.parse() {
+            Ok(address) => add_plain(address, &mut found),
+            Err(_) => found.skip(word),
+        }
+    }
+    found
+}
+
 /// Takes those by IPv6 that were skipped before.
 fn take_ipv6(found: NameServers) -> NameServers {
     let mut taken = NameServers::default();
@@ -191,6 +209,14 @@ mod tests {
 
     fn direct(address: &str) -> NameServer {
         NameServer::Direct(address.parse().unwrap())
+    }
+
+    #[test]
+    fn dockers_resolver_is_asked_itself_where_all_programs_ask_it() {
+        let text = "nameserver 127.0.0.11\nnameserver fe80::1\n# ExtServers: [8.8.8.8]\n";
+        let found = as_named(text);
+        assert_eq!(found.servers, [NameServer::Loopback(DOCKER_RESOLVER)]);
+        assert_eq!(found.skipped, ["fe80::1"]);
     }
 
     #[test]

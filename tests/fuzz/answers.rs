@@ -33,6 +33,7 @@ fn response(bytes: &[u8], rng: &mut fastrand::Rng) -> Response {
     Response {
         status,
         retry_after: None,
+        headers: Vec::new(),
         body: bytes.to_vec(),
     }
 }

@@ -1,8 +1,8 @@
-//! Name servers' answers, the files that name them, and a header.
+//! Name servers' answers, the files that name them, a header, and answers of port clients.
 
 use std::time::{Duration, SystemTime};
 
-use wireguard_pia::parser_internals::{name_servers, underlay};
+use wireguard_pia::parser_internals::{name_servers, port_clients, underlay};
 
 use super::engine;
 use super::property::assert_is_visible;
@@ -68,5 +68,14 @@ fn default_routes() {
                 .iter()
                 .all(|route| route.interface != "lo" && route.interface != "wg0")
         );
+    });
+}
+
+#[test]
+fn rpc_answer() {
+    engine::run("rpc_answer", |bytes, _| {
+        // Entities stand for one letter each, so that nothing grows.
+        let value = port_clients::rpc_answer(bytes).unwrap_or_default();
+        assert!(value.len() <= 3 * bytes.len());
     });
 }

@@ -7,6 +7,7 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::port_clients::ToldClients;
 use super::port_file_writer::PortFileWriter;
 use crate::container::Container;
 use crate::firewall::ForwardedPort;
@@ -55,6 +56,7 @@ pub struct Announcement {
     owed: Option<String>,
     /// The last failure of the port service that was told, so that each is told once.
     told_failure: Option<String>,
+    clients: ToldClients,
     /// The last `PORT_DOWN_SCRIPT`: what is run for a later port waits for it.
     down_script: Option<JoinHandle<()>>,
 }
@@ -74,6 +76,7 @@ impl Announcement {
             not_before: None,
             owed: None,
             told_failure: None,
+            clients: ToldClients::default(),
             down_script: None,
         }
     }
@@ -201,6 +204,7 @@ impl Announcement {
             }
             self.run_down_script(former, container);
         }
+        self.clients.tell(port, container);
         if let Some(port) = port {
             container.set_env(VARIABLE, port.to_string());
             self.run_script(port, container);
@@ -239,6 +243,7 @@ impl Announcement {
     /// `PORT_DOWN_SCRIPT` runs to its end, as the down hooks do.
     pub fn shut_down(mut self, container: &mut Container) {
         self.wanted = None;
+        self.clients.end();
         if let Err(error) = self.open_way(container) {
             log::warn!("Port forwarding: {error}");
         }

@@ -10,6 +10,7 @@ mod exit_address;
 mod exit_watch;
 mod forwarded_port;
 mod monitor;
+mod port_clients;
 mod port_file_writer;
 mod probe;
 pub mod renewal;

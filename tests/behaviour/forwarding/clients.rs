@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::netns::Namespace;
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -17,25 +18,25 @@ use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use super::forwarding;
 
 /// Clients take their time to start, above all on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Of the kind that breaks careless quoting.
 const PASSWORD: &str = r#"p" \&+%:'$x"#;
 
 /// A client of one kind, installed from the distribution.
-struct Client {
+pub(super) struct Client {
     /// As the script's log lines begin.
-    name: &'static str,
+    pub name: &'static str,
     script: &'static str,
     program: &'static str,
-    environment: &'static [(&'static str, &'static str)],
-    password: &'static str,
+    pub environment: &'static [(&'static str, &'static str)],
+    pub password: &'static str,
     /// The variable that names the file with the password.
-    password_file: &'static str,
+    pub password_file: &'static str,
     /// Makes a new profile and starts the client's processes on it.
     start: fn(&Path) -> Vec<Command>,
 }
 
-const QBITTORRENT: Client = Client {
+pub(super) const QBITTORRENT: Client = Client {
     name: "qBittorrent",
     script: "port-qbittorrent",
     program: "qbittorrent-nox",
@@ -57,7 +58,7 @@ const QBITTORRENT: Client = Client {
     },
 };
 
-const TRANSMISSION: Client = Client {
+pub(super) const TRANSMISSION: Client = Client {
     name: "Transmission",
     script: "port-transmission",
     program: "transmission-daemon",
@@ -66,6 +67,7 @@ const TRANSMISSION: Client = Client {
     password_file: "TRANSMISSION_PASS_FILE",
     start: |profile| {
         let settings = serde_json::json!({
+            "rpc-whitelist-enabled": false,
             "rpc-authentication-required": true, "rpc-username": "me", "rpc-password": PASSWORD,
             "peer-port-random-on-start": true,
             "dht-enabled": false,
@@ -79,7 +81,7 @@ const TRANSMISSION: Client = Client {
     },
 };
 
-const DELUGE: Client = Client {
+pub(super) const DELUGE: Client = Client {
     name: "Deluge",
     script: "port-deluge",
     program: "deluge-web",
@@ -118,13 +120,47 @@ const DELUGE: Client = Client {
     },
 };
 
-/// A client that runs in the container's network.
-struct Running {
+/// It has no script; nobody needs a password who reaches its port for SCGI.
+pub(super) const RTORRENT: Client = Client {
+    name: "rTorrent",
+    script: "",
+    program: "rtorrent",
+    environment: &[],
+    password: "",
+    password_file: "RTORRENT_PASS_FILE",
+    start: |profile| {
+        fs::create_dir_all(profile).expect("writable");
+        let settings = format!(
+            "session.path.set = {}\nnetwork.scgi.open_port = 0.0.0.0:5000\n\
+             network.port_range.set = 6890-6999\nnetwork.port_random.set = yes\n\
+             system.daemon.set = true\n",
+            profile.display()
+        );
+        fs::write(profile.join("rc"), settings).expect("writable");
+        let mut command = Command::new("rtorrent");
+        let import = format!("import={}", profile.join("rc").display());
+        command.args(["-n", "-o", &import]);
+        vec![command]
+    },
+};
+
+/// A client that runs in the container's network, or beside it.
+pub(super) struct Running {
     processes: Vec<Process>,
 }
 
 impl Client {
     fn start_in(&self, world: &World, profile: &str) -> Running {
+        self.start_at(world.client(), world, profile)
+    }
+
+    /// In a network of the world, with a profile of this name.
+    pub(super) fn start_at(
+        &self,
+        network: &Arc<Namespace>,
+        world: &World,
+        profile: &str,
+    ) -> Running {
         let profile = world.files().directory.join(profile);
         let processes = (self.start)(&profile).into_iter().map(|mut command| {
             // Python's, with which Debian's programs come.
@@ -132,7 +168,7 @@ impl Client {
                 .env_clear()
                 .env("HOME", &profile)
                 .env("PATH", "/usr/bin:/bin");
-            let network = Arc::clone(world.client());
+            let network = Arc::clone(network);
             Process::start(move || network.enter(), command, &Journal::default()).unwrap_or_else(
                 |error| panic!("{}: {error}: scripts/setup installs it", self.program),
             )
@@ -166,7 +202,7 @@ impl Client {
 }
 
 impl Running {
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.processes
             .iter()
             .for_each(|process| process.signal(nix::sys::signal::Signal::SIGTERM));
@@ -185,7 +221,7 @@ fn listens(world: &World, port: u16) -> bool {
 }
 
 /// The port that the server forwards; the hooks of these tests do not tell.
-fn forwarded_port(container: &Container) -> u16 {
+pub(super) fn forwarded_port(container: &Container) -> u16 {
     let announced = container.wait_for_log("Forwarding on port ", SOON).text;
     announced
         .rsplit(' ')

@@ -5,6 +5,7 @@ mod fatal;
 mod healing;
 mod owed;
 mod persistence;
+mod port_clients;
 mod reach;
 mod told;
 

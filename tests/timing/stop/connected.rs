@@ -118,6 +118,22 @@ fn while_a_port_script_runs() {
     stops(&world, &container);
 }
 
+/// Whose connections are taken, and which says nothing.
+#[test]
+fn while_port_clients_hang() {
+    let world = World::new();
+    let (hanging, port) = world.client().listen();
+    let container = container(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_CLIENTS", "slskd rtorrent")
+        .env("SLSKD_URL", format!("http://127.0.0.1:{port}"))
+        .env("RTORRENT_URL", format!("scgi://127.0.0.1:{port}"))
+        .start();
+    container.wait_for_log(FORWARDING, SOON);
+    let _both = [hanging.accept().unwrap(), hanging.accept().unwrap()];
+    stops(&world, &container);
+}
+
 #[test]
 fn while_ports_are_cycled() {
     let world = World::new();
