@@ -187,7 +187,23 @@ impl Figures {
             name,
             "When PIA gives the port up without another refresh.",
             whole(expiry),
-        )
+        )?;
+        self.port_clients(status)
+    }
+
+    fn port_clients(&self, status: &Status) -> Result<(), Error> {
+        if status.port_clients.is_empty() {
+            return Ok(());
+        }
+        let help = "Whether a client of PORT_CLIENTS says that it has the port.";
+        let clients = options("port_client_has_port", help);
+        let clients = self.add(IntGaugeVec::new(clients, &["client"]))?;
+        for (name, client) in &status.port_clients {
+            clients
+                .with_label_values(&[name])
+                .set(client.has_port.into());
+        }
+        Ok(())
     }
 
     fn dropped(&self, status: &Status) -> Result<(), Error> {
@@ -222,7 +238,7 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Port, Reporter};
+    use crate::status::{Port, PortClientStatus, Reporter};
     use crate::wireguard::show::Traffic;
 
     #[test]
@@ -238,6 +254,12 @@ mod tests {
                 number: 47047,
                 bound_at: 1000,
             });
+            let client = PortClientStatus {
+                has_port: true,
+                says: "listens on 47047".to_owned(),
+                since: 1000,
+            };
+            status.port_clients.insert("slskd".to_owned(), client);
         });
         let passed = |bytes| Traffic { packets: 1, bytes };
         let counters = Some(Counters {
@@ -253,6 +275,7 @@ mod tests {
             "wireguard_pia_state_seconds_total{state=\"connected\"} 90",
             "wireguard_pia_forwarded_port 47047",
             "wireguard_pia_forwarded_port_expiry_timestamp_seconds 2200",
+            "wireguard_pia_port_client_has_port{client=\"slskd\"} 1",
             "wireguard_pia_reconnects_total{cause=\"request\"} 1",
             "wireguard_pia_reconnects_total{cause=\"endpoint\"} 0",
             "wireguard_pia_failures_total{kind=\"login\"} 1",
