@@ -140,7 +140,7 @@ impl Registrar<'_> {
             location, server, ..
         } = candidate;
         log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
-        let keys = KeyPair::generate(stop)?;
+        let keys = KeyPair::generate()?;
         let host = self.hosts.server(server, candidate.port)?;
         let proof = match self.dedicated_ip {
             Some(token) => Proof::DedicatedIp {

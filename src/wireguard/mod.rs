@@ -34,6 +34,9 @@ pub enum WireGuardError {
         address: Ipv4Addr,
         source: std::io::Error,
     },
+    /// For a key.
+    #[error("a new key: the kernel gives no random bytes")]
+    Random,
     /// The kernel does not list them.
     #[error("routing rules: {0}")]
     RoutingRules(#[from] std::io::Error),

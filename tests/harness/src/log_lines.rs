@@ -21,14 +21,12 @@ pub const LOGIN: [&str; 4] = [
 
 /// The beginning or the end of each other step of a start, in order, with `DEBUG` set. wg-quick
 /// says each of its commands before it runs it.
-pub const START: [&str; 21] = [
+pub const START: [&str; 19] = [
     CLOSED,
     "Settings: ",
     "/servers/v6: 200",
     "Verified server list",
     "Registering with",
-    "[#] wg genkey",
-    "[#] wg pubkey",
     "/addKey: 200",
     "Bringing up WireGuard",
     "[#] wg-quick up",
