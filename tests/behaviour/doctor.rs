@@ -642,7 +642,7 @@ fn no_port_is_forwarded() {
         "warning",
         "port",
         "is forwarded, but nobody listens on port",
-        "PORT_SCRIPT=/scripts/port-qbittorrent",
+        "PORT_CLIENTS=qbittorrent",
     );
     let port = line.rsplit(' ').next().and_then(|port| port.parse().ok());
     let any = (Ipv4Addr::UNSPECIFIED, port.expect("a port"));
