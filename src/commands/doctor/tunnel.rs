@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::finding::Finding;
 use super::leaks;
 use super::subject::Subject;
+use crate::firewall::arrivals;
 use crate::port_forward::listening;
 use crate::status::{State, Status};
 use crate::system::paths;
@@ -33,7 +34,9 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
         let complaint = port
             .and_then(|port| subject.settings.listening_port(port.number))
             .and_then(listening::complaint);
-        report(judge_port(status.as_ref(), complaint));
+        let count = |number| arrivals::arrivals(number, &subject.stop).ok().flatten();
+        let arrived = port.and_then(|port| count(port.number));
+        report(judge_port(status.as_ref(), complaint, arrived));
     }
     report(leaks::check(subject));
 }
@@ -67,7 +70,9 @@ fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {
     Finding::ok(CHECK, told)
 }
 
-fn judge_port(status: Option<&Status>, complaint: Option<String>) -> Finding {
+/// `arrived` is how much has come in by the port since the rules were loaded last, where that can
+/// be read. That nothing has come is no fault: nobody may have tried.
+fn judge_port(status: Option<&Status>, complaint: Option<String>, arrived: Option<u64>) -> Finding {
     const CHECK: &str = "port";
     let Some(status) = status else {
         return Finding::skipped(CHECK, "the program does not run, so nobody keeps one");
@@ -78,7 +83,16 @@ fn judge_port(status: Option<&Status>, complaint: Option<String>) -> Finding {
             Some(complaint) => {
                 Finding::warning(CHECK, format!("{well}, but {complaint}"), listening::CURE)
             }
-            None => Finding::ok(CHECK, well),
+            None => Finding::ok(
+                CHECK,
+                match arrived {
+                    None => well,
+                    Some(0) => format!("{well}; nothing came in by it since the rules were loaded"),
+                    Some(count) => {
+                        format!("{well}; {count} came in by it since the rules were loaded")
+                    }
+                },
+            ),
         };
     }
     let why = status
