@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::firewall::Destination;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
-use crate::wireguard::peer::Peering;
+use crate::wireguard::peering::Peering;
 use crate::wireguard::show;
 
 /// How often a change of the interface is tried before it is taken back.

@@ -9,7 +9,7 @@ use crate::failure::{Failure, FailureKind, Retry};
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::underlay::first_sign::{Questions, REPEAT_INTERVAL, Witnesses};
-use crate::wireguard::peer::Peering;
+use crate::wireguard::peering::Peering;
 use crate::wireguard::peers;
 use crate::wireguard::show::{self, Counters};
 use crate::wireguard::sysctl;

@@ -6,7 +6,7 @@ pub mod keys;
 pub mod leftovers;
 pub mod overhead;
 pub mod parsers;
-pub mod peer;
+pub mod peering;
 pub mod peers;
 pub mod routing_rules;
 pub mod show;
