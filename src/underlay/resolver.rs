@@ -29,9 +29,6 @@ use crate::system::files;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server in the first round, so that one that does not answer soon gives way to the next.
 const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Before the first repetition: hosts limit how many refusals they send, so that one of two
-/// questions may hear nothing, and the refusal of the other waits for it.
-const FIRST_REPEAT_INTERVAL: Duration = Duration::from_millis(300);
 /// Until a question is sent again while its answer is awaited: it may have been lost.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Far above an answer with the addresses of one host.
@@ -314,14 +311,13 @@ fn ask_by_udp(
     let question = question(id, host).map_err(failed)?;
     let mut buffer = [0; MAX_ANSWER_BYTES];
     let mut repeat = Deadline::after(Duration::ZERO);
-    let mut interval = FIRST_REPEAT_INTERVAL;
     loop {
         let left = deadline.socket_timeout().map_err(failed)?;
         let until_repeat = match repeat.left() {
             Duration::ZERO => {
                 socket.send(&question).map_err(failed)?;
-                repeat = Deadline::after(interval);
-                std::mem::replace(&mut interval, REPEAT_INTERVAL)
+                repeat = Deadline::after(REPEAT_INTERVAL);
+                REPEAT_INTERVAL
             }
             left => left,
         };
@@ -425,26 +421,6 @@ mod tests {
             }
         });
         port
-    }
-
-    #[test]
-    fn a_question_that_is_lost_is_soon_repeated() {
-        let asked = std::sync::atomic::AtomicU32::new(0);
-        let port = serve("127.0.0.61", 0, move |question| {
-            match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-                0 => Vec::new(),
-                _ => vec![reply(
-                    question,
-                    RCODE::NoError,
-                    vec![a(HOST, ADDRESS)],
-                    false,
-                )],
-            }
-        });
-        let begun = Instant::now();
-        let found = resolver(&["127.0.0.61"], port).addresses(HOST, &CancellationToken::new());
-        assert!(found.is_ok(), "{found:?}");
-        assert!(begun.elapsed() < REPEAT_INTERVAL, "{:?}", begun.elapsed());
     }
 
     fn resolver(addresses: &[&str], port: u16) -> Resolver {
