@@ -147,6 +147,9 @@ impl Network {
         lines += "route add 2001:db8:18::/64 via 2001:db8:1::2\n";
         self.internet.ip(lines);
         self.internet.sysctl("net/ipv4/ip_forward", "1");
+        // Who refuses says so each time: by default a host refuses but once a second, and is silent
+        // else, which is another fault.
+        self.internet.sysctl("net/ipv4/icmp_ratelimit", "0");
         thread::scope(|scope| {
             for (number, server) in self.servers.iter().enumerate() {
                 let address = server_address(u8::try_from(number).expect("servers are few"));
