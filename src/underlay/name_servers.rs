@@ -95,6 +95,11 @@ pub fn in_force(text: &str) -> NameServers {
 /// Those by IPv4 that `text` names now, asked as any program here asks them: Docker's resolver
 /// itself, too, which alone knows the names of other containers.
 pub fn as_named(text: &str) -> NameServers {
+    named(text, add_plain)
+}
+
+/// Those by IPv4 that `text` names, each added by `add`.
+fn named(text: &str, add: impl Fn(Ipv4Addr, &mut NameServers)) -> NameServers {
     let mut found = NameServers::default();
     for line in text.lines() {
         let mut words = line.split_whitespace();
@@ -103,7 +108,7 @@ pub fn as_named(text: &str) -> NameServers {
         }
         let Some(word) = words.next() else { continue };
         match word.parse() {
-            Ok(address) => add_plain(address, &mut found),
+            Ok(address) => add(address, &mut found),
             Err(_) => found.skip(word),
         }
     }
@@ -129,20 +134,10 @@ fn is_routed(address: Ipv6Addr) -> bool {
 }
 
 fn with_ipv4(text: &str) -> NameServers {
-    let mut found = NameServers::default();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        if words.next() != Some("nameserver") {
-            continue;
-        }
-        let Some(word) = words.next() else { continue };
-        match word.parse() {
-            Ok(DOCKER_RESOLVER) => add_behind_embedded(text, &mut found),
-            Ok(address) => add_plain(address, &mut found),
-            Err(_) => found.skip(word),
-        }
-    }
-    found
+    named(text, |address, found| match address {
+        DOCKER_RESOLVER => add_behind_embedded(text, found),
+        _ => add_plain(address, found),
+    })
 }
 
 fn add_plain(address: Ipv4Addr, found: &mut NameServers) {
