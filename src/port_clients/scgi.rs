@@ -63,11 +63,13 @@ fn exchange(
         let mut buffer = [0; 4096];
         while answer.len() < MAX_ANSWER_BYTES {
             set_timeout(deadline.socket_timeout()?)?;
-            let length = stream.read(&mut buffer)?;
-            if length == 0 {
-                break;
+            match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => answer.extend_from_slice(buffer.get(..length).unwrap_or_default()),
+                // By the end of a child process.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            answer.extend_from_slice(buffer.get(..length).unwrap_or_default());
         }
         Ok(answer)
     };
@@ -109,5 +111,40 @@ mod tests {
         assert!(rest.starts_with("CONTENT_LENGTH\x004\0SCGI\x001\0"));
         let (headers, rest) = rest.split_at(length.parse().unwrap());
         assert!(headers.ends_with('\0') && rest == ",<x/>", "{rest}");
+    }
+
+    /// A client whose answer comes in parts, each after an interruption.
+    struct Interrupted {
+        parts: Vec<&'static [u8]>,
+        is_due: bool,
+    }
+
+    impl Read for Interrupted {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.is_due = !self.is_due;
+            match self.is_due {
+                true => Err(io::ErrorKind::Interrupted.into()),
+                false => self.parts.pop().unwrap_or_default().read(buffer),
+            }
+        }
+    }
+
+    impl Write for Interrupted {
+        fn write(&mut self, request: &[u8]) -> io::Result<usize> {
+            Ok(request.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_child_process_interrupts_no_answer() {
+        let client = Interrupted {
+            parts: vec![b"lo", b"Status: 200 OK\r\n\r\nhel"],
+            is_due: false,
+        };
+        assert_eq!(exchange(client, "<x/>", &|_| Ok(())).unwrap(), b"hello");
     }
 }

@@ -2,7 +2,7 @@
 //! (<https://www.wireguard.com/xplatform/#configuration-protocol>): `get=1`, and lines `key=value`
 //! until `errno=`.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -27,13 +27,11 @@ pub(super) fn peers() -> io::Result<Vec<Peer>> {
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"get=1\n\n")?;
+    let mut lines = BufReader::new(stream.take(MAX_ANSWER));
     let mut answer = Vec::new();
-    let mut part = [0; 4096];
     // It does not hang up: an empty line is the end.
     while !answer.ends_with(b"\n\n") {
-        let length = stream.read(&mut part)?;
-        answer.extend_from_slice(part.get(..length).unwrap_or_default());
-        if length == 0 || u64::try_from(answer.len()).is_ok_and(|it| it > MAX_ANSWER) {
+        if lines.read_until(b'\n', &mut answer)? == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
