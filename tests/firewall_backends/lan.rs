@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use wireguard_pia::firewall_internals::{Firewall, Policy, TrafficKind, TunnelPolicy};
 
 use crate::namespace::{MARK, Namespace, iptables, lacking, run};
-use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, gets_out, ip, open};
+use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, gets_out, hears, ip, open};
 
 const HERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 const THERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
@@ -124,7 +124,7 @@ fn flow(listener: &TcpListener, connect: impl FnOnce() -> TcpStream) -> (TcpStre
 fn carries(mut from: &TcpStream, mut to: &TcpStream, wait: Duration) -> bool {
     to.set_read_timeout(Some(wait)).unwrap();
     from.write_all(b"more").unwrap();
-    to.read(&mut [0; 16]).is_ok()
+    hears(|| to.read(&mut [0; 16]))
 }
 
 /// A flow of ours from before is no answer, whatever its other end may begin; nor is what goes from
@@ -177,9 +177,9 @@ fn answers_what_never_came(far: &Far) -> bool {
     .concat();
     let _ = forger.send_to(&datagram, &SocketAddrV4::new(HERE, 8080).into());
     service.set_read_timeout(Some(BLOCKED)).unwrap();
-    let _ = service.recv(&mut [0; 16]);
+    hears(|| service.recv(&mut [0; 16]));
     let _ = service.send_to(b"leak", (THERE, 7000));
-    receiver.recv(&mut [0; 16]).is_ok()
+    hears(|| receiver.recv(&mut [0; 16]))
 }
 
 /// Who has NET_RAW can write such a packet.

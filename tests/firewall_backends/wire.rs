@@ -23,7 +23,7 @@ use wireguard_pia::firewall_internals::{
 };
 
 use crate::namespace::{MARK, Namespace, install, iptables, run};
-use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, ip, open};
+use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, hears, ip, open};
 
 const PORT: u16 = 9999;
 const OPEN_PORT: u16 = 9998;
@@ -96,7 +96,7 @@ fn receiver(far: &Far, port: u16) -> UdpSocket {
 
 fn arrives(at: &UdpSocket, wait: Duration) -> bool {
     at.set_read_timeout(Some(wait)).unwrap();
-    at.recv(&mut [0; 64]).is_ok()
+    hears(|| at.recv(&mut [0; 64]))
 }
 
 fn datagram(mark: u32, to: Ipv4Addr, port: u16) -> bool {
@@ -322,7 +322,7 @@ fn only_marked(socket: &Socket, wanted: u32) {
 fn receives(socket: &Socket, wait: Duration) -> bool {
     socket.set_read_timeout(Some(wait)).unwrap();
     let mut buffer = [std::mem::MaybeUninit::uninit(); 64];
-    socket.recv(&mut buffer).is_ok()
+    hears(|| socket.recv(&mut buffer))
 }
 
 #[test]
