@@ -107,6 +107,8 @@ pub(super) const DELUGE: Client = Client {
             format!(r#"{{"file":2,"format":1}}{settings}"#),
         )
         .expect("writable");
+        // Each makes it where it is missing; two that do so at once do not agree, or one dies.
+        fs::write(profile.join("auth"), "localclient:of-this-test:10\n").expect("writable");
         ["deluged", "deluge-web"]
             .map(|program| {
                 let mut command = Command::new(program);
