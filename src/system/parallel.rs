@@ -1,4 +1,4 @@
-//! The same work for several things at once, on as many threads as can be had.
+//! Work on threads that end with it, as far as threads can be had.
 
 use std::panic::resume_unwind;
 use std::thread::{Builder, scope};
@@ -28,10 +28,28 @@ pub fn map<T: Copy + Send, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -
     })
 }
 
+/// The result of `work`, done on a thread of its own: what the work needed of a stack, and of the
+/// heap that is a thread's, is given back when it ends. Where a thread is refused, this one does it.
+pub fn aside<R: Send>(work: impl Fn() -> R + Sync) -> R {
+    scope(|scope| match Builder::new().spawn_scoped(scope, &work) {
+        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        Err(error) => {
+            log::debug!("no further thread: {error}");
+            work()
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Barrier;
+
+    #[test]
+    fn what_is_done_aside_is_done_on_another_thread() {
+        let id = || std::thread::current().id();
+        assert_ne!(aside(id), id());
+    }
 
     #[test]
     fn all_are_worked_on_at_once_and_in_order() {

@@ -24,11 +24,16 @@ use super::http_error::{HttpError, HttpFailure};
 use super::retry_after;
 use super::socket::{self, SocketError, TcpConnection, Via};
 use crate::system::cancellation::CancellationToken;
+use crate::system::parallel;
 
 /// For all addresses of a host together, with the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Far above any answer of the API.
 const MAX_BODY_BYTES: u64 = 10 << 20;
+/// What ureq reads and writes by: far less than its defaults, which a heap does not give back. The
+/// head of an answer has to fit in.
+const INPUT_BUFFER_BYTES: usize = 32 << 10;
+const OUTPUT_BUFFER_BYTES: usize = 16 << 10;
 const HTTPS_PORT: u16 = 443;
 const HTTP_PORT: u16 = 80;
 
@@ -145,7 +150,8 @@ pub fn send(
         request.path
     );
     let started = Instant::now();
-    let answer = exchange(remote, request, stop);
+    // TLS takes a deep stack, and most of our threads go on for as long as the container.
+    let answer = parallel::aside(|| exchange(remote, request, stop));
     let milliseconds = started.elapsed().as_millis();
     match answer {
         Ok(response) => {
@@ -261,6 +267,9 @@ fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent 
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
+        .input_buffer_size(INPUT_BUFFER_BYTES)
+        .output_buffer_size(OUTPUT_BUFFER_BYTES)
+        .max_response_header_size(INPUT_BUFFER_BYTES)
         .timeout_connect(Some(CONNECT_TIMEOUT))
         .timeout_global(Some(timeout))
         .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
