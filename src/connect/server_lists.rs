@@ -27,7 +27,7 @@ pub struct ListFiles {
 pub(super) struct ServerLists {
     files: ListFiles,
     key: Option<ListKey>,
-    lists: Vec<ServerList>,
+    lists: Vec<(ListVersion, ServerList)>,
     /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than
     /// merely not at hand.
     is_fresh: bool,
@@ -46,12 +46,12 @@ impl ServerLists {
 
     /// All lists at hand.
     pub(super) fn all(&self) -> Vec<&ServerList> {
-        self.lists.iter().collect()
+        self.lists.iter().map(|(_, list)| list).collect()
     }
 
     /// The best one.
     pub(super) fn first(&self) -> Option<&ServerList> {
-        self.lists.first()
+        self.lists.first().map(|(_, list)| list)
     }
 
     /// Whether a list was fetched in this life.
@@ -81,9 +81,19 @@ impl ServerLists {
         if version == ListVersion::V6 {
             self.store(&signed.text);
         }
-        self.lists.insert(0, signed.list);
+        self.lists.insert(0, (version, signed.list));
         self.lists.truncate(MAX_LISTS);
         self.is_fresh = true;
+    }
+
+    /// Drops all but the newest of each version. A search that needs more servers fetches more.
+    pub(super) fn forget_old(&mut self) {
+        let mut kept = Vec::new();
+        self.lists.retain(|(version, _)| {
+            let is_newest = !kept.contains(version);
+            kept.push(*version);
+            is_newest
+        });
     }
 
     fn store(&self, text: &[u8]) {
@@ -117,7 +127,7 @@ impl ServerLists {
         };
         match ServerList::verify(&text, &key) {
             Ok(list) => {
-                self.lists.push(list);
+                self.lists.push((ListVersion::V6, list));
                 Ok(true)
             }
             Err(error) => {
@@ -140,5 +150,33 @@ impl ServerLists {
         let key = ListKey::read(&self.files.key)?;
         self.key = Some(key.clone());
         Ok(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_of_renewals_leave_the_newest_list_of_each_version() {
+        let mut lists = ServerLists::new(ListFiles {
+            key: PathBuf::new(),
+            stored: None,
+        });
+        for registration_port in 1..=20 {
+            let version = match registration_port {
+                7 => ListVersion::V7,
+                _ => ListVersion::V6,
+            };
+            let list = ServerList {
+                registration_port,
+                locations: Vec::new(),
+            };
+            let text = Vec::new();
+            lists.take(version, SignedList { text, list });
+            lists.forget_old();
+        }
+        let ports: Vec<u16> = lists.all().iter().map(|it| it.registration_port).collect();
+        assert_eq!(ports, [20, 7]);
     }
 }

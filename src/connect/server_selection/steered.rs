@@ -15,9 +15,10 @@ impl ServerSelection {
         self.selection.choice = choice;
     }
 
-    /// Takes a list that was fetched elsewhere.
+    /// Takes a list that was fetched elsewhere, while a tunnel stands.
     pub(in crate::connect) fn learn(&mut self, version: ListVersion, list: SignedList) {
         self.lists.take(version, list);
+        self.lists.forget_old();
         self.note_learnt();
     }
 
