@@ -29,7 +29,8 @@ pub fn map<T: Copy + Send, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -
 }
 
 /// The result of `work`, done on a thread of its own: what the work needed of a stack, and of the
-/// heap that is a thread's, is given back when it ends. Where a thread is refused, this one does it.
+/// heap that is a thread's, is given back when it ends. Where a thread is refused, this one does
+/// it.
 pub fn aside<R: Send>(work: impl Fn() -> R + Sync) -> R {
     scope(|scope| match Builder::new().spawn_scoped(scope, &work) {
         Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
