@@ -33,7 +33,7 @@ pub struct Container {
 impl Container {
     /// Reads the settings and says what is wrong with them.
     pub fn new(environment: Environment, stop: CancellationToken) -> Self {
-        let (settings, warnings) = Settings::from_environment(&environment);
+        let (settings, warnings) = Settings::of_this_network(&environment);
         let reporter = Reporter::new(Path::new(paths::STATUS));
         let mut container = Self {
             environment,
@@ -160,7 +160,7 @@ impl Container {
             return Some(exit);
         }
         self.environment.follow(self.shell.variables());
-        let (settings, warnings) = Settings::from_environment(&self.environment);
+        let (settings, warnings) = Settings::of_this_network(&self.environment);
         self.settings = settings;
         self.warn(warnings);
         self.tell_paths();

@@ -28,7 +28,7 @@ pub fn run(
     environment: &Environment,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let (settings, _) = Settings::from_environment(environment);
+    let (settings, _) = Settings::of_this_network(environment);
     let port = arguments.port;
     if settings.firewall {
         add(&incoming(port), stop)?;

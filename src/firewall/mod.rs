@@ -6,6 +6,7 @@
 //! the kernel. Chains of ours hold our rules; what others have in the built-in chains stays as it
 //! is. It does not know who needs the network, nor why.
 
+pub mod anchored;
 mod apply;
 pub mod arrivals;
 mod backend;

@@ -9,7 +9,7 @@ use super::lock;
 use super::surroundings::check_capabilities;
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::seal::Seal;
-use crate::firewall::{self, Backend};
+use crate::firewall::{self, Backend, anchored};
 use crate::settings::{Environment, Settings};
 use crate::status::{Reporter, State};
 use crate::system::cancellation::CancellationToken;
@@ -48,6 +48,9 @@ fn hold(environment: Environment, build: &str) -> Result<(), Failure> {
     let backend = settings.nf_tables.map(Backend::from_nf_tables);
     // Given back below: it is for the life with a tunnel, which this is to be told from.
     let claim = lock::claim_network().ok_or_else(|| local(NETWORK_IN_USE))?;
+    // Held until the end, and from before the claim is given back.
+    let _sign = anchored::announce()
+        .inspect_err(|error| log::warn!("a VPN with FIREWALL=0 will open this network: {error}"));
     // Before the network is closed, so that no interface is missed.
     let changes = Changes::subscribe(false);
     let seal = Seal::load(backend, &stop).inspect_err(|_| firewall::cut_off())?;

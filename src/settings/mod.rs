@@ -34,7 +34,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use self::values::{ListenAddress, ShellCode};
 use self::variables::{Variables, entry};
-use crate::firewall::{Gateway, LocalAccess, TrafficKind};
+use crate::firewall::{Gateway, LocalAccess, TrafficKind, anchored};
 use crate::pia::retry::RetryPolicy;
 use crate::port_clients::PortClientOptions;
 
@@ -92,6 +92,26 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// As [`Self::from_environment`], for those who have to do with the kill switch of this
+    /// network: it may be an anchor's.
+    pub fn of_this_network(environment: &Environment) -> (Self, Vec<Warning>) {
+        Self::of_network(environment, anchored::is_anchored())
+    }
+
+    /// An anchor promises that its network is closed, so a life in it has a kill switch.
+    fn of_network(environment: &Environment, is_anchored: bool) -> (Self, Vec<Warning>) {
+        let as_set = Self::from_environment(environment);
+        if as_set.0.firewall || !is_anchored {
+            return as_set;
+        }
+        let mut environment = environment.clone();
+        environment.remove(entry::firewall.name);
+        let (settings, mut warnings) = Self::from_environment(&environment);
+        let problem = "it is 0, but an anchor (`wireguard-pia seal`) holds this network closed";
+        warnings.push(entry::firewall.warning(problem, "there is a kill switch"));
+        (settings, warnings)
+    }
+
     /// The settings of `environment`, and a warning for each value that could not be taken as it
     /// was.
     pub fn from_environment(environment: &Environment) -> (Self, Vec<Warning>) {

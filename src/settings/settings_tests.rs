@@ -40,6 +40,27 @@ fn nothing_set_is_the_defaults_without_a_warning() {
 }
 
 #[test]
+fn beside_an_anchor_there_is_a_kill_switch_whatever_firewall_says() {
+    let pairs = [("FIREWALL", "0"), ("LOCAL_PORTS", "8080")];
+    let environment: Environment = pairs
+        .map(|(name, value)| (name.into(), value.into()))
+        .into_iter()
+        .collect();
+    let (alone, warnings) = Settings::of_network(&environment, false);
+    assert!(!alone.firewall && warnings[0].variable == "LOCAL_PORTS");
+    let (settings, warnings) = Settings::of_network(&environment, true);
+    assert!(settings.firewall && settings.local_ports.is_some());
+    let said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "FIREWALL: it is 0, but an anchor (`wireguard-pia seal`) holds this network closed; \
+             there is a kill switch"
+        ]
+    );
+}
+
+#[test]
 fn bad_values_give_the_default_and_a_warning_each() {
     let (settings, warnings) = settings(&[
         ("FIREWALL", "yes"),

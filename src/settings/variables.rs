@@ -252,7 +252,7 @@ variables! {
     pgid: Option<u32>, unset: "`0`";
     /// File mode mask for the files in `/pia-shared`, in octal
     umask: ModeMask = "022";
-    /// `0`: no kill switch
+    /// `0`: no kill switch, unless an anchor holds the network
     firewall: bool = "1";
     /// `1`: exit on a fatal error. Otherwise the container stays, sealed and unhealthy, so that
     /// containers which share its network keep it

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use harness::log_lines::UP;
+use harness::log_lines::{ENABLED, UP};
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -161,4 +161,55 @@ fn an_anchor_says_what_it_lacks_and_what_was_undone() {
             .contains("wireguard-pia runs in this network already")
     );
     world.assert_carries();
+}
+
+/// "`FIREWALL=0` at the VPN has no effect beside an anchor" (docs/anchor.md)
+#[test]
+fn an_anchor_holds_its_network_closed_though_firewall_is_0_at_the_vpn() {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let without = |recipe: Recipe| {
+        recipe
+            .credentials()
+            .env("LOC", "swiss")
+            .env("FIREWALL", "0")
+    };
+    // The positive control: without an anchor all is seen beside the tunnel once that has gone.
+    let open = without(recipe(&world, "1")).start();
+    open.wait_for_log("FIREWALL=0: there is no kill switch", SOON);
+    assert!(open.stop().status.success());
+    watch.sees_new_flows_after(Instant::now());
+
+    let anchor = anchor(&world, "1").start();
+    let closed = anchor.wait_for_log(SEALED, SOON).at;
+    let vpn = without(recipe(&world, "1")).start();
+    vpn.wait_for_log(
+        "FIREWALL: it is 0, but an anchor (`wireguard-pia seal`) holds this network closed",
+        SOON,
+    );
+    vpn.wait_for_log(ENABLED, SOON);
+    world.assert_carries();
+    assert_eq!(says(&anchor, "healthcheck").0, Some(0));
+    let doctor = says(&vpn, "doctor").1;
+    assert!(
+        doctor.contains("nothing got out beside the tunnel"),
+        "{doctor}"
+    );
+    Watch::many_probes_are_dropped(&world);
+    vpn.kill();
+    let between = Instant::now();
+    Watch::many_probes_are_dropped(&world);
+    watch.expect_only(between, None, the_tunnels(&world));
+    drop(vpn);
+
+    // A hook that asks for it late gets the same answer.
+    let hook = recipe(&world, "1")
+        .env("PRE_UP", "FIREWALL=0")
+        .credentials();
+    let late = hook.env("LOC", "swiss").start();
+    late.wait_for_log("FIREWALL: it is 0, but an anchor", SOON);
+    late.wait_for_log(ENABLED, SOON);
+    assert!(late.stop().status.success());
+    Watch::many_probes_are_dropped(&world);
+    watch.expect_only(closed, None, ours(&world));
 }

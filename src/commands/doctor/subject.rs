@@ -36,7 +36,7 @@ impl Subject {
         is_blocked: bool,
         stop: &CancellationToken,
     ) -> Self {
-        let (settings, warnings) = Settings::from_environment(environment);
+        let (settings, warnings) = Settings::of_this_network(environment);
         let text = text_of(paths::RESOLV_CONF).unwrap_or_default();
         let is_tunnelled = show::exists();
         Self {
