@@ -69,16 +69,27 @@ impl Neighbours {
 
 #[test]
 fn an_anchor_keeps_its_network_closed_from_life_to_life_with_nf_tables() {
-    from_life_to_life("1");
+    from_life_to_life("1", ["1", "1"]);
 }
 
 #[test]
 fn an_anchor_keeps_its_network_closed_from_life_to_life_with_legacy() {
-    from_life_to_life("0");
+    from_life_to_life("0", ["0", "0"]);
 }
 
+#[test]
+fn an_anchor_with_nf_tables_keeps_its_network_closed_under_lives_with_either_backend() {
+    from_life_to_life("1", ["0", "1"]);
+}
+
+#[test]
+fn an_anchor_with_legacy_keeps_its_network_closed_under_lives_with_either_backend() {
+    from_life_to_life("0", ["1", "0"]);
+}
+
+/// With `NFTABLES` of the anchor, and of the lives of two VPN containers one after the other.
 #[track_caller]
-fn from_life_to_life(nf_tables: &str) {
+fn from_life_to_life(nf_tables: &str, lives: [&str; 2]) {
     let world = World::new();
     // The positive control: all is seen before.
     let watch = Watch::begin(&world);
@@ -103,7 +114,7 @@ fn from_life_to_life(nf_tables: &str) {
     let (code, page) = says(&anchor, "status");
     assert!(code == Some(0) && page.starts_with("state         sealed for"));
 
-    let first = vpn(&world, nf_tables);
+    let first = vpn(&world, lives[0]);
     first.wait_for_log(UP, SOON);
     world.assert_carries();
     let mut neighbours = Neighbours::connect(&world);
@@ -114,7 +125,7 @@ fn from_life_to_life(nf_tables: &str) {
     neighbours.talk();
     drop(first);
 
-    let second = vpn(&world, nf_tables);
+    let second = vpn(&world, lives[1]);
     let begun = Instant::now();
     watch.expect_only(between, Some(begun), the_tunnels(&world));
     second.wait_for_log(UP, SOON);
