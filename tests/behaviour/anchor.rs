@@ -1,17 +1,22 @@
 //! `wireguard-pia seal`: a network that is closed before anybody uses it, and stays so while VPN
 //! containers in it come and go.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use harness::log_lines::{ENABLED, UP};
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
-use harness::world::network::GATEWAY;
+use harness::world::network::{ELSEWHERE, GATEWAY, INSIDE};
+use harness::world::pcap::Packet;
 use harness::world::recipe::Recipe;
 use harness::world::watch::{Watch, ours, the_tunnels};
+use tempfile::NamedTempFile;
 
 use crate::PROGRAM;
 use crate::leaks::{frames, send_probes};
@@ -223,4 +228,96 @@ fn an_anchor_holds_its_network_closed_though_firewall_is_0_at_the_vpn() {
     assert!(late.stop().status.success());
     Watch::many_probes_are_dropped(&world);
     watch.expect_only(closed, None, ours(&world));
+}
+
+/// "have the next tunnel by themselves, without a restart of anything" (docs/anchor.md): the VPN
+/// container is removed and made anew, with the same volume, under programs that know nothing of
+/// it.
+#[test]
+fn what_sends_by_the_same_socket_has_the_next_vpns_tunnel_by_itself() {
+    let world = World::new();
+    let watch = Watch::begin(&world);
+    let datagrams = Datagrams::open(&world);
+    // The positive control: it leaves beside the tunnel where nobody has closed the network.
+    wait_until("an answer", SOON, || datagrams.carry("open"));
+    let beside = |packet: &Packet| packet.to_port() == Some(Datagrams::PORT);
+    assert!(watch.capture.packets().iter().any(beside));
+
+    let anchor = anchor(&world, "1").start();
+    let closed = anchor.wait_for_log(SEALED, SOON).at;
+    let pings = Pings::begin(&world);
+    let volume = tempfile::tempdir().unwrap();
+    let vpn = || {
+        let recipe = recipe(&world, "1").bind(volume.path(), "/pia");
+        recipe.credentials().env("LOC", "swiss").connect()
+    };
+    let mut life = vpn();
+    wait_until("the tunnel carries", SOON, || datagrams.carry("first life"));
+    for next in ["second life", "third life"] {
+        life.kill();
+        assert!(!datagrams.carry("between"));
+        drop(life);
+        life = vpn();
+        let before = pings.answered();
+        wait_until("the tunnel carries", SOON, || datagrams.carry(next));
+        wait_until("a ping is answered", SOON, || pings.answered() > before);
+    }
+    watch.expect_only(closed, None, ours(&world));
+    let addresses: BTreeSet<Ipv4Addr> = (world.pia.records().registrations().iter())
+        .map(|registration| registration.address)
+        .collect();
+    assert_eq!(addresses.len(), 3, "each life has an address of its own");
+}
+
+/// Datagrams by one socket that nobody connected, as a torrent's, to the host elsewhere, which
+/// sends each back.
+struct Datagrams(UdpSocket);
+
+impl Datagrams {
+    const PORT: u16 = 4000;
+
+    fn open(world: &World) -> Self {
+        let any = (Ipv4Addr::UNSPECIFIED, 0);
+        let socket = world.client().run(|| UdpSocket::bind(any)).unwrap();
+        let moment = Some(Duration::from_millis(50));
+        socket.set_read_timeout(moment).unwrap();
+        Self(socket)
+    }
+
+    /// Whether this comes back within a moment. One that may not be sent is lost.
+    fn carry(&self, word: &str) -> bool {
+        let mut back = [0; 64];
+        let _ = self.0.send_to(word.as_bytes(), (ELSEWHERE, Self::PORT));
+        while let Ok(length) = self.0.recv(&mut back) {
+            if &back[..length] == word.as_bytes() {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// One `ping` of a host behind the tunnel that goes on for as long as this lives.
+struct Pings(Child, NamedTempFile);
+
+impl Pings {
+    fn begin(world: &World) -> Self {
+        let said = NamedTempFile::new().unwrap();
+        let mut ping = Command::new("ping");
+        ping.args(["-n", "-O", "-i", "0.1", &INSIDE.to_string()]);
+        ping.stdout(said.reopen().unwrap()).stderr(Stdio::null());
+        Self(world.client().spawn(&mut ping).unwrap(), said)
+    }
+
+    fn answered(&self) -> usize {
+        let said = fs::read_to_string(self.1.path()).unwrap();
+        said.matches(" bytes from ").count()
+    }
+}
+
+impl Drop for Pings {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
