@@ -8,6 +8,7 @@ mod client_values;
 mod credential_sources;
 mod dns;
 mod environment;
+mod exposed_files;
 mod gateway;
 mod hook_commands;
 mod local_network;
@@ -116,10 +117,11 @@ impl Settings {
     /// was.
     pub fn from_environment(environment: &Environment) -> (Self, Vec<Warning>) {
         let (variables, mut warnings) = environment.variables();
+        warnings.extend(exposed_files::warnings(&variables));
         let settings = Self {
             destination: ServerChoice::of(&variables, &mut warnings),
             stable_ip: variables.stable_ip,
-            credentials: CredentialSources::of(&variables, environment, &mut warnings),
+            credentials: CredentialSources::of(&variables, environment),
             meta: Meta::of(&variables, &mut warnings),
             local_network: variables.local_network.0.clone(),
             local_ports: local_ports(&variables, &mut warnings),

@@ -463,17 +463,32 @@ fn the_secret_is_not_mounted() {
 #[test]
 fn secrets_that_need_no_variable_are_found() {
     let world = World::new();
-    let recipe = world
-        .container(PROGRAM)
-        .env("LOC", "swiss")
-        .file("/run/secrets/pia_user", USER)
-        .file("/run/secrets/pia_pass", PASSWORD);
+    let of_systemd = "/run/credentials/vpn.service";
+    for directory in ["/run/secrets", of_systemd] {
+        let recipe = world
+            .container(PROGRAM)
+            .env("LOC", "swiss")
+            .env("CREDENTIALS_DIRECTORY", of_systemd)
+            .file(format!("{directory}/pia_user"), USER)
+            .file(format!("{directory}/pia_pass"), PASSWORD);
+        let found = Diagnosis::of(recipe, &[]);
+        assert!(
+            !format!("{:?}", found.checks).contains("are missing"),
+            "{:?}",
+            found.checks
+        );
+    }
+}
+
+#[test]
+fn a_file_with_a_password_is_open_to_all() {
+    let world = World::new();
+    let recipe = healthy(&world)
+        .env("DELUGE_PASS_FILE", "/pia/deluge")
+        .file("/pia/deluge", "secret");
     let found = Diagnosis::of(recipe, &[]);
-    assert!(
-        !format!("{:?}", found.checks).contains("are missing"),
-        "{:?}",
-        found.checks
-    );
+    let what = "everybody can read /pia/deluge; it is used all the same: `chmod 600` it";
+    found.assert_only("warning", "settings", what, "DELUGE_PASS_FILE");
 }
 
 #[test]
