@@ -6,9 +6,11 @@ use std::thread::{self, Builder};
 
 use super::account::Account;
 use super::api_hosts::ApiHosts;
+use super::places::Places;
 use super::register::{Joined, Registrar, Tried};
 use super::search_token::SearchToken;
-use super::server_selection::{Selection, ServerSelection, candidates};
+use super::server_selection::candidates::{self, Candidate};
+use super::server_selection::{Selection, ServerSelection};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::Destination;
 use crate::pia::account::{ListVersion, SignedList};
@@ -17,11 +19,16 @@ use crate::settings::ServerChoice;
 use crate::system::cancellation::CancellationToken;
 use crate::underlay::way_out::NoWayOut;
 
+/// How many lists more are fetched where another container has the place at each server that one
+/// names: a list names a few of a location's servers.
+const MAX_FURTHER_LISTS: usize = 4;
+
 /// Finds a server and registers there.
 pub struct Connector {
     account: Account,
     hosts: Arc<ApiHosts>,
     servers: ServerSelection,
+    places: Arc<Places>,
 }
 
 impl Connector {
@@ -31,7 +38,15 @@ impl Connector {
             account,
             servers: ServerSelection::new(Arc::clone(&hosts), selection),
             hosts,
+            places: Arc::default(),
         }
+    }
+
+    /// Leaves servers to other containers as these places say.
+    #[must_use]
+    pub fn beside(mut self, places: Arc<Places>) -> Self {
+        self.places = places;
+        self
     }
 
     /// The account, which others may use at the same time.
@@ -40,7 +55,8 @@ impl Connector {
     }
 
     /// Finds a server that takes our key. Those to `avoid`, because they did not respond of late,
-    /// the latest at the end, are tried after all others; those that were `tried` in vain are not.
+    /// the latest at the end, are tried after all others, and where another container with this
+    /// volume is, last of all; those that were `tried` in vain are not.
     /// In the container the way to PIA is open afterwards, for whoever brings up the tunnel; after
     /// a failure it is shut.
     ///
@@ -64,14 +80,7 @@ impl Connector {
         let hosts = Arc::clone(&self.hosts);
         let opening = hosts.gate().open();
         let mut token = log_in(&self.account, &mut self.servers, stop)?;
-        let mut found = self.servers.candidates(&mut token, stop)?;
-        let is_avoided = |server: &Server| avoid.contains(server);
-        let has_others = !matches!(self.servers.selection().choice, ServerChoice::Server(_));
-        if has_others && !avoid.is_empty() && found.iter().all(|one| is_avoided(&one.server)) {
-            // Another download names other servers; should it fail, these will do.
-            self.servers.doubt();
-            found = self.servers.candidates(&mut token, stop)?;
-        }
+        let found = find_candidates(&mut self.servers, &self.places, avoid, &mut token, stop)?;
         let mut found = candidates::avoided_last(found, avoid);
         found.retain(|one| !tried.has(&one.server));
         let destinations = found
@@ -81,6 +90,7 @@ impl Connector {
         let selection = self.servers.selection();
         let registrar = Registrar {
             hosts: &hosts,
+            places: &self.places,
             retry: selection.retry,
             local_network: &selection.local_network,
             dedicated_ip: match &selection.choice {
@@ -162,4 +172,32 @@ fn log_in<'a>(
         }
         Ok(token)
     })
+}
+
+/// Another download names other servers, so where all are poor more is fetched; should that fail,
+/// these will do.
+fn find_candidates(
+    servers: &mut ServerSelection,
+    places: &Places,
+    avoid: &[Server],
+    token: &mut SearchToken<'_>,
+    stop: &CancellationToken,
+) -> Result<Vec<Candidate>, Failure> {
+    let mut found = servers.candidates(token, stop)?;
+    let choice = &servers.selection().choice;
+    if matches!(choice, ServerChoice::Server(_)) || found.is_empty() {
+        return Ok(found);
+    }
+    let is_listed = choice.is_from_list();
+    for further in 0..MAX_FURTHER_LISTS {
+        let is_poor = |Candidate { server, .. }: &Candidate| {
+            is_listed && places.is_others(server.ip) || further == 0 && avoid.contains(server)
+        };
+        if !found.iter().all(is_poor) {
+            break;
+        }
+        servers.doubt();
+        found = servers.candidates(token, stop)?;
+    }
+    Ok(found)
 }

@@ -11,6 +11,7 @@ pub mod connector;
 pub mod credentials;
 pub mod gate;
 pub mod location_table;
+pub mod places;
 pub mod progress;
 pub mod register;
 mod search_token;

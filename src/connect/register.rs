@@ -1,11 +1,13 @@
 //! Registering a fresh key at one of the candidates.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
 
 use super::api_hosts::ApiHosts;
+use super::places::{HeldPlace, Holder, Places};
 use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
 use crate::failure::{Failure, FailureKind, Retry};
@@ -32,6 +34,8 @@ pub struct Joined {
     pub port_forwarding: bool,
     pub keys: KeyPair,
     pub registration: Registration,
+    /// Others with this volume go elsewhere for as long as this lives.
+    _place: Option<Arc<HeldPlace>>,
 }
 
 impl Joined {
@@ -45,6 +49,7 @@ impl Joined {
 /// What registrations are made with.
 pub(super) struct Registrar<'a> {
     pub hosts: &'a ApiHosts,
+    pub places: &'a Places,
     pub retry: RetryPolicy,
     pub local_network: &'a [Ipv4Net],
     /// At the server of a dedicated IP its own token proves the account.
@@ -96,8 +101,9 @@ impl Registrar<'_> {
         let mut waiting = candidates;
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
-            for candidate in waiting {
-                let outcome = token.request(stop, |token| self.register(&candidate, token, stop));
+            while let Some((candidate, place)) = next_free(&mut waiting, self.places) {
+                let outcome =
+                    token.request(stop, |token| self.register(&candidate, &place, token, stop));
                 let failure = match outcome {
                     Ok(joined) => return Ok(joined),
                     Err(failure) if failure.retry == Retry::Never => return Err(failure),
@@ -133,6 +139,7 @@ impl Registrar<'_> {
     fn register(
         &self,
         candidate: &Candidate,
+        place: &Option<Arc<HeldPlace>>,
         token: &Token,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
@@ -158,6 +165,7 @@ impl Registrar<'_> {
             port_forwarding: candidate.port_forwarding,
             keys,
             registration,
+            _place: place.clone(),
         })
     }
 
@@ -184,5 +192,87 @@ impl Registrar<'_> {
                 kind: why.into(),
                 tries: 1,
             })
+    }
+}
+
+/// Takes out the first candidate whose place no other container with this volume has; where there
+/// is none, the first of all, whose place is taken away from another one.
+fn next_free(
+    waiting: &mut Vec<Candidate>,
+    places: &Places,
+) -> Option<(Candidate, Option<Arc<HeldPlace>>)> {
+    for index in 0..waiting.len() {
+        let server = waiting.get(index)?.server.ip;
+        if let Holder::Us(place) = places.take(server) {
+            return Some((waiting.remove(index), place));
+        }
+    }
+    if waiting.is_empty() {
+        return None;
+    }
+    let candidate = waiting.remove(0);
+    log::warn!(
+        "{}: another container with this volume is connected to {}, as to every other server that \
+         is left. A server keeps one client of an account, so that one is thrown out: give them \
+         more locations in LOC, or such with more servers",
+        candidate.location,
+        candidate.server.cn
+    );
+    Some((candidate, None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn candidates(servers: u8, rng: &mut fastrand::Rng) -> Vec<Candidate> {
+        let mut numbers: Vec<u8> = (0..servers).collect();
+        rng.shuffle(&mut numbers);
+        numbers
+            .into_iter()
+            .map(|number| Candidate {
+                location: "swiss".into(),
+                server: Server {
+                    cn: format!("zurich{number}"),
+                    ip: Ipv4Addr::new(192, 0, 2, number),
+                },
+                port: 1337,
+                port_forwarding: true,
+            })
+            .collect()
+    }
+
+    /// How many of five containers are thrown out of their places, on the average of many starts.
+    fn thrown_out(servers: u8, places: impl Fn() -> Places) -> f64 {
+        const STARTS: u32 = 400;
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut lost = 0;
+        for _ in 0..STARTS {
+            let containers: Vec<Places> = (0..5).map(|_| places()).collect();
+            let taken: Vec<_> = containers
+                .iter()
+                .filter_map(|places| next_free(&mut candidates(servers, &mut rng), places))
+                .collect();
+            let different: BTreeSet<_> = taken.iter().map(|(one, _)| one.server.ip).collect();
+            lost += taken.len() - different.len();
+        }
+        lost as f64 / f64::from(STARTS)
+    }
+
+    /// The figures of docs/decisions/0009-places-in-the-volume.md.
+    #[test]
+    fn five_containers_with_one_volume_need_no_more_than_five_servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("servers.lock");
+        for (servers, by_chance) in [(5, 1.64), (10, 0.90), (20, 0.48)] {
+            let lost = thrown_out(servers, Places::default);
+            assert!((lost - by_chance).abs() < 0.15, "{servers}: {lost}");
+            assert_eq!(thrown_out(servers, || Places::shared_by(&file)), 0.0);
+        }
+        // Where there are too few, no more are thrown out than have to be.
+        assert_eq!(thrown_out(4, || Places::shared_by(&file)), 1.0);
     }
 }

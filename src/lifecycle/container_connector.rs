@@ -7,6 +7,7 @@ use crate::connect::account::Account;
 use crate::connect::api_hosts::ApiHosts;
 use crate::connect::connector::Connector;
 use crate::connect::gate::Gate;
+use crate::connect::places::Places;
 use crate::connect::server_selection::{ListFiles, Selection};
 use crate::container::Container;
 use crate::firewall::kill_switch::KillSwitch;
@@ -22,6 +23,7 @@ pub struct ContainerConnector {
     /// Asks the name servers of the network below the tunnel, past the tunnel.
     resolver: Resolver,
     via: Via,
+    places: Arc<Places>,
 }
 
 impl ContainerConnector {
@@ -33,6 +35,7 @@ impl ContainerConnector {
             gate: Gate::of(kill_switch),
             resolver: Resolver::new(name_servers, via.clone()),
             via,
+            places: Arc::new(Places::shared_by(Path::new(paths::SERVER_LOCKS))),
         }
     }
 
@@ -64,6 +67,6 @@ impl ContainerConnector {
             local_network: settings.local_ranges(),
             shows_progress: false,
         };
-        Connector::new(hosts, account, selection)
+        Connector::new(hosts, account, selection).beside(Arc::clone(&self.places))
     }
 }

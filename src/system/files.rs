@@ -204,14 +204,21 @@ pub fn is_readable_by_all(path: &Path) -> bool {
 /// Takes an exclusive lock that lasts as long as the returned file is kept open; `None` when
 /// another holds it.
 pub fn lock_if_free(path: &Path) -> Result<Option<File>, FileError> {
-    let file = OpenOptions::new()
+    lock_or_none(open_for_locks(path)?, path)
+}
+
+/// A file that has locks instead of content, made if it is not there.
+///
+/// # Errors
+/// When it cannot be opened or made.
+pub fn open_for_locks(path: &Path) -> Result<File, FileError> {
+    OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o644)
         .open(path)
-        .map_err(failed("opening", path))?;
-    lock_or_none(file, path)
+        .map_err(failed("opening", path))
 }
 
 /// The same on a directory that is there.

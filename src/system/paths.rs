@@ -18,6 +18,8 @@ pub const TOKEN: &str = "/pia/.token";
 pub const PORT_SIGNATURE: &str = "/pia/portsig.json";
 /// The last verified server list, signature included.
 pub const SERVER_LIST: &str = "/pia/servers.json";
+/// Whose locks say which servers the containers with this volume are connected to.
+pub const SERVER_LOCKS: &str = "/pia/servers.lock";
 /// Where users mount `pre-up.sh` and its siblings.
 pub const HOOK_SCRIPTS: &str = "/pia/scripts";
 /// Working directory of hooks.

@@ -1,5 +1,6 @@
 //! The main job: from an empty container to a sealed tunnel and back.
 
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 
 use harness::log_lines::UP;
@@ -7,12 +8,15 @@ use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::Api;
 use harness::simulator::regions::Wireguard;
+use harness::simulator::server::Server;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::container::Container;
 use harness::world::network::CLIENT;
 use harness::world::recipe::Recipe;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
@@ -515,6 +519,48 @@ fn a_password_is_found_where_systemd_puts_it_and_one_for_all_to_read_is_told() {
         .start();
     assert_eq!(location_reached(&world, &container), "swiss");
     container.wait_for_log("STATUS_KEY_FILE: everybody can read /pia/key; ", SOON);
+}
+
+// Several containers on one account.
+
+/// A place at a server, as a container takes it; false where another one has it.
+fn take_place(locks: &File, server: &Server) -> bool {
+    let range = libc::flock {
+        l_type: libc::c_short::try_from(libc::F_WRLCK).unwrap(),
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).unwrap(),
+        l_start: (u32::from(server.address()) & 0x7fff_ffff).into(),
+        l_len: 1,
+        l_pid: 0,
+    };
+    fcntl(locks, FcntlArg::F_OFD_SETLK(&range)).is_ok()
+}
+
+/// "Containers that share `/pia` leave each other's servers alone" (README.md)
+#[test]
+fn a_server_is_left_to_another_container_with_the_same_volume() {
+    let world = World::builder().servers("first", Kind::New, 6).build();
+    world.pia.lists().servers_per_download(6);
+    let volume = tempfile::tempdir().unwrap();
+    let locks = || File::create(volume.path().join("servers.lock")).unwrap();
+    let life = || to(&world, "first").bind(volume.path(), "/pia").connect();
+    let others = locks();
+    let servers = world.pia.servers();
+    let (free, held) = servers.split_last().unwrap();
+    assert!(held.iter().all(|server| take_place(&others, server)));
+    let container = life();
+    assert_eq!(world.server_in_use().cn(), free.cn());
+    assert!(!take_place(&others, free), "it has that place now");
+    container.kill();
+    wait_until("the place is free", SOON, || take_place(&others, free));
+    // Another list may name another server. Where none does, somebody has to go, and it is said.
+    let lists = || world.pia.records().of(Api::List).len();
+    let before = lists();
+    let second = life();
+    assert!(lists() >= before + 4, "{} lists", lists() - before);
+    second.wait_for_log(
+        "first: another container with this volume is connected to",
+        SOON,
+    );
 }
 
 // Servers that are not chosen from the list.
