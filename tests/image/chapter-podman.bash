@@ -16,6 +16,7 @@ chapter() {
 	stops_by_itself
 	runs_as_a_unit_does
 	runs_the_pod
+	replaces_the_vpn_of_a_pod
 }
 
 # Podman as it comes, but for what machines without systemd lack, and for limits no higher than the caller's.
@@ -42,7 +43,7 @@ podman_network() {
 
 podman_clean_up() {
 	{
-		podman pod rm --force behind-vpn-pod-0
+		podman pod rm --force behind-vpn-pod-0 "$PREFIX-pod"
 		podman rm --force --time 1 "$PREFIX-client" "$PREFIX-vpn"
 		podman network rm --force "$PREFIX" "$PREFIX-later"
 		podman volume rm --force pia-data "$PREFIX-shared"
@@ -135,4 +136,41 @@ runs_the_pod() {
 	eventually 30 podman_healthy "$pod-vpn"
 	comes_out_of_a_server podman exec "$pod-program"
 	ok 'docs/kubernetes.yaml: the program behind the VPN, sealed while it is killed, and out by it again after its restart'
+}
+
+in_pod() {
+	podman run --detach --pod "$PREFIX-pod" --name "$PREFIX-$1" "${@:2}" >/dev/null
+}
+
+vpn_in_pod() {
+	in_pod vpn --device /dev/net/tun --cap-add NET_ADMIN --volume pia-data:/pia \
+		--env SSL_CERT_FILE=/web-authorities.pem --volume "$WORLD_SSL_CERT_FILE:/web-authorities.pem:ro" \
+		--env "USER=$WORLD_USER" --env "PASS=$WORLD_PASS" --env "LOC=$LOCATION" "localhost/$IMAGE"
+	eventually 30 podman_healthy "$PREFIX-vpn"
+	comes_out_of_a_server podman exec "$PREFIX-client"
+}
+
+# A host that is no server of PIA's.
+elsewhere() {
+	podman exec "$PREFIX-client" timeout 2 bash -c 'exec 3<>/dev/tcp/203.0.113.66/80' 2>/dev/null
+}
+
+# "VPN and seal can both be removed and the VPN made anew" (docs/anchor.md)
+replaces_the_vpn_of_a_pod() {
+	local client
+	podman pod create --name "$PREFIX-pod" --network "$PREFIX" --dns "$WORLD_NAMESERVER" >/dev/null
+	in_pod client --entrypoint sleep "localhost/$IMAGE" infinity
+	eventually 10 elsewhere
+	in_pod net --cap-add NET_ADMIN "localhost/$IMAGE" wireguard-pia seal
+	eventually 20 podman_healthy "$PREFIX-net"
+	refused elsewhere
+	client=$(podman inspect --format '{{.State.StartedAt}}' "$PREFIX-client")
+	vpn_in_pod
+	podman rm --force --time 0 "$PREFIX-vpn" >/dev/null
+	refused elsewhere
+	podman rm --force --time 5 "$PREFIX-net" >/dev/null
+	refused elsewhere
+	vpn_in_pod
+	[[ $(podman inspect --format '{{.State.StartedAt}}' "$PREFIX-client") == "$client" ]] || fail 'the client was restarted'
+	ok 'a pod: closed by a seal in it, and by the VPN after that; VPN and seal are removed and the client keeps its network'
 }
