@@ -84,11 +84,24 @@ fn with_directions(text: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for part in list(text) {
         match parts.last_mut() {
-            Some(last) if last.ends_with(':') && !last.ends_with("::") => last.push_str(part),
+            Some(last) if is_continued(last, part) => last.push_str(part),
             _ => parts.push(part.to_owned()),
         }
     }
     parts
+}
+
+/// Whether the next part belongs to this one, which ends in a colon: behind a direction always,
+/// else where that makes an entry. Any other text costs no range its place.
+fn is_continued(part: &str, next: &str) -> bool {
+    if !part.ends_with(':') || part.ends_with("::") {
+        return false;
+    }
+    let word = part.split(':').next().unwrap_or_default();
+    ["in", "out"]
+        .iter()
+        .any(|direction| word.eq_ignore_ascii_case(direction))
+        || format!("{part}{next}").parse::<LocalAccess>().is_ok()
 }
 
 fn is_private(range: IpNet) -> bool {

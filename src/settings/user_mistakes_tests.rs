@@ -311,6 +311,12 @@ fn entries_of_the_lan_may_say_less_than_a_range() {
         ]
     );
     assert_eq!(warnings, [""; 0]);
+    // What is no entry costs no other.
+    let (entries, warnings) = local("LAN: 10.0.0.0/24 10.0.1.0/24: 10.0.2.0/24");
+    assert_eq!(entries, ["10.0.0.0/24", "10.0.2.0/24"]);
+    assert_eq!(warnings.len(), 2, "{warnings:#?}");
+    // But for one whose direction is gone with it.
+    assert_eq!(local("in: in: 10.0.0.0/24").0, [""; 0]);
     let (entries, warnings) = local("fd00::1/64 2001:db8::/48 2001:db8::/47 fe80::/10");
     assert_eq!(entries, ["fd00::/64", "2001:db8::/48", "fe80::/10"]);
     assert_eq!(warnings.len(), 3, "{warnings:#?}");
