@@ -56,7 +56,7 @@ impl PortKeeper {
         let options = LeaseOptions {
             interval: settings.port_forwarding.rebind_interval,
             fatal: settings.port_forwarding.fatal,
-            other_servers: settings.monitor.enabled && has_other_servers(&settings.destination),
+            other_servers: may_change_server(container),
         };
         let persist = settings.port_forwarding.persist;
         Self {
@@ -109,6 +109,8 @@ impl PortKeeper {
     ) {
         let before = self.task.take().and_then(Task::end);
         let mut machine = before.unwrap_or_else(|| self.machine());
+        // A command may have chosen otherwise since.
+        machine.may_change_server(may_change_server(container));
         let joined = &tunnel.joined;
         let key = Some(joined.keys.public.clone());
         if std::mem::replace(&mut self.tunnel_key, key.clone()) != key {
@@ -245,7 +247,9 @@ impl PortKeeper {
     }
 }
 
-/// Whether the user lets us choose among servers.
-fn has_other_servers(choice: &ServerChoice) -> bool {
-    choice.is_from_list() && !matches!(choice, ServerChoice::Server(_))
+/// Whether the user lets us choose among servers, and reconnect by ourselves.
+fn may_change_server(container: &Container) -> bool {
+    let choice = &container.settings.destination;
+    let has_others = choice.is_from_list() && !matches!(choice, ServerChoice::Server { .. });
+    container.settings.monitor.enabled && has_others
 }

@@ -154,6 +154,11 @@ impl LeaseMachine {
         }
     }
 
+    /// Whether another server may be asked for from now on.
+    pub fn may_change_server(&mut self, may: bool) {
+        self.options.other_servers = may;
+    }
+
     /// What is due now.
     pub fn next(&mut self, now: Now) -> Step {
         self.time.advance(now);

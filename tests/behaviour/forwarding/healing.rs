@@ -123,6 +123,33 @@ fn where_all_ports_are_busy_another_server_is_tried_if_the_user_lets_us() {
     assert_ne!(server(&world).cn(), before.cn());
 }
 
+/// A command chose this server and no other.
+#[test]
+fn where_one_server_was_chosen_by_a_command_its_busy_ports_lead_to_no_reconnect() {
+    let world = World::new();
+    let container = forwarding(&world).env("RECONNECT", "1").start();
+    agreed_port(&world, &container);
+    let reconnect = |words: &[&str]| {
+        let command = [&["wireguard-pia", "reconnect"], words].concat();
+        let output = container.exec(&command);
+        assert!(output.status.success(), "{output:?}");
+    };
+    let before = server(&world);
+    reconnect(&["--server", before.cn()]);
+    before.no_free_ports(true);
+    before.forget_ports();
+    container.wait_for_log("also with a new lease", SOON);
+    let told = container.logs();
+    assert!(!told.contains("Reconnecting: no port here"), "{told}");
+    // The same where the choice is ours again.
+    reconnect(&["--server", before.cn()]);
+    for server in world.pia.servers_of("nl_amsterdam") {
+        server.no_free_ports(true);
+    }
+    reconnect(&["--configured"]);
+    container.wait_for_log("Reconnecting: no port here", SOON);
+}
+
 #[test]
 fn a_reconnect_keeps_the_port() {
     let world = World::new();
