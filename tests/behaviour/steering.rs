@@ -428,6 +428,26 @@ fn a_location_that_only_the_newer_list_has_is_looked_for_through_the_tunnel() {
     assert!(is_looked_up_inside(&world, LIST_HOST));
 }
 
+/// Lists are asked for anew for whoever comes after one that did not wait for them.
+#[test]
+fn a_command_is_answered_by_the_lists_that_were_fetched_for_it() {
+    let world = World::new();
+    let lists = world.pia.lists();
+    lists.edit("swiss", |region| region.only_v7 = true);
+    let container = steered(&world).connect();
+    wait_for_socket(&container);
+    let asked = world.pia.records().of(Api::List).len();
+    world.pia.hang(Api::List);
+    let mut gone = UnixStream::connect(container.path(SOCKET)).unwrap();
+    let request = b"{\"reconnect\":{\"to\":{\"locations\":\"swiss\"},\"keep\":false}}\n";
+    gone.write_all(request).unwrap();
+    assert!(world.pia.records().wait_for(Api::List, asked + 1, SOON));
+    drop(gone);
+    world.pia.heal(Api::List);
+    done(&container, "reconnect --location swiss");
+    assert_eq!(world.location_in_use(), "swiss");
+}
+
 fn is_looked_up_inside(world: &World, host: &str) -> bool {
     let questions = world.pia.records().questions().into_iter();
     let mut inside = questions.filter(|question| question.through.is_some());

@@ -181,10 +181,12 @@ impl Supervisor {
         self.renewal.end();
         let renewal = Renewal::new(&self.tunnel, self.account.clone(), container);
         let events = self.events.clone();
+        self.renewal.number = self.renewal.number.wrapping_add(1);
+        let number = self.renewal.number;
         self.renewal.task = Task::start("renewal", &container.stop, move |stop| {
             let lists = renewal.run(wanted, stop);
             // The loop may be gone already.
-            let _ = events.send(Event::Renewed(wanted, lists));
+            let _ = events.send(Event::Renewed(number, wanted, lists));
         });
     }
 
@@ -200,10 +202,7 @@ impl Supervisor {
                 connector.learn(version, list);
             }
         }
-        // Another one may be under way by now, for whoever waits.
-        if self.steering.unsure.is_none() || wanted == Wanted::Lists {
-            self.renewal.end();
-        }
+        self.renewal.end();
         if wanted == Wanted::Lists
             && let Some(call) = self.steering.unsure.take()
         {

@@ -22,8 +22,9 @@ pub enum Event {
     Unresponsive(String),
     /// News of the search of this number; a later one may have taken its place.
     Search(u32, SearchNews),
-    /// A renewal, of what was wanted, is over: these lists were fetched through the tunnel.
-    Renewed(Wanted, FetchedLists),
+    /// The renewal of this number, of what was wanted, is over: these lists were fetched through
+    /// the tunnel. A later one may have taken its place.
+    Renewed(u32, Wanted, FetchedLists),
     /// Attached networks, their addresses or the default route are others now.
     NetworksChanged,
     /// The way to the endpoint takes packets of so many bytes, and no larger ones.

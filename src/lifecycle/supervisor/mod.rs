@@ -242,7 +242,10 @@ impl Supervisor {
                 Event::StopRequested => break,
                 Event::Reconnect => self.reconnect_now(container, "SIGHUP"),
                 Event::Command(call) => self.obey(*call, container),
-                Event::Renewed(wanted, lists) => self.take_renewed(wanted, lists, container),
+                Event::Renewed(number, wanted, lists) if number == self.renewal.number => {
+                    self.take_renewed(wanted, lists, container);
+                }
+                Event::Renewed(..) => {}
                 Event::Unresponsive(why) => {
                     let why = format!("unresponsive endpoint: {why}");
                     self.begin_reconnect(container, ReconnectCause::Endpoint, &why);

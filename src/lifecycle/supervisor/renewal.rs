@@ -128,6 +128,8 @@ pub(super) struct RenewalSchedule {
     interval: Duration,
     next: Option<Instant>,
     pub task: Option<Task<()>>,
+    /// Of the latest task.
+    pub number: u32,
 }
 
 impl RenewalSchedule {
@@ -136,6 +138,7 @@ impl RenewalSchedule {
             interval,
             next: None,
             task: None,
+            number: 0,
         };
         schedule.plan_next();
         schedule
