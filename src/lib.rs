@@ -55,6 +55,7 @@ pub mod parser_internals {
     pub use crate::commands::status_server::head as http_head;
     pub use crate::control::message as control_message;
     pub use crate::firewall::parsers as firewall;
+    pub use crate::lifecycle::kept_choice;
     pub use crate::pia::parsers as pia;
     pub use crate::pia::regions::Server;
     pub use crate::port_clients::parsers as port_clients;

@@ -99,11 +99,11 @@ impl Connector {
             },
         };
         let outcome = registrar.register_at_any(found, tried.clone(), &mut token, stop);
-        match outcome {
+        match &outcome {
             Ok(_) => opening.keep(),
             Err(_) => self.servers.doubt_unless_new(),
         }
-        outcome
+        outcome.map_err(|failure| self.servers.told_if_unlisted(failure))
     }
 
     /// The server list, for those who want to see it.
@@ -185,7 +185,7 @@ fn find_candidates(
 ) -> Result<Vec<Candidate>, Failure> {
     let mut found = servers.candidates(token, stop)?;
     let choice = &servers.selection().choice;
-    if matches!(choice, ServerChoice::Server(_)) || found.is_empty() {
+    if matches!(choice, ServerChoice::Server { .. }) || found.is_empty() {
         return Ok(found);
     }
     let is_listed = choice.is_from_list();

@@ -16,6 +16,7 @@ use crate::pia::error::{ApiError, Call};
 use crate::pia::regions::Server;
 use crate::pia::registration::{self, Proof, Registration};
 use crate::pia::retry::RetryPolicy;
+use crate::settings::SeenServer;
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::underlay::interfaces;
@@ -43,6 +44,15 @@ impl Joined {
     /// named.
     pub fn endpoint(&self) -> SocketAddrV4 {
         SocketAddrV4::new(self.server.ip, self.registration.server_port)
+    }
+
+    /// Where the server is, for whoever chooses it again.
+    pub fn seen(&self) -> SeenServer {
+        SeenServer {
+            location: self.location.clone(),
+            ip: self.server.ip,
+            port_forwarding: self.port_forwarding,
+        }
     }
 }
 

@@ -78,34 +78,31 @@ pub fn parse_request(line: &[u8]) -> Result<ControlRequest, MessageError> {
     Ok(request)
 }
 
-/// The choice in the file that keeps one.
-///
-/// # Errors
-/// When it is none, or names what can be no location.
-pub fn parse_kept(text: &[u8]) -> Result<RequestedServer, MessageError> {
-    let kept: RequestedServer = serde_json::from_slice(text).map_err(unreadable)?;
-    kept.check()?;
-    match kept {
-        RequestedServer::Configured => Err(MessageError::BadText),
-        kept => Ok(kept),
-    }
-}
-
 /// The position alone is said, as what was sent belongs into no log.
-fn unreadable(error: serde_json::Error) -> MessageError {
+pub fn unreadable(error: serde_json::Error) -> MessageError {
     MessageError::Unreadable(format!("line {}, column {}", error.line(), error.column()))
 }
 
+/// A text that goes into logs, and to whoever asks.
+///
+/// # Errors
+/// When it is empty, too long, or has letters that nobody sees.
+pub fn check_text(text: &str) -> Result<(), MessageError> {
+    let is_good =
+        !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(is_invisible);
+    is_good.then_some(()).ok_or(MessageError::BadText)
+}
+
 impl RequestedServer {
-    /// It goes into logs, and to whoever asks.
-    fn check(&self) -> Result<(), MessageError> {
-        let text = match self {
-            Self::Locations(text) | Self::Server(text) => text,
-            Self::Configured => return Ok(()),
-        };
-        let is_good =
-            !text.trim().is_empty() && text.len() <= MAX_TEXT && !text.chars().any(is_invisible);
-        is_good.then_some(()).ok_or(MessageError::BadText)
+    /// What it names can be a location or a server.
+    ///
+    /// # Errors
+    /// As [`check_text`].
+    pub fn check(&self) -> Result<(), MessageError> {
+        match self {
+            Self::Locations(text) | Self::Server(text) => check_text(text),
+            Self::Configured => Ok(()),
+        }
     }
 }
 
@@ -149,12 +146,6 @@ mod tests {
             let line = serde_json::to_vec(&request).unwrap();
             assert_eq!(parse_request(&line).unwrap(), request);
         }
-        let kept = RequestedServer::Server("zurich406".into());
-        assert_eq!(
-            serde_json::to_string(&kept).unwrap(),
-            r#"{"server":"zurich406"}"#
-        );
-        assert_eq!(parse_kept(br#"{"server":"zurich406"}"#).unwrap(), kept);
     }
 
     #[test]
@@ -165,8 +156,7 @@ mod tests {
             assert!(parse_request(&line).is_err(), "{text:?}");
         }
         let long = RequestedServer::Server("x".repeat(MAX_TEXT + 1));
-        assert!(parse_kept(&serde_json::to_vec(&long).unwrap()).is_err());
-        assert!(parse_kept(br#""configured""#).is_err());
+        assert!(long.check().is_err());
         let error = parse_request(b"{\"pass\nword\": 1}").unwrap_err();
         assert!(!error.to_string().contains("pass"), "{error}");
     }

@@ -7,7 +7,7 @@ pub mod anchor;
 mod blocked;
 mod container_connector;
 mod control_socket;
-mod kept_choice;
+pub mod kept_choice;
 mod lock;
 mod networks;
 mod shut_down;
@@ -305,6 +305,7 @@ impl Life {
                 Err(failure) => return Err(failure),
                 Ok(tunnel) => {
                     tunnel.announce(&mut self.container);
+                    kept_choice::note_seen(&tunnel.joined, &mut self.container, connector);
                     return Ok(tunnel);
                 }
             }

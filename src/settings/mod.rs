@@ -46,7 +46,7 @@ pub use hook_commands::HookCommands;
 pub use monitoring::{Monitor, Probing};
 pub use port_forwarding::PortForwarding;
 pub use read::list;
-pub use server_choice::{Meta, ServerChoice};
+pub use server_choice::{Meta, SeenServer, ServerChoice};
 pub use warning::Warning;
 
 /// Everything the user can set, as meant.

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use serde::{Deserialize, Serialize};
+
 use super::quotes;
 use super::values::PortNumber;
 use super::variables::{Variables, entry};
@@ -22,18 +24,40 @@ pub enum ServerChoice {
     Nearest,
     /// `LOC=fastest: …`: of these locations the one with the lowest latency.
     NearestOf(Vec<String>),
-    /// The server of this common name, which a list has to name: by a command alone.
-    Server(String),
+    /// The server of this common name, by a command alone: where a list names it, or else where it
+    /// was seen, as each list names but a few.
+    Server {
+        cn: String,
+        seen: Option<SeenServer>,
+    },
     /// Nothing was said: print the locations.
     Unset,
 }
 
+/// Where a server was when we were connected to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenServer {
+    /// Its location's id.
+    pub location: String,
+    pub ip: Ipv4Addr,
+    pub port_forwarding: bool,
+}
+
 impl ServerChoice {
+    /// Notes where the server of this name is, if it is the one that is chosen.
+    pub fn note_seen(&mut self, name: &str, at: SeenServer) {
+        if let Self::Server { cn, seen } = self
+            && cn.eq_ignore_ascii_case(name)
+        {
+            *seen = Some(at);
+        }
+    }
+
     /// Whether it is made among what the server list names.
     pub fn is_from_list(&self) -> bool {
         use ServerChoice::{DedicatedIp, Locations, Manual, Nearest, NearestOf, Server, Unset};
         match self {
-            Locations(_) | Nearest | NearestOf(_) | Server(_) => true,
+            Locations(_) | Nearest | NearestOf(_) | Server { .. } => true,
             Manual { .. } | DedicatedIp(_) | Unset => false,
         }
     }

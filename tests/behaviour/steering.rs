@@ -428,6 +428,44 @@ fn a_location_that_only_the_newer_list_has_is_looked_for_through_the_tunnel() {
     assert!(is_looked_up_inside(&world, LIST_HOST));
 }
 
+/// Each download names a few servers of a location, others the next time (docs/pia-api.md).
+#[test]
+fn a_chosen_server_that_no_list_names_any_more_is_found_where_it_was() {
+    let world = World::new();
+    let words = [
+        "/usr/local/bin/wireguard-pia",
+        "run",
+        "--renewal-interval",
+        "1",
+    ];
+    let mut container = steered(&world).command(words).start();
+    wait_for_socket(&container);
+    let server = world.pia.servers_of("swiss")[0].clone();
+    done(
+        &container,
+        &format!("reconnect --server {} --keep", server.cn()),
+    );
+    world.pia.lists().edit("swiss", |region| {
+        region.servers.retain(|listed| listed.cn != server.cn());
+    });
+    // More lists than are kept.
+    let asked = world.pia.records().of(Api::List).len();
+    assert!(world.pia.records().wait_for(Api::List, asked + 9, SOON));
+    done(&container, "reconnect");
+    assert_eq!(world.server_in_use().cn(), server.cn());
+    container.stop();
+    container.restart();
+    container.wait_for_log(ENABLED, SOON);
+    assert_eq!(world.server_in_use().cn(), server.cn());
+    container.stop();
+    // One that is neither named nor there makes way for LOC.
+    server.close_registration();
+    container.restart();
+    container.wait_for_log("LOC is used in this life", SOON);
+    container.wait_for_log(ENABLED, SOON);
+    assert_eq!(world.location_in_use(), "nl_amsterdam");
+}
+
 /// Lists are asked for anew for whoever comes after one that did not wait for them.
 #[test]
 fn a_command_is_answered_by_the_lists_that_were_fetched_for_it() {

@@ -1,6 +1,7 @@
 //! What clients of the control socket send, and the file that keeps a choice.
 
-use wireguard_pia::parser_internals::control_message::{parse_kept, parse_request};
+use wireguard_pia::parser_internals::control_message::parse_request;
+use wireguard_pia::parser_internals::kept_choice;
 
 use super::engine;
 
@@ -13,10 +14,10 @@ fn control_message() {
             let line = serde_json::to_vec(&request).unwrap();
             assert_eq!(parse_request(&line).unwrap(), request);
         }
-        if let Ok(kept) = parse_kept(bytes) {
-            assert!(!kept.to_string().contains(char::is_control));
+        if let Ok(kept) = kept_choice::parse(bytes) {
+            assert!(!kept.choice.to_string().contains(char::is_control));
             let text = serde_json::to_vec(&kept).unwrap();
-            assert_eq!(parse_kept(&text).unwrap(), kept);
+            assert_eq!(kept_choice::parse(&text).unwrap(), kept);
         }
     });
 }

@@ -149,7 +149,7 @@ impl ServerSelection {
             ServerChoice::Locations(ids) => self.of_locations(&ids, stop),
             ServerChoice::Nearest => self.nearest(stop),
             ServerChoice::NearestOf(ids) => self.nearest_of(&ids, stop),
-            ServerChoice::Server(cn) => self.named(&cn, stop),
+            ServerChoice::Server { cn, seen } => self.named(&cn, seen, stop),
             ServerChoice::Unset => Err(Failure::new(
                 FailureKind::Location,
                 Retry::Never,

@@ -6,7 +6,8 @@ use super::locations::{self, LocationProblem};
 use super::{ListVersion, ServerSelection};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::account::SignedList;
-use crate::settings::ServerChoice;
+use crate::pia::regions::Server;
+use crate::settings::{SeenServer, ServerChoice};
 use crate::system::cancellation::CancellationToken;
 
 impl ServerSelection {
@@ -31,8 +32,8 @@ impl ServerSelection {
         let lists = self.lists.all();
         let ids = match choice {
             ServerChoice::Locations(ids) | ServerChoice::NearestOf(ids) => ids,
-            ServerChoice::Server(cn) => {
-                let is_known = locations::server_named(cn, &lists).is_some();
+            ServerChoice::Server { cn, seen } => {
+                let is_known = seen.is_some() || locations::server_named(cn, &lists).is_some();
                 return (!is_known).then(|| locations::no_such_server(cn, &lists));
             }
             _ => return None,
@@ -48,13 +49,40 @@ impl ServerSelection {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
+    /// A failure to register with a server that was chosen by its name, and that no new list names:
+    /// it may be there no more.
+    pub(in crate::connect) fn told_if_unlisted(&self, failure: Failure) -> Failure {
+        let ServerChoice::Server { cn, .. } = &self.selection.choice else {
+            return failure;
+        };
+        let is_listed = locations::server_named(cn, &self.lists.all()).is_some();
+        if is_listed || !self.lists.is_fresh() || failure.kind != FailureKind::Registration {
+            return failure;
+        }
+        let text = format!("server {cn}: no server list at hand names it any more; {failure}");
+        failure.with_kind(FailureKind::Location).with_text(text)
+    }
+
     /// The server of this name alone.
     pub(super) fn named(
         &mut self,
         cn: &str,
+        seen: Option<SeenServer>,
         stop: &CancellationToken,
     ) -> Result<Vec<Candidate>, Failure> {
-        if locations::server_named(cn, &self.lists.all()).is_none() {
+        let is_listed = locations::server_named(cn, &self.lists.all()).is_some();
+        if let (Some(seen), false) = (seen, is_listed) {
+            return Ok(vec![Candidate {
+                location: seen.location,
+                server: Server {
+                    cn: cn.to_owned(),
+                    ip: seen.ip,
+                },
+                port: self.registration_port(),
+                port_forwarding: seen.port_forwarding,
+            }]);
+        }
+        if !is_listed {
             self.fetch_more(ListVersion::V7, stop)?;
             self.lists.recall()?;
         }

@@ -43,10 +43,14 @@ impl Supervisor {
         let ControlRequest::Reconnect { to, keep } = call.request.clone() else {
             return;
         };
-        let choice = match to.as_ref().map(|to| self.steering.meant(to)).transpose() {
+        let mut choice = match to.as_ref().map(|to| self.steering.meant(to)).transpose() {
             Ok(choice) => choice,
             Err(why) => return call.answer(Err(why)),
         };
+        if let Some(choice) = &mut choice {
+            let joined = &self.tunnel.joined;
+            choice.note_seen(&joined.server.cn, joined.seen());
+        }
         // While the search has the connector, it will find out.
         if let (Some(choice), Some(connector)) = (&choice, &mut self.connector)
             && let Some(objection) = connector.objection(choice)
@@ -136,7 +140,7 @@ impl Supervisor {
             self.avoided.retain(|(avoided, _)| avoided != former);
         }
         let outcome = match &asked.to {
-            Some(to) if asked.keep => match kept_choice::keep(to) {
+            Some(to) if asked.keep => match kept_choice::keep(to, &self.tunnel.joined) {
                 Ok(()) => Ok(format!("{now}; this choice is kept over restarts")),
                 Err(error) => Err(format!("{now}, but the choice cannot be kept: {error}")),
             },

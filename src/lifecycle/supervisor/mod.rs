@@ -37,6 +37,7 @@ use self::short_tunnels::ShortTunnels;
 use self::steering::Steering;
 use self::task::Task;
 use super::container_connector::ContainerConnector;
+use super::kept_choice;
 use super::surroundings::way_out;
 use crate::connect::account::Account;
 use crate::connect::connector::Connector;
@@ -452,6 +453,9 @@ impl Supervisor {
             joined.endpoint()
         );
         self.tunnel.publish(container);
+        if let Some(connector) = &mut self.connector {
+            kept_choice::note_seen(&self.tunnel.joined, container, connector);
+        }
         self.connected_again(container);
         self.answer_reconnect(&former);
     }
