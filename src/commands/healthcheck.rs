@@ -11,7 +11,8 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 use crate::underlay::name_servers;
 use crate::underlay::ping::Prober;
-use crate::wireguard::{peers, show};
+use crate::wireguard::peers::{self, PeersError};
+use crate::wireguard::show;
 
 /// What the image's health check may take in all, as the Dockerfile has it.
 const IMAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,6 +35,8 @@ pub struct Facts {
 pub enum Interface {
     Missing,
     WithoutPeer,
+    /// The program that carries it does not answer.
+    Silent,
     Complete,
 }
 
@@ -86,6 +89,7 @@ fn interface(stop: &CancellationToken) -> Interface {
     }
     match peers::list(stop) {
         Ok(peers) if !peers.is_empty() => Interface::Complete,
+        Err(PeersError::Silent) => Interface::Silent,
         _ => Interface::WithoutPeer,
     }
 }
@@ -120,6 +124,7 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
         Interface::WithoutPeer => {
             return Err(format!("the interface {} has no peer", paths::INTERFACE));
         }
+        Interface::Silent => return Err(PeersError::Silent.to_string()),
         Interface::Complete => {}
     }
     if let Some(why) = &status.not_blocked {

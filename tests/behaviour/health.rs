@@ -38,6 +38,30 @@ fn connected(world: &World) -> Container {
     container
 }
 
+/// The program that carries the tunnel takes questions, and is stuck.
+#[test]
+fn a_wireguard_in_user_space_that_hangs_holds_up_no_health_check() {
+    let world = World::new();
+    if world.kernel_has_wireguard() {
+        return;
+    }
+    let container = connected(&world);
+    container.shell("kill -STOP $(pidof wireguard-go)");
+    let limited = ["timeout", "15"];
+    unhealthy(
+        &container,
+        &limited,
+        "the program that carries wg0 does not answer",
+    );
+    assert_eq!(
+        container.shell("pidof wg; true"),
+        "",
+        "nothing is left behind"
+    );
+    container.shell("kill -CONT $(pidof wireguard-go)");
+    wait_until("healthy", SOON, || health(&container, &[]).0);
+}
+
 /// "a ping through the tunnel must be answered too" (README.md)
 #[test]
 fn connected_is_healthy_with_and_without_a_ping() {

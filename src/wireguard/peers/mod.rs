@@ -26,14 +26,28 @@ pub struct Peer {
     pub sent: u64,
 }
 
+/// The peers cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// `wg` could not either.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The program takes the question, and is stuck.
+    #[error("the program that carries {} does not answer", paths::INTERFACE)]
+    Silent,
+}
+
 /// The peers of the interface. Where neither the kernel nor the socket answers, `wg` is asked,
-/// which knows other systems' ways, and whose complaint is the one that people can look up.
+/// which knows other systems' ways, and whose complaint is the one that people can look up; but not
+/// where a socket is silent, for which `wg` would wait without an end.
 ///
 /// # Errors
 /// When there is no such interface or `wg` fails.
-pub fn list(stop: &CancellationToken) -> Result<Vec<Peer>, CommandError> {
+pub fn list(stop: &CancellationToken) -> Result<Vec<Peer>, PeersError> {
     match ask() {
         Ok(peers) => Ok(peers),
+        // That is how a limit at a socket ends.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(PeersError::Silent),
         Err(error) => {
             log::debug!("peers of {}: {error}; asking wg", paths::INTERFACE);
             let text = Command::new("wg", ["show", paths::INTERFACE, "dump"]).run(stop)?;
