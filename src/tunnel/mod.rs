@@ -94,6 +94,7 @@ impl Tunnel {
                  {network}, which is open both ways: LOCAL_PORTS limits what is reached here"
             );
         }
+        self.warn_of_look_ups(container, networks);
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
         }
@@ -128,14 +129,32 @@ impl Tunnel {
         parts.join(",")
     }
 
+    fn name_server_inside(&self, networks: &Networks) -> Option<Ipv4Addr> {
+        let is_inside = |server: &&Ipv4Addr| !networks.cover(**server);
+        self.dns.iter().find(is_inside).copied()
+    }
+
+    fn warn_of_look_ups(&self, container: &Container, networks: &Networks) {
+        let gateway = container.settings.gateway.as_ref();
+        if gateway.is_some_and(|gateway| gateway.dns == GatewayDns::Wanted)
+            && self.name_server_inside(networks).is_none()
+        {
+            let servers: Vec<String> = self.dns.iter().map(Ipv4Addr::to_string).collect();
+            log::warn!(
+                "FWD_DNS: no name server is inside the tunnel ({} is not), so look-ups of the \
+                 machines behind go where they are sent to",
+                servers.join(", ")
+            );
+        }
+    }
+
     fn policy(&self, container: &Container, networks: &Networks) -> TunnelPolicy {
         let mut gateway = container.settings.gateway.clone();
         if let Some(gateway) = &mut gateway
             && gateway.dns == GatewayDns::Wanted
         {
-            let inside = |server: &&Ipv4Addr| !networks.cover(**server);
-            gateway.dns = match self.dns.iter().find(inside) {
-                Some(server) => GatewayDns::Server(*server),
+            gateway.dns = match self.name_server_inside(networks) {
+                Some(server) => GatewayDns::Server(server),
                 None => GatewayDns::Untouched,
             };
         }

@@ -9,7 +9,7 @@ use harness::netns::Namespace;
 use harness::simulator::server::TUNNEL_DNS;
 use harness::waiting::SOON;
 use harness::world::World;
-use harness::world::network::{BEHIND, CLIENT, CLIENT_INNER, ELSEWHERE, INSIDE};
+use harness::world::network::{BEHIND, CLIENT, CLIENT_INNER, ELSEWHERE, INSIDE, LAN};
 use harness::world::recipe::Recipe;
 
 use crate::PROGRAM;
@@ -144,6 +144,23 @@ fn a_gateway_serves_whom_it_is_told_to_by_all_its_interfaces_and_answers_look_up
     // A host that is not behind the container is seen.
     world.lan().reaches((ELSEWHERE, 7));
     assert_ne!(capture.leaks(|packet| packet.destination != ELSEWHERE), []);
+}
+
+/// The name servers that the user chose are in the LAN.
+#[test]
+fn look_ups_that_cannot_be_answered_inside_the_tunnel_are_warned_of() {
+    let world = gateway_world();
+    let container = life(&world)
+        .env("FWD_IFACE", "eth1")
+        .env("FWD_DNS", "1")
+        .env("VPNDNS", LAN.to_string())
+        .env("LOCAL_NETWORK", LAN.to_string())
+        .start();
+    let warning = format!(
+        "FWD_DNS: no name server is inside the tunnel ({LAN} is not), so look-ups of the machines \
+         behind go where they are sent to"
+    );
+    container.wait_for_log(&warning, SOON);
 }
 
 /// A machine of the network that the container's default route lies in, with the container as its
