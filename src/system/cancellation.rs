@@ -6,6 +6,7 @@
 //! its callers return with `?`. This module knows no signals and nothing of what is cancelled.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 /// The work was given up because its token was cancelled.
@@ -134,6 +135,23 @@ impl CancellationToken {
         }
     }
 
+    /// Does what is cancelled where it takes longer than `limit`. Where no thread can be had that
+    /// sees to it, nothing cancels it.
+    pub fn within<T>(limit: Duration, work: impl FnOnce(&Self) -> T) -> T {
+        let (stop, done) = (Self::new(), Self::new());
+        thread::scope(|scope| {
+            let watched = Builder::new().spawn_scoped(scope, || {
+                if done.pause(limit).is_ok() {
+                    stop.cancel();
+                }
+            });
+            drop(watched);
+            let outcome = work(&stop);
+            done.cancel();
+            outcome
+        })
+    }
+
     /// A child: cancelled with this one, or on its own.
     pub fn child(&self) -> (Self, Guard) {
         let child = Self::new();
@@ -149,10 +167,18 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
+    fn what_takes_too_long_is_cancelled_and_what_does_not_is_not() {
+        let long = Duration::from_secs(60);
+        let pause = |limit, time| CancellationToken::within(limit, |stop| stop.pause(time));
+        assert_eq!(pause(Duration::from_millis(1), long), Err(Cancelled));
+        assert_eq!(pause(long, Duration::from_millis(1)), Ok(()));
+    }
+
+    #[test]
     fn a_pause_ends_when_it_is_cancelled() {
         let stop = CancellationToken::new();
         let waiting = stop.clone();
-        let thread = std::thread::spawn(move || waiting.pause(Duration::from_secs(60)));
+        let thread = thread::spawn(move || waiting.pause(Duration::from_secs(60)));
         stop.cancel();
         assert_eq!(thread.join().unwrap(), Err(Cancelled));
     }
@@ -161,7 +187,7 @@ mod tests {
     fn a_pause_longer_than_the_clock_can_count_is_one_that_ends_by_a_cancel() {
         let stop = CancellationToken::new();
         let waiting = stop.clone();
-        let thread = std::thread::spawn(move || waiting.pause(Duration::MAX));
+        let thread = thread::spawn(move || waiting.pause(Duration::MAX));
         stop.cancel();
         assert_eq!(thread.join().unwrap(), Err(Cancelled));
     }

@@ -7,6 +7,7 @@ mod trial;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -29,6 +30,10 @@ use crate::underlay::resolv_conf;
 use crate::wireguard::conf::Conf;
 use crate::wireguard::wg_quick::WgQuick;
 use crate::wireguard::{leftovers, routing_rules, show, sysctl};
+
+/// For wg-quick to take the tunnel down, which it does at once, or never where a WireGuard in user
+/// space hangs: engines kill what has not ended after ten seconds.
+const DOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A tunnel that is up.
 pub struct Tunnel {
@@ -326,13 +331,15 @@ impl Tunnel {
     /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be
     /// interrupted.
     pub fn take_down(&self) {
-        let uninterrupted = CancellationToken::never();
-        if show::exists()
-            && let Err(error) = self
-                .wg_quick
-                .down(Path::new(paths::WG_CONF), &uninterrupted)
-        {
-            log::warn!("wg-quick down: {error}");
+        let conf = Path::new(paths::WG_CONF);
+        let down = |stop: &CancellationToken| self.wg_quick.down(conf, stop);
+        match show::exists().then(|| CancellationToken::within(DOWN_TIMEOUT, down)) {
+            None | Some(Ok(())) => {}
+            Some(Err(error)) if error.is_interrupted() => log::warn!(
+                "wg-quick down takes too long; {} is removed without it",
+                paths::INTERFACE
+            ),
+            Some(Err(error)) => log::warn!("wg-quick down: {error}"),
         }
         if let Err(failure) = remove_leftovers() {
             log::warn!("removing the tunnel: {failure}");

@@ -62,6 +62,21 @@ fn a_wireguard_in_user_space_that_hangs_holds_up_no_health_check() {
     wait_until("healthy", SOON, || health(&container, &[]).0);
 }
 
+/// Nor does it hold up a stop for long, or the next life.
+#[test]
+fn a_wireguard_in_user_space_that_hangs_holds_up_no_stop() {
+    let world = World::new();
+    if world.kernel_has_wireguard() {
+        return;
+    }
+    let mut container = connected(&world);
+    container.shell("kill -STOP $(pidof wireguard-go)");
+    assert!(container.stop().status.success());
+    container.restart();
+    container.wait_for_log(UP, SOON);
+    wait_until("healthy", SOON, || health(&container, &[]).0);
+}
+
 /// "a ping through the tunnel must be answered too" (README.md)
 #[test]
 fn connected_is_healthy_with_and_without_a_ping() {
