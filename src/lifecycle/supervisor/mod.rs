@@ -396,10 +396,12 @@ impl Supervisor {
     }
 
     fn start_search(&mut self, container: &Container, delay: Duration) {
-        let connector = match self.connector.take() {
+        let mut connector = match self.connector.take() {
             Some(connector) => connector,
             None => self.connectors.connector(container),
         };
+        // A search that was ended may have gone back to the former choice, and nobody been told.
+        connector.choose(container.settings.destination.clone());
         self.is_search_waiting = Arc::default();
         self.search_number = self.search_number.wrapping_add(1);
         let search = Search {
