@@ -44,8 +44,8 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
 fn judge_handshake(peer: Option<&Peer>, now: SystemTime) -> Finding {
     const CHECK: &str = "handshake";
     const BLOCKED: &str = "see that the host and its network let UDP to the endpoint out and in; \
-                           try another location; \
-         restart, or SIGHUP, registers anew";
+                           try another location; restart, or `wireguard-pia reconnect`, \
+                           registers anew";
     let Some(peer) = peer else {
         return Finding::failure(CHECK, "wg0 has no peer", "restart the container");
     };

@@ -31,12 +31,12 @@ impl ExitFinding {
         let trouble = match seen_own {
             Some(ip) => Some(format!(
                 "the world sees {ip}, which is this machine's own address, so the tunnel hides \
-                 nothing: the server does not do its work; reconnect to another one \
-                 (`docker kill --signal HUP`)"
+                 nothing: the server does not do its work; `wireguard-pia reconnect` takes \
+                 another one"
             )),
             None if !first.is_pias && !second.is_pias => Some(format!(
-                "the world sees {}, which is none of PIA's addresses, as PIA says: reconnect to \
-                 another server (`docker kill --signal HUP`); if PIA errs, set \
+                "the world sees {}, which is none of PIA's addresses, as PIA says: \
+                 `wireguard-pia reconnect` takes another server; if PIA errs, set \
                  EXIT_ADDRESS_CHECK=0",
                 first.ip
             )),
@@ -65,7 +65,7 @@ impl ExitFinding {
         let is_known = before.exit.is_some_and(|exit| exit.rotates);
         if let Some(other) = self.other.filter(|_| !is_known) {
             let cure = if container.settings.stable_ip {
-                "a reconnect finds another server"
+                "`wireguard-pia reconnect` takes another server"
             } else {
                 "STABLE_IP=1 keeps to servers whose address stays"
             };
@@ -105,13 +105,13 @@ mod tests {
         );
         let rotating = found(("203.0.113.9", true), ("203.0.113.10", false));
         assert!(rotating.address.rotates && rotating.trouble.is_none());
-        let foreign = found(("203.0.113.9", false), ("203.0.113.9", false));
-        assert!(
-            foreign
-                .trouble
-                .is_some_and(|why| why.contains("EXIT_ADDRESS_CHECK=0"))
-        );
-        let own = found(("203.0.113.9", true), ("192.0.2.2", true));
-        assert!(own.trouble.is_some_and(|why| why.contains("192.0.2.2")));
+        let trouble = |first, second| found(first, second).trouble.unwrap_or_default();
+        let foreign = trouble(("203.0.113.9", false), ("203.0.113.9", false));
+        assert!(foreign.contains("EXIT_ADDRESS_CHECK=0"), "{foreign}");
+        let own = trouble(("203.0.113.9", true), ("192.0.2.2", true));
+        assert!(own.contains("192.0.2.2"), "{own}");
+        for why in [foreign, own] {
+            assert!(why.contains("`wireguard-pia reconnect`"), "{why}");
+        }
     }
 }
