@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use harness::log_lines::UP;
 use harness::netns;
@@ -177,6 +177,42 @@ fn it_tells_what_each_wall_dropped() {
         let now = places.map(|(wall, at)| dropped(wall, at).unwrap_or_default());
         before.iter().zip(now).all(|(before, now)| now > *before)
     });
+}
+
+/// "is looked at by the program when somebody asks for `/metrics` or `/status.json`, every five
+/// seconds at most" (docs/monitoring.md); those who ask at the same time are told no less.
+#[test]
+fn whoever_asks_is_told_what_was_looked_at_just_now() {
+    let world = World::new();
+    let container = started(serving(&world));
+    container.wait_for_log(UP, SOON);
+    let looked_at = || {
+        let page = ask(&world, "/status.json", "");
+        let status: Value = serde_json::from_str(page.body()).unwrap();
+        let age = |then: u64| now().abs_diff(then);
+        (
+            status["looked_at"].as_u64(),
+            status["looked_at"].as_u64().map(age),
+        )
+    };
+    let told: Vec<_> = thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(looked_at)).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    let is_fresh = |age: Option<u64>| age.is_some_and(|age| age <= 5);
+    assert!(told.iter().all(|(_, age)| is_fresh(*age)), "{told:?}");
+    let first = told[0].0;
+    wait_until("it is looked at again", SOON, || {
+        let (at, age) = looked_at();
+        assert!(is_fresh(age), "{age:?}");
+        at > first
+    });
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_secs()
 }
 
 /// As their sources make them in 2026: qbittorrent-port-forward-gluetun-server (mjmeli) by curl,

@@ -1,48 +1,65 @@
 //! What only the program can look at is looked at when somebody asks for it: this has it looked at,
-//! and waits for what it brings.
+//! and waits for what it brings. Nothing is remembered here: how old that is, the file itself says.
 
 use std::io::{self, Write};
-use std::path::Path;
-use std::sync::Mutex;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use crate::commands::healthcheck;
 use crate::status::{self, Status};
-use crate::system::paths;
 
-/// What was looked at so recently is told as it is.
-const MAX_AGE: Duration = Duration::from_secs(5);
-/// For the look itself.
+/// In seconds. What was looked at so recently is told as it is.
+const MAX_AGE: u64 = 5;
+/// For the look itself: a few programs are run for it.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Nobody says when it is done, as nothing leads from the program to this process but the file.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// When the last look was asked for.
-#[derive(Debug, Default)]
-pub struct Freshness(Mutex<Option<Instant>>);
-
-impl Freshness {
-    /// Has the status file renewed, if it is old; whoever comes meanwhile takes what there is.
-    pub fn renew(&self) {
-        let Ok(mut asked) = self.0.try_lock() else {
-            return;
-        };
-        if asked.is_some_and(|at| at.elapsed() < MAX_AGE) {
-            return;
+/// The status with those fields renewed, if they are old; as it is, where that takes too long.
+///
+/// # Errors
+/// Why there is none, in words.
+pub fn fresh_status() -> Result<Status, String> {
+    let begun = Instant::now();
+    let mut has_asked = false;
+    loop {
+        let status = healthcheck::read_status()?;
+        let now = status::seconds(SystemTime::now());
+        if is_fresh(status.looked_at, now) || begun.elapsed() > PATIENCE {
+            return Ok(status);
         }
-        *asked = Some(Instant::now());
-        let before = looked_at();
-        let mut output = io::stdout().lock();
-        if writeln!(output, "{}", status::LOOK).is_err() {
-            return;
+        if !has_asked && ask().is_err() {
+            return Ok(status);
         }
-        drop(output);
-        let begun = Instant::now();
-        while looked_at() == before && begun.elapsed() < PATIENCE {
-            thread::sleep(POLL_INTERVAL);
-        }
+        has_asked = true;
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn looked_at() -> Option<u64> {
-    Status::read(Path::new(paths::STATUS)).ok()??.looked_at
+/// Also where the clock was put back since.
+fn is_fresh(looked_at: Option<u64>, now: u64) -> bool {
+    looked_at.is_some_and(|at| at.abs_diff(now) < MAX_AGE)
+}
+
+fn ask() -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{}", status::LOOK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_old_or_of_another_clock_is_not_fresh() {
+        let fresh = [
+            None,
+            Some(995),
+            Some(996),
+            Some(1000),
+            Some(1004),
+            Some(1005),
+        ]
+        .map(|at| is_fresh(at, 1000));
+        assert_eq!(fresh, [false, false, true, true, true, false]);
+    }
 }

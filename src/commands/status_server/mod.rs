@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use self::freshness::Freshness;
 use self::head::{Head, HeadError};
 use self::pages::{Pages, Reply};
 use crate::settings::values::ListenAddress;
@@ -71,7 +70,6 @@ fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
         key: (!key.is_empty()).then(|| Secret::new(key)),
         wants_port: arguments.wants_port,
         tells_exit: arguments.tell_exit,
-        freshness: Freshness::default(),
     };
     let listener = listen(arguments.listen)
         .map_err(|error| io::Error::other(format!("{}: {error}", arguments.listen)))?;

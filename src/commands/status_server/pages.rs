@@ -5,9 +5,8 @@ use std::time::SystemTime;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
-use super::freshness::Freshness;
 use super::head::Head;
-use super::{gluetun, metrics};
+use super::{freshness, gluetun, metrics};
 use crate::commands::healthcheck::{self, Facts, Interface};
 use crate::status::{self, Status};
 use crate::system::secret::Secret;
@@ -21,7 +20,6 @@ pub struct Pages {
     pub wants_port: bool,
     /// The figures tell the address that the world sees, too.
     pub tells_exit: bool,
-    pub freshness: Freshness,
 }
 
 /// What goes back.
@@ -91,11 +89,12 @@ impl Pages {
         if !self.admits(head.key.as_deref()) {
             return Reply::plain(401, "the header X-API-Key has to hold the key\n");
         }
-        if matches!(head.path.as_str(), "/metrics" | "/status.json") {
-            self.freshness.renew();
-        }
-        let status = healthcheck::read_status();
-        match head.path.as_str() {
+        let path = head.path.as_str();
+        let status = match path {
+            "/metrics" | "/status.json" => freshness::fresh_status(),
+            _ => healthcheck::read_status(),
+        };
+        match path {
             "/healthz" => self.health(status),
             "/status.json" => status_page(&status),
             "/metrics" => self.metrics(status),
@@ -184,7 +183,6 @@ mod tests {
             key: Some(Secret::new("long")),
             wants_port: false,
             tells_exit: false,
-            freshness: Freshness::default(),
         };
         let admits = |key: &[u8]| pages.admits(Some(key));
         assert_eq!(
