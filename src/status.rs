@@ -81,6 +81,18 @@ pub struct Port {
     pub bound_at: u64,
 }
 
+/// What is known of the forwarded port beyond that PIA forwards it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortProof {
+    /// The program that listens where the port leads; nobody, if that is here.
+    pub listener: Option<String>,
+    /// Connections and first datagrams that came in by it since the rules were loaded last; not
+    /// known where they cannot be read.
+    pub arrivals: Option<u64>,
+    /// When that was so.
+    pub looked_at: u64,
+}
+
 /// The address that the world sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitAddress {
@@ -159,6 +171,9 @@ pub struct Status {
     #[serde(default)]
     pub exit_error: Option<String>,
     pub port: Option<Port>,
+    /// Of this port: only when somebody asks the status server.
+    #[serde(default)]
+    pub port_proof: Option<PortProof>,
     /// Why the port file does not say so.
     #[serde(default)]
     pub port_file_error: Option<String>,
@@ -206,6 +221,7 @@ impl Status {
             exit: None,
             exit_error: None,
             port: None,
+            port_proof: None,
             port_file_error: None,
             port_clients: BTreeMap::new(),
             endpoint_silent: false,
@@ -219,6 +235,15 @@ impl Status {
             dropped: BTreeMap::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// What is known of one port says nothing of another.
+    pub fn set_port(&mut self, port: Option<Port>) {
+        let number = |port: Option<Port>| port.map(|port| port.number);
+        if number(self.port) != number(port) {
+            self.port_proof = None;
+        }
+        self.port = port;
     }
 
     /// Something failed, now.
@@ -388,6 +413,22 @@ mod tests {
             (status.state, status.reason.as_deref()),
             (State::Blocked, Some("no credentials"))
         );
+    }
+
+    #[test]
+    fn what_is_known_of_a_port_goes_with_it() {
+        let mut status = Status::new();
+        let port = |number, bound_at| Some(Port { number, bound_at });
+        status.set_port(port(4711, 1));
+        status.port_proof = Some(PortProof {
+            listener: None,
+            arrivals: Some(0),
+            looked_at: 1,
+        });
+        status.set_port(port(4711, 2));
+        assert!(status.port_proof.is_some());
+        status.set_port(port(4712, 3));
+        assert_eq!((status.port, status.port_proof), (port(4712, 3), None));
     }
 
     #[test]

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
 use serde_json::json;
 
 use super::status_watch::{self, Page};
 use crate::firewall::arrivals;
 use crate::port_forward::listening;
 use crate::settings::{Environment, Settings};
-use crate::status::{ExitAddress, State, Status};
+use crate::status::{ExitAddress, PortProof, State, Status};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 use crate::wireguard::show::{self, Counters};
@@ -78,7 +77,8 @@ fn watch(json: bool, environment: &Environment) -> ExitCode {
         // To read the rules' counters, a program would have to be started for each look.
         let text = text(&status, json, environment, |_| None);
         let listener = status.as_ref().ok().and_then(|status| status.port);
-        let listener = listener.map(|port| PortProof::of(port.number, environment, |_| None));
+        let listener = listener.map(|port| PortFindings::of(port.number, environment, |_| None));
+        let listener = listener.map(|found| (found.proof.listener, found.complaint));
         let sign = format!("{status:?} {listener:?}");
         last = status;
         Page { text, sign }
@@ -105,32 +105,36 @@ pub(super) fn current() -> Result<Status, String> {
     }
 }
 
-/// What is known of the forwarded port beyond that PIA forwards it.
-#[derive(Debug, Default, Serialize)]
-struct PortProof {
-    /// The program that listens where the port leads; nobody, if that is here.
-    listener: Option<String>,
-    /// Connections and first datagrams that came in by it since the rules were loaded last; not
-    /// known where they cannot be read.
-    arrivals: Option<u64>,
-    #[serde(skip)]
+/// What is found out about the forwarded port for whoever asks.
+#[derive(Debug)]
+struct PortFindings {
+    proof: PortProof,
     complaint: Option<String>,
 }
 
-impl PortProof {
+impl PortFindings {
     fn of(port: u16, environment: &Environment, arrivals: impl FnOnce(u16) -> Option<u64>) -> Self {
         let here = Settings::from_environment(environment)
             .0
             .listening_port(port);
         Self {
-            listener: here.and_then(listening::listener),
-            arrivals: arrivals(port),
+            proof: PortProof {
+                listener: here.and_then(listening::listener),
+                arrivals: arrivals(port),
+                looked_at: crate::status::seconds(SystemTime::now()),
+            },
             complaint: here.and_then(listening::complaint),
         }
     }
 
+    fn listener_in_words(&self) -> Option<String> {
+        let listens = |name| format!("{name} listens on the port");
+        let listener = self.proof.listener.as_ref().map(listens);
+        listener.or_else(|| self.complaint.clone())
+    }
+
     fn arrivals_in_words(&self) -> Option<String> {
-        let count = self.arrivals?;
+        let count = self.proof.arrivals?;
         Some(match count {
             0 => "nothing has come in by the port since the rules were loaded last".to_owned(),
             count => format!("{count} by the port since the rules were loaded last"),
@@ -154,13 +158,13 @@ fn text(
         }
         Err(why) => return format!("{why}\n"),
     };
-    let proof = status
+    let findings = status
         .port
-        .map(|port| PortProof::of(port.number, environment, arrivals));
+        .map(|port| PortFindings::of(port.number, environment, arrivals));
     if json {
-        let report = StatusReport {
-            status,
-            port_proof: proof.as_ref(),
+        let report = Status {
+            port_proof: findings.map(|findings| findings.proof),
+            ..status.clone()
         };
         // A struct of numbers and texts can always be written.
         let report = serde_json::to_string_pretty(&report).unwrap_or_default();
@@ -168,18 +172,10 @@ fn text(
     }
     let now = crate::status::seconds(SystemTime::now());
     let traffic = show::counters().ok();
-    lines(status, proof.unwrap_or_default(), traffic, now)
+    lines(status, findings.as_ref(), traffic, now)
         .into_iter()
         .map(|(name, value)| format!("{name:<14}{value}\n"))
         .collect()
-}
-
-/// The file, and beside it what was found out for whoever asks.
-#[derive(Serialize)]
-struct StatusReport<'a> {
-    #[serde(flatten)]
-    status: &'a Status,
-    port_proof: Option<&'a PortProof>,
 }
 
 fn exit_in_words(exit: ExitAddress) -> String {
@@ -193,7 +189,7 @@ fn exit_in_words(exit: ExitAddress) -> String {
 
 fn lines(
     status: &Status,
-    proof: PortProof,
+    port: Option<&PortFindings>,
     traffic: Option<Counters>,
     now: u64,
 ) -> Vec<(&'static str, String)> {
@@ -226,10 +222,8 @@ fn lines(
             .port
             .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
     );
-    let arrivals = proof.arrivals_in_words();
-    let listens = |name| format!("{name} listens on the port");
-    add("listener", proof.listener.map(listens).or(proof.complaint));
-    add("arrivals", arrivals);
+    add("listener", port.and_then(PortFindings::listener_in_words));
+    add("arrivals", port.and_then(PortFindings::arrivals_in_words));
     add("traffic", traffic.map(traffic_in_words));
     add("port file", status.port_file_error.clone());
     for (name, client) in &status.port_clients {
@@ -337,13 +331,22 @@ mod tests {
             status.last_error = Some("no answer".into());
             status.last_error_at = Some(1_700_003_590);
         });
-        let proof = PortProof {
-            listener: Some("qbittorrent".into()),
-            ..PortProof::default()
+        let findings = PortFindings {
+            proof: PortProof {
+                listener: Some("qbittorrent".into()),
+                arrivals: None,
+                looked_at: 1_700_003_600,
+            },
+            complaint: None,
         };
         let mut traffic = Counters::default();
         traffic.sent.bytes = 1500;
-        let page = lines(&reporter.current(), proof, Some(traffic), 1_700_003_600);
+        let page = lines(
+            &reporter.current(),
+            Some(&findings),
+            Some(traffic),
+            1_700_003_600,
+        );
         let page: Vec<String> = page
             .into_iter()
             .map(|(name, value)| format!("{name}: {value}"))

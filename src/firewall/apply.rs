@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::cleanup::{self, InUse};
-use super::dropped::DropCounters;
 use super::error::FirewallError;
 use super::ipv6;
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
 use super::programs::{self, Programs};
+use super::rule_counters::RuleCounters;
 use super::rules;
 use super::table::Table;
 use super::tables::{Family, TableName};
@@ -136,9 +136,9 @@ impl Firewall {
         Ok(())
     }
 
-    /// Where the kernel counts what is dropped.
-    pub fn drop_counters(&self) -> DropCounters {
-        DropCounters {
+    /// Where the kernel counts what is dropped, and what comes in.
+    pub fn rule_counters(&self) -> RuleCounters {
+        RuleCounters {
             programs: self.programs.clone(),
             families: self.families.clone(),
             nft: self.wire.nft(),

@@ -1,49 +1,10 @@
-//! How many packets each wall dropped, by the kernel's own counters: for the figures of the status
-//! server.
+//! How many packets each wall dropped, as what lists its rules says.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-
-use super::programs::Programs;
-use super::tables::Family;
-use super::wire;
 
 /// The packets dropped, by wall (`iptables`, `ip6tables`, `egress`), and there by chain or network
 /// card.
 pub type DroppedPackets = BTreeMap<String, BTreeMap<String, u64>>;
-
-/// Where the counters are: read without holding up whoever loads rules.
-#[derive(Debug, Clone)]
-pub struct DropCounters {
-    pub(super) programs: Programs,
-    pub(super) families: Vec<Family>,
-    /// With which the chains at the network cards were loaded.
-    pub(super) nft: Option<PathBuf>,
-}
-
-impl DropCounters {
-    /// What they say now; a wall whose counters cannot be read is left out.
-    pub fn read(&self) -> DroppedPackets {
-        let mut dropped = DroppedPackets::new();
-        for family in &self.families {
-            let name = match family {
-                Family::V4 => "iptables",
-                Family::V6 => "ip6tables",
-            };
-            match self.programs.save_filter_counted(*family) {
-                Ok(saved) => drop(dropped.insert(name.to_owned(), in_filter(&saved))),
-                Err(error) => log::debug!("packets dropped: {error}"),
-            }
-        }
-        if let Some(nft) = &self.nft {
-            match wire::list(nft) {
-                Ok(listed) => drop(dropped.insert("egress".to_owned(), in_egress(&listed))),
-                Err(error) => log::debug!("packets dropped: {error}"),
-            }
-        }
-        dropped
-    }
-}
 
 /// By the policies of the built-in chains, and by rules of ours: `:OUTPUT DROP [12:840]` and
 /// `[3:180] -A PIA_OUTPUT … -j DROP`.

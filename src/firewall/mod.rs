@@ -28,6 +28,7 @@ mod private_bin;
 mod programs;
 mod routing_block;
 mod rule;
+mod rule_counters;
 mod rules;
 pub mod seal;
 mod table;

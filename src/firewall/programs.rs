@@ -166,14 +166,19 @@ impl Programs {
         self.command(name, &[]).run(&CancellationToken::never())
     }
 
-    /// The filter table with its counters.
-    pub(super) fn save_filter_counted(&self, family: Family) -> Result<String, CommandError> {
+    /// A table with its counters.
+    pub(super) fn save_counted(
+        &self,
+        family: Family,
+        table: TableName,
+    ) -> Result<String, CommandError> {
         let name = if family == Family::V4 {
             "iptables-save"
         } else {
             "ip6tables-save"
         };
-        self.command(name, &["-c", "-t", "filter"]).run(&self.stop)
+        self.command(name, &["-c", "-t", table.name()])
+            .run(&self.stop)
     }
 
     /// Finds out whether the backend takes what every policy needs, but for what is known to be

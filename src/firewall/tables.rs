@@ -29,13 +29,20 @@ pub enum TableName {
     Mangle,
 }
 
+impl TableName {
+    /// As iptables is told it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Nat => "nat",
+            Self::Mangle => "mangle",
+        }
+    }
+}
+
 /// As iptables-restore heads it.
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Filter => "*filter",
-            Self::Nat => "*nat",
-            Self::Mangle => "*mangle",
-        })
+        write!(f, "*{}", self.name())
     }
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::supervisor::task::Task;
 use crate::container::Container;
 use crate::firewall::kill_switch::KillSwitch;
+use crate::port_forward::listening;
 use crate::settings::Settings;
 use crate::settings::values::ListenAddress;
-use crate::status::{self, Reporter};
+use crate::status::{self, PortProof, Reporter};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
@@ -38,6 +39,7 @@ pub(super) fn start(container: &Container, kill_switch: &KillSwitch) -> Option<T
     let server = command(listen, settings, key.as_ref())?;
     let lookout = Arc::new(Lookout {
         reporter: container.reporter.clone(),
+        settings: settings.clone(),
         kill_switch: kill_switch.clone(),
         stop: container.stop.clone(),
         looked: Mutex::default(),
@@ -108,10 +110,11 @@ fn keep_running(server: &Command, lookout: &Arc<Lookout>, stop: &CancellationTok
     }
 }
 
-/// What takes a capability that the server does not have is looked at when the server asks for it,
-/// and at no other time.
+/// What takes a right that the server does not have is looked at when the server asks for it, and
+/// at no other time.
 struct Lookout {
     reporter: Reporter,
+    settings: Settings,
     kill_switch: KillSwitch,
     stop: CancellationToken,
     looked: Mutex<Option<Instant>>,
@@ -131,12 +134,24 @@ impl Lookout {
             Vec::new()
         };
         let handshake = listed.iter().filter_map(|peer| peer.last_handshake).max();
-        let counters = self.kill_switch.with(|firewall| firewall.drop_counters());
-        let dropped = counters.read();
+        let port = self.reporter.current().port.map(|port| port.number);
+        let counters = self.kill_switch.with(|firewall| firewall.rule_counters());
+        let counted = counters.read(port);
+        let here = port.and_then(|port| self.settings.listening_port(port));
+        let listener = here.and_then(listening::listener);
         self.reporter.update(|status| {
-            status.looked_at = Some(status::seconds(SystemTime::now()));
+            let now = status::seconds(SystemTime::now());
+            status.looked_at = Some(now);
             status.last_handshake = handshake.map(status::seconds);
-            status.dropped = dropped;
+            status.dropped = counted.dropped;
+            // It may be another port by now.
+            if status.port.map(|port| port.number) == port {
+                status.port_proof = port.map(|_| PortProof {
+                    listener,
+                    arrivals: counted.arrivals,
+                    looked_at: now,
+                });
+            }
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -179,7 +179,50 @@ fn it_tells_what_each_wall_dropped() {
     });
 }
 
-/// "is looked at by the program when somebody asks for `/metrics` or `/status.json`, every five
+/// "`arrivals`: how many connections and first datagrams came in by it since the rules were loaded
+/// last" (README.md), which the server cannot see by itself, nor whose a listening socket is.
+#[test]
+fn it_tells_what_is_known_of_the_port() {
+    let world = World::new();
+    port_is_proven(&world, serving(&world), None);
+}
+
+#[test]
+fn it_tells_what_is_known_of_a_port_that_leads_to_another() {
+    let world = World::new();
+    let recipe = serving(&world).env("PORT_REDIRECT", "6881");
+    port_is_proven(&world, recipe, Some(6881));
+}
+
+#[track_caller]
+fn port_is_proven(world: &World, recipe: Recipe, redirect: Option<u16>) {
+    let container = started(recipe.env("PORT_FORWARDING", "1"));
+    container.wait_for_log("Forwarding on port", SOON);
+    let port = world.pia.bound_ports()[0].port;
+    let proof = || {
+        let page = ask(world, "/status.json", "");
+        let status: Value = serde_json::from_str(page.body()).unwrap();
+        status["port_proof"].clone()
+    };
+    wait_until("the port is looked at", SOON, || !proof().is_null());
+    let unproven = proof();
+    assert!(unproven["listener"].is_null(), "{unproven}");
+    assert_eq!(unproven["arrivals"], 0);
+    let looked_at = unproven["looked_at"].as_u64().unwrap();
+    assert!(looked_at.abs_diff(now()) <= 5, "{unproven}");
+
+    let any = (Ipv4Addr::UNSPECIFIED, redirect.unwrap_or(port));
+    let _client = world.client().run(|| TcpListener::bind(any)).unwrap();
+    let server = world.server_in_use().address();
+    world.knock_from_internet(server.into(), port);
+    let proven = wait_for("it is looked at again", SOON, || {
+        Some(proof()).filter(|proof| proof["looked_at"].as_u64() > Some(looked_at))
+    });
+    assert_eq!(proven["listener"], "another program");
+    assert!(proven["arrivals"].as_u64() > Some(0), "{proven}");
+}
+
+/// "The program looks at that when somebody asks for `/metrics` or `/status.json`, every five
 /// seconds at most" (docs/monitoring.md); those who ask at the same time are told no less.
 #[test]
 fn whoever_asks_is_told_what_was_looked_at_just_now() {

@@ -160,7 +160,7 @@ impl Announcement {
             let bound_at = status::seconds(at);
             let port = Some(Port { number, bound_at });
             if container.reporter.current().port != port {
-                container.reporter.update(|status| status.port = port);
+                container.reporter.update(|status| status.set_port(port));
             }
         }
         self.note_owed(way.and(file), container);
@@ -210,7 +210,7 @@ impl Announcement {
             self.run_script(port, container);
         } else {
             container.unset_env(VARIABLE);
-            container.reporter.update(|status| status.port = None);
+            container.reporter.update(|status| status.set_port(None));
         }
     }
 
@@ -248,7 +248,7 @@ impl Announcement {
             log::warn!("Port forwarding: {error}");
         }
         let Some(port) = self.told.take() else { return };
-        container.reporter.update(|status| status.port = None);
+        container.reporter.update(|status| status.set_port(None));
         if let Some(text) = &container.settings.port_forwarding.down_script {
             let environment = container.environment();
             let around = Surroundings {
