@@ -161,6 +161,10 @@ pub struct Status {
     /// Why, in words.
     pub reason: Option<String>,
     pub location: Option<String>,
+    /// What a command has each start choose in place of `LOC`: only when somebody asks the status
+    /// server.
+    #[serde(default)]
+    pub kept_choice: Option<String>,
     pub server: Option<ConnectedServer>,
     /// The tunnel's own address.
     pub local_ip: Option<String>,
@@ -216,6 +220,7 @@ impl Status {
             since: seconds(SystemTime::now()),
             reason: None,
             location: None,
+            kept_choice: None,
             server: None,
             local_ip: None,
             exit: None,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 
 use super::status_watch::{self, Page};
+use crate::control::kept_choice;
 use crate::firewall::arrivals;
 use crate::port_forward::listening;
 use crate::settings::{Environment, Settings};
@@ -99,7 +100,11 @@ pub(super) fn current() -> Result<Status, String> {
         return Err("wireguard-pia is not running".into());
     }
     match Status::read(Path::new(paths::STATUS)) {
-        Ok(Some(status)) => Ok(status),
+        Ok(Some(status)) => Ok(Status {
+            // The running program is not told when it is forgotten.
+            kept_choice: kept_choice::told(Path::new(paths::KEPT_CHOICE)),
+            ..status
+        }),
         Ok(None) => Err("wireguard-pia is just starting, or cannot write its status".into()),
         Err(error) => Err(error.to_string()),
     }
@@ -206,6 +211,8 @@ fn lines(
     let mut add = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
     add("reason", status.reason.clone());
     add("location", status.location.clone());
+    let kept = |choice| format!("{choice}, which goes before LOC at each start");
+    add("kept choice", status.kept_choice.as_ref().map(kept));
     add(
         "server",
         status

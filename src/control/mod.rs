@@ -5,6 +5,7 @@
 
 mod call;
 mod client;
+pub mod kept_choice;
 mod line;
 mod listener;
 pub mod message;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::supervisor::task::Task;
 use crate::container::Container;
+use crate::control::kept_choice;
 use crate::firewall::kill_switch::KillSwitch;
 use crate::port_forward::listening;
 use crate::settings::Settings;
@@ -14,8 +15,8 @@ use crate::status::{self, PortProof, Reporter};
 use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
-use crate::system::files;
 use crate::system::secret::Secret;
+use crate::system::{files, paths};
 use crate::wireguard::{peers, show};
 
 const RESTART_BACKOFF: Backoff = Backoff {
@@ -139,9 +140,11 @@ impl Lookout {
         let counted = counters.read(port);
         let here = port.and_then(|port| self.settings.listening_port(port));
         let listener = here.and_then(listening::listener);
+        let kept_choice = kept_choice::told(Path::new(paths::KEPT_CHOICE));
         self.reporter.update(|status| {
             let now = status::seconds(SystemTime::now());
             status.looked_at = Some(now);
+            status.kept_choice = kept_choice;
             status.last_handshake = handshake.map(status::seconds);
             status.dropped = counted.dropped;
             // It may be another port by now.

@@ -19,6 +19,7 @@ use harness::world::recipe::Recipe;
 use harness::world::watch::{Watch, ours, the_tunnels};
 
 use crate::PROGRAM;
+use crate::status_server::ask;
 
 const SOCKET: &str = "/run/wireguard-pia/control.sock";
 
@@ -281,15 +282,40 @@ fn clients_may_do_what_they_like() {
     assert!(!socket.exists());
 }
 
+/// What is kept, as `status` says it to people and, the same, to programs.
+fn kept_by_status(container: &Container) -> Option<String> {
+    let page = done(container, "status");
+    let told = page
+        .lines()
+        .find_map(|line| line.strip_prefix("kept choice   "));
+    let told = told.map(|told| {
+        let kept = told.strip_suffix(", which goes before LOC at each start");
+        kept.expect("it is said what that means").to_owned()
+    });
+    let status = done(container, "status --json");
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["kept_choice"].as_str(), told.as_deref());
+    told
+}
+
 #[test]
 fn a_kept_choice_outlives_restarts_until_it_is_forgotten() {
     let world = World::new();
-    let mut container = steered(&world).shared_pid_namespace().start();
+    let recipe = steered(&world).env("STATUS_LISTEN", ":8000");
+    let mut container = recipe.shared_pid_namespace().start();
     wait_for_socket(&container);
+    assert_eq!(kept_by_status(&container), None);
     let said = done(&container, "reconnect --location swiss --keep");
     assert!(
         said.ends_with("this choice is kept over restarts"),
         "{said}"
+    );
+    assert_eq!(kept_by_status(&container).as_deref(), Some("swiss"));
+    let page = ask(&world, "/status.json", "");
+    assert!(
+        page.body().contains("\"kept_choice\": \"swiss\""),
+        "{}",
+        page.text
     );
     let mode = std::fs::metadata(container.path("/pia/choice.json"))
         .unwrap()
@@ -316,6 +342,7 @@ fn a_kept_choice_outlives_restarts_until_it_is_forgotten() {
     assert!(said.starts_with("the kept choice is forgotten"), "{said}");
     assert_eq!(world.location_in_use(), "nl_amsterdam");
     assert_eq!(done(&container, "reconnect --forget"), "no choice is kept");
+    assert_eq!(kept_by_status(&container), None);
     container.stop();
 
     for (content, warning) in [
