@@ -436,6 +436,29 @@ mod tests {
         assert_eq!((status.port, status.port_proof), (port(4712, 3), None));
     }
 
+    /// "`status --json` prints the file" (README.md), and the README names what is in it.
+    #[test]
+    fn the_readme_names_each_field() {
+        let mut status = Status::new();
+        let client = PortClientStatus {
+            has_port: true,
+            says: String::new(),
+            since: 0,
+        };
+        status.port_clients.insert("slskd".to_owned(), client);
+        let status = serde_json::to_value(status).unwrap();
+        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let readme = std::fs::read_to_string(readme).unwrap();
+        let is_missing = |field: &&String| !readme.contains(&format!("`{field}`"));
+        let missing: Vec<&String> = status
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(is_missing)
+            .collect();
+        assert_eq!(missing, [] as [&str; 0]);
+    }
+
     #[test]
     fn garbage_is_said_to_be_garbage() {
         let directory = tempfile::tempdir().unwrap();
