@@ -3,6 +3,7 @@
 
 pub mod changes;
 pub mod deadline;
+mod dns_exchange;
 mod dns_message;
 pub mod first_sign;
 mod hosts_file;

@@ -5,8 +5,8 @@
 //! mark, and cannot be interrupted.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,14 @@ use ipnet::Ipv4Net;
 use simple_dns::Name;
 
 use super::deadline::Deadline;
+use super::dns_exchange::{ask_by_tcp, ask_by_udp};
 pub use super::dns_message::DnsFailure;
-use super::dns_message::{Answer, LookupResult, question, read_answer};
+use super::dns_message::{Answer, LookupResult};
 use super::hosts_file;
 use super::interfaces;
 use super::name_servers::{NameServer, NameServers};
 use super::public_address;
-use super::socket::{self, SocketError, Via};
+use super::socket::{SocketError, Via};
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
 
@@ -29,10 +30,6 @@ use crate::system::files;
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For one server in the first round, so that one that does not answer soon gives way to the next.
 const FIRST_ROUND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Until a question is sent again while its answer is awaited: it may have been lost.
-const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
-/// Far above an answer with the addresses of one host.
-const MAX_ANSWER_BYTES: usize = 4096;
 const ROUNDS: usize = 2;
 const DNS_PORT: u16 = 53;
 const HOSTS: &str = "/etc/hosts";
@@ -292,108 +289,6 @@ fn failure_of(failure: &SocketError) -> DnsFailure {
         }
         _ => DnsFailure::Unreachable(source.to_string()),
     }
-}
-
-fn ask_by_udp(
-    via: &Via,
-    peer: SocketAddr,
-    host: &str,
-    deadline: Deadline,
-    stop: &CancellationToken,
-) -> Result<Answer, SocketError> {
-    let failed = |source| SocketError::NotConnected {
-        address: peer,
-        source,
-    };
-    let id = fastrand::u16(..);
-    let connection = socket::udp(via, peer, stop)?;
-    let socket = &*connection.socket;
-    let question = question(id, host).map_err(failed)?;
-    let mut buffer = [0; MAX_ANSWER_BYTES];
-    let mut repeat = Deadline::after(Duration::ZERO);
-    loop {
-        let left = deadline.socket_timeout().map_err(failed)?;
-        let until_repeat = match repeat.left() {
-            Duration::ZERO => {
-                socket.send(&question).map_err(failed)?;
-                repeat = Deadline::after(REPEAT_INTERVAL);
-                REPEAT_INTERVAL
-            }
-            left => left,
-        };
-        let wait = left.map_or(until_repeat, |left| left.min(until_repeat));
-        socket.set_read_timeout(Some(wait)).map_err(failed)?;
-        match socket.recv(&mut buffer) {
-            // A stop shuts the socket down, which reads as an empty packet.
-            Ok(_) if stop.is_cancelled() => return Err(SocketError::Interrupted),
-            Ok(length) => {
-                // Anything else is ignored: a late answer to an earlier question, or a forgery.
-                if let Some(answer) =
-                    read_answer(buffer.get(..length).unwrap_or_default(), id, host)
-                {
-                    return Ok(answer);
-                }
-            }
-            Err(error) if is_passing(&error) => (),
-            Err(error) => return Err(failed(error)),
-        }
-    }
-}
-
-/// Whether nothing but a wait ended.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
-    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
-}
-
-fn ask_by_tcp(
-    via: &Via,
-    peer: SocketAddr,
-    host: &str,
-    deadline: Deadline,
-    stop: &CancellationToken,
-) -> Result<LookupResult, SocketError> {
-    let failed = |source| SocketError::NotConnected {
-        address: peer,
-        source,
-    };
-    let id = fastrand::u16(..);
-    let connection = socket::connect(via, peer, deadline.left(), stop)?;
-    let exchange = || -> io::Result<Vec<u8>> {
-        let mut stream = &*connection.stream;
-        stream.set_write_timeout(deadline.socket_timeout()?)?;
-        let question = question(id, host)?;
-        let length = u16::try_from(question.len()).map_err(io::Error::other)?;
-        stream.write_all(&[&length.to_be_bytes(), question.as_slice()].concat())?;
-        let mut length = [0; 2];
-        read_exact(stream, &mut length, deadline)?;
-        let length = usize::from(u16::from_be_bytes(length));
-        if length > MAX_ANSWER_BYTES {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut answer = vec![0; length];
-        read_exact(stream, &mut answer, deadline)?;
-        Ok(answer)
-    };
-    match read_answer(&exchange().map_err(failed)?, id, host) {
-        Some(Answer::Whole(outcome) | Answer::Cut(outcome)) => Ok(outcome),
-        None => Err(failed(io::ErrorKind::InvalidData.into())),
-    }
-}
-
-/// Fills the buffer before the deadline, however slowly the bytes come in.
-fn read_exact(mut stream: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> io::Result<()> {
-    let mut unfilled = buffer;
-    while !unfilled.is_empty() {
-        stream.set_read_timeout(deadline.socket_timeout()?)?;
-        match stream.read(unfilled) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => unfilled = unfilled.get_mut(length..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

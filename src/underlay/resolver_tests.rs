@@ -1,11 +1,13 @@
 //! The resolver against small name servers on loopback: silent, lying, cut short, endless.
 
-use std::net::{TcpListener, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Instant;
 
 use simple_dns::RCODE;
 
 use super::*;
+use crate::underlay::dns_message::question;
 use crate::underlay::dns_message::tests::{ADDRESS, HOST, a, reply};
 
 /// A name server on 127.0.0.`last` that answers each question by `answer`.
