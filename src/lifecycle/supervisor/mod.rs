@@ -19,6 +19,7 @@ mod short_tunnels;
 mod silence;
 mod steering;
 pub mod task;
+mod watches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +27,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use self::endpoint::EndpointWatch;
 use self::event::{Event, SearchNews};
-use self::exit_watch::ExitWatch;
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
 use self::renewal::RenewalSchedule;
@@ -173,62 +172,6 @@ impl Supervisor {
     fn start_port_forward(&mut self, container: &Container) {
         if let Some(port) = &mut self.port {
             port.start(&self.tunnel, container, &self.events);
-        }
-    }
-
-    fn start_watches(&mut self, container: &Container) {
-        let watch = EndpointWatch {
-            witnesses: self.tunnel.witnesses(),
-            reporter: container.reporter.clone(),
-            events: self.events.clone(),
-            reconnects: container.settings.monitor.enabled,
-        };
-        let endpoint = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
-        self.watches.extend(endpoint);
-        self.measure_way(container);
-        self.ask_for_exit(container);
-        if !container.settings.monitor.enabled {
-            return;
-        }
-        let monitor = container.settings.monitor;
-        let (probe, events) = (Probe::new(&self.tunnel, container), self.events.clone());
-        log::debug!("monitoring the endpoint");
-        let monitor = Task::start("monitor", &container.stop, move |stop| {
-            monitor::run(&probe, &monitor, &events, stop);
-        });
-        self.watches.extend(monitor);
-    }
-
-    /// Has the MTU fit the way to the server in use, which can be told only now that it answers.
-    fn measure_way(&mut self, container: &Container) {
-        let Some(way) = self.tunnel.way(container) else {
-            return;
-        };
-        let events = self.events.clone();
-        let measured = Task::start("way", &container.stop, move |stop| {
-            // The loop may be gone already.
-            way.measure(stop, |size| drop(events.send(Event::WayTakes(size))));
-        });
-        self.watches.extend(measured);
-    }
-
-    /// Has PIA say which address the world sees, unless the user does not want that.
-    fn ask_for_exit(&mut self, container: &Container) {
-        if !container.settings.exit_address_check {
-            return;
-        }
-        let watch = ExitWatch::new(
-            &self.tunnel.joined,
-            Arc::clone(self.account.hosts()),
-            self.events.clone(),
-        );
-        let asked = Task::start("exit-address", &container.stop, move |stop| watch.run(stop));
-        self.watches.extend(asked);
-    }
-
-    fn end_watches(&mut self) {
-        for watch in self.watches.drain(..) {
-            watch.end();
         }
     }
 
