@@ -23,6 +23,7 @@ use super::deadline::Deadline;
 use super::http_error::{HttpError, HttpFailure};
 use super::retry_after;
 use super::socket::{self, SocketError, TcpConnection, Via};
+use super::timed_stream::TimedStream;
 use crate::system::cancellation::CancellationToken;
 use crate::system::parallel;
 
@@ -316,7 +317,7 @@ impl Connector for RemoteConnector {
         let deadline = Deadline::after((*details.timeout.after).min(CONNECT_TIMEOUT));
         let connection = self.connect_to_any(deadline)?;
         let timed = TimedStream {
-            connection,
+            socket: connection,
             deadline,
         };
         let stream = match &self.remote.tls {
@@ -334,9 +335,9 @@ impl Connector for RemoteConnector {
 impl RemoteConnector {
     fn shake_hands(
         &self,
-        mut timed: TimedStream,
+        mut timed: TimedStream<TcpConnection>,
         tls: &Arc<ClientConfig>,
-    ) -> Result<StreamOwned<ClientConnection, TimedStream>, ureq::Error> {
+    ) -> Result<StreamOwned<ClientConnection, TimedStream<TcpConnection>>, ureq::Error> {
         let name = ServerName::try_from(self.remote.name.clone())
             .map_err(|_| HttpFailure::BadName(self.remote.name.clone()).into_error())?;
         let mut tls = ClientConnection::new(Arc::clone(tls), name)
@@ -370,53 +371,9 @@ impl RemoteConnector {
     }
 }
 
-/// A socket whose reads and writes end at a deadline. A stop shuts it down.
-struct TimedStream {
-    connection: TcpConnection,
-    deadline: Deadline,
-}
-
-/// Retries what a signal interrupted, and reports a socket's timeout, which reads as "would block",
-/// as such.
-fn until_done(mut io: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match io() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            done => return done,
-        }
-    }
-}
-
-impl Read for TimedStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        until_done(|| {
-            let timeout = self.deadline.socket_timeout()?;
-            self.connection.stream.set_read_timeout(timeout)?;
-            (&*self.connection.stream).read(buffer)
-        })
-    }
-}
-
-impl Write for TimedStream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        until_done(|| {
-            let timeout = self.deadline.socket_timeout()?;
-            self.connection.stream.set_write_timeout(timeout)?;
-            (&*self.connection.stream).write(bytes)
-        })
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 enum HttpStream {
-    Plain(TimedStream),
-    Tls(Box<StreamOwned<ClientConnection, TimedStream>>),
+    Plain(TimedStream<TcpConnection>),
+    Tls(Box<StreamOwned<ClientConnection, TimedStream<TcpConnection>>>),
 }
 
 impl HttpStream {

@@ -23,4 +23,5 @@ pub mod resolv_conf;
 pub mod resolver;
 mod retry_after;
 pub mod socket;
+pub mod timed_stream;
 pub mod way_out;

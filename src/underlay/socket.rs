@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +56,12 @@ pub enum SocketError {
 pub struct TcpConnection {
     pub stream: Arc<TcpStream>,
     _guard: Guard,
+}
+
+impl AsFd for TcpConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
 }
 
 /// A UDP socket connected to one peer, which a stop shuts down likewise.
