@@ -521,6 +521,33 @@ fn whoever_floods_it_keeps_others_away_for_seconds_at_most() {
     });
 }
 
+/// As a container is paused, a machine put to sleep, or a debugger attached: waits end early then.
+#[test]
+fn whoever_is_being_answered_when_it_is_halted_is_answered_all_the_same() {
+    let world = World::new();
+    let container = started(serving(&world));
+    let process = process(&container);
+    let pid = process.file_name().unwrap().to_str().unwrap();
+    let pid = Pid::from_raw(pid.parse().unwrap());
+    let mut client = world
+        .client()
+        .run(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)))
+        .unwrap();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    client.write_all(b"GET /status.json HT").unwrap();
+    let threads = || fs::read_dir(process.join("task")).unwrap().count();
+    wait_until("the rest is waited for", SOON, || threads() == 2);
+    for _ in 0..20 {
+        kill(pid, Signal::SIGSTOP).unwrap();
+        kill(pid, Signal::SIGCONT).unwrap();
+        thread::sleep(Duration::from_millis(5));
+    }
+    client.write_all(b"TP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
 /// `STATUS_FLOOD` has as many requests as it says.
 #[test]
 fn a_flood_costs_the_tunnel_no_packet() {

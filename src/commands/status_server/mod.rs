@@ -25,13 +25,14 @@ use crate::settings::values::ListenAddress;
 use crate::system::secret::Secret;
 use crate::system::{paths, route};
 use crate::underlay::deadline::Deadline;
+use crate::underlay::timed_stream::TimedStream;
 
 /// So many clients at once; more are turned away.
 const MAX_CONNECTIONS: usize = 64;
 /// From the first byte to the last, both ways.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of what a client that has its answer still sends, so much is read, or the answer could be lost.
-const MAX_REST: usize = 64 * 1024;
+const MAX_REST: u64 = 64 * 1024;
 /// No request needs more.
 const STACK_SIZE: usize = 256 * 1024;
 /// Waiting to be accepted.
@@ -154,29 +155,20 @@ fn is_through_tunnel(peer: IpAddr) -> bool {
     route::to(peer).is_ok_and(|route| route.interface.as_deref() == Some(paths::INTERFACE))
 }
 
-fn converse(mut stream: &TcpStream, pages: &Pages) -> io::Result<()> {
-    let deadline = Deadline::after(CONNECTION_TIMEOUT);
-    let answer = match head::read(|buffer| {
-        stream.set_read_timeout(deadline.socket_timeout()?)?;
-        stream.read(buffer)
-    }) {
+fn converse(stream: &TcpStream, pages: &Pages) -> io::Result<()> {
+    let mut timed = TimedStream {
+        socket: stream,
+        deadline: Deadline::after(CONNECTION_TIMEOUT),
+    };
+    let answer = match head::read(|buffer| timed.read(buffer)) {
         Ok(head) => reply_to(&head, pages),
         Err(HeadError::Connection(error)) => return Err(error),
         Err(HeadError::TooLong) => Reply::plain(431, "the head of the request is too long\n"),
         Err(HeadError::Malformed) => Reply::plain(400, "this is no HTTP request\n"),
     };
-    stream.set_write_timeout(deadline.socket_timeout()?)?;
-    stream.write_all(&answer.to_bytes())?;
+    timed.write_all(&answer.to_bytes())?;
     stream.shutdown(Shutdown::Write)?;
-    let mut rest = [0; 4096];
-    let mut read = 0;
-    while read < MAX_REST {
-        stream.set_read_timeout(deadline.socket_timeout()?)?;
-        match stream.read(&mut rest)? {
-            0 => break,
-            count => read += count,
-        }
-    }
+    io::copy(&mut timed.take(MAX_REST), &mut io::sink())?;
     Ok(())
 }
 
