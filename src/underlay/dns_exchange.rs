@@ -3,12 +3,13 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::dns_message::{Answer, LookupResult, question, read_answer};
 use super::socket::{self, SocketError, Via};
+use super::timed_stream::TimedStream;
 use crate::system::cancellation::CancellationToken;
 
 /// Until a question is sent again while its answer is awaited: it may have been lost.
@@ -89,39 +90,26 @@ pub(super) fn ask_by_tcp(
     };
     let id = fastrand::u16(..);
     let connection = socket::connect(via, peer, deadline.left(), stop)?;
-    let exchange = || -> io::Result<Vec<u8>> {
-        let mut stream = &*connection.stream;
-        stream.set_write_timeout(deadline.socket_timeout()?)?;
+    let mut stream = TimedStream {
+        socket: &connection,
+        deadline,
+    };
+    let mut exchange = || -> io::Result<Vec<u8>> {
         let question = question(id, host)?;
         let length = u16::try_from(question.len()).map_err(io::Error::other)?;
         stream.write_all(&[&length.to_be_bytes(), question.as_slice()].concat())?;
         let mut length = [0; 2];
-        read_exact(stream, &mut length, deadline)?;
+        stream.read_exact(&mut length)?;
         let length = usize::from(u16::from_be_bytes(length));
         if length > MAX_ANSWER_BYTES {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut answer = vec![0; length];
-        read_exact(stream, &mut answer, deadline)?;
+        stream.read_exact(&mut answer)?;
         Ok(answer)
     };
     match read_answer(&exchange().map_err(failed)?, id, host) {
         Some(Answer::Whole(outcome) | Answer::Cut(outcome)) => Ok(outcome),
         None => Err(failed(io::ErrorKind::InvalidData.into())),
     }
-}
-
-/// Fills the buffer before the deadline, however slowly the bytes come in.
-fn read_exact(mut stream: &TcpStream, buffer: &mut [u8], deadline: Deadline) -> io::Result<()> {
-    let mut unfilled = buffer;
-    while !unfilled.is_empty() {
-        stream.set_read_timeout(deadline.socket_timeout()?)?;
-        match stream.read(unfilled) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => unfilled = unfilled.get_mut(length..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
