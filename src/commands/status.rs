@@ -1,5 +1,6 @@
 //! `status`: what the running program says of itself, for people and for programs.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -79,8 +80,7 @@ fn watch(json: bool, environment: &Environment) -> ExitCode {
         let text = text(&status, json, environment, |_| None);
         let listener = status.as_ref().ok().and_then(|status| status.port);
         let listener = listener.map(|port| PortFindings::of(port.number, environment, |_| None));
-        let listener = listener.map(|found| (found.proof.listener, found.complaint));
-        let sign = format!("{status:?} {listener:?}");
+        let sign = sign(&status, listener.as_ref());
         last = status;
         Page { text, sign }
     });
@@ -89,6 +89,20 @@ fn watch(json: bool, environment: &Environment) -> ExitCode {
         return ExitCode::FAILURE;
     }
     exit_code(&last)
+}
+
+/// What makes another page of it: not what goes on by itself, and is only looked at when somebody
+/// asks the status server.
+fn sign(status: &Result<Status, String>, port: Option<&PortFindings>) -> String {
+    let status = status.as_ref().map(|status| Status {
+        looked_at: None,
+        last_handshake: None,
+        dropped: BTreeMap::new(),
+        port_proof: None,
+        ..status.clone()
+    });
+    let listener = port.map(|found| (&found.proof.listener, &found.complaint));
+    format!("{status:?} {listener:?}")
 }
 
 /// The status of the running program; one that it left behind when it died does not count.
@@ -320,6 +334,25 @@ mod tests {
         assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "1.2 GB", "18446744.0 TB"]);
         assert_eq!(clock(1_700_000_000), "2023-11-14 22:13:20 UTC");
         assert!(clock(u64::MAX).starts_with("9999-"));
+    }
+
+    /// "in a pipe whenever something changes" (`--help`)
+    #[test]
+    fn that_others_have_asked_is_no_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = crate::status::Reporter::new(&directory.path().join("status.json"));
+        let sign = || sign(&Ok(reporter.current()), None);
+        let before = sign();
+        reporter.update(|status| {
+            status.looked_at = Some(1_700_000_000);
+            status.last_handshake = Some(1_700_000_000);
+            status
+                .dropped
+                .insert("egress".to_owned(), [("eth0".to_owned(), 3)].into());
+        });
+        assert_eq!(sign(), before);
+        reporter.enter(State::Connected, None);
+        assert_ne!(sign(), before);
     }
 
     /// Whoever looks at it wants the state first, and trouble last.
