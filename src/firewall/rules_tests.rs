@@ -762,6 +762,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
     });
     let mut expected = vec![
         "-A PIA_OUTPUT -o lo -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
+        "-A PIA_OUTPUT -p ipv6-icmp --icmpv6-type 137 -j DROP".to_owned(),
         "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
     ];
     for kind in ["135", "136"] {
@@ -784,7 +785,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
         expected.push(rule.to_owned());
     }
     // That rule of IPv4 is among those of every policy.
-    expected.remove(1);
+    expected.remove(2);
     assert_eq!(rules, expected);
 }
 

@@ -36,6 +36,7 @@ mod sides;
 mod soak;
 mod status_server;
 mod steering;
+mod whole_lan;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wireguard-pia");

@@ -5,12 +5,14 @@
 //! prober all SENDER PLACE...       all of SENDER's likewise; says "round" after each round
 //! prober once PLACE...             everything that root can send, and whether it could
 //! prober ports                     the destination ports by which the latter are known
+//! prober announce INTERFACE PREFIX sends router advertisements all the time; says "ready" first
 //! ```
 //!
 //! PLACE... is the interface to get out by, the name server, the IPv4 and the IPv6 address of a
 //! host elsewhere, the account API's address, and, for all, the gateway, the VPN server's endpoint
 //! and the gateway's IPv6 address.
 
+mod announce;
 mod flow;
 mod packet;
 
@@ -50,7 +52,12 @@ fn main() -> ExitCode {
             ports();
             Ok(())
         }
-        _ => Err("usage: prober keep-on|all SENDER PLACE... | once PLACE... | ports".into()),
+        ["announce", interface, prefix] => announce(interface, prefix),
+        _ => Err(
+            "usage: prober keep-on|all SENDER PLACE... | once PLACE... | ports | announce \
+                  INTERFACE PREFIX"
+                .into(),
+        ),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +96,10 @@ fn parse(words: &[&str]) -> Result<Place, Box<dyn Error>> {
             endpoint,
         },
     })
+}
+
+fn announce(interface: &str, prefix: &str) -> Result<(), Box<dyn Error>> {
+    match announce::announce(interface, prefix.parse()?)? {}
 }
 
 /// Sends until killed.

@@ -15,6 +15,7 @@ mod cgroup;
 pub mod container;
 pub mod delay;
 pub mod docker_dns;
+pub mod home;
 pub mod inspect;
 pub mod internet;
 pub mod journal;
