@@ -100,11 +100,12 @@ end_world() {
 	ip -6 route flush table "$TABLE" 2>/dev/null || true
 }
 
-# Watches a bridge from here on, until the chapter's end.
+# watch_bridge BRIDGE FILE [COMMAND...]: watches it from here on, until the chapter's end, from where COMMAND runs it.
 watch_bridge() {
 	local bridge=$1 file=$2
+	shift 2
 	# The end of the pipe tells when it listens.
-	tcpdump -i "$bridge" -w "$file" -U --immediate-mode 2>"$file.log" 9>&- &
+	"$@" tcpdump -i "$bridge" -w "$file" -U --immediate-mode 2>"$file.log" 9>&- &
 	WATCHER=$!
 	eventually 20 grep -q 'listening on' "$file.log"
 }
