@@ -17,6 +17,8 @@ use crate::system::files;
 /// A token that no server has taken yet, and that is refused so soon after PIA gave it, is not the
 /// cause: another login would not help, and too many lock the account.
 const LOGIN_INTERVAL: Duration = Duration::from_secs(900);
+/// The same for the first such token: it may have lost its force while servers were silent.
+const SECOND_LOGIN_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Credentials that were refused are not sent again by us before: it would lock the account. But
 /// PIA has refused good ones for a while.
@@ -53,10 +55,39 @@ enum TokenOrigin {
 #[derive(Default)]
 struct TokenSlot {
     token: Option<Token>,
-    /// When PIA gave the token; forgotten once a server has taken it.
-    unproven_since: Option<Instant>,
+    /// Until a server has taken the token.
+    unproven: Option<Unproven>,
     is_logging_in: bool,
     refusal: Option<Refusal>,
+}
+
+/// A token that PIA gave and no server has taken yet.
+#[derive(Clone, Copy)]
+struct Unproven {
+    since: Instant,
+    /// The logins of late whose tokens were taken nowhere, with its own.
+    logins: u32,
+}
+
+impl Unproven {
+    /// After a login of now.
+    fn after(before: Option<Self>, now: Instant) -> Self {
+        let of_late = 2 * LOGIN_INTERVAL;
+        let of_late = before.filter(|it| now.saturating_duration_since(it.since) < of_late);
+        Self {
+            since: now,
+            logins: of_late.map_or(0, |it| it.logins).saturating_add(1),
+        }
+    }
+
+    /// Whether another login would not help, should the token be refused now.
+    fn is_new(self, now: Instant) -> bool {
+        let interval = match self.logins {
+            1 => SECOND_LOGIN_INTERVAL,
+            _ => LOGIN_INTERVAL,
+        };
+        now.saturating_duration_since(self.since) < interval
+    }
 }
 
 /// That PIA refused credentials.
@@ -124,15 +155,15 @@ impl Account {
     /// Whether the token in use is so new, and as yet taken nowhere, that another login would not
     /// help.
     pub fn is_unproven(&self) -> bool {
-        let since = self.lock().unproven_since;
-        since.is_some_and(|since| since.elapsed() < LOGIN_INTERVAL)
+        let unproven = self.lock().unproven;
+        unproven.is_some_and(|it| it.is_new(Instant::now()))
     }
 
     /// Notes that this token was taken: should it be refused later, a new one will help.
     pub fn prove(&self, token: &Token) {
         let mut state = self.lock();
         if state.token.as_ref() == Some(token) {
-            state.unproven_since = None;
+            state.unproven = None;
         }
     }
 
@@ -224,7 +255,7 @@ impl Account {
         state.is_logging_in = false;
         if let Ok(token) = &outcome {
             state.token = Some(token.clone());
-            state.unproven_since = Some(Instant::now());
+            state.unproven = Some(Unproven::after(state.unproven, Instant::now()));
         }
         drop(state);
         self.0.login_ended.notify_all();
@@ -443,6 +474,21 @@ mod tests {
         let other = credentials::read(&sources("other")).unwrap();
         let now = refused();
         assert!(now.refusal_of(&wrong).is_some() && now.refusal_of(&other).is_none());
+    }
+
+    #[test]
+    fn a_token_that_no_server_takes_costs_a_second_login_soon_and_further_ones_rarely() {
+        let start = Instant::now();
+        let seconds = |seconds| start + Duration::from_secs(seconds);
+        let first = Unproven::after(None, start);
+        assert!(first.is_new(seconds(9)) && !first.is_new(seconds(10)));
+        let second = Unproven::after(Some(first), seconds(20));
+        assert!(second.is_new(seconds(919)) && !second.is_new(seconds(920)));
+        let third = Unproven::after(Some(second), seconds(920));
+        assert!(third.is_new(seconds(940)));
+        // Tokens that nobody was shown, as renewals beside a tunnel bring them, say nothing.
+        let renewed = Unproven::after(Some(third), seconds(20_000));
+        assert!(!renewed.is_new(seconds(20_010)));
     }
 
     #[test]

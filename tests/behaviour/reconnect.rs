@@ -337,6 +337,18 @@ fn a_stored_token_that_is_refused_is_renewed_without_dns() {
 }
 
 #[test]
+fn a_token_that_lost_its_force_before_a_server_took_it_is_renewed() {
+    let world = World::new();
+    world.pia.hang(Api::AddKey);
+    let container = watching(&world).start();
+    container.wait_for_log("no server could be connected to", LATER);
+    world.pia.forget_tokens();
+    world.pia.heal(Api::AddKey);
+    container.wait_for_log(UP, LATER);
+    assert_eq!(world.pia.login_attempts(), 2);
+}
+
+#[test]
 fn all_servers_down_for_a_while() {
     let world = World::new();
     let container = up(&world);
