@@ -18,6 +18,8 @@ use harness::world::prober::Probe;
 
 /// How long the tunnel is watched for leaks when nobody looks on.
 const WATCH: Duration = Duration::from_secs(5);
+/// Before something is said to be in vain.
+const TRIES: usize = 5;
 
 /// What the log says on the way up, and what is shown of it.
 const STEPS: [(&str, &str); 5] = [
@@ -82,7 +84,7 @@ fn show_that_all_gets_out(capture: &Capture) {
 }
 
 fn page(world: &World) -> Option<String> {
-    let visitor = world.address_seen_from(world.client())?;
+    let visitor = tried(|| world.address_seen_from(world.client()))?;
     let mut servers = world.pia.servers().into_iter();
     let server = servers.find(|server| server.address() == visitor)?;
     Some(format!("the page inside sees {visitor} ({})", server.cn()))
@@ -91,15 +93,22 @@ fn page(world: &World) -> Option<String> {
 /// What a program in the container says to a host on the internet that connects to the port.
 fn greeting(world: &World, announced: &str) -> Option<String> {
     let port = announced.rsplit(' ').next()?.parse().ok()?;
-    let server = world.address_seen_from(world.client())?;
+    let server = tried(|| world.address_seen_from(world.client()))?;
     let listener = world.client().run(|| TcpListener::bind(("0.0.0.0", port)));
     let listener = listener.ok()?;
     thread::spawn(move || {
-        let (mut stream, _) = listener.accept()?;
-        stream.write_all(b"hello from the container")
+        for mut stream in listener.incoming().flatten() {
+            // Whoever has gone knocks again.
+            let _ = stream.write_all(b"hello from the container");
+        }
     });
-    let heard = world.knock_from_internet(server.into(), port)?;
-    Some(heard).filter(|text| !text.is_empty())
+    let heard = || world.knock_from_internet(server.into(), port);
+    tried(|| heard().filter(|text| !text.is_empty()))
+}
+
+/// What somebody gets who tries again a few times: one packet may be late on a busy machine.
+fn tried<T>(attempt: impl Fn() -> Option<T>) -> Option<T> {
+    (0..TRIES).find_map(|_| attempt())
 }
 
 fn show_leaks(capture: &Capture, closed: Instant) -> bool {
