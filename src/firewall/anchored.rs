@@ -49,6 +49,9 @@ mod tests {
         assert!(first.is_some() && is_up(sign));
         assert!(put_up(sign).unwrap().is_none());
         drop(first);
-        assert!(!is_up(sign));
+        // What another test starts holds our sockets until it has become another program.
+        while is_up(sign) {
+            std::thread::yield_now();
+        }
     }
 }
