@@ -13,7 +13,7 @@ use super::timed_stream::TimedStream;
 use crate::system::cancellation::CancellationToken;
 
 /// Until a question is sent again while its answer is awaited: it may have been lost.
-const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
+const REPEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// Far above an answer with the addresses of one host.
 const MAX_ANSWER_BYTES: usize = 4096;
 

@@ -15,8 +15,9 @@ use super::deadline::Deadline;
 use crate::system::cancellation::{CancellationToken, Guard};
 
 /// Until another attempt to connect is made beside those that hang. The kernel repeats the SYN of
-/// each a second after the first: so one leaves every second.
-const REDIAL_INTERVAL: Duration = Duration::from_secs(2);
+/// each a second after the first: so after the first three quarters of a second one leaves every
+/// half second at least.
+const REDIAL_INTERVAL: Duration = Duration::from_millis(750);
 
 /// The way a socket's packets leave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -269,6 +270,25 @@ pub(crate) mod tests {
             panic!("{failure}")
         };
         assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// However long the kernel's own pauses have become.
+    #[test]
+    fn a_server_that_answers_again_is_noticed_soon() {
+        let (listener, mut queued, address) = silent_listener();
+        let thread = std::thread::spawn(move || {
+            let stop = CancellationToken::new();
+            let outcome = connect(&Via::Routing, address, Duration::from_secs(20), &stop);
+            outcome.map(|_| Instant::now())
+        });
+        wait_until_connecting(address);
+        // Just after the kernel's own second attempt, two seconds before its third.
+        std::thread::sleep(Duration::from_millis(1100));
+        let open_again = Instant::now();
+        queued.push(listener.accept().unwrap().0);
+        let connected = thread.join().unwrap().unwrap();
+        let took = connected.saturating_duration_since(open_again);
+        assert!(took < Duration::from_millis(700), "{took:?}");
     }
 
     /// Which would last for a minute without it.
