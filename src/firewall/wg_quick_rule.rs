@@ -14,30 +14,52 @@ pub(super) fn is_for(rule: &str, interface: &str) -> bool {
 }
 
 /// Moves the rule from the `old` address to the `new` one in one step, whichever way wg-quick made
-/// it. Where there is none, because the kernel lacks a module for it, nothing is done.
+/// it: with nft where that is installed, else with iptables. Where there is none, because the
+/// kernel lacks a module for it, nothing is done.
 pub(super) fn move_rule(
     programs: &Programs,
     interface: &str,
     old: Ipv4Addr,
     new: Ipv4Addr,
 ) -> Result<(), CommandError> {
-    if old == new {
+    if old == new || move_by_nft(interface, old, new)? {
         return Ok(());
     }
-    if let Some(text) = moved(&programs.save(Family::V4)?, interface, old, new) {
-        programs.load(Family::V4, &text)?;
-    }
-    let table = format!("wg-quick-{interface}");
-    if nft_tables()
-        .iter()
-        .any(|name| *name == format!("ip {table}"))
+    // As wg-quick writes it. To list all rules for it first takes another process.
+    if programs
+        .load(Family::V4, &as_made(interface, old, new))
+        .is_ok()
     {
-        let listed = nft(&["-a", "list", "chain", "ip", &table, "preraw"], "")?;
-        if let Some(text) = moved_in_nft(&listed, interface, old, new) {
-            nft(&["-f", "-"], &text)?;
-        }
+        return Ok(());
     }
-    Ok(())
+    match moved(&programs.save(Family::V4)?, interface, old, new) {
+        Some(text) => programs.load(Family::V4, &text),
+        None => Ok(()),
+    }
+}
+
+/// Whether wg-quick made the rule with nft.
+fn move_by_nft(interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Result<bool, CommandError> {
+    let table = format!("wg-quick-{interface}");
+    let Ok(listed) = nft(&["-a", "list", "chain", "ip", &table, "preraw"], "")
+        .inspect_err(|error| log::debug!("{error}"))
+    else {
+        return Ok(false);
+    };
+    let Some(text) = moved_in_nft(&listed, interface, old, new) else {
+        return Ok(false);
+    };
+    nft(&["-f", "-"], &text).map(|_| true)
+}
+
+fn as_made(interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> String {
+    let rule = |address: Ipv4Addr| {
+        format!(
+            "PREROUTING -d {address}/32 ! -i {interface} -m addrtype ! --src-type LOCAL -m comment \
+             --comment \"wg-quick(8) rule for {interface}\" -j DROP"
+        )
+    };
+    format!("*raw\n-I {}\n-D {}\nCOMMIT\n", rule(new), rule(old))
 }
 
 /// Removes the nft tables that wg-quick left for `interface`.
