@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use harness::log_lines::UP;
+use harness::log_lines::{RECONNECTED, UP};
 use harness::netns;
 use harness::waiting::{LATER, SOON, wait_for, wait_until};
 use harness::world::World;
@@ -148,6 +148,23 @@ fn it_tells_what_is() {
     assert_eq!(put.status, 405, "{}", put.text);
     assert_eq!(local(b"\x16\x03\x01\x00\r\n\r\n").unwrap().status, 400);
     assert_eq!(container.stop().status.code(), Some(0));
+}
+
+/// As by `pkill -HUP wireguard-pia`, which means the program.
+#[test]
+fn a_sighup_to_all_of_the_name_reconnects_and_leaves_the_server_alone() {
+    let world = World::new();
+    let container = started(serving(&world));
+    container.wait_for_log(UP, SOON);
+    let server = process(&container);
+    let pid = server.file_name().unwrap().to_str().unwrap();
+    for pid in [pid.parse().unwrap(), container.pid()] {
+        kill(Pid::from_raw(pid), Signal::SIGHUP).unwrap();
+    }
+    assert_eq!(ask(&world, "/v1/vpn/status", "").status, 200);
+    container.wait_for_log(RECONNECTED, SOON);
+    assert_eq!(process(&container), server);
+    assert!(!container.logs().contains("ended by SIGHUP"));
 }
 
 /// Neighbours try to get out by all ways, raw frames included.

@@ -23,7 +23,7 @@ use self::head::{Head, HeadError};
 use self::pages::{Pages, Reply};
 use crate::settings::values::ListenAddress;
 use crate::system::secret::Secret;
-use crate::system::{paths, route};
+use crate::system::{paths, route, signals};
 use crate::underlay::deadline::Deadline;
 use crate::underlay::timed_stream::TimedStream;
 
@@ -65,6 +65,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
     privileges::drop_all()?;
+    signals::ignore_hangup()?;
     let mut key = String::new();
     io::stdin().take(MAX_KEY_LENGTH).read_to_string(&mut key)?;
     let pages = Pages {
