@@ -29,10 +29,10 @@ use crate::underlay::ping::Prober;
 use crate::underlay::resolv_conf;
 use crate::wireguard::conf::Conf;
 use crate::wireguard::wg_quick::WgQuick;
-use crate::wireguard::{leftovers, routing_rules, show, sysctl};
+use crate::wireguard::{hung, leftovers, routing_rules, show, sysctl};
 
-/// For wg-quick to take the tunnel down, which it does at once, or never where a WireGuard in user
-/// space hangs: engines kill what has not ended after ten seconds.
+/// For wg-quick to take the tunnel down, which it does at once, or never where something that it
+/// runs hangs: engines kill what has not ended after ten seconds.
 const DOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A tunnel that is up.
@@ -331,6 +331,7 @@ impl Tunnel {
     /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be
     /// interrupted.
     pub fn take_down(&self) {
+        hung::end();
         let conf = Path::new(paths::WG_CONF);
         let down = |stop: &CancellationToken| self.wg_quick.down(conf, stop);
         match show::exists().then(|| CancellationToken::within(DOWN_TIMEOUT, down)) {

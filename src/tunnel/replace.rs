@@ -12,20 +12,21 @@ use crate::firewall::Destination;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 use crate::wireguard::peering::Peering;
-use crate::wireguard::show;
+use crate::wireguard::{hung, show};
 
 /// How often a change of the interface is tried before it is taken back.
 const MAX_TRIES: usize = 3;
 
 impl Tunnel {
     /// Changes the tunnel to `joined`. The old one is given up only once the new one has carried
-    /// something; should the change fail, it is taken back. An interface that somebody took away is
-    /// brought up anew.
+    /// something; should the change fail, it is taken back. An interface that somebody took away,
+    /// or whose program hangs, is brought up anew.
     ///
     /// # Errors
     /// When the change failed, or the new server carries nothing: the tunnel is then as it was
     /// before, or, where the interface was gone, still gone. A stop leaves it as it is.
     pub fn reconnect(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
+        hung::end();
         if show::exists() {
             return self.replace(container, joined);
         }

@@ -2,6 +2,7 @@
 //! routes around it.
 
 pub mod conf;
+pub mod hung;
 pub mod keys;
 pub mod leftovers;
 pub mod overhead;

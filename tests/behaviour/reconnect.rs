@@ -379,6 +379,22 @@ fn a_network_that_was_away_costs_no_registration() {
     assert!(registrations() <= 2, "{}", registrations());
 }
 
+/// The program that carries the tunnel takes all that it is told, and is stuck. `wg` would wait for
+/// it without an end.
+#[test]
+fn a_wireguard_in_user_space_that_hangs_is_replaced() {
+    let world = World::new();
+    if world.kernel_has_wireguard() {
+        return;
+    }
+    let container = up(&world);
+    container.shell("kill -STOP $(pidof wireguard-go)");
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    assert_eq!(container.shell("pidof wireguard-go | wc -w").trim(), "1");
+    reconnect_times(&world, &container, 2);
+}
+
 #[test]
 fn an_interface_that_is_gone_is_brought_up_anew() {
     let world = World::new();
@@ -389,7 +405,6 @@ fn an_interface_that_is_gone_is_brought_up_anew() {
     assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
 }
 
-/// As on a disk that is full.
 /// A habit of many: `docker exec vpn wg-quick down wg0`, then `up wg0`.
 #[test]
 fn the_interface_can_be_taken_down_and_up_by_hand() {
@@ -418,6 +433,7 @@ fn the_interface_can_be_taken_down_and_up_by_hand() {
     assert!(!world.look("ip rule").contains("proto 51"));
 }
 
+/// As on a disk that is full.
 fn let_no_configuration_be_written(container: &Container) {
     container.shell("mv /etc/wireguard /etc/kept; touch /etc/wireguard");
 }

@@ -14,6 +14,9 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths;
 
+/// A WireGuard in user space is on this machine, and answers at once or is stuck.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A peer, as far as anything here asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -58,7 +61,7 @@ pub fn list(stop: &CancellationToken) -> Result<Vec<Peer>, PeersError> {
 
 fn ask() -> io::Result<Vec<Peer>> {
     if show::is_in_user_space() {
-        user_space::peers()
+        user_space::peers(ANSWER_TIMEOUT)
     } else {
         kernel::peers()
     }

@@ -12,20 +12,18 @@ use crate::system::paths;
 
 /// Where wireguard-go and its siblings have it.
 const SOCKETS: &str = "/var/run/wireguard";
-/// The program is on this machine, and answers at once or is stuck.
-const TIMEOUT: Duration = Duration::from_secs(1);
 /// A line for each range of each peer: ours has one.
 const MAX_ANSWER: u64 = 64 * 1024;
 
 /// The peers of the interface.
 ///
 /// # Errors
-/// When nobody answers there, or refuses.
-pub(super) fn peers() -> io::Result<Vec<Peer>> {
+/// When nobody answers there within `timeout`, or refuses.
+pub(in crate::wireguard) fn peers(timeout: Duration) -> io::Result<Vec<Peer>> {
     let socket = Path::new(SOCKETS).join(format!("{}.sock", paths::INTERFACE));
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     stream.write_all(b"get=1\n\n")?;
     let mut lines = BufReader::new(stream.take(MAX_ANSWER));
     let mut answer = Vec::new();

@@ -44,6 +44,19 @@ fn while_a_reconnect_hangs() {
     stops(&world, &container);
 }
 
+/// The program that carries the tunnel takes questions, and is stuck.
+#[test]
+fn while_a_wireguard_in_user_space_hangs() {
+    let world = World::new();
+    if world.kernel_has_wireguard() {
+        return;
+    }
+    let container = container(&world).start();
+    container.wait_for_log(ENABLED, SOON);
+    container.shell("kill -STOP $(pidof wireguard-go)");
+    stops(&world, &container);
+}
+
 #[test]
 fn while_a_new_server_carries_nothing() {
     let world = World::new();
