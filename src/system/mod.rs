@@ -22,3 +22,4 @@ pub mod routing_policy;
 pub mod secret;
 pub mod shared_files;
 pub mod signals;
+pub mod tcp_connections;

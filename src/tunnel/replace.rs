@@ -1,5 +1,6 @@
 //! A new registration on the live interface, or on a new one where that is gone.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::networks::Networks;
@@ -10,7 +11,7 @@ use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::Destination;
 use crate::system::cancellation::CancellationToken;
-use crate::system::paths;
+use crate::system::{paths, tcp_connections};
 use crate::wireguard::peering::Peering;
 use crate::wireguard::{hung, show};
 
@@ -26,13 +27,18 @@ impl Tunnel {
     /// When the change failed, or the new server carries nothing: the tunnel is then as it was
     /// before, or, where the interface was gone, still gone. A stop leaves it as it is.
     pub fn reconnect(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
+        let former = self.peering(container).address;
         hung::end();
         if show::exists() {
-            return self.replace(container, joined);
+            self.replace(container, joined)?;
+        } else {
+            log::warn!("{} is gone; bringing it up anew", paths::INTERFACE);
+            self.take_down();
+            *self = Self::bring_up(container, self.kill_switch.clone(), joined)?;
         }
-        log::warn!("{} is gone; bringing it up anew", paths::INTERFACE);
-        self.take_down();
-        *self = Self::bring_up(container, self.kill_switch.clone(), joined)?;
+        if former != self.peering(container).address {
+            end_connections_from(former);
+        }
         Ok(())
     }
 
@@ -111,5 +117,15 @@ impl Tunnel {
             endpoint: self.joined.endpoint(),
             keepalive: container.settings.keepalive,
         }
+    }
+}
+
+/// No answer can come to an address that the tunnel has no longer, and nothing else would tell the
+/// programs that wait for one, for a quarter of an hour or for good.
+fn end_connections_from(former: Ipv4Addr) {
+    match tcp_connections::end_those_from(former) {
+        Ok(0) => {}
+        Ok(count) => log::info!("Ended {count} TCP connections of the tunnel's former address"),
+        Err(error) => log::debug!("TCP connections from {former} are left to time out: {error}"),
     }
 }

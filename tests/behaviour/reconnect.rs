@@ -1,6 +1,6 @@
 //! A dead endpoint is noticed and replaced, on the live interface, whatever else is down.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
@@ -234,6 +234,27 @@ fn connections_through_the_tunnel_survive_where_its_address_stays_the_same() {
     called.set_read_timeout(Some(SOON)).unwrap();
     called.read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"still here");
+}
+
+/// "so that programs connect again instead of waiting" (README.md)
+#[test]
+fn connections_through_the_tunnel_end_at_once_where_its_address_changes() {
+    let world = World::new();
+    let container = up(&world);
+    let listener = world.internet().run(|| TcpListener::bind((PINGABLE, 9000)));
+    let _listener = listener.unwrap();
+    let mut callers: Vec<TcpStream> = world.client().run(|| {
+        let plain = TcpStream::connect_timeout(&(PINGABLE, 9000).into(), SOON).unwrap();
+        let mapped = (PINGABLE.to_ipv6_mapped(), 9000).into();
+        let mapped = TcpStream::connect_timeout(&mapped, SOON).unwrap();
+        vec![plain, mapped]
+    });
+    reconnect_times_more(&world, &container);
+    for caller in &mut callers {
+        caller.set_read_timeout(Some(SOON)).unwrap();
+        let heard = caller.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(heard, Err(io::ErrorKind::ConnectionAborted), "{caller:?}");
+    }
 }
 
 #[test]
