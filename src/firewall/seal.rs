@@ -34,7 +34,8 @@ impl Seal {
             firewall,
             shut: Vec::new(),
         };
-        seal.shut_new_interfaces();
+        // What fails is tried again, and told then.
+        let _ = seal.shut_new_interfaces();
         Ok(seal)
     }
 
@@ -55,19 +56,21 @@ impl Seal {
     /// Gives interfaces that came since the last time a chain which lets out ARP alone. That is all
     /// that is ever loaded again, for the rules may be another's by now: what an interface has
     /// already stays in force, and a life that begins replaces it.
-    pub fn shut_new_interfaces(&mut self) {
+    ///
+    /// # Errors
+    /// Why an interface has none yet: this is to be called again.
+    pub fn shut_new_interfaces(&mut self) -> Result<(), String> {
         let now = wire::interfaces();
         let new: Vec<EgressInterface> = now
             .iter()
             .filter(|interface| !self.shut.contains(interface))
             .cloned()
             .collect();
-        if !new.is_empty()
-            && self.firewall.frames_pass().is_none()
-            && let Err(why) = wire::shut(&new)
-        {
-            log::warn!("firewall: frames by a new interface pass: {why}");
+        self.shut.retain(|interface| now.contains(interface));
+        if !new.is_empty() && self.firewall.frames_pass().is_none() {
+            wire::shut(&new)?;
         }
         self.shut = now;
+        Ok(())
     }
 }

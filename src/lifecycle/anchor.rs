@@ -12,6 +12,7 @@ use crate::firewall::seal::Seal;
 use crate::firewall::{self, Backend, anchored};
 use crate::settings::{Environment, Settings};
 use crate::status::{Reporter, State};
+use crate::system::backoff::Backoff;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::advice_on_spawning;
 use crate::system::{files, paths, signals};
@@ -76,14 +77,33 @@ fn hold(environment: Environment, build: &str) -> Result<(), Failure> {
 
 const LATER: &str = "frames by networks that are attached later pass";
 
+/// Between two tries to close an interface.
+const SHUT_BACKOFF: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    ceiling: Duration::from_secs(60),
+};
+
 /// Until a stop.
 fn follow(changes: &Changes, mut seal: Seal, stop: &CancellationToken) {
+    let mut failures: u32 = 0;
     while !stop.is_cancelled() {
+        if let Err(why) = seal.shut_new_interfaces() {
+            if failures == 0 {
+                log::warn!("firewall: frames by a new interface pass: {why}; trying again");
+            }
+            failures = failures.saturating_add(1);
+            // The loop ends with a stop.
+            let _ = stop.pause(SHUT_BACKOFF.pause(failures, &mut fastrand::Rng::new()));
+            continue;
+        }
+        if failures > 0 {
+            log::info!("Firewall: frames by the new interface pass no longer");
+        }
+        failures = 0;
         if let Err(error) = changes.wait(stop) {
             log::warn!("{LATER}: {error}");
             return;
         }
-        seal.shut_new_interfaces();
     }
 }
 

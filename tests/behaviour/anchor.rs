@@ -12,13 +12,14 @@ use harness::log_lines::{ENABLED, UP};
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
-use harness::world::network::{ELSEWHERE, GATEWAY, INSIDE};
+use harness::world::network::{CLIENT_SECOND, ELSEWHERE, GATEWAY, INSIDE};
 use harness::world::pcap::Packet;
 use harness::world::recipe::Recipe;
 use harness::world::watch::{Watch, ours, the_tunnels};
 use tempfile::NamedTempFile;
 
 use crate::PROGRAM;
+use crate::attached::{ROUTER_SECOND, attach};
 use crate::leaks::{frames, send_probes};
 
 const OWN: &str = "/usr/local/bin/wireguard-pia";
@@ -177,6 +178,33 @@ fn an_anchor_says_what_it_lacks_and_what_was_undone() {
             .contains("wireguard-pia runs in this network already")
     );
     world.assert_carries();
+}
+
+/// A passing failure of nft, such as memory that is short, leaves no network open for good.
+#[test]
+fn what_an_anchor_could_not_close_when_it_was_attached_is_closed_later() {
+    let world = World::new();
+    let holds = world
+        .container(PROGRAM)
+        .bind("/usr/sbin/nft", "/opt/nft")
+        .script(
+            "/usr/local/libexec/wireguard-pia/nft",
+            "#!/bin/sh\n[ ! -e /run/short ] || exit 1\nexec /opt/nft \"$@\"\n",
+        )
+        .command([OWN, "seal"])
+        .start();
+    holds.wait_for_log(SEALED, SOON);
+    holds.shell("touch /run/short");
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    holds.wait_for_log("frames by a new interface pass", SOON);
+    let has_chain = || {
+        let table = world.look("nft list table netdev wireguard-pia");
+        table.contains("\"eth1\"")
+    };
+    assert!(!has_chain());
+    holds.shell("rm /run/short");
+    wait_until("the network card has its chain", SOON, has_chain);
+    holds.wait_for_log("frames by the new interface pass no longer", SOON);
 }
 
 /// "`FIREWALL=0` at the VPN has no effect beside an anchor" (docs/anchor.md)

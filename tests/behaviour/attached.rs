@@ -17,7 +17,7 @@ use crate::leaks::{frames, send_probes};
 use crate::network::name_servers;
 
 /// The router in the second network.
-const ROUTER_SECOND: Ipv4Addr = Ipv4Addr::new(172, 19, 0, 1);
+pub const ROUTER_SECOND: Ipv4Addr = Ipv4Addr::new(172, 19, 0, 1);
 
 /// "Networks that are attached later are followed at once" (README.md)
 #[test]
@@ -141,7 +141,7 @@ fn life(world: &World) -> Recipe {
 }
 
 /// `docker network connect`: a further interface, `eth1`.
-fn attach(world: &World, router: Ipv4Addr, own: Ipv4Addr) {
+pub fn attach(world: &World, router: Ipv4Addr, own: Ipv4Addr) {
     world.router().ip(format_args!(
         "link add wire2 type veth peer name eth1 netns {}\naddr add {router}/16 dev wire2\n\
          link set wire2 up\n",

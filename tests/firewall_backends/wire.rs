@@ -263,7 +263,7 @@ fn an_anchor_shuts_what_is_attached_later_and_leaves_a_life_its_own() {
         assert_eq!(by_eth0.send().unwrap_err().raw_os_error(), ENOBUFS);
         let later = attach("eth8");
         later.send().expect("nothing shuts it yet");
-        seal.shut_new_interfaces();
+        seal.shut_new_interfaces().unwrap();
         assert_eq!(later.send().unwrap_err().raw_os_error(), ENOBUFS);
         assert!(!datagram(MARK, THERE, OPEN_PORT));
 
@@ -271,7 +271,7 @@ fn an_anchor_shuts_what_is_attached_later_and_leaves_a_life_its_own() {
         let last = attach("eth9");
         life.set_policies_again();
         life.apply(&admitting()).unwrap();
-        seal.shut_new_interfaces();
+        seal.shut_new_interfaces().unwrap();
         assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
         for sibling in [&by_eth0, &later, &last] {
             assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
