@@ -613,7 +613,16 @@ fn a_flood_costs_the_tunnel_no_packet() {
         .unwrap()
         .read_to_string(&mut summary)
         .unwrap();
-    let numbers: Vec<usize> = summary
+    assert_none_lost(&summary);
+    wait_until("it tells again", SOON, || {
+        ask(&world, "/healthz", "").status == 200
+    });
+}
+
+/// Of what `ping` sent, told by its summary. The last one may be on its way still.
+#[track_caller]
+fn assert_none_lost(summary: &str) {
+    let answered: Vec<usize> = summary
         .lines()
         .filter_map(|line| {
             line.split_once("icmp_seq=")?
@@ -624,17 +633,13 @@ fn a_flood_costs_the_tunnel_no_packet() {
                 .ok()
         })
         .collect();
-    // The last one may be on its way still.
     let sent: usize = summary
         .lines()
         .find_map(|line| line.split_once(" packets transmitted")?.0.parse().ok())
         .expect("a summary");
-    assert!(!numbers.is_empty(), "{summary}");
-    assert!(numbers.iter().copied().eq(1..=numbers.len()), "{summary}");
-    assert!(numbers.len() + 1 >= sent, "{summary}");
-    wait_until("it tells again", SOON, || {
-        ask(&world, "/healthz", "").status == 200
-    });
+    assert!(!answered.is_empty(), "{summary}");
+    assert!(answered.iter().copied().eq(1..=answered.len()), "{summary}");
+    assert!(answered.len() + 1 >= sent, "{summary}");
 }
 
 /// Is killed at the end.
