@@ -88,6 +88,8 @@ pub struct Failure {
     /// What failed, what was tried and what the user can do.
     pub text: String,
     pub retry: Retry,
+    /// Somebody answered, though not as we wish.
+    is_answer: bool,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -98,6 +100,7 @@ impl Failure {
             kind,
             text: text.into(),
             retry,
+            is_answer: false,
             source: None,
         }
     }
@@ -111,6 +114,7 @@ impl Failure {
             kind,
             text: source.to_string(),
             retry,
+            is_answer: false,
             source: Some(Arc::new(source)),
         }
     }
@@ -131,12 +135,27 @@ impl Failure {
         self.kind == FailureKind::Cancelled
     }
 
+    /// Whether somebody answered, though not as we wish.
+    pub fn is_answer(&self) -> bool {
+        self.is_answer
+    }
+
     /// Not before this time, if the other side asked for patience.
     pub fn not_before(&self) -> Option<Duration> {
         match self.retry {
             Retry::Later(not_before) => not_before,
             Retry::NextServer | Retry::LogIn | Retry::Seldom | Retry::Never => None,
         }
+    }
+
+    /// The least pause: what the other side asked for, and `delay` where it answered at all.
+    pub fn least_pause(&self, delay: Duration) -> Duration {
+        let delay = if self.is_answer {
+            delay
+        } else {
+            Duration::ZERO
+        };
+        self.not_before().unwrap_or_default().max(delay)
     }
 
     /// What it is, and what the user can do, where that is known, apart.
@@ -155,6 +174,11 @@ impl Failure {
     pub fn with_text_before(self, before: &str) -> Self {
         let text = format!("{before}{}", self.text);
         Self { text, ..self }
+    }
+
+    /// The same, with or without an answer behind it.
+    pub fn with_answer(self, is_answer: bool) -> Self {
+        Self { is_answer, ..self }
     }
 
     /// The same with another text.
@@ -203,7 +227,10 @@ impl From<ApiError> for Failure {
             Remedy::LogInAgain => Retry::LogIn,
             Remedy::GiveUp | Remedy::Stopped => Retry::Never,
         };
-        Self::because(kind_of(&error), retry, error)
+        Self {
+            is_answer: error.is_answer(),
+            ..Self::because(kind_of(&error), retry, error)
+        }
     }
 }
 

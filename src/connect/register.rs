@@ -109,6 +109,7 @@ impl Registrar<'_> {
     ) -> Result<Joined, Failure> {
         let started = Instant::now();
         let mut waiting = candidates;
+        let mut has_answer = false;
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
             while let Some((candidate, place)) = next_free(&mut waiting, self.places) {
@@ -121,6 +122,7 @@ impl Registrar<'_> {
                 };
                 log::warn!("{}: {failure}", candidate.location);
                 tried.add(&candidate.location, &candidate.server, &failure);
+                has_answer |= failure.is_answer();
                 if matches!(failure.retry, Retry::Later(_)) {
                     busy.push(candidate);
                 }
@@ -139,11 +141,8 @@ impl Registrar<'_> {
              locations to LOC",
             tried.in_words()
         );
-        Err(Failure::new(
-            FailureKind::Registration,
-            Retry::Later(None),
-            text,
-        ))
+        let failure = Failure::new(FailureKind::Registration, Retry::Later(None), text);
+        Err(failure.with_answer(has_answer))
     }
 
     fn register(

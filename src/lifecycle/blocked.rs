@@ -47,7 +47,8 @@ impl Life {
             };
             failures += 1;
             self.container.reporter.count_failure(failure.kind.name());
-            let pause = pause_after(&failure, failures, begun.elapsed(), &mut rng);
+            let delay = self.container.settings.retry.delay;
+            let pause = pause_after(&failure, failures, begun.elapsed(), delay, &mut rng);
             self.close_kill_switch();
             // Without it `status` and the health check take no notice of a life.
             if let Err(failure) = self.take_lock() {
@@ -135,11 +136,13 @@ impl Life {
     }
 }
 
-/// `None` for what does not pass by itself. `failures` in a row, for so long.
+/// `None` for what does not pass by itself. `failures` in a row, for so long; after an answer not
+/// before `delay`.
 fn pause_after(
     failure: &Failure,
     failures: u32,
     lasted: Duration,
+    delay: Duration,
     rng: &mut fastrand::Rng,
 ) -> Option<Duration> {
     if matches!(failure.retry, Retry::Never | Retry::LogIn) {
@@ -151,18 +154,20 @@ fn pause_after(
         FailureKind::Login => pause_in_outage(lasted, MIN_PAUSE_OF_LOGINS..=MAX_PAUSE, rng),
         _ => pause_in_outage(lasted, MIN_PAUSE..=MAX_PAUSE, rng),
     };
-    Some(pause.max(failure.not_before().unwrap_or_default()))
+    Some(pause.max(failure.least_pause(delay)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const DELAY: Duration = Duration::from_secs(5);
+
     fn total_of_six(kind: FailureKind) -> Duration {
         let failure = Failure::new(kind, Retry::Later(None), "x");
         let mut rng = fastrand::Rng::with_seed(1);
         (1..=6).fold(Duration::ZERO, |lasted, failures| {
-            lasted + pause_after(&failure, failures, lasted, &mut rng).unwrap()
+            lasted + pause_after(&failure, failures, lasted, DELAY, &mut rng).unwrap()
         })
     }
 
@@ -175,13 +180,16 @@ mod tests {
         let lasted = Duration::from_secs(24 * 3600);
         let mut rng = fastrand::Rng::with_seed(1);
         let mut minutes = |failures| {
-            let pause = pause_after(&unlikely, failures, lasted, &mut rng).unwrap();
+            let pause = pause_after(&unlikely, failures, lasted, DELAY, &mut rng).unwrap();
             pause.as_secs_f64() / 60.0
         };
         assert!((4.0..6.0).contains(&minutes(1)));
         assert!((48.0..72.0).contains(&minutes(30)));
         let lasting = Failure::new(FailureKind::Network, Retry::Never, "x");
         let mut rng = fastrand::Rng::with_seed(1);
-        assert_eq!(pause_after(&lasting, 1, Duration::ZERO, &mut rng), None);
+        assert_eq!(
+            pause_after(&lasting, 1, Duration::ZERO, DELAY, &mut rng),
+            None
+        );
     }
 }

@@ -236,6 +236,18 @@ impl ApiError {
         matches!(self.kind, ApiErrorKind::NoPortForwarding(_))
     }
 
+    /// Whether the other side answered, though not as we wish: who does is not to be asked again at
+    /// once, unlike one that may only be out of reach.
+    pub fn is_answer(&self) -> bool {
+        match &self.kind {
+            ApiErrorKind::Network(failure)
+            | ApiErrorKind::OnTheWay { failure, .. }
+            | ApiErrorKind::NoPortForwarding(failure) => failure.is_answer(),
+            ApiErrorKind::Stopped => false,
+            _ => true,
+        }
+    }
+
     /// Whether whoever is at that address did not answer as the one who was asked for, so that
     /// another address may serve.
     pub fn is_of_address(&self) -> bool {

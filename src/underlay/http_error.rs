@@ -74,6 +74,27 @@ impl HttpFailure {
         )
     }
 
+    /// Whether somebody was there and did something, though not what was asked for.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::OutOfDate(_)
+            | Self::WrongName(_)
+            | Self::ForeignCertificate
+            | Self::Tls(_)
+            | Self::CutAtHello(_)
+            | Self::Cut(_)
+            | Self::TooLarge
+            | Self::NotHttp(_) => true,
+            Self::NotConnected(_)
+            | Self::NoSocket(_)
+            | Self::NoAddress
+            | Self::BadName(_)
+            | Self::SilentAtHello
+            | Self::TimedOut(_)
+            | Self::Interrupted => false,
+        }
+    }
+
     /// The operating system's reason, where there was no connection.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {

@@ -627,3 +627,48 @@ fn what_wg_quick_did_before_it_failed_is_undone() {
     );
     assert!(world.is_sealed());
 }
+
+// Servers that answer, but do not take us.
+
+const DELAY: Duration = Duration::from_secs(2);
+
+/// Blocks until each server of Amsterdam was asked three times more, and says how often that was:
+/// "What answers, but with an error, is asked no more often than `CURL_RETRY_DELAY` says"
+/// (CHANGELOG.md).
+#[track_caller]
+fn registrations_are_apart(world: &World) {
+    let records = world.pia.records();
+    let before = records.of(Api::AddKey).len();
+    let servers = world.pia.servers_of("nl_amsterdam");
+    assert!(records.wait_for(Api::AddKey, before + 3 * servers.len(), LATER));
+    let asked = records.of(Api::AddKey).split_off(before);
+    for server in servers {
+        let times = asked.iter().filter(|record| record.host == server.cn());
+        let times: Vec<_> = times.map(|record| record.at).collect();
+        let pauses = times.windows(2).map(|pair| pair[1] - pair[0]);
+        let shortest = pauses.min().expect("it was asked again");
+        assert!(shortest > DELAY.mul_f64(0.9), "{shortest:?}");
+    }
+}
+
+#[test]
+fn servers_that_refuse_are_left_alone_for_curl_retry_delay_at_the_start() {
+    let world = World::new();
+    for server in world.pia.servers() {
+        server.refuse_registration("Login failed!");
+    }
+    let _container = container(&world).env("CURL_RETRY_DELAY", "2").start();
+    registrations_are_apart(&world);
+}
+
+#[test]
+fn servers_that_refuse_are_left_alone_for_curl_retry_delay_in_a_reconnect() {
+    let world = World::new();
+    let container = container(&world).env("CURL_RETRY_DELAY", "2").connect();
+    for server in world.pia.servers() {
+        server.answer_with_wrong_key();
+        server.silence_endpoint();
+    }
+    container.signal(Signal::SIGHUP);
+    registrations_are_apart(&world);
+}

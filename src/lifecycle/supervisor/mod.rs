@@ -359,6 +359,7 @@ impl Supervisor {
             probe: Probe::new(&self.tunnel, container),
             fallback: self.steering.fallback(),
             tried: self.steering.tried(),
+            retry_delay: container.settings.retry.delay,
             reporter: container.reporter.clone(),
             events: self.events.clone(),
         };

@@ -40,6 +40,8 @@ pub(super) struct Search {
     pub tried: Tried,
     /// Whether it waits between two attempts, for whoever wants one now.
     pub is_waiting: Arc<AtomicBool>,
+    /// The least pause after an attempt in which a server answered.
+    pub retry_delay: Duration,
     pub reporter: Reporter,
     pub events: Sender<Event>,
 }
@@ -90,7 +92,13 @@ impl Search {
                 stop.check().ok()?;
                 continue;
             }
-            let pause = pause(failures, begun.elapsed(), &failure, &mut rng);
+            let pause = pause(
+                failures,
+                begun.elapsed(),
+                &failure,
+                self.retry_delay,
+                &mut rng,
+            );
             // Before it is said, as whoever reads it may want it sooner.
             self.is_waiting.store(true, Ordering::Relaxed);
             log::warn!("{failure}. Trying again in {:.0} s", pause.as_secs_f64());
@@ -118,12 +126,18 @@ impl Search {
     }
 }
 
-fn pause(failures: u32, lasted: Duration, failure: &Failure, rng: &mut fastrand::Rng) -> Duration {
+fn pause(
+    failures: u32,
+    lasted: Duration,
+    failure: &Failure,
+    delay: Duration,
+    rng: &mut fastrand::Rng,
+) -> Duration {
     let pause = match failure.retry {
         Retry::Never | Retry::Seldom => LASTING_BACKOFF.pause(failures, rng),
         Retry::Later(_) | Retry::NextServer | Retry::LogIn => pause_in_outage(lasted, PAUSES, rng),
     };
-    pause.max(failure.not_before().unwrap_or_default())
+    pause.max(failure.least_pause(delay))
 }
 
 #[cfg(test)]
@@ -131,10 +145,13 @@ mod tests {
     use super::*;
     use crate::failure::FailureKind;
 
+    const DELAY: Duration = Duration::from_secs(5);
+
     fn seconds(failures: u32, retry: Retry) -> f64 {
         let failure = Failure::new(FailureKind::Registration, retry, "x");
         let lasted = Duration::from_secs(u64::from(failures) * 10);
-        pause(failures, lasted, &failure, &mut fastrand::Rng::with_seed(1)).as_secs_f64()
+        let mut rng = fastrand::Rng::with_seed(1);
+        pause(failures, lasted, &failure, DELAY, &mut rng).as_secs_f64()
     }
 
     #[test]
@@ -143,6 +160,14 @@ mod tests {
         assert!((7.9..12.1).contains(&seconds(200, Retry::Later(None))));
         assert!(seconds(1, Retry::Never) >= 240.0);
         assert!(seconds(70, Retry::Never) <= 4320.0);
+    }
+
+    #[test]
+    fn who_answers_is_left_alone_for_a_while() {
+        let failure = Failure::new(FailureKind::Registration, Retry::Later(None), "x");
+        let failure = failure.with_answer(true);
+        let mut rng = fastrand::Rng::with_seed(1);
+        assert_eq!(pause(1, Duration::ZERO, &failure, DELAY, &mut rng), DELAY);
     }
 
     #[test]
