@@ -9,6 +9,7 @@ use harness::simulator::faults::{Api, Fault};
 use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
+use harness::world::builder::Kind;
 use harness::world::internet::Outage;
 use harness::world::network::ELSEWHERE;
 use harness::world::recipe::Recipe;
@@ -671,4 +672,38 @@ fn servers_that_refuse_are_left_alone_for_curl_retry_delay_in_a_reconnect() {
     }
     container.signal(Signal::SIGHUP);
     registrations_are_apart(&world);
+}
+
+/// "the server list at most every 30 seconds" (CHANGELOG.md), also where it names no other server.
+#[test]
+fn the_list_is_left_alone_while_the_only_server_of_a_location_refuses() {
+    let world = World::builder().servers("one", Kind::Stable, 1).build();
+    let container = container(&world).env("LOC", "one").connect();
+    let server = world.server_in_use();
+    server.refuse_registration("no");
+    server.silence_endpoint();
+    let records = world.pia.records();
+    let before = [Api::AddKey, Api::List].map(|api| records.of(api).len());
+    container.signal(Signal::SIGHUP);
+    assert!(records.wait_for(Api::AddKey, before[0] + 5, LATER));
+    let asked = records.of(Api::List).len() - before[1];
+    assert!(asked <= 1, "{asked} in five attempts");
+}
+
+/// Nor is the account API asked for its dedicated IP several times in one attempt.
+#[test]
+fn a_dedicated_ip_is_asked_for_once_in_an_attempt() {
+    let world = World::new();
+    let server = &world.pia.servers()[0];
+    let token = world.pia.dedicate(server);
+    let container = container(&world).env("PIA_DIP_TOKEN", token).connect();
+    world.pia.set_dedicated_ip_status("error");
+    server.silence_endpoint();
+    let records = world.pia.records();
+    let before = [Api::AddKey, Api::DedicatedIp].map(|api| records.of(api).len());
+    container.signal(Signal::SIGHUP);
+    assert!(records.wait_for(Api::AddKey, before[0] + 5, LATER));
+    let [attempts, asked] = [Api::AddKey, Api::DedicatedIp].map(|api| records.of(api).len());
+    let (attempts, asked) = (attempts - before[0], asked - before[1]);
+    assert!(asked <= attempts, "{asked} in {attempts} attempts");
 }

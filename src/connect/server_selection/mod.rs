@@ -77,6 +77,8 @@ pub struct ServerSelection {
     in_doubt: bool,
     /// When what is known was last asked for with success.
     learnt_at: Option<Instant>,
+    /// When more was last asked for than is known.
+    furthered_at: Option<Instant>,
     /// The ids of locations, the nearest first, if that was measured.
     nearness: Vec<String>,
 }
@@ -91,6 +93,7 @@ impl ServerSelection {
             dedicated: None,
             in_doubt: false,
             learnt_at: None,
+            furthered_at: None,
             nearness: Vec::new(),
         }
     }
@@ -107,10 +110,19 @@ impl ServerSelection {
     /// The same, unless it is new: while all servers are away, PIA is not asked for the list
     /// between any two attempts.
     pub(super) fn doubt_unless_new(&mut self) {
-        let is_new = |at: Instant| at.elapsed() < NEW_FOR;
         if !self.learnt_at.is_some_and(is_new) {
             self.doubt();
         }
+    }
+
+    /// Whether more may be asked for than is known, which is not so between any two attempts
+    /// either.
+    pub(super) fn may_ask_further(&mut self) -> bool {
+        let may = !self.furthered_at.is_some_and(is_new);
+        if may {
+            self.furthered_at = Some(Instant::now());
+        }
+        may
     }
 
     fn note_learnt(&mut self) {
@@ -445,6 +457,10 @@ impl ServerSelection {
             .first()
             .map_or(REGISTRATION_PORT, |list| list.registration_port)
     }
+}
+
+fn is_new(at: Instant) -> bool {
+    at.elapsed() < NEW_FOR
 }
 
 fn no_location(choice: &Choice, is_fresh: bool) -> Failure {
