@@ -36,7 +36,8 @@ pub struct AddKeyAnswer {
     pub server_vip: Option<String>,
     pub peer_ip: Option<String>,
     pub peer_pubkey: Option<String>,
-    pub dns_servers: Vec<String>,
+    /// A list of texts, or there is none to be used.
+    pub dns_servers: Value,
 }
 
 /// `GET /getSignature`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ipnet::Ipv4Net;
+use serde_json::Value;
 
 use super::credentials::Token;
 use super::error::{ApiError, ApiErrorKind, Call};
@@ -153,8 +154,11 @@ pub(super) fn read_registration(
 }
 
 /// Without any, look-ups would go to the former name servers, outside the tunnel.
-fn usable_name_servers(named: &[String]) -> Vec<TunnelAddress> {
-    let usable: Vec<TunnelAddress> = named.iter().filter_map(|text| text.parse().ok()).collect();
+fn usable_name_servers(named: &Value) -> Vec<TunnelAddress> {
+    let named = named.as_array().into_iter().flatten();
+    let usable: Vec<TunnelAddress> = named
+        .filter_map(|server| server.as_str()?.parse().ok())
+        .collect();
     if !usable.is_empty() {
         return usable;
     }
@@ -261,6 +265,10 @@ mod tests {
             json!([]),
             json!(["nonsense"]),
             json!(["127.0.0.11", "8.8.8.8"]),
+            json!([5, null]),
+            json!("10.0.0.243"),
+            json!({}),
+            Value::Null,
         ] {
             let registration = read_with("dns_servers", unusable).unwrap();
             assert_eq!(registration.dns_servers, PIA_DNS);
