@@ -4,7 +4,8 @@
 //! is told of a port before its way in is open. What could not be done is owed, and tried again
 //! after a growing pause.
 
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::port_clients::ToldClients;
@@ -12,7 +13,7 @@ use super::port_file_writer::PortFileWriter;
 use crate::container::Container;
 use crate::firewall::ForwardedPort;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::hooks::{self, Surroundings, own_script};
+use crate::hooks::{self, InBackground, Queue, Surroundings, own_script};
 use crate::port_forward::listening;
 use crate::status::{self, Port};
 use crate::system::backoff::Backoff;
@@ -57,8 +58,10 @@ pub struct Announcement {
     /// The last failure of the port service that was told, so that each is told once.
     told_failure: Option<String>,
     clients: ToldClients,
-    /// The last `PORT_DOWN_SCRIPT`: what is run for a later port waits for it.
-    down_script: Option<JoinHandle<()>>,
+    /// What is run for a port waits until `PORT_DOWN_SCRIPT` has ended for those before it.
+    scripts: Queue,
+    /// Of what was told last: what still waits to be told before it is out of date.
+    edition: Arc<AtomicU32>,
 }
 
 impl Announcement {
@@ -77,7 +80,8 @@ impl Announcement {
             owed: None,
             told_failure: None,
             clients: ToldClients::default(),
-            down_script: None,
+            scripts: Queue::default(),
+            edition: Arc::default(),
         }
     }
 
@@ -191,6 +195,7 @@ impl Announcement {
 
     fn tell(&mut self, port: Option<u16>, why: &str, container: &mut Container) {
         self.has_moved = false;
+        self.edition.fetch_add(1, Ordering::Relaxed);
         let former = std::mem::replace(&mut self.told, port);
         if former != port {
             self.unheard_since = port.map(|_| Instant::now());
@@ -268,32 +273,30 @@ impl Announcement {
             (None, Some(script)) => (PORT_SCRIPT, script),
             (None, None) => return,
         };
-        let after = self.down_script.take();
-        let environment = container.environment();
-        hooks::run_in_background(
+        let (told, edition) = (self.edition.load(Ordering::Relaxed), self.edition.clone());
+        let script = InBackground {
             name,
-            &text,
-            &port.to_string(),
-            environment,
-            &container.stop,
-            after,
-        );
+            text: format!("{text} {port}"),
+            environment: container.environment(),
+            // It may go on for as long as the port is there.
+            is_waited_for: false,
+        };
+        self.scripts.run(script, &container.stop, move || {
+            edition.load(Ordering::Relaxed) == told
+        });
     }
 
     fn run_down_script(&mut self, port: u16, container: &Container) {
         let Some(text) = &container.settings.port_forwarding.down_script else {
             return;
         };
-        let after = self.down_script.take();
-        let (environment, port) = (container.environment(), port.to_string());
-        self.down_script = hooks::run_in_background(
-            PORT_DOWN_SCRIPT,
-            text,
-            &port,
-            environment,
-            &container.stop,
-            after,
-        );
+        let script = InBackground {
+            name: PORT_DOWN_SCRIPT,
+            text: format!("{text} {port}"),
+            environment: container.environment(),
+            is_waited_for: true,
+        };
+        self.scripts.run(script, &container.stop, || true);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use harness::log_lines::FORWARDING;
+use harness::log_lines::{FORWARDING, in_order};
 use harness::waiting::{LATER, SOON, wait_for, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -195,4 +195,59 @@ fn nobody_has_to_listen_where_the_port_leads_elsewhere() {
     agreed_port(&world, &container);
     let status = container.shell("wireguard-pia status");
     assert!(!status.contains("nobody listens"), "{status}");
+}
+
+/// Its first `PORT_DOWN_SCRIPT` hangs until it is told to go on, and two ports come meanwhile, of
+/// which one is gone again. Which ports there were.
+fn ports_while_a_down_script_hangs(world: &World) -> (Container, [String; 3]) {
+    let hangs = "[ -e /tmp/go ] || { echo hangs; until [ -e /tmp/go ]; do sleep 0.1; done; }; \
+                 echo down";
+    let recipe = forwarding(world).env("PORT_DOWN_SCRIPT", hangs);
+    let container = recipe.first("rm -f /tmp/go").connect();
+    let port = |index: usize| {
+        wait_for("another port", LATER, || {
+            let log = container.logs();
+            let mut ports = log.lines().filter_map(|line| line.strip_prefix(FORWARDING));
+            ports.nth(index).map(str::to_owned)
+        })
+    };
+    let first = port(0);
+    container.wait_for_log(&format!("[port-script] up {first}"), SOON);
+    world.pia.port_forwarding().forget_signatures();
+    container.wait_for_log("[port-down-script] hangs", LATER);
+    let second = port(1);
+    world.pia.port_forwarding().forget_signatures();
+    let third = port(2);
+    (container, [first, second, third])
+}
+
+#[test]
+fn a_down_script_that_hangs_lets_no_older_port_be_told_after_a_newer_one() {
+    let world = World::new();
+    let (container, [first, second, third]) = ports_while_a_down_script_hangs(&world);
+    container.shell(": >/tmp/go");
+    let told = [
+        format!("[port-down-script] down {first}"),
+        format!("[port-down-script] down {second}"),
+        format!("[port-script] up {third}"),
+    ];
+    for line in &told {
+        container.wait_for_log(line, LATER);
+    }
+    let log = container.logs();
+    assert!(
+        in_order(&log, &told.each_ref().map(String::as_str)),
+        "{log}"
+    );
+    assert!(!log.contains(&format!("[port-script] up {second}")));
+}
+
+#[test]
+fn a_stop_tells_no_port_that_waits_to_be_told() {
+    let world = World::new();
+    let (container, _) = ports_while_a_down_script_hangs(&world);
+    // The last down script, that of the stop itself, has to end.
+    container.shell("(sleep 1; : >/tmp/go) >/dev/null 2>&1 &");
+    assert!(container.stop().status.success());
+    assert_eq!(container.logs().matches("[port-script] up ").count(), 1);
 }
