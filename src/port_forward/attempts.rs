@@ -48,6 +48,12 @@ impl Attempts {
         now.saturating_sub(self.since.unwrap_or(now))
     }
 
+    /// The next failure is the first again. What is held until later stays so.
+    pub(super) fn forget_failures(&mut self) {
+        self.failures = 0;
+        self.since = None;
+    }
+
     /// Another failure: the pause that it calls for, growing up to `ceiling`.
     pub(super) fn next_pause(
         &self,

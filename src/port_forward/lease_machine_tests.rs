@@ -354,11 +354,25 @@ fn a_refusal_of_the_new_lease_too_is_followed_by_pauses() {
     let mut line = Timeline::announced(TERMS);
     line.pass(15 * MINUTE);
     line.bind_with(Err(refused(LeaseRefusal::Other)));
-    for _ in 0..3 {
+    for nominal in [5, 10, 20, 40, 80, 160, 300, 300] {
         line.sign();
         let effects = line.bind_with(Err(refused(LeaseRefusal::Other)));
-        assert!(pause(&effects) >= Duration::from_secs(4));
+        let part = pause(&effects).as_secs_f64() / f64::from(nominal);
+        assert!((0.8..=1.2).contains(&part), "{effects:?}");
         line.pass(pause(&effects));
+    }
+    // What is bound after all ends that.
+    line.sign();
+    line.bind();
+    for _ in 0..2 {
+        line.pass(15 * MINUTE);
+        line.bind_with(Err(refused(LeaseRefusal::Other)));
+        line.sign();
+        let effects = line.bind_with(Err(refused(LeaseRefusal::Other)));
+        assert!(pause(&effects) <= Duration::from_secs(6), "{effects:?}");
+        line.pass(pause(&effects));
+        line.sign();
+        line.bind();
     }
 }
 

@@ -326,7 +326,10 @@ impl LeaseMachine {
     }
 
     fn take_new(&mut self, lease: Lease) {
-        self.server.leasing = Attempts::default();
+        // While each lease is refused, it is no success that another one can be had.
+        if self.server.refusals == 0 {
+            self.server.leasing = Attempts::default();
+        }
         self.last_leased_at = Some(self.time.apparent);
         if self.note_wished(&lease) && self.server.is_on_trial {
             // There is no port to be kept meanwhile.
@@ -362,7 +365,9 @@ impl LeaseMachine {
         self.other_servers.reset();
         self.server.bound_at = Some(self.time.apparent);
         self.server.binding = Attempts::default();
-        self.server.refusals = 0;
+        if std::mem::take(&mut self.server.refusals) > 0 {
+            self.server.leasing.forget_failures();
+        }
         self.announced = Some(lease.port);
         self.loss = None;
         if let Some(held) = &mut self.current
