@@ -6,19 +6,25 @@ use std::collections::BTreeMap;
 /// card.
 pub type DroppedPackets = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// Where rules of ours dropped. They are counted apart, for each load begins their counters anew,
+/// and those of the policies go on.
+const RULES: &str = "rules";
+
 /// By the policies of the built-in chains, and by rules of ours: `:OUTPUT DROP [12:840]` and
 /// `[3:180] -A PIA_OUTPUT … -j DROP`.
 pub(super) fn in_filter(saved: &str) -> BTreeMap<String, u64> {
     let mut dropped = BTreeMap::new();
     for line in saved.lines() {
         let words: Vec<&str> = line.split(' ').collect();
-        let (chain, counters) = match words.as_slice() {
+        let (place, counters) = match words.as_slice() {
             [chain, "DROP", counters] => (chain.strip_prefix(':'), *counters),
-            [counters, "-A", chain, .., "-j", "DROP"] => (chain.strip_prefix("PIA_"), *counters),
+            [counters, "-A", chain, .., "-j", "DROP"] => {
+                (chain.strip_prefix("PIA_").map(|_| RULES), *counters)
+            }
             _ => continue,
         };
-        if let (Some(chain), Some(packets)) = (chain, packets(counters)) {
-            let total: &mut u64 = dropped.entry(chain.to_ascii_lowercase()).or_default();
+        if let (Some(place), Some(packets)) = (place, packets(counters)) {
+            let total: &mut u64 = dropped.entry(place.to_ascii_lowercase()).or_default();
             *total = total.saturating_add(packets);
         }
     }
@@ -66,7 +72,7 @@ mod tests {
         let saved = "*filter\n:INPUT DROP [12:840]\n:FORWARD ACCEPT [5:9]\n:OUTPUT DROP [7:1]\n\
             :PIA_OUTPUT - [0:0]\n[9:540] -A PIA_OUTPUT -o lo -j ACCEPT\n\
             [3:180] -A PIA_OUTPUT -d 127.0.0.11/32 -j DROP\n[4:1] -A OUTPUT -j DROP\nCOMMIT\n";
-        let expected = counts(&[("input", 12), ("output", 10)]);
+        let expected = counts(&[("input", 12), ("output", 7), ("rules", 3)]);
         assert_eq!(in_filter(saved), expected);
         assert_eq!(in_filter(":INPUT DROP [é:\n:\n["), counts(&[]));
     }

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +24,8 @@ use serde_json::Value;
 use crate::PROGRAM;
 
 const PORT: u16 = 8000;
+/// Docker's own resolver.
+const DOCKER_DNS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// An answer: status, then head and body.
 pub struct Answer {
@@ -194,6 +196,42 @@ fn it_tells_what_each_wall_dropped() {
         let now = places.map(|(wall, at)| dropped(wall, at).unwrap_or_default());
         before.iter().zip(now).all(|(before, now)| now > *before)
     });
+}
+
+/// "since the rules' first load", and "since they were loaded last" (docs/monitoring.md): a figure
+/// that falls by a part of itself is taken for one that began anew, and all that is left of it for
+/// packets that were dropped since.
+#[test]
+fn what_the_walls_dropped_stays_counted_over_a_reconnect() {
+    let world = World::new();
+    let container = started(serving(&world));
+    container.wait_for_log(UP, SOON);
+    let dropped = |at: &str| -> u64 {
+        let metrics = ask(&world, "/metrics", "");
+        let name = format!("wireguard_pia_dropped_packets_total{{at=\"{at}\",wall=\"iptables\"}} ");
+        let mut lines = metrics.body().lines();
+        let found = lines.find_map(|line| line.strip_prefix(&name)?.parse().ok());
+        found.unwrap_or_default()
+    };
+    // As every program does that asks Docker's resolver, and one that tries to leave by the card.
+    let try_out = || {
+        let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
+        assert!(socket.send_to(b"x", (DOCKER_DNS, 53)).is_err());
+        socket.set_broadcast(true).unwrap();
+        assert!(socket.send_to(b"x", ("255.255.255.255", 53)).is_err());
+    };
+    world.client().run(|| (0..9).for_each(|_| try_out()));
+    wait_until("it is counted", SOON, || {
+        dropped("output") + dropped("rules") >= 18
+    });
+    let before = dropped("output");
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, SOON);
+    world.client().run(try_out);
+    wait_until("it is looked at again", SOON, || {
+        dropped("output") != before
+    });
+    assert!(dropped("output") > before, "{} {before}", dropped("output"));
 }
 
 /// "`arrivals`: how many connections and first datagrams came in by it since the rules were loaded
