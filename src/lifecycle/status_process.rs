@@ -26,6 +26,8 @@ const RESTART_BACKOFF: Backoff = Backoff {
 /// Between two looks at what only this process can see.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+const NO_KEY: &str = "the file is empty; write a key into it";
+
 /// Starts it, if the user wants one.
 pub(super) fn start(container: &Container, kill_switch: &KillSwitch) -> Option<Task<()>> {
     let settings = &container.settings;
@@ -50,15 +52,22 @@ pub(super) fn start(container: &Container, kill_switch: &KillSwitch) -> Option<T
     })
 }
 
-/// A file without a key would open what it is to close.
+/// A file without a key would open what it is to close. White space at the ends of a header's value
+/// is none of it, so a key can have none there.
 fn key(file: Option<&Path>) -> Result<Option<Secret>, String> {
     let Some(file) = file else {
         return Ok(None);
     };
     let path = file.display();
     match files::read_secret(file) {
-        Ok(Some(key)) => Ok(Some(key)),
-        Ok(None) => Err(format!("{path}: the file is empty; write a key into it")),
+        Ok(Some(key)) => match key.expose().trim() {
+            "" => Err(format!("{path}: {NO_KEY}")),
+            key if key.chars().any(char::is_control) => Err(format!(
+                "{path}: no header can hold what is in it; write one line into it"
+            )),
+            key => Ok(Some(Secret::new(key))),
+        },
+        Ok(None) => Err(format!("{path}: {NO_KEY}")),
         Err(error) => Err(format!("{path}: cannot be read: {error}")),
     }
 }

@@ -522,6 +522,25 @@ fn where_root_may_not_change_its_user_the_process_has_no_capability_either() {
 }
 
 #[test]
+fn white_space_around_a_key_is_none_of_it() {
+    let world = World::new();
+    let recipe = serving(&world).env("STATUS_KEY_FILE", "/key");
+    let _container = started(recipe.file("/key", " open sesame \r\n\r\n"));
+    let key = "X-API-Key: open sesame\r\n";
+    assert_ne!(ask(&world, "/healthz", key).status, 401);
+    assert_eq!(ask(&world, "/healthz", "").status, 401);
+}
+
+/// It could not be told by anybody.
+#[test]
+fn a_key_of_two_lines_opens_nothing() {
+    let world = World::new();
+    let recipe = serving(&world).env("STATUS_KEY_FILE", "/key");
+    let container = recipe.file("/key", "open\nsesame\n").start();
+    container.wait_for_log("There is no status server: STATUS_KEY_FILE=/key", SOON);
+}
+
+#[test]
 fn a_key_that_cannot_be_read_opens_nothing() {
     let world = World::new();
     let container = serving(&world).env("STATUS_KEY_FILE", "/missing").start();
