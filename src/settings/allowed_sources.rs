@@ -27,7 +27,15 @@ impl Read for AllowedSources {
         let mut sources = Vec::new();
         for part in list(text) {
             match local_network::parse(part) {
-                Some(range) => sources.push(range.trunc()),
+                Some(typed) => {
+                    let range = typed.trunc();
+                    if typed != range {
+                        let problem = format!("{part} is one host of a range");
+                        let consequence = format!("the whole range, {range}, may use the tunnel");
+                        warnings.push(variable.warning(problem, consequence));
+                    }
+                    sources.push(range);
+                }
                 None => {
                     let expected = "an IPv4 address or range such as 192.168.1.10";
                     warnings.push(variable.unfit(part, expected, "it may not use the tunnel"));

@@ -346,3 +346,22 @@ fn local_ports_that_are_none_open_nothing() {
         ["LOCAL_PORTS: FIREWALL is 0; every port is reached"]
     );
 }
+
+/// An allow list that is wider than it was typed is told, as `LOCAL_NETWORK` tells it.
+#[test]
+fn host_bits_of_a_gateway_s_source_are_told() {
+    let (settings, warnings) = settings(&[
+        ("FWD_IFACE", "eth0"),
+        ("FWD_SOURCES", "192.168.1.50/24 10.0.0.9 192.168.2.0/24"),
+    ]);
+    let sources = settings.gateway.unwrap().sources;
+    let sources: Vec<String> = sources.iter().map(ToString::to_string).collect();
+    assert_eq!(sources, ["192.168.1.0/24", "10.0.0.9/32", "192.168.2.0/24"]);
+    assert_eq!(
+        warnings,
+        [
+            "FWD_SOURCES: 192.168.1.50/24 is one host of a range; the whole range, \
+             192.168.1.0/24, may use the tunnel"
+        ]
+    );
+}
