@@ -45,7 +45,8 @@ pub struct LocalNetwork(pub Vec<LocalAccess>);
 impl Read for LocalNetwork {
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
         let mut entries = Vec::new();
-        for part in with_directions(text.unwrap_or_default()) {
+        let is_entry = |text: &str| text.parse::<LocalAccess>().is_ok();
+        for part in whole_entries(text.unwrap_or_default(), is_entry) {
             let part = part.as_str();
             let Ok(typed) = part.parse::<LocalAccess>() else {
                 let expected = "a range such as 192.168.1.0/24 or fd00::/8, or what of it, such as \
@@ -78,30 +79,48 @@ pub(super) fn parse(text: &str) -> Option<Ipv4Net> {
     }
 }
 
-/// The parts of the list. What is typed as `in: RANGE` is one: left alone, the range would be open
-/// both ways.
-fn with_directions(text: &str) -> Vec<String> {
-    let mut parts: Vec<String> = Vec::new();
-    for part in list(text) {
-        match parts.last_mut() {
-            Some(last) if is_continued(last, part) => last.push_str(part),
-            _ => parts.push(part.to_owned()),
+/// The parts of the list. What is typed as `in: RANGE` or `RANGE :PORT` is one: left alone, the
+/// range would be open both ways, and by all ports.
+fn whole_entries(text: &str, is_entry: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut entries: Vec<String> = Vec::new();
+    let mut parts = list(text).peekable();
+    while let Some(part) = parts.next() {
+        // A sign alone belongs to what comes after it, too.
+        let sign = matches!(part, ":" | "/").then_some(part);
+        let with_next = sign.and_then(|sign| Some(format!("{sign}{}", parts.peek()?)));
+        match (entries.last_mut(), with_next) {
+            (Some(last), Some(more))
+                if is_continued(last, &more, &is_entry) && is_entry(&format!("{last}{more}")) =>
+            {
+                last.push_str(&more);
+                parts.next();
+            }
+            (Some(last), _) if is_continued(last, part, &is_entry) => last.push_str(part),
+            _ => entries.push(part.to_owned()),
         }
     }
-    parts
+    entries
 }
 
-/// Whether the next part belongs to this one, which ends in a colon: behind a direction always,
-/// else where that makes an entry. Any other text costs no range its place.
-fn is_continued(part: &str, next: &str) -> bool {
-    if !part.ends_with(':') || part.ends_with("::") {
-        return false;
-    }
+/// Whether the next part belongs to this one: behind a direction always, and where it begins with
+/// ports; else where that makes an entry. Any other text costs no range its place.
+fn is_continued(part: &str, next: &str, is_entry: impl Fn(&str) -> bool) -> bool {
+    let ends_in_colon = part.ends_with(':') && !part.ends_with("::");
     let word = part.split(':').next().unwrap_or_default();
-    ["in", "out"]
-        .iter()
-        .any(|direction| word.eq_ignore_ascii_case(direction))
-        || format!("{part}{next}").parse::<LocalAccess>().is_ok()
+    let mut directions = ["in", "out"].iter();
+    if ends_in_colon && directions.any(|direction| word.eq_ignore_ascii_case(direction)) {
+        return true;
+    }
+    // One more colon makes another address of it.
+    let is_bare_v6 = part.contains("::") && !part.contains(']');
+    match next.strip_prefix(':') {
+        Some(ports) if !ports.starts_with(':') && !is_bare_v6 => !ports.is_empty(),
+        Some(_) => false,
+        None => {
+            let may_be = next.starts_with('/') || ends_in_colon && !is_bare_v6;
+            may_be && is_entry(&format!("{part}{next}"))
+        }
+    }
 }
 
 fn is_private(range: IpNet) -> bool {
@@ -142,7 +161,9 @@ impl Read for LocalPorts {
             return Self(None);
         };
         let mut ports = Vec::new();
-        for part in list(text).filter(|part| *part != "0") {
+        let is_entry = |text: &str| TrafficKind::of_ports(text).is_ok();
+        let parts = whole_entries(text, is_entry);
+        for part in parts.iter().filter(|part| *part != "0") {
             match TrafficKind::of_ports(part) {
                 Ok(traffic) if ports.contains(&traffic) => {}
                 Ok(traffic) => ports.push(traffic),

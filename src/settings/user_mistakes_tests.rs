@@ -365,3 +365,39 @@ fn host_bits_of_a_gateway_s_source_are_told() {
         ]
     );
 }
+
+/// White space within an entry makes no two of it: the first would open more than the whole.
+#[test]
+fn white_space_within_an_entry_opens_no_more_of_the_lan() {
+    for (text, meant) in [
+        ("192.168.1.10 :8096/tcp", "192.168.1.10/32:8096/tcp"),
+        ("192.168.1.10:8096 /tcp", "192.168.1.10/32:8096/tcp"),
+        ("in: 192.168.1.0/24 : 80 / udp", "in:192.168.1.0/24:80/udp"),
+        ("192.168.1.0 / 24", "192.168.1.0/24"),
+    ] {
+        let (ranges, warnings) = local(&format!("10.0.0.1, {text} 10.0.0.2"));
+        let expected = ["10.0.0.1/32", meant, "10.0.0.2/32"];
+        assert_eq!(ranges, expected, "{text}: {warnings:?}");
+        assert_eq!(warnings, [""; 0], "{text}");
+    }
+    let (ranges, warnings) = local("192.168.1.10 :http");
+    assert_eq!((ranges, warnings.len()), (vec![], 1), "{warnings:?}");
+    // No other address comes of it, and a remark costs no range its place.
+    for (text, range) in [
+        ("fd00::10 :80/tcp", "fd00::10/128"),
+        ("fd00::10 : 80", "fd00::10/128"),
+        ("192.168.1.0/24 // home", "192.168.1.0/24"),
+        ("192.168.1.0/24 : home", "192.168.1.0/24"),
+    ] {
+        let (ranges, warnings) = local(text);
+        assert_eq!(ranges, [range], "{text}");
+        assert!(!warnings.is_empty(), "{text}");
+    }
+    let (ranges, _) = local("192.168.1.0/24 ::1 fd00:: /8");
+    assert_eq!(ranges, ["192.168.1.0/24", "::1/128", "fd00::/8"]);
+    let (settings, warnings) = settings(&[("LOCAL_PORTS", "8080 /tcp, 9091 / udp 6881")]);
+    let ports = format!("{:?}", settings.local_ports);
+    assert_eq!(settings.local_ports.unwrap().len(), 3, "{ports}");
+    assert!(ports.contains("Tcp") && ports.contains("Udp"), "{ports}");
+    assert_eq!(warnings, [""; 0]);
+}
