@@ -2,7 +2,7 @@
 //! user names one.
 
 use super::login::ReadLogin;
-use super::options::{HttpHook, HttpUrl};
+use super::options::{self, HttpHook, HttpUrl};
 use super::port_client::{Heard, PortClient};
 use super::talk::{self, Talk, Trouble};
 use crate::underlay::http::{Content, Response};
@@ -69,13 +69,15 @@ fn ask(
     login: &ReadLogin,
     talk: &Talk<'_>,
 ) -> Result<Response, Trouble> {
-    // `Name: value`
-    let header = login
-        .password
-        .as_ref()
-        .and_then(|header| header.expose().split_once(':'));
-    let header = header.map(|(name, value)| (name.trim(), value.trim()));
-    let headers: Vec<_> = header.into_iter().collect();
+    let mut headers = Vec::new();
+    if let Some(text) = &login.password {
+        // One in a file is read only now.
+        let Some(header) = options::header(text.expose()) else {
+            let why = "is not asked, as PORT_HTTP_HEADER is not of the form `Name: value`";
+            return Err(Trouble::Closed(why.to_owned()));
+        };
+        headers.push(header);
+    }
     let query = url
         .query
         .as_ref()

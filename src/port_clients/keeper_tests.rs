@@ -246,3 +246,39 @@ fn a_program_that_cannot_be_asked_is_told_once_and_again_where_it_was_away() {
     assert_eq!(running.word(), None);
     running.end();
 }
+
+/// Whoever refused the first of two such headers, or the request, would be told of as another.
+#[test]
+fn a_request_has_one_authorization_and_none_that_is_no_header() {
+    let listener = listener();
+    let port = listener.local_addr().unwrap().port();
+    let hook = HttpHook {
+        method: Method::Post,
+        url: Secret::new(format!("http://me:geheim@127.0.0.1:{port}/")),
+        body: Secret::new("{{PORT}}"),
+        media_type: "text/plain".to_owned(),
+        check_url: None,
+    };
+    let target = ClientTarget::Http(hook);
+    let running = Running::start(target.clone(), Some("Authorization: Bearer x"));
+    let (stream, head) = loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = vec![0; 4096];
+        // A look alone is a connection without a request.
+        let length = stream.read(&mut head).unwrap();
+        if length > 0 {
+            head.truncate(length);
+            break (stream, String::from_utf8(head).unwrap().to_lowercase());
+        }
+    };
+    assert_eq!(head.matches("authorization:").count(), 1, "{head}");
+    assert!(head.contains("authorization: bearer x\r\n"), "{head}");
+    drop(stream);
+    running.end();
+    let running = Running::start(target, Some("Bearer x"));
+    assert_eq!(
+        running.says(),
+        "is not asked, as PORT_HTTP_HEADER is not of the form `Name: value`"
+    );
+    running.end();
+}

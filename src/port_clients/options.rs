@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ureq::http::Uri;
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use super::login::Login;
 use crate::system::secret::Secret;
@@ -118,11 +118,19 @@ impl ClientUrl {
         if let Some(rest) = text.strip_prefix("scgi://") {
             let (host, port) = rest.trim_end_matches('/').rsplit_once(':')?;
             let port = port.parse().ok().filter(|port| *port > 0)?;
-            let host = (!host.is_empty()).then(|| host.to_owned())?;
-            return Some(Self::Scgi { host, port });
+            return is_host(host).then(|| Self::Scgi {
+                host: host.to_owned(),
+                port,
+            });
         }
         HttpUrl::parse(text).map(Self::Http)
     }
+}
+
+/// A name, or an address of IPv4: this program connects by no other.
+fn is_host(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !text.is_empty() && text.chars().all(is_part)
 }
 
 /// For people, without what may be secret.
@@ -248,6 +256,19 @@ impl HttpHook {
     }
 }
 
+/// The name and the value of a header, `Name: value`; `None` where no request can have it.
+pub fn header(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once(':')?;
+    let (name, value) = (name.trim(), value.trim());
+    let is_good = HeaderName::from_bytes(name.as_bytes()).is_ok() && is_header_value(value);
+    is_good.then_some((name, value))
+}
+
+/// Whether a header can have this value.
+pub fn is_header_value(text: &str) -> bool {
+    HeaderValue::from_str(text).is_ok()
+}
+
 /// Whether the text is a URL once the port is in it.
 pub fn is_url_with_port(text: &str) -> bool {
     HttpUrl::parse(&HttpHook::filled(text, 1)).is_some()
@@ -280,6 +301,8 @@ mod tests {
             "http://",
             "http://[::1]:8080",
             "scgi://nas",
+            "scgi://[fd00::1]:5000",
+            "scgi://me@nas:5000",
             "a b",
         ] {
             assert_eq!(shown(text), None, "{text}");

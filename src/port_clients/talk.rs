@@ -112,7 +112,9 @@ impl<'a> Talk<'a> {
             tls: self.tls.clone().filter(|_| url.is_tls),
         };
         let of_url = url.user_info.as_ref().map(basic);
-        let is_shown = headers.iter().any(|(name, _)| *name == "authorization");
+        let is_shown = headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case("authorization"));
         let of_url = of_url.as_ref().filter(|_| !is_shown);
         let mut headers = headers.to_vec();
         headers.extend(of_url.map(|value| ("authorization", value.expose())));

@@ -76,7 +76,7 @@ fn target(name: &str, variables: &Variables) -> Result<ClientTarget, String> {
                 None => return Err(format!("http needs {}", entry::port_http_url.name)),
             },
             body: variables.port_http_body.0.clone(),
-            media_type: variables.port_http_type.clone(),
+            media_type: variables.port_http_type.0.clone(),
             check_url: variables.port_http_check_url.clone().map(|url| url.0),
         }),
         unknown => return Err(unknown_client(unknown)),
@@ -119,7 +119,10 @@ fn login(target: &ClientTarget, variables: &Variables) -> Login {
         ClientTarget::Slskd(_) => (none, source(&all.slskd_api_key, &all.slskd_api_key_file)),
         ClientTarget::Http(_) => (
             none,
-            source(&all.port_http_header, &all.port_http_header_file),
+            source(
+                &all.port_http_header.clone().map(|header| header.0),
+                &all.port_http_header_file,
+            ),
         ),
     };
     Login { user, password }

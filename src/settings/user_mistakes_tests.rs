@@ -401,3 +401,40 @@ fn white_space_within_an_entry_opens_no_more_of_the_lan() {
     assert!(ports.contains("Tcp") && ports.contains("Udp"), "{ports}");
     assert_eq!(warnings, [""; 0]);
 }
+
+/// "A value that cannot be used is answered with a warning" (README.md)
+#[test]
+fn what_no_request_to_a_client_can_hold_is_told() {
+    let told = |name: &str, value: &str| {
+        let (_, warnings) = settings(&[
+            ("PORT_FORWARDING", "1"),
+            ("PORT_CLIENTS", "http rtorrent"),
+            ("PORT_HTTP_URL", "http://192.168.1.2/{{PORT}}"),
+            (name, value),
+        ]);
+        assert!(warnings.iter().all(|warning| !warning.contains("hunter2")));
+        warnings
+            .iter()
+            .filter(|text| text.starts_with(name))
+            .count()
+    };
+    for (name, value) in [
+        ("PORT_HTTP_HEADER", "Bearer hunter2"),
+        ("PORT_HTTP_HEADER", "X Key: hunter2"),
+        ("PORT_HTTP_HEADER", ": hunter2"),
+        ("PORT_HTTP_HEADER", "X-Key: hunter2\nX-Other: 1"),
+        ("PORT_HTTP_TYPE", "text/plain\nX-Other: 1"),
+        ("RTORRENT_URL", "scgi://[fd00::1]:5000"),
+        ("RTORRENT_URL", "scgi://me@nas:5000"),
+    ] {
+        assert_eq!(told(name, value), 1, "{name}={value}");
+    }
+    for (name, value) in [
+        ("PORT_HTTP_HEADER", "Authorization: Bearer hunter2"),
+        ("PORT_HTTP_HEADER", "X-Key:hunter2"),
+        ("PORT_HTTP_TYPE", "text/plain; charset=utf-8"),
+        ("RTORRENT_URL", "scgi://nas_1.lan:5000"),
+    ] {
+        assert_eq!(told(name, value), 0, "{name}={value}");
+    }
+}

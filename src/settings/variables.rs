@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::allowed_sources::AllowedSources;
-use super::client_values::{HookBody, HookUrl};
+use super::client_values::{HookBody, HookHeader, HookUrl, MediaType};
 use super::dns::VpnDns;
 use super::local_network::{LocalNetwork, LocalPorts};
 use super::port_file::PortFile;
@@ -234,11 +234,11 @@ variables! {
     /// What is sent
     port_http_body: HookBody = r#"{"port":{{PORT}}}"#;
     /// The media type of that
-    port_http_type: String = "application/json";
+    port_http_type: MediaType = "application/json";
     /// Where a GET tells which port it has: the answer has to have the number in it
     port_http_check_url: Option<HookUrl>;
     /// A header that is sent along, `Name: value`, for example with a key
-    port_http_header: Option<Secret>;
+    port_http_header: Option<HookHeader>;
     /// File with it, which wins when it can be read
     port_http_header_file: Option<PathBuf>;
     /// Local port to which connections to the forwarded port are redirected, tcp and udp, for
