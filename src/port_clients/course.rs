@@ -37,6 +37,8 @@ pub struct ClientWord {
 #[derive(Debug, Default)]
 pub(super) struct Course {
     word: Option<ClientWord>,
+    /// That word was taken back since.
+    is_taken_back: bool,
     /// Looks in a row that brought nothing.
     failures: u32,
     /// Logins in a row that were refused.
@@ -98,7 +100,8 @@ impl Course {
             }
         };
         let word = word(outcome, port);
-        let is_news = self.word.as_ref() != Some(&word)
+        let is_news = std::mem::take(&mut self.is_taken_back)
+            || self.word.as_ref() != Some(&word)
             || *outcome == (LookOutcome::HasPort { was_told: true });
         self.word = Some(word.clone());
         Sequel {
@@ -111,6 +114,17 @@ impl Course {
     /// Another port is to be told: pauses are over, but for those of refused logins.
     pub(super) fn begin_anew(&mut self) {
         self.failures = 0;
+    }
+
+    /// There is no port to be told: its word is taken back. What was refused stays so.
+    pub(super) fn pause(&mut self) {
+        (self.is_taken_back, self.failures) = (true, 0);
+    }
+
+    /// The last word, where it was taken back and still holds.
+    pub(super) fn said_again(&mut self) -> Option<ClientWord> {
+        let is_taken_back = std::mem::take(&mut self.is_taken_back);
+        self.word.clone().filter(|_| is_taken_back)
     }
 
     /// The client was away: it may be another one, which knows nothing of refusals.
@@ -207,6 +221,12 @@ mod tests {
             lasted += story.goes_on(&refused()).login_pause.unwrap();
         }
         assert!(sent < 5, "{sent}");
+        // That there was no port meanwhile brings no other password.
+        let before = story.goes_on(&refused()).login_pause.unwrap();
+        story.course.pause();
+        let later = story.goes_on(&refused());
+        assert!(later.login_pause.unwrap() > before / 2, "{later:?}");
+        assert!(later.news.is_some());
         story.course.forget_refusals();
         let anew = story.goes_on(&refused()).login_pause.unwrap();
         assert!(anew < Duration::from_secs(20 * 60), "{anew:?}");

@@ -100,7 +100,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let Some(port) = wanted else {
-                self.course = Course::default();
+                self.course.pause();
                 report(name, None);
                 pause = Duration::MAX;
                 continue;
@@ -108,6 +108,9 @@ impl Keeper {
             let login = self.options.login.read();
             pause = self.interval;
             let Some(outcome) = self.look(port, &login, &talk) else {
+                if let Some(word) = self.course.said_again() {
+                    report(name, Some(word));
+                }
                 continue;
             };
             if stop.is_cancelled() {

@@ -282,3 +282,27 @@ fn a_request_has_one_authorization_and_none_that_is_no_header() {
     );
     running.end();
 }
+
+/// "`status` has each one's word" (README.md), also where a login that was refused is not sent
+/// again yet.
+#[test]
+fn a_client_that_refused_is_told_of_again_with_the_next_port() {
+    let listener = listener();
+    let url = http(&listener);
+    let requests = serve(listener, |first, _| match first.contains("auth/login") {
+        true => with_length("200 OK", "Fails."),
+        false => with_length("403 Forbidden", ""),
+    });
+    let running = Running::start(ClientTarget::Qbittorrent(url), Some("wrong"));
+    assert_eq!(running.says(), "refused the password");
+    let inbox = running.inbox.as_ref().unwrap();
+    inbox.send(None).unwrap();
+    assert_eq!(running.word(), None);
+    inbox.send(Some(4712)).unwrap();
+    assert_eq!(running.says(), "refused the password");
+    let logins = requests
+        .try_iter()
+        .filter(|request| request.contains("auth/login"));
+    assert_eq!(logins.count(), 1);
+    running.end();
+}
