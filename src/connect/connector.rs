@@ -29,6 +29,8 @@ pub struct Connector {
     hosts: Arc<ApiHosts>,
     servers: ServerSelection,
     places: Arc<Places>,
+    /// A server that was chosen by its name is left to another container, too.
+    leaves_named: bool,
 }
 
 impl Connector {
@@ -39,6 +41,7 @@ impl Connector {
             servers: ServerSelection::new(Arc::clone(&hosts), selection),
             hosts,
             places: Arc::default(),
+            leaves_named: false,
         }
     }
 
@@ -47,6 +50,12 @@ impl Connector {
     pub fn beside(mut self, places: Arc<Places>) -> Self {
         self.places = places;
         self
+    }
+
+    /// Whether a server that was chosen by its name is left to another container with this volume,
+    /// as there is another choice to go by.
+    pub fn leave_named(&mut self, so: bool) {
+        self.leaves_named = so;
     }
 
     /// The account, which others may use at the same time.
@@ -91,6 +100,8 @@ impl Connector {
         let registrar = Registrar {
             hosts: &hosts,
             places: &self.places,
+            leaves_all: self.leaves_named
+                && matches!(selection.choice, ServerChoice::Server { .. }),
             retry: selection.retry,
             local_network: &selection.local_network,
             dedicated_ip: match &selection.choice {

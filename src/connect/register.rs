@@ -56,10 +56,15 @@ impl Joined {
     }
 }
 
+/// A candidate, and its place, if that could be taken.
+type Placed = (Candidate, Option<Arc<HeldPlace>>);
+
 /// What registrations are made with.
 pub(super) struct Registrar<'a> {
     pub hosts: &'a ApiHosts,
     pub places: &'a Places,
+    /// No other container with this volume is thrown out.
+    pub leaves_all: bool,
     pub retry: RetryPolicy,
     pub local_network: &'a [Ipv4Net],
     /// At the server of a dedicated IP its own token proves the account.
@@ -95,6 +100,17 @@ impl Tried {
 }
 
 impl Registrar<'_> {
+    /// The next candidate, with its place; an error where all are others' that are left alone.
+    fn next(&self, waiting: &mut Vec<Candidate>) -> Result<Option<Placed>, Failure> {
+        if !self.leaves_all {
+            return Ok(next_free(waiting, self.places));
+        }
+        match (take_free(waiting, self.places), waiting.first()) {
+            (None, Some(held)) => Err(left_to_another(held)),
+            (free, _) => Ok(free),
+        }
+    }
+
     /// Registers at the first of the candidates that takes our key. Servers that are merely busy
     /// are asked again, as `CURL_RETRY` says. Others were `tried` before.
     ///
@@ -112,7 +128,7 @@ impl Registrar<'_> {
         let mut has_answer = false;
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
-            while let Some((candidate, place)) = next_free(&mut waiting, self.places) {
+            while let Some((candidate, place)) = self.next(&mut waiting)? {
                 let outcome =
                     token.request(stop, |token| self.register(&candidate, &place, token, stop));
                 let failure = match outcome {
@@ -204,17 +220,19 @@ impl Registrar<'_> {
     }
 }
 
+fn left_to_another(candidate: &Candidate) -> Failure {
+    let text = format!(
+        "another container with this volume is connected to {}",
+        candidate.server.cn
+    );
+    Failure::new(FailureKind::Location, Retry::Later(None), text)
+}
+
 /// Takes out the first candidate whose place no other container with this volume has; where there
 /// is none, the first of all, whose place is taken away from another one.
-fn next_free(
-    waiting: &mut Vec<Candidate>,
-    places: &Places,
-) -> Option<(Candidate, Option<Arc<HeldPlace>>)> {
-    for index in 0..waiting.len() {
-        let server = waiting.get(index)?.server.ip;
-        if let Holder::Us(place) = places.take(server) {
-            return Some((waiting.remove(index), place));
-        }
+fn next_free(waiting: &mut Vec<Candidate>, places: &Places) -> Option<Placed> {
+    if let Some(free) = take_free(waiting, places) {
+        return Some(free);
     }
     if waiting.is_empty() {
         return None;
@@ -228,6 +246,16 @@ fn next_free(
         candidate.server.cn
     );
     Some((candidate, None))
+}
+
+fn take_free(waiting: &mut Vec<Candidate>, places: &Places) -> Option<Placed> {
+    for index in 0..waiting.len() {
+        let server = waiting.get(index)?.server.ip;
+        if let Holder::Us(place) = places.take(server) {
+            return Some((waiting.remove(index), place));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

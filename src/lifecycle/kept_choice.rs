@@ -83,18 +83,23 @@ pub(super) fn apply(container: &mut Container) -> ServerChoice {
     configured
 }
 
-/// A kept choice that names no location any more makes way for what the variables say. Whether it
-/// did.
+/// Whether a kept choice is in force, and the variables name another one.
+pub(super) fn has_another(configured: &ServerChoice, container: &Container) -> bool {
+    *configured != ServerChoice::Unset && container.settings.destination != *configured
+}
+
+/// A kept choice that names no location any more, or a server that is another's, makes way for what
+/// the variables say. Whether it did.
 pub(super) fn give_up(
     failure: &Failure,
     configured: &ServerChoice,
     container: &mut Container,
 ) -> bool {
-    let in_force = &mut container.settings.destination;
     let is_of_choice = failure.kind == FailureKind::Location;
-    if !is_of_choice || *configured == ServerChoice::Unset || in_force == configured {
+    if !is_of_choice || !has_another(configured, container) {
         return false;
     }
+    let in_force = &mut container.settings.destination;
     log::warn!("The kept choice of a server: {failure}; LOC is used in this life");
     in_force.clone_from(configured);
     true

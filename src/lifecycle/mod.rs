@@ -284,6 +284,8 @@ impl Life {
         // After a refusal only the user comes back here.
         connector.account().forget_refusal();
         let mut tried = Tried::default();
+        let has_another = kept_choice::has_another(&self.plan.configured, &self.container);
+        connector.leave_named(has_another);
         loop {
             let joined = match connector.join(&[], &tried, &self.container.stop) {
                 Ok(joined) => joined,
@@ -305,6 +307,8 @@ impl Life {
                 Err(failure) => return Err(failure),
                 Ok(tunnel) => {
                     tunnel.announce(&mut self.container);
+                    // From now on only whoever asks for one by its name goes there.
+                    connector.leave_named(false);
                     kept_choice::note_seen(&tunnel.joined, &mut self.container, connector);
                     return Ok(tunnel);
                 }

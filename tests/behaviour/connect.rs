@@ -1,6 +1,6 @@
 //! The main job: from an empty container to a sealed tunnel and back.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
 use harness::log_lines::UP;
@@ -564,6 +564,32 @@ fn a_server_is_left_to_another_container_with_the_same_volume() {
         "first: another container with this volume is connected to",
         SOON,
     );
+}
+
+/// "a server that another container with the volume is connected to, makes way for `LOC`"
+/// (README.md)
+#[test]
+fn a_kept_server_is_left_to_another_container_with_the_same_volume() {
+    let world = World::new();
+    let volume = tempfile::tempdir().unwrap();
+    let others = File::create(volume.path().join("servers.lock")).unwrap();
+    let server = &world.pia.servers_of("swiss")[0];
+    let choice = format!("{{\"server\":\"{}\"}}", server.cn());
+    fs::write(volume.path().join("choice.json"), choice).unwrap();
+    let recipe = || to(&world, "nl_amsterdam").bind(volume.path(), "/pia");
+    // The control: nobody is there.
+    let container = recipe().connect();
+    assert_eq!(world.server_in_use().cn(), server.cn());
+    container.kill();
+    wait_until("the place is free", SOON, || take_place(&others, server));
+    let container = recipe().connect();
+    assert_eq!(world.location_in_use(), "nl_amsterdam");
+    let said = format!(
+        "The kept choice of a server: another container with this volume is connected to {}; LOC \
+         is used in this life",
+        server.cn()
+    );
+    container.wait_for_log(&said, SOON);
 }
 
 // Servers that are not chosen from the list.
