@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ipnet::IpNet;
 
 use super::apply::{Firewall, Sealing};
+use super::cut_off;
 use super::error::FirewallError;
 use super::local_access::LocalAccess;
 use super::policy::{
@@ -307,22 +308,28 @@ impl KillSwitch {
 
     /// No tunnel and no way to one. Attached networks and the LAN stay as they are, for those who
     /// share the network. The policies of the built-in chains are set again, which a user may have
-    /// opened; what the kernel was found to lack is asked anew by the next load.
+    /// opened; what the kernel was found to lack is asked anew by the next load. Where none of our
+    /// rules has ever been loaded, the network is cut off by other means if they cannot be now.
     ///
     /// # Errors
     /// As [`Self::moved`].
     pub fn close(&self) -> Result<(), FirewallError> {
         self.lock().firewall.set_policies_again();
-        self.narrow(|parts| {
+        let closed = self.narrow(|parts| {
             parts.searching = false;
             parts.api.clear();
             parts.endpoint = None;
             if let Some(tunnel) = &mut parts.tunnel {
                 tunnel.forwarded = None;
             }
-        })?;
-        self.lock().firewall.forget_missing();
-        Ok(())
+        });
+        let mut inner = self.lock();
+        match &closed {
+            Ok(()) => inner.firewall.forget_missing(),
+            Err(_) if inner.parts.sealed && !inner.firewall.is_loaded() => cut_off(),
+            Err(_) => {}
+        }
+        closed
     }
 
     /// Whether the rules close all that they should.

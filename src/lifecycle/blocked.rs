@@ -64,11 +64,22 @@ impl Life {
         }
     }
 
-    fn close_kill_switch(&self) {
-        if let Phase::Sealed(kill_switch) = &self.phase
-            && let Err(error) = kill_switch.close()
-        {
-            log::warn!("{error}");
+    /// Before and after the pre-up hooks too: what waits after a failure waits closed.
+    fn close_kill_switch(&mut self) {
+        let (kill_switch, was_open) = match &self.phase {
+            Phase::Hooks(kill_switch) => (kill_switch.clone(), true),
+            Phase::Sealed(kill_switch) => (kill_switch.clone(), false),
+            Phase::Open | Phase::Connected(_) => return,
+        };
+        match kill_switch.close() {
+            Ok(()) if was_open => {
+                if self.container.settings.firewall {
+                    log::info!("Kill switch closed");
+                }
+                self.phase = Phase::Sealed(kill_switch);
+            }
+            Ok(()) => {}
+            Err(error) => log::warn!("{error}"),
         }
     }
 

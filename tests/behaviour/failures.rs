@@ -584,6 +584,53 @@ fn without_net_admin_nothing_is_tried() {
     assert!(!container.logs().contains("sealed"), "it cannot know that");
 }
 
+/// "then … stay, kill switch closed": also where it was open yet, for the pre-up hooks.
+#[test]
+fn what_fails_around_the_pre_up_hooks_fails_with_the_network_closed() {
+    let world = World::new();
+    let closed = |recipe: Recipe| {
+        let container = recipe.start();
+        container.wait_for_log("Trying again in", SOON);
+        assert!(world.is_sealed());
+        assert!(world.client().is_kept_from((ELSEWHERE, 80)));
+        assert!(container.stop().status.success());
+        container.logs()
+    };
+    let log = closed(container(&world).env("PRE_UP", ":").tmpfs("/run", "ro"));
+    let expected = [
+        "backend: ",
+        "Kill switch closed",
+        "Fatal error: creating /run/",
+    ];
+    assert!(in_order(&log, &expected), "{log}");
+}
+
+/// "If the filter cannot be loaded … the network is cut by other means", by whomever it was broken.
+#[test]
+fn a_pre_up_hook_that_breaks_iptables_opens_nothing() {
+    let world = World::new();
+    let break_it = "for p in /usr/sbin/ip{,6}tables{,-nft,-legacy}-restore; do
+        rm $p; printf '#!/bin/sh\\nexit 1\\n' >$p; chmod +x $p; done";
+    let container = container(&world).env("PRE_UP", break_it).start();
+    container.wait_for_log("Trying again in", SOON);
+    assert!(world.client().is_kept_from((ELSEWHERE, 80)));
+    assert!(container.stop().status.success());
+    assert!(world.client().is_kept_from((ELSEWHERE, 80)));
+    let log = container.logs();
+    assert!(log.contains("a routing rule blocks all IPv4"), "{log}");
+}
+
+/// The same where the hook then ends the life: "a guard must not fail open".
+#[test]
+fn a_pre_up_hook_that_breaks_iptables_and_exits_opens_nothing() {
+    let world = World::new();
+    let break_it = "for p in /usr/sbin/ip{,6}tables{,-nft,-legacy}-restore; do
+        rm $p; printf '#!/bin/sh\\nexit 1\\n' >$p; chmod +x $p; done; exit 3";
+    let container = container(&world).env("PRE_UP", break_it).start();
+    assert_eq!(container.end().0, Some(3));
+    assert!(world.client().is_kept_from((ELSEWHERE, 80)));
+}
+
 /// With WireGuard in the kernel there is no need for it.
 #[test]
 fn without_a_tun_device() {
