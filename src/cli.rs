@@ -241,7 +241,7 @@ fn act_by_hand(verb: &ByHand, environment: &Environment) -> ExitCode {
         ByHand::WgGen(arguments) => wg_gen::run(arguments, environment, &stop),
         ByHand::PortForward(arguments) => port_forward::run(arguments, environment, &stop),
         ByHand::Reconnect(arguments) => reconnect::run(arguments, &stop),
-        ByHand::Port(arguments) => port::run(arguments, environment, &stop),
+        ByHand::Port(arguments) => port::run(arguments, &stop),
         ByHand::PfSuccess(arguments) => pf_success::run(arguments, environment, &stop),
     };
     commands::exit_code(outcome)

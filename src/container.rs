@@ -164,7 +164,15 @@ impl Container {
         self.settings = settings;
         self.warn(warnings);
         self.tell_paths();
+        self.report_port_wanted();
         None
+    }
+
+    /// The health check's own environment does not know what `PRE_UP` assigned.
+    pub fn report_port_wanted(&self) {
+        let is_wanted = self.settings.port_forwarding.enabled;
+        self.reporter
+            .update(|status| status.port_wanted = is_wanted);
     }
 
     /// Runs `FATAL_SCRIPT`, if there is one.

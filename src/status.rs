@@ -174,6 +174,9 @@ pub struct Status {
     /// Why that address is not what the tunnel is for.
     #[serde(default)]
     pub exit_error: Option<String>,
+    /// A port is to be forwarded, whatever the environment says: `PRE_UP` may have changed it.
+    #[serde(default)]
+    pub port_wanted: bool,
     pub port: Option<Port>,
     /// Of this port: only when somebody asks the status server.
     #[serde(default)]
@@ -225,6 +228,7 @@ impl Status {
             local_ip: None,
             exit: None,
             exit_error: None,
+            port_wanted: false,
             port: None,
             port_proof: None,
             port_file_error: None,

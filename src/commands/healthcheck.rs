@@ -27,7 +27,6 @@ pub struct Facts {
     /// Its status, or why there is none.
     pub status: Result<Status, String>,
     pub interface: Interface,
-    pub wants_port: bool,
 }
 
 /// The tunnel's interface, as far as one may look.
@@ -48,7 +47,6 @@ pub fn run(environment: &Environment) -> ExitCode {
         running: files::is_locked(Path::new(paths::LOCK)),
         status: read_status(),
         interface: interface(&stop),
-        wants_port: settings.port_forwarding.enabled,
     };
     let verdict = match &facts.status {
         Ok(status) if facts.running && status.state == State::Sealed => {
@@ -143,7 +141,7 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
         .server
         .as_ref()
         .map_or(String::new(), |server| format!(" to {}", server.cn));
-    match (facts.wants_port, status.port) {
+    match (status.port_wanted, status.port) {
         (true, None) => {
             let why = status
                 .last_error
@@ -220,7 +218,6 @@ mod tests {
             running: true,
             status: Ok(reporter.current()),
             interface: Interface::Complete,
-            wants_port: false,
         }
     }
 
@@ -240,12 +237,12 @@ mod tests {
             bound_at: 0,
         });
         assert!(
-            with(|facts, status| (facts.wants_port, status.port) = (true, port))
+            with(|_, status| (status.port_wanted, status.port) = (true, port))
                 .unwrap()
                 .contains("4711")
         );
-        let unwritten = |facts: &mut Facts, status: &mut Status| {
-            (facts.wants_port, status.port) = (true, port);
+        let unwritten = |_: &mut Facts, status: &mut Status| {
+            (status.port_wanted, status.port) = (true, port);
             status.port_file_error = Some("PORT_FILE: read-only".into());
         };
         assert!(with(unwritten).is_err_and(|why| why.contains("PORT_FILE: read-only")));
@@ -278,7 +275,10 @@ mod tests {
                 |_, status| status.exit_error = Some("the world sees 192.0.2.2".into()),
                 "192.0.2.2",
             ),
-            (|facts, _| facts.wants_port = true, "no port is forwarded"),
+            (
+                |_, status| status.port_wanted = true,
+                "no port is forwarded",
+            ),
         ];
         for (change, why) in bad {
             let verdict = with(change);

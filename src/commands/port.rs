@@ -4,7 +4,6 @@ use super::output::print;
 use super::{running, status};
 use crate::control::message::{ControlRequest, PortWish};
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::settings::{Environment, Settings};
 use crate::system::cancellation::CancellationToken;
 
 /// Print the forwarded port, or have the running program get another; exit status 1 if there is
@@ -26,31 +25,21 @@ pub struct Arguments {
 ///
 /// # Errors
 /// When there is none, or it could not be done as asked.
-pub fn run(
-    arguments: &Arguments,
-    environment: &Environment,
-    stop: &CancellationToken,
-) -> Result<(), Failure> {
+pub fn run(arguments: &Arguments, stop: &CancellationToken) -> Result<(), Failure> {
     let wish = match (arguments.new, arguments.rebind) {
         (true, _) => PortWish::New,
         (_, true) => PortWish::Rebind,
-        _ => return print(&format!("{}\n", current(environment)?)),
+        _ => return print(&format!("{}\n", current()?)),
     };
     let port = running::told(&ControlRequest::Port(wish), arguments.wait, stop)?;
     print(&format!("{port}\n"))
 }
 
-fn current(environment: &Environment) -> Result<u16, Failure> {
-    let is_wanted = || {
-        Settings::from_environment(environment)
-            .0
-            .port_forwarding
-            .enabled
-    };
+fn current() -> Result<u16, Failure> {
     let why = match status::current() {
         Ok(status) => match status.port {
             Some(port) => return Ok(port.number),
-            None if is_wanted() => "no port is forwarded at the moment".to_owned(),
+            None if status.port_wanted => "no port is forwarded at the moment".to_owned(),
             None => "no port is forwarded: PORT_FORWARDING=1 is not set".to_owned(),
         },
         Err(why) => why,

@@ -79,9 +79,8 @@ fn command(listen: ListenAddress, settings: &Settings, key: Option<&Secret>) -> 
         .ok()?;
     let listen = listen.to_string();
     let words = ["status-server", "--listen", &listen];
-    let port = settings.port_forwarding.enabled.then_some("--wants-port");
     let exit = settings.status_exit_address.then_some("--tell-exit");
-    let command = Command::new(program, words.into_iter().chain(port).chain(exit));
+    let command = Command::new(program, words.into_iter().chain(exit));
     let key = key.map_or("", Secret::expose);
     Some(command.environment([]).input(key))
 }

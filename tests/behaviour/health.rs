@@ -38,6 +38,42 @@ fn connected(world: &World) -> Container {
     container
 }
 
+/// "Variables of the table above that `PRE_UP` assigns take effect" (README.md)
+#[test]
+fn whether_a_port_is_wanted_is_as_pre_up_left_it() {
+    let world = World::new();
+    world.pia.refuse_signature();
+    let started = |variable: &str, pre_up: &str| {
+        let recipe = world.container(PROGRAM).credentials();
+        let recipe = recipe.env("PORT_FORWARDING", variable).env("LOC", "swiss");
+        let container = recipe.env("PRE_UP", pre_up).start();
+        container.wait_for_log("Firewall enabled", SOON);
+        container
+    };
+    let said = |container: &Container, words: &[&str]| {
+        let output = container.exec(&[&["/usr/local/bin/wireguard-pia"], words].concat());
+        String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+    };
+
+    let container = started("1", "PORT_FORWARDING=0");
+    wait_until("healthy", SOON, || health(&container, &[]).0);
+    let port = said(&container, &["port"]);
+    assert!(port.contains("PORT_FORWARDING=1 is not set"), "{port}");
+    let report = said(&container, &["doctor"]);
+    assert!(!report.contains(" port "), "{report}");
+    container.stop();
+
+    let container = started("0", "PORT_FORWARDING=1");
+    unhealthy(&container, &[], "no port is forwarded");
+    let port = said(&container, &["port"]);
+    assert!(
+        port.contains("no port is forwarded at the moment"),
+        "{port}"
+    );
+    let report = said(&container, &["doctor"]);
+    assert!(report.contains("FAILURE  port "), "{report}");
+}
+
 /// The program that carries the tunnel takes questions, and is stuck.
 #[test]
 fn a_wireguard_in_user_space_that_hangs_holds_up_no_health_check() {

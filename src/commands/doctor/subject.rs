@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::settings::{Environment, ServerChoice, Settings, Warning};
+use crate::status::Status;
 use crate::system::cancellation::CancellationToken;
 use crate::system::secret::Secret;
 use crate::system::{files, paths};
@@ -36,9 +37,13 @@ impl Subject {
         is_blocked: bool,
         stop: &CancellationToken,
     ) -> Self {
-        let (settings, warnings) = Settings::of_this_network(environment);
+        let (mut settings, warnings) = Settings::of_this_network(environment);
         let text = text_of(paths::RESOLV_CONF).unwrap_or_default();
         let is_tunnelled = show::exists();
+        let is_running = files::is_locked(Path::new(paths::LOCK));
+        if is_running && let Ok(Some(status)) = Status::read(Path::new(paths::STATUS)) {
+            settings.port_forwarding.enabled = status.port_wanted;
+        }
         Self {
             environment: environment.clone(),
             settings,
@@ -46,7 +51,7 @@ impl Subject {
             underlay_dns: name_servers::parse(&text),
             dns: name_servers::in_force(&text),
             is_tunnelled,
-            is_running: files::is_locked(Path::new(paths::LOCK)),
+            is_running,
             is_shut_off: !is_tunnelled && is_blocked,
             mark: leftovers::mark_in_use(stop),
             stop: stop.clone(),

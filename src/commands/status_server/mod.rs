@@ -47,9 +47,6 @@ pub struct Arguments {
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDRESS", value_parser = ListenAddress::from_argument)]
     listen: ListenAddress,
-    /// A port is to be forwarded, so health includes that.
-    #[arg(long)]
-    wants_port: bool,
     /// The figures tell the address that the world sees, too.
     #[arg(long)]
     tell_exit: bool,
@@ -70,7 +67,6 @@ fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
     io::stdin().take(MAX_KEY_LENGTH).read_to_string(&mut key)?;
     let pages = Pages {
         key: (!key.is_empty()).then(|| Secret::new(key)),
-        wants_port: arguments.wants_port,
         tells_exit: arguments.tell_exit,
     };
     let listener = listen(arguments.listen)

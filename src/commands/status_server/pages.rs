@@ -17,7 +17,6 @@ use crate::wireguard::show;
 pub struct Pages {
     /// Whoever asks has to know it.
     pub key: Option<Secret>,
-    pub wants_port: bool,
     /// The figures tell the address that the world sees, too.
     pub tells_exit: bool,
 }
@@ -95,7 +94,7 @@ impl Pages {
             _ => healthcheck::read_status(),
         };
         match path {
-            "/healthz" => self.health(status),
+            "/healthz" => health(status),
             "/status.json" => status_page(&status),
             "/metrics" => self.metrics(status),
             path => match gluetun::answer(path, status.as_ref().ok()) {
@@ -117,30 +116,8 @@ impl Pages {
         expected.ct_eq(key.unwrap_or_default()).into()
     }
 
-    fn verdict(&self, status: Result<Status, String>) -> Result<String, String> {
-        healthcheck::judge(&Facts {
-            // It would have taken this process along.
-            running: true,
-            status,
-            // To see its peers takes a capability.
-            interface: if show::exists() {
-                Interface::Complete
-            } else {
-                Interface::Missing
-            },
-            wants_port: self.wants_port,
-        })
-    }
-
-    fn health(&self, status: Result<Status, String>) -> Reply {
-        match self.verdict(status) {
-            Ok(well) => Reply::plain(200, format!("healthy: {well}\n")),
-            Err(why) => Reply::plain(503, format!("unhealthy: {why}\n")),
-        }
-    }
-
     fn metrics(&self, status: Result<Status, String>) -> Reply {
-        let is_healthy = self.verdict(status.clone()).is_ok();
+        let is_healthy = verdict(status.clone()).is_ok();
         let counters = show::counters().ok();
         let now = status::seconds(SystemTime::now());
         let mut status = status.ok();
@@ -156,6 +133,27 @@ impl Pages {
             },
             Err(error) => Reply::plain(503, format!("{error}\n")),
         }
+    }
+}
+
+fn verdict(status: Result<Status, String>) -> Result<String, String> {
+    healthcheck::judge(&Facts {
+        // It would have taken this process along.
+        running: true,
+        status,
+        // To see its peers takes a capability.
+        interface: if show::exists() {
+            Interface::Complete
+        } else {
+            Interface::Missing
+        },
+    })
+}
+
+fn health(status: Result<Status, String>) -> Reply {
+    match verdict(status) {
+        Ok(well) => Reply::plain(200, format!("healthy: {well}\n")),
+        Err(why) => Reply::plain(503, format!("unhealthy: {why}\n")),
     }
 }
 
@@ -181,7 +179,6 @@ mod tests {
     fn only_the_whole_key_admits() {
         let pages = Pages {
             key: Some(Secret::new("long")),
-            wants_port: false,
             tells_exit: false,
         };
         let admits = |key: &[u8]| pages.admits(Some(key));
