@@ -104,10 +104,7 @@ impl Connector {
                 && matches!(selection.choice, ServerChoice::Server { .. }),
             retry: selection.retry,
             local_network: &selection.local_network,
-            dedicated_ip: match &selection.choice {
-                ServerChoice::DedicatedIp(token) => Some(token),
-                _ => None,
-            },
+            choice: &selection.choice,
         };
         let outcome = registrar.register_at_any(found, tried.clone(), &mut token, stop);
         match &outcome {

@@ -16,9 +16,8 @@ use crate::pia::error::{ApiError, Call};
 use crate::pia::regions::Server;
 use crate::pia::registration::{self, Proof, Registration};
 use crate::pia::retry::RetryPolicy;
-use crate::settings::SeenServer;
+use crate::settings::{SeenServer, ServerChoice};
 use crate::system::cancellation::CancellationToken;
-use crate::system::secret::Secret;
 use crate::underlay::interfaces;
 use crate::wireguard::keys::KeyPair;
 
@@ -67,8 +66,8 @@ pub(super) struct Registrar<'a> {
     pub leaves_all: bool,
     pub retry: RetryPolicy,
     pub local_network: &'a [Ipv4Net],
-    /// At the server of a dedicated IP its own token proves the account.
-    pub dedicated_ip: Option<&'a Secret>,
+    /// By what the candidates were chosen.
+    pub choice: &'a ServerChoice,
 }
 
 /// The servers that were tried in vain, with the latest reason of each.
@@ -96,6 +95,20 @@ impl Tried {
     fn in_words(&self) -> String {
         let words: Vec<&str> = self.0.iter().map(|(_, words)| words.as_str()).collect();
         words.join("; ")
+    }
+}
+
+/// What can be done where no server can be connected to.
+fn cure(choice: &ServerChoice) -> &'static str {
+    match choice {
+        ServerChoice::Manual { .. } => {
+            "check PIA_IP, PIA_CN and PIA_PORT: servers come and go; without these variables the \
+             locations in LOC are used"
+        }
+        ServerChoice::DedicatedIp(_) => {
+            "ask PIA about the dedicated IP; without PIA_DIP_TOKEN the locations in LOC are used"
+        }
+        _ => "add other locations to LOC",
     }
 }
 
@@ -153,9 +166,9 @@ impl Registrar<'_> {
             stop.pause(self.retry.delay)?;
         }
         let text = format!(
-            "no server could be connected to. Tried {}. If this does not pass, add other \
-             locations to LOC",
-            tried.in_words()
+            "no server could be connected to. Tried {}. If this does not pass, {}",
+            tried.in_words(),
+            cure(self.choice)
         );
         let failure = Failure::new(FailureKind::Registration, Retry::Later(None), text);
         Err(failure.with_answer(has_answer))
@@ -174,12 +187,13 @@ impl Registrar<'_> {
         log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
         let keys = KeyPair::generate()?;
         let host = self.hosts.server(server, candidate.port)?;
-        let proof = match self.dedicated_ip {
-            Some(token) => Proof::DedicatedIp {
+        // At the server of a dedicated IP its own token proves the account.
+        let proof = match self.choice {
+            ServerChoice::DedicatedIp(token) => Proof::DedicatedIp {
                 token,
                 ip: server.ip,
             },
-            None => Proof::Token(token),
+            _ => Proof::Token(token),
         };
         let registration =
             registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, stop)?;

@@ -196,11 +196,19 @@ fn apart(later: UnixTime, earlier: UnixTime) -> String {
 fn named_in(presented: &[String]) -> String {
     match presented {
         [] => "it names none".to_owned(),
-        names => format!(
-            "it names {}",
-            names.iter().take(3).cloned().collect::<Vec<_>>().join(", ")
-        ),
+        names => {
+            let names: Vec<&str> = names.iter().take(3).map(|name| bare(name)).collect();
+            format!("it names {}", names.join(", "))
+        }
     }
+}
+
+/// The TLS library shows a name with its kind: `DnsName("amsterdam447")`.
+fn bare(name: &str) -> &str {
+    let inner = name.strip_prefix("DnsName(\"");
+    inner
+        .and_then(|inner| inner.strip_suffix("\")"))
+        .unwrap_or(name)
 }
 
 impl From<ureq::Error> for HttpFailure {

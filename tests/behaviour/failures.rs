@@ -533,6 +533,33 @@ fn no_server_can_be_reached() {
     ends_saying(&world, container(&world), &names);
 }
 
+/// Where the server was chosen otherwise, other locations in `LOC` would change nothing.
+#[test]
+fn what_can_be_done_about_a_server_is_said_as_it_was_chosen() {
+    let world = World::new();
+    let servers = world.pia.servers_of("nl_amsterdam");
+    let (server, dip) = (&servers[0], world.pia.dedicate(&servers[1]));
+    let manual = |cn: &str| {
+        container(&world)
+            .env("PIA_IP", server.plan().address.to_string())
+            .env("PIA_CN", cn)
+            .env("PIA_PORT", server.plan().port.to_string())
+    };
+    let wrong = format!(
+        "its certificate is for another server (it names {})",
+        server.cn()
+    );
+    let cure = "check PIA_IP, PIA_CN and PIA_PORT";
+    ends_saying(&world, manual("zurich400"), &[&wrong, cure]);
+    servers
+        .iter()
+        .for_each(|server| server.close_registration());
+    ends_saying(&world, manual(server.cn()), &[cure]);
+    let dedicated = container(&world).env("PIA_DIP_TOKEN", dip);
+    let cure = "without PIA_DIP_TOKEN the locations in LOC are used";
+    ends_saying(&world, dedicated, &[cure]);
+}
+
 /// `user: 1000:1000`: `cap_add` is there, and of no use.
 #[test]
 fn an_ordinary_user_is_told_to_run_it_as_root() {
