@@ -1,5 +1,6 @@
 //! Is all well? Cheap, silent on the network unless asked to be active, and one line that says why.
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub enum Interface {
     WithoutPeer,
     /// The program that carries it does not answer.
     Silent,
+    /// Whoever asks may not look.
+    Unseen,
     Complete,
 }
 
@@ -60,16 +63,13 @@ pub fn run(environment: &Environment) -> ExitCode {
             }
         }),
     };
-    match verdict {
-        Ok(well) => {
-            println!("healthy: {well}");
-            ExitCode::SUCCESS
-        }
-        Err(why) => {
-            println!("unhealthy: {why}");
-            ExitCode::FAILURE
-        }
-    }
+    let (line, exit) = match verdict {
+        Ok(well) => (format!("healthy: {well}\n"), ExitCode::SUCCESS),
+        Err(why) => (format!("unhealthy: {why}\n"), ExitCode::FAILURE),
+    };
+    // The exit status is the verdict, whoever reads the line.
+    let _ = io::stdout().write_all(line.as_bytes());
+    exit
 }
 
 /// The running program's status, or why there is none.
@@ -87,8 +87,9 @@ fn interface(stop: &CancellationToken) -> Interface {
     }
     match peers::list(stop) {
         Ok(peers) if !peers.is_empty() => Interface::Complete,
+        Ok(_) => Interface::WithoutPeer,
         Err(PeersError::Silent) => Interface::Silent,
-        _ => Interface::WithoutPeer,
+        Err(PeersError::Command(_)) => Interface::Unseen,
     }
 }
 
@@ -123,6 +124,12 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
             return Err(format!("the interface {} has no peer", paths::INTERFACE));
         }
         Interface::Silent => return Err(PeersError::Silent.to_string()),
+        Interface::Unseen => {
+            return Err(format!(
+                "the peers of {} cannot be seen, which takes root's rights: run this as root",
+                paths::INTERFACE
+            ));
+        }
         Interface::Complete => {}
     }
     if let Some(why) = &status.not_blocked {
@@ -247,13 +254,17 @@ mod tests {
         };
         assert!(with(unwritten).is_err_and(|why| why.contains("PORT_FILE: read-only")));
         type Change = fn(&mut Facts, &mut Status);
-        let bad: [(Change, &str); 11] = [
+        let bad: [(Change, &str); 12] = [
             (|facts, _| facts.running = false, "not running"),
             (|facts, _| facts.status = Err("garbage".into()), "garbage"),
             (|facts, _| facts.interface = Interface::Missing, "gone"),
             (
                 |facts, _| facts.interface = Interface::WithoutPeer,
                 "no peer",
+            ),
+            (
+                |facts, _| facts.interface = Interface::Unseen,
+                "cannot be seen",
             ),
             (|_, status| status.state = State::Starting, "starting"),
             (

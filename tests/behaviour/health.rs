@@ -1,6 +1,7 @@
 //! The health check tells the truth, in one line, whatever the state.
 
 use harness::log_lines::{RECONNECTED, UP};
+use harness::simulator::faults::Api;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -72,6 +73,32 @@ fn whether_a_port_is_wanted_is_as_pre_up_left_it() {
     );
     let report = said(&container, &["doctor"]);
     assert!(report.contains("FAILURE  port "), "{report}");
+}
+
+/// `docker exec --user 1000`: it cannot look, which is not to see that nothing is there.
+#[test]
+fn who_may_not_see_the_peers_is_told_so() {
+    let world = World::new();
+    let container = connected(&world);
+    let ordinary = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"];
+    unhealthy(&container, &ordinary, "the peers of wg0 cannot be seen");
+}
+
+/// "healthcheck exits 0 or 1": also where its line cannot be written.
+#[test]
+fn the_verdict_stands_where_its_line_is_lost() {
+    let world = World::new();
+    let mut container = connected(&world);
+    let status = |container: &Container| {
+        let lost = "/usr/local/bin/wireguard-pia healthcheck >/dev/full";
+        container.exec(&["bash", "-c", lost]).status.code()
+    };
+    assert_eq!(status(&container), Some(0));
+    container.stop();
+    world.pia.hang(Api::AddKey);
+    container.restart();
+    container.wait_for_log("Registering with", SOON);
+    assert_eq!(status(&container), Some(1));
 }
 
 /// The program that carries the tunnel takes questions, and is stuck.
