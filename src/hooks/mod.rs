@@ -8,6 +8,8 @@ pub mod shell;
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver};
@@ -120,7 +122,34 @@ pub fn run_script(stage: Stage, around: &Surroundings<'_>) {
     {
         result = stream(name, Command::new("bash", [&script]), around);
     }
+    if let Err(CommandError::NotRun { source, .. }) = &result
+        && source.kind() == ErrorKind::NotFound
+        && let Some(why) = missing_interpreter(&script)
+    {
+        log::warn!("The {name} hook: {} {why}", script.display());
+        return;
+    }
     report(name, result);
+}
+
+/// What is wrong with a script that is there, though the kernel says that it is not: it means the
+/// program that the first line names.
+fn missing_interpreter(script: &Path) -> Option<String> {
+    const LONGEST_LINE: u64 = 256;
+    let mut start = Vec::new();
+    let file = File::open(script).ok()?;
+    file.take(LONGEST_LINE).read_to_end(&mut start).ok()?;
+    let line = start
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    if line.ends_with(b"\r") {
+        let cure = "save it with those of Unix, by dos2unix for example";
+        return Some(format!("has Windows line endings; {cure}"));
+    }
+    let line = String::from_utf8_lossy(line);
+    let interpreter = line.split_whitespace().next()?;
+    Some(format!("wants {interpreter}, which is not there"))
 }
 
 /// Runs a command line as `bash -c` takes it, its output prefixed with `[name]`.

@@ -332,6 +332,25 @@ fn a_script_needs_no_interpreter_line() {
     assert!(log_of_a_life(recipe).contains("[pre-up] in bash\n"));
 }
 
+/// The kernel names the script where its interpreter is missing, which is not what is wrong.
+#[test]
+fn a_script_whose_interpreter_is_missing_is_said_to_be_one() {
+    let world = World::new();
+    let recipe = container(&world)
+        .script("/pia/scripts/pre-up.sh", "#!/bin/sh\r\necho ran\r\n")
+        .script(
+            "/pia/scripts/pre-down.sh",
+            "#! /nowhere/python3 -u\nprint()\n",
+        );
+    let log = log_of_a_life(recipe);
+    for said in [
+        "The pre-up hook: /pia/scripts/pre-up.sh has Windows line endings",
+        "The pre-down hook: /pia/scripts/pre-down.sh wants /nowhere/python3, which is not there",
+    ] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+}
+
 #[test]
 fn a_script_that_is_not_executable_is_skipped_with_one_warning() {
     let world = World::new();
