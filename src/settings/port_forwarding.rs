@@ -31,8 +31,8 @@ impl PortForwarding {
             cleanup: variables.port_file_cleanup,
             persist: variables.port_persist,
             fatal: variables.port_fatal,
-            script: ShellCode::text(&variables.port_script),
-            down_script: ShellCode::text(&variables.port_down_script),
+            script: ShellCode::command_line(&variables.port_script),
+            down_script: ShellCode::command_line(&variables.port_down_script),
             redirect: variables.port_redirect.map(|port| port.0),
             rebind_interval: variables.port_rebind_interval.0,
             ownership: Ownership {

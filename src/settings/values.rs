@@ -95,6 +95,16 @@ impl fmt::Display for ListenAddress {
 pub struct ShellCode(String);
 
 impl ShellCode {
+    /// For a command line that gets another word at its end: a block of YAML ends in a newline,
+    /// after which the word would be a command of its own.
+    pub fn command_line(variable: &Option<Self>) -> Option<String> {
+        let text = Self::text(variable)?;
+        let line = text.trim_end();
+        // There it stands for a space, or continues the line.
+        let is_escaped = line.ends_with('\\');
+        Some(if is_escaped { text } else { line.to_owned() })
+    }
+
     /// The text of a variable that may be unset.
     pub fn text(variable: &Option<Self>) -> Option<String> {
         variable.as_ref().map(|code| code.0.clone())

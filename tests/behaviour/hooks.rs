@@ -474,6 +474,24 @@ fn a_proxy_is_passed_on_but_not_used_and_our_own_names_win() {
     container.wait_for_log("[post-up] no pf.sh", SOON);
 }
 
+/// "run … with the port appended": a block of YAML ends in a newline.
+#[test]
+fn the_port_is_appended_to_the_last_line_of_a_port_script() {
+    let world = World::new();
+    let container = container(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_SCRIPT", "echo first\necho last $#\n")
+        .env("PORT_DOWN_SCRIPT", "echo down\n")
+        .start();
+    container.wait_for_log("[port-script] last 0 ", SOON);
+    let port = container.read("/pia-shared/port.dat").expect("a port");
+    assert!(container.stop().status.success());
+    let log = container.logs();
+    for said in ["[port-script] last 0", "[port-down-script] down"] {
+        assert!(log.contains(&format!("{said} {port}")), "{log}");
+    }
+}
+
 // Files of the user's own over the names in /scripts.
 
 /// "An own `/scripts/pf_success.sh` is run with the port" (README.md)
