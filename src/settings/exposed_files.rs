@@ -1,5 +1,6 @@
 //! Files with a secret that everybody can read.
 
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use super::credential_sources::SECRETS;
@@ -26,9 +27,14 @@ pub(super) fn warnings(all: &Variables) -> Vec<Warning> {
         .collect()
 }
 
-/// With secrets of engines nothing can be done about it.
+/// With secrets of engines nothing can be done about it. What holds no secret, a folder or an
+/// empty file, is not used.
 fn exposed(file: &Path, variable: &Variable) -> Option<Warning> {
     let whole = file.canonicalize().ok()?;
+    let holds_something = |found: Metadata| found.is_file() && found.len() > 0;
+    if !whole.metadata().is_ok_and(holds_something) {
+        return None;
+    }
     if whole.starts_with(SECRETS) || !files::is_readable_by_all(&whole) {
         return None;
     }
@@ -58,6 +64,20 @@ mod tests {
         "PIA_CA_FILE",
         "PIA_SERVERLIST_KEY_FILE",
     ];
+
+    #[test]
+    fn a_folder_or_an_empty_file_is_not_said_to_be_used() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let empty = folder.path().join("empty");
+        fs::write(&empty, "").unwrap();
+        fs::set_permissions(&empty, Permissions::from_mode(0o644)).unwrap();
+        for path in [folder.path(), &empty] {
+            let mut environment = Environment::default();
+            environment.set("PASS_FILE", path);
+            assert_eq!(Settings::from_environment(&environment).1, []);
+        }
+    }
 
     #[test]
     fn each_variable_that_names_a_file_with_a_secret_is_looked_after() {
