@@ -55,6 +55,8 @@ enum TokenOrigin {
 #[derive(Default)]
 struct TokenSlot {
     token: Option<Token>,
+    /// Why the stored one is of no use, as it was said.
+    unusable: Option<String>,
     /// Until a server has taken the token.
     unproven: Option<Unproven>,
     is_logging_in: bool,
@@ -147,7 +149,14 @@ impl Account {
         if state.token.is_none()
             && let TokenOrigin::Stored { file, .. } = &self.0.origin
         {
-            state.token = read_token(file);
+            match read_token(file) {
+                Ok(token) => state.token = token,
+                Err(why) if state.unusable.as_ref() == Some(&why) => {}
+                Err(why) => {
+                    log::warn!("{why}");
+                    state.unusable = Some(why);
+                }
+            }
         }
         state.token.clone()
     }
@@ -325,14 +334,11 @@ impl Account {
     }
 }
 
-fn read_token(file: &Path) -> Option<Token> {
-    let text = match files::read_if_present(file) {
-        Ok(text) => text?,
-        Err(error) => {
-            log::warn!("{error}; a new token is fetched");
-            return None;
-        }
-    };
+/// The stored token, if there is one, or why it is of no use.
+fn read_token(file: &Path) -> Result<Option<Token>, String> {
+    let text = files::read_if_present(file);
+    let text = text.map_err(|error| format!("{error}; a new token is fetched"))?;
+    let Some(text) = text else { return Ok(None) };
     match Token::parse(&text) {
         Ok(token) => {
             log::info!("Using the stored token");
@@ -342,12 +348,9 @@ fn read_token(file: &Path) -> Option<Token> {
             {
                 log::warn!("{error}; the stored token keeps its newline");
             }
-            Some(token)
+            Ok(Some(token))
         }
-        Err(error) => {
-            log::warn!("{}: {error}; a new one is fetched", file.display());
-            None
-        }
+        Err(error) => Err(format!("{}: {error}; a new one is fetched", file.display())),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
-use harness::log_lines::UP;
+use harness::log_lines::{UP, count};
 use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::Api;
@@ -409,6 +409,18 @@ fn a_stored_token_needs_no_credentials() {
         .start();
     assert_eq!(location_reached(&world, &container), "swiss");
     assert_eq!(world.pia.login_attempts(), 0);
+}
+
+/// It is looked for more than once before there is a new one.
+#[test]
+fn a_stored_token_that_is_none_is_said_once() {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).credentials();
+    let recipe = recipe.env("LOC", "nl_amsterdam").file("/pia/.token", "\n");
+    let log = recipe.connect().logs();
+    let said = "Warning: /pia/.token: the token is empty or has characters that no token has; \
+                a new one is fetched";
+    assert_eq!(count(&log, said), 1, "{log}");
 }
 
 #[test]
