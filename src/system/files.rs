@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Uid, geteuid};
 
 use super::paths;
@@ -235,10 +236,13 @@ fn lock_or_none(file: File, path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
-/// An empty file without a name, in `directory` if it can be written, which nothing that ends us
-/// leaves behind.
+/// An empty file without a name, which nothing that ends us leaves behind: in memory, where no file
+/// system is full, or else in `directory` if it can be written.
 pub fn nameless(directory: &Path) -> io::Result<File> {
-    tempfile::tempfile_in(directory).or_else(|_| tempfile::tempfile())
+    memfd_create("hook", MFdFlags::MFD_CLOEXEC)
+        .map(File::from)
+        .or_else(|_| tempfile::tempfile_in(directory))
+        .or_else(|_| tempfile::tempfile())
 }
 
 /// By which our children can open such a file, as long as we have it open.

@@ -390,6 +390,21 @@ fn a_text_that_exits_ends_the_container_with_its_status_and_the_kill_switch_clos
     }
 }
 
+/// What a text leaves has to be kept somewhere, and a full `/run` is no word of the text's.
+#[test]
+fn a_text_that_comes_to_its_end_ends_nothing_where_run_is_full() {
+    let world = World::new();
+    let fill = "head -c 1000000 /dev/zero >/run/fill; LOC=nowhere";
+    let container = container(&world)
+        .tmpfs("/run", "size=16k,mode=755")
+        .env("PRE_UP", fill)
+        .start();
+    container.wait_for_log("location nowhere: ", SOON);
+    let log = container.logs();
+    assert!(!log.contains("ends the container"), "{log}");
+    assert!(container.exit_status().is_none());
+}
+
 #[test]
 fn down_hooks_and_hooks_of_a_reconnect_can_exit_too() {
     let world = World::new();
