@@ -560,6 +560,15 @@ fn what_can_be_done_about_a_server_is_said_as_it_was_chosen() {
     ends_saying(&world, dedicated, &[cure]);
 }
 
+/// "A bad value of a variable is a warning that names it, and the default applies." (CHANGELOG.md)
+#[test]
+fn a_log_filter_without_a_level_for_us_silences_nothing() {
+    let world = World::new();
+    // In env_logger's form that is the name of a module.
+    let container = container(&world).env("RUST_LOG", "warning").connect();
+    container.wait_for_log("Warning: RUST_LOG: warning ", SOON);
+}
+
 /// `user: 1000:1000`: `cap_add` is there, and of no use.
 #[test]
 fn an_ordinary_user_is_told_to_run_it_as_root() {
