@@ -336,7 +336,7 @@ impl Account {
 
 /// The stored token, if there is one, or why it is of no use.
 fn read_token(file: &Path) -> Result<Option<Token>, String> {
-    let text = files::read_if_present(file);
+    let text = files::read_stored(file);
     let text = text.map_err(|error| format!("{error}; a new token is fetched"))?;
     let Some(text) = text else { return Ok(None) };
     match Token::parse(&text) {

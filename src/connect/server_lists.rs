@@ -1,6 +1,5 @@
 //! The server lists at hand: fetched now, or stored by an earlier life.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::failure::Failure;
@@ -117,15 +116,15 @@ impl ServerLists {
             return Ok(false);
         };
         let key = self.key()?;
-        let text = match std::fs::read(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        let text = match files::read_stored(&file) {
+            Ok(Some(text)) => text,
+            Ok(None) => return Ok(false),
             Err(error) => {
-                log::warn!("stored server list, {}: {error}", file.display());
+                log::warn!("stored server list: {error}");
                 return Ok(false);
             }
         };
-        match ServerList::verify(&text, &key) {
+        match ServerList::verify(text.as_bytes(), &key) {
             Ok(list) => {
                 self.lists.push((ListVersion::V6, list));
                 Ok(true)

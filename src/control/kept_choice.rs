@@ -16,7 +16,7 @@ struct ToldChoice {
 
 /// The choice in the file, in words; whoever may not read it is told of none.
 pub fn told(file: &Path) -> Option<String> {
-    let text = files::read_if_present(file).ok()??;
+    let text = files::read_stored(file).ok()??;
     let told: ToldChoice = serde_json::from_str(&text).ok()?;
     told.choice.check().ok()?;
     match told.choice {

@@ -107,7 +107,7 @@ pub(super) fn give_up(
 
 fn read(file: &Path) -> Option<KeptChoice> {
     let (what, path) = ("the choice of a server that was kept", file.display());
-    let text = match files::read_if_present(file) {
+    let text = match files::read_stored(file) {
         Ok(text) => text?,
         Err(error) => {
             log::warn!("{what}: {error}; LOC is used");

@@ -1,7 +1,6 @@
 //! The lease in a file, so that the port stays the same from life to life.
 
 use std::fs::File;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -73,15 +72,14 @@ impl LeaseFile {
     /// The lease in it, if there is a good one; says what becomes of any other.
     pub fn read(&self) -> Option<Lease> {
         let path = self.path.display();
-        let text = match std::fs::read(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        let text = match files::read_stored(&self.path) {
+            Ok(text) => text?,
             Err(error) => {
-                log::warn!("stored lease, {path}: {error}; a new port is asked for");
+                log::warn!("stored lease: {error}; a new port is asked for");
                 return None;
             }
         };
-        let lease = match Lease::parse(&text) {
+        let lease = match Lease::parse(text.as_bytes()) {
             Ok(lease) => lease,
             Err(error) => {
                 log::warn!("{path}: {error}; a new port is asked for");

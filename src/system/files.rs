@@ -1,11 +1,12 @@
 //! Reading, replacing and locking files. What is in them is not known here.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Uid, geteuid};
 
@@ -102,6 +103,32 @@ pub fn read_if_present(path: &Path) -> Result<Option<String>, FileError> {
     }
 }
 
+/// A hundred times the largest, the server list.
+const MAX_STORED_BYTES: u64 = 16 * 1024 * 1024;
+
+/// As [`read_if_present`], of a file that this program wrote into a folder that others may write
+/// to: a pipe or a device in its place, which could be read without an end, is none.
+pub fn read_stored(path: &Path) -> Result<Option<String>, FileError> {
+    let read = || {
+        // To open a pipe would wait for somebody who writes.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("this is no regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_STORED_BYTES).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("reading", path)(error)),
+    }
+}
+
 /// Whose a file is, and who may read and write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ownership {
@@ -159,7 +186,7 @@ pub fn write_in_place(path: &Path, content: &[u8]) -> Result<(), FileError> {
             .truncate(false)
             .mode(0o644)
             // A pipe that nobody reads is an error, not a wait.
-            .custom_flags(nix::libc::O_NONBLOCK)
+            .custom_flags(libc::O_NONBLOCK)
             .open(path)?;
         file.write_all(content)?;
         file.set_len(content.len() as u64)
@@ -261,6 +288,22 @@ pub fn is_locked(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever reads them otherwise does so for ever.
+    #[test]
+    fn a_pipe_or_a_device_is_no_stored_file() {
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
+        let at = |name: &str| directory.path().join(name);
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("zeros")).unwrap();
+        fs::write(at("file"), "kept").unwrap();
+        for name in ["pipe", "zeros"] {
+            let error = read_stored(&at(name)).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{error}");
+        }
+        assert_eq!(read_stored(&at("file")).unwrap().unwrap(), "kept");
+        assert_eq!(read_stored(&at("none")).unwrap(), None);
+    }
 
     #[test]
     fn a_file_is_readable_by_all_only_through_its_folders() {
