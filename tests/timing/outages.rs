@@ -15,6 +15,8 @@ use crate::PROGRAM;
 /// "A tunnel stands within a second and a half after an outage of seconds" (CHANGELOG.md).
 const SOON_AFTER: Duration = Duration::from_millis(1500);
 const LASTS: Duration = Duration::from_secs(8);
+/// Between the starts of outages beside each other.
+const APART: Duration = Duration::from_millis(1500);
 
 /// Does the same to all servers that are tried.
 fn all(act: impl Fn(&Server)) -> impl Fn(&World) {
@@ -44,38 +46,56 @@ fn tunnel_after(what: &str, begin: impl Fn(&World), end: impl Fn(&World)) -> Dur
     took
 }
 
+type Act<'a> = Box<dyn Fn(&World) + Send + 'a>;
+
+/// [`tunnel_after`] in a world for each, beside each other as most of it is waiting: all have
+/// started before the first outage ends, and no two end at the same time.
+#[track_caller]
+fn tunnels_stand_soon_after<const N: usize>(outages: [(&str, Act<'_>, Act<'_>); N]) {
+    let took = thread::scope(|scope| {
+        let mut number = 0;
+        let all = outages.map(|(what, begin, end)| {
+            let apart = APART * number;
+            number += 1;
+            scope.spawn(move || {
+                thread::sleep(apart);
+                tunnel_after(what, begin, end)
+            })
+        });
+        all.map(|one| one.join().expect("a tunnel"))
+    });
+    assert!(took.iter().all(|took| *took < SOON_AFTER), "{took:?}");
+}
+
+fn outage<'a>(what: &'a str, outage: Outage) -> (&'a str, Act<'a>, Act<'a>) {
+    let begin = move |world: &World| world.begin(outage);
+    (
+        what,
+        Box::new(begin),
+        Box::new(move |world| world.end(outage)),
+    )
+}
+
 #[test]
 fn a_tunnel_stands_soon_after_a_start_in_silence() {
-    let mut took = Vec::new();
-    for (what, outage) in [
-        ("DNS", Outage::DnsSilent),
-        ("account", Outage::Api),
-        ("list", Outage::List),
-        ("network", Outage::Everything),
-    ] {
-        took.push(tunnel_after(
-            what,
-            |world| world.begin(outage),
-            |world| world.end(outage),
-        ));
-    }
-    took.push(tunnel_after("servers", all(Server::down), all(Server::up)));
-    assert!(took.iter().all(|took| *took < SOON_AFTER), "{took:?}");
+    let (down, up) = (all(Server::down), all(Server::up));
+    tunnels_stand_soon_after([
+        outage("DNS", Outage::DnsSilent),
+        outage("account", Outage::Api),
+        outage("list", Outage::List),
+        outage("network", Outage::Everything),
+        ("servers", Box::new(down), Box::new(up)),
+    ]);
 }
 
 #[test]
 fn a_tunnel_stands_soon_after_a_start_among_refusals() {
-    let mut took = vec![tunnel_after(
-        "DNS",
-        |world| world.begin(Outage::DnsRefuses),
-        |world| world.end(Outage::DnsRefuses),
-    )];
-    took.push(tunnel_after(
-        "registration",
-        all(Server::close_registration),
-        all(Server::open_registration),
-    ));
-    assert!(took.iter().all(|took| *took < SOON_AFTER), "{took:?}");
+    let closed = all(Server::close_registration);
+    let open = all(Server::open_registration);
+    tunnels_stand_soon_after([
+        outage("DNS", Outage::DnsRefuses),
+        ("registration", Box::new(closed), Box::new(open)),
+    ]);
 }
 
 /// `CURL_RETRY_DELAY`: "Seconds between those retries" (README.md); who answers is not asked more
