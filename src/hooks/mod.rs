@@ -3,16 +3,15 @@
 //! A stage runs its script file first, then the variable's text. Neither failure is fatal: it is
 //! logged. But a text may end the container, by `exit`.
 
+pub mod background;
 pub mod own_script;
 pub mod shell;
 
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver};
 
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
@@ -184,57 +183,5 @@ fn report(name: &str, result: Result<(), CommandError>) {
             );
         }
         Err(error) => log::warn!("The {name} hook: {error}"),
-    }
-}
-
-/// A command line that is run in the background.
-pub struct InBackground {
-    /// Before each line of its output, in brackets.
-    pub name: &'static str,
-    pub text: String,
-    pub environment: Vec<(OsString, OsString)>,
-    /// Those behind it wait for its end, not for its start alone.
-    pub is_waited_for: bool,
-}
-
-/// Command lines that are run in the background, in the order in which they came.
-#[derive(Default)]
-pub struct Queue {
-    /// Ends once it is the turn of whoever comes behind the last one.
-    turn: Option<Receiver<Infallible>>,
-}
-
-impl Queue {
-    /// Runs it when its turn has come, unless by then a stop was asked for or it is not wanted any
-    /// more.
-    pub fn run(
-        &mut self,
-        script: InBackground,
-        stop: &CancellationToken,
-        is_wanted: impl FnOnce() -> bool + Send + 'static,
-    ) {
-        let name = script.name;
-        let stop = stop.clone();
-        let (in_turn, next) = mpsc::channel();
-        let before = self.turn.replace(next);
-        let spawned = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || {
-                // Nothing is ever sent.
-                let _ = before.map(|turn| turn.recv());
-                if stop.is_cancelled() || !is_wanted() {
-                    return;
-                }
-                let in_turn = script.is_waited_for.then_some(in_turn);
-                let around = Surroundings {
-                    environment: &script.environment,
-                    stop: &stop,
-                };
-                run_text(name, &script.text, &around);
-                drop(in_turn);
-            });
-        if let Err(error) = spawned {
-            log::warn!("{name} cannot be run: {error}");
-        }
     }
 }
