@@ -201,7 +201,7 @@ fn find_candidates(
         let is_poor = |Candidate { server, .. }: &Candidate| {
             is_listed && places.is_others(server.ip) || further == 0 && avoid.contains(server)
         };
-        if !found.iter().all(is_poor) || further == 0 && !servers.may_ask_further() {
+        if !found.iter().all(is_poor) || further == 0 && !servers.turn_to_ask_further() {
             break;
         }
         servers.doubt();

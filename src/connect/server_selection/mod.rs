@@ -115,9 +115,9 @@ impl ServerSelection {
         }
     }
 
-    /// Whether more may be asked for than is known, which is not so between any two attempts
-    /// either.
-    pub(super) fn may_ask_further(&mut self) -> bool {
+    /// Whether it is time to ask for more than is known, which is not so between any two attempts
+    /// either. Whoever is told so asks: the next time comes later.
+    pub(super) fn turn_to_ask_further(&mut self) -> bool {
         let may = !self.furthered_at.is_some_and(is_new);
         if may {
             self.furthered_at = Some(Instant::now());
