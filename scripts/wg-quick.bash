@@ -31,9 +31,124 @@ ip() {
 		command ip "$@" protocol "$WIREGUARD_PIA_PROTOCOL"
 		return
 	fi
+	if __is_bringing_up; then
+		case $* in
+		"link show dev $INTERFACE") __has_interface "$INTERFACE" || return 1 ;;
+		"-o -4 addr show dev $INTERFACE") __show_addresses && return ;;
+		esac
+	fi
 	local alias=()
 	[[ "${*:1:3}" != 'link set mtu' ]] || alias=(alias "$WIREGUARD_PIA_ALIAS")
 	command ip "$@" "${alias[@]}"
+}
+
+# Below, what wg-quick asks programs for that can be told without one: each costs a start two milliseconds. What is asked
+# in any other form, or by a hook of the configuration, is the program's to answer.
+
+# Whether wg-quick asks for itself while it brings an interface up, rather than one of its hooks.
+__is_bringing_up() {
+	[[ " ${FUNCNAME[*]} " == *' cmd_up '* && " ${FUNCNAME[*]} " != *' execute_hooks '* && " ${FUNCNAME[*]} " != *' del_if '* ]]
+}
+
+# A full path on which there is no link is its own.
+readlink() {
+	local path=${2-}
+	if [[ $# == 2 && $1 == -f && $path == /* && -e $path && $path/ != *@(//|/./|/../)* ]]; then
+		while [[ -n $path && ! -L $path ]]; do
+			path=${path%/*}
+		done
+		if [[ -z $path ]]; then
+			echo "$2"
+			return
+		fi
+	fi
+	command readlink "$@"
+}
+
+# WIREGUARD_PIA_MODES has what it would say, a line each, of the configuration and its folder.
+stat() {
+	local path mode
+	if [[ $# == 3 && "$1 $2" == '-c 0%#a' ]]; then
+		while read -r mode path; do
+			if [[ -n $path && $path == "$3" ]]; then
+				echo "0$mode"
+				return
+			fi
+		done <<<"${WIREGUARD_PIA_MODES-}"
+	fi
+	command stat "$@"
+}
+declare +x WIREGUARD_PIA_MODES
+
+# One line is in order.
+sort() {
+	local lines=()
+	if [[ "$*" == '-nr -k 2 -t /' ]]; then
+		mapfile -t lines
+		if ((${#lines[@]} > 1)); then
+			printf '%s\n' "${lines[@]}" | command sort "$@"
+		elif ((${#lines[@]} == 1)); then
+			printf '%s\n' "${lines[0]}"
+		fi
+		return
+	fi
+	command sort "$@"
+}
+
+# A new interface has what wg-quick has just given it, which is all in WG_CONFIG.
+wg() {
+	local peer
+	if __is_bringing_up; then
+		case $* in
+		"show $INTERFACE fwmark")
+			if __configured fwmark && [[ $REPLY == @([1-9]*([0-9])|0x[1-9a-f]*([0-9a-f])) ]]; then
+				printf '0x%x\n' "$REPLY"
+				return
+			fi
+			;;
+		"show $INTERFACE allowed-ips")
+			if __configured publickey && peer=$REPLY && __configured allowedips && [[ $REPLY == 0.0.0.0/0 ]]; then
+				printf '%s\t%s\n' "$peer" "$REPLY"
+				return
+			fi
+			;;
+		esac
+	fi
+	command wg "$@"
+}
+
+# Makes REPLY the value of a key that is there once, for an interface with one peer.
+__configured() {
+	local line found=() peers=0
+	while read -r line; do
+		line=${line%%#*}
+		line=${line//[[:space:]]/}
+		[[ ${line,,} != '[peer]' ]] || ((peers += 1))
+		[[ ${line,,} != "$1="* ]] || found+=("${line#*=}")
+	done <<<"$WG_CONFIG"
+	REPLY=${found[0]-}
+	[[ $peers == 1 && ${#found[@]} == 1 ]]
+}
+
+__has_interface() {
+	local name
+	[[ -r /proc/net/dev ]] || return 0
+	while read -r name _; do
+		[[ $name != "$1:"* ]] || return 0
+	done </proc/net/dev
+	return 1
+}
+
+# As far as they are of IPv4.
+__show_addresses() {
+	local address
+	for address in "${ADDRESSES[@]}"; do
+		[[ $address == +([0-9.])?(/+([0-9])) ]] || return 1
+	done
+	for address in "${ADDRESSES[@]}"; do
+		[[ $address == */* ]] || address+=/32
+		echo "    inet $address scope global $INTERFACE"
+	done
 }
 
 # wg-quick prefers nft wherever it finds one.

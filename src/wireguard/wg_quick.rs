@@ -1,6 +1,7 @@
 //! wg-quick, unpatched: made tolerant by a file of shell functions that it reads through
 //! `BASH_ENV`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,6 +48,7 @@ impl WgQuick {
         let kept = Arc::clone(&complaints);
         Command::new("wg-quick", [verb.as_ref(), conf.as_os_str()])
             .variable("BASH_ENV", paths::WG_QUICK_ENV)
+            .variable("WIREGUARD_PIA_MODES", modes(conf))
             // Else wireguard-go advises at length to use the kernel's, which wg-quick has just
             // tried.
             .variable("WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD", "1")
@@ -89,6 +91,19 @@ impl WgQuick {
             include_str!("../../scripts/wg-quick.bash"),
         )
     }
+}
+
+/// The modes of the configuration and of its folder, a line each, for wg-quick to warn of what
+/// others may read; of what cannot be looked at there is none.
+fn modes(conf: &Path) -> String {
+    let mut lines = String::new();
+    for path in [Some(conf), conf.parent()].into_iter().flatten() {
+        if let Ok(metadata) = path.metadata() {
+            let mode = metadata.permissions().mode() & 0o7777;
+            lines += &format!("0{mode:o} {}\n", path.display());
+        }
+    }
+    lines
 }
 
 /// How many of its last lines go into a message.
@@ -171,5 +186,163 @@ mod tests {
         let no_tun = format!("{USER_SPACE}Failed to create TUN device: CreateTUN failed\n");
         assert!(advice(&no_tun).contains("/dev/net/tun"));
         assert!(advice("[#] iptables-restore -n\nsomething else\n").contains("doctor"));
+    }
+
+    /// What bash prints that has read the functions as wg-quick does, with `PROGRAMS` in front of
+    /// PATH, each of which says that it was asked.
+    fn printed(script: &str) -> String {
+        const PROGRAMS: [&str; 3] = ["ip", "stat", "wg"];
+        let folder = tempfile::tempdir().unwrap();
+        for program in PROGRAMS {
+            let path = folder.path().join(program);
+            std::fs::write(&path, "#!/bin/sh\necho \"asked: ${0##*/} $*\"\n").unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let functions = folder.path().join("functions");
+        let wg_quick = WgQuick {
+            private_bin: None,
+            legacy: false,
+            allow_missing_rules: false,
+        };
+        std::fs::write(&functions, wg_quick.functions()).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let output = std::process::Command::new("bash")
+            .arg("-c")
+            .arg(format!("set -e -o pipefail\nshopt -s extglob\n{script}"))
+            .env("BASH_ENV", &functions)
+            .env("PATH", format!("{}:{path}", folder.path().display()))
+            .env(
+                "WIREGUARD_PIA_MODES",
+                "0640 /etc/wireguard/a b.conf\n0755 /etc/wireguard",
+            )
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// As wg-quick is where it has made the interface of this configuration.
+    fn while_bringing_up(conf: &str, script: &str) -> String {
+        printed(&format!(
+            "INTERFACE=wg0 ADDRESSES=(10.1.2.3)\nWG_CONFIG='{conf}'\n\
+             execute_hooks() {{ (eval \"$*\"); }}\ncmd_up() {{\n{script}\n}}\ncmd_up"
+        ))
+    }
+
+    const CONF: &str = "[Interface]
+PrivateKey = a=
+FwMark = 51820 # ours
+
+[Peer]
+PublicKey = b=
+AllowedIPs = 0.0.0.0/0
+";
+
+    #[test]
+    fn what_wg_quick_has_just_set_is_not_asked_for() {
+        let script = "wg show wg0 fwmark; wg show wg0 allowed-ips; ip -o -4 addr show dev wg0
+            ! ip link show dev wg0; echo .";
+        assert_eq!(
+            while_bringing_up(CONF, script),
+            "0xca6c\nb=\t0.0.0.0/0\n    inet 10.1.2.3/32 scope global wg0\n.\n"
+        );
+    }
+
+    #[test]
+    fn what_it_may_not_know_is_asked_of_the_program() {
+        let asked = |conf: &str, command: &str, by: &str| {
+            let expected = format!("asked: {command}\n");
+            assert_eq!(while_bringing_up(conf, by), expected, "{conf}");
+        };
+        let fwmark = "wg show wg0 fwmark";
+        for conf in [
+            CONF.replace("FwMark = 51820", "FwMark = off"),
+            CONF.replace("FwMark = 51820", "FwMark = 0"),
+            CONF.replace("FwMark = 51820", ""),
+            CONF.replace("FwMark", "FwMark = 1\nfwmark"),
+        ] {
+            asked(&conf, fwmark, fwmark);
+        }
+        let allowed = "wg show wg0 allowed-ips";
+        for conf in [
+            CONF.replace("0.0.0.0/0", "0.0.0.0/0, ::/0"),
+            CONF.replace("0.0.0.0/0", "10.1.2.3/8"),
+            format!("{CONF}[peer]\nPublicKey = c=\n"),
+            format!("{CONF}AllowedIPs = 10.0.0.0/8\n"),
+        ] {
+            asked(&conf, allowed, allowed);
+        }
+        let addresses = "ip -o -4 addr show dev wg0";
+        asked(
+            CONF,
+            addresses,
+            &format!("ADDRESSES+=(fd00::1)\n{addresses}"),
+        );
+        for other in [
+            "wg show wg1 fwmark",
+            "wg show wg0",
+            "ip link show dev lo",
+            "ip link show",
+        ] {
+            asked(CONF, other, other);
+        }
+        // The loopback is there.
+        asked(
+            CONF,
+            "ip link show dev lo",
+            "INTERFACE=lo\nip link show dev lo",
+        );
+        // A hook may have changed it, and may want to see all.
+        for command in [fwmark, allowed, addresses, "ip link show dev wg0"] {
+            asked(CONF, command, &format!("execute_hooks '{command}'"));
+            let outside = printed(&format!("INTERFACE=wg0 WG_CONFIG='{CONF}'\n{command}"));
+            assert_eq!(outside, format!("asked: {command}\n"));
+        }
+    }
+
+    #[test]
+    fn modes_are_known_of_the_configuration_and_its_folder_alone() {
+        let script =
+            "for path in '/etc/wireguard/a b.conf' /etc/wireguard /etc/wireguard/a /etc; do
+                stat -c '0%#a' \"$path\"
+            done
+            stat /etc/wireguard
+            env | grep -c WIREGUARD_PIA_MODES || true";
+        assert_eq!(
+            printed(script),
+            "00640\n00755\nasked: stat -c 0%#a /etc/wireguard/a\nasked: stat -c 0%#a /etc\n\
+             asked: stat /etc/wireguard\n0\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let conf = folder.path().join("wg0.conf");
+        files::replace(&conf, b"", 0o600).unwrap();
+        let folder = folder.path();
+        std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o750)).unwrap();
+        let expected = format!("0600 {}\n0750 {}\n", conf.display(), folder.display());
+        assert_eq!(modes(&conf), expected);
+    }
+
+    #[test]
+    fn readlink_and_sort_say_what_the_programs_say() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "cd {}
+            mkdir a 'b c'; touch a/file 'b c/file'; ln -s a link; ln -s a/file file
+            for path in {{,/,$PWD/}}{{a,b\\ c,link}}{{,/,/file}} $PWD{{/file,/a/../file,/./a,//a}} \
+             $PWD/none{{,/none}} / /etc; do
+                ours=$(readlink -f \"$path\" || echo no)
+                [[ $ours == \"$(command readlink -f \"$path\" || echo no)\" ]] || echo \"$path\"
+            done
+            readlink link
+            sort -nr -k 2 -t / </dev/null
+            echo 10.0.0.0/8 | sort -nr -k 2 -t /
+            printf '%s\\n' 10.0.0.0/8 0.0.0.0/0 10.1.0.0/16 | sort -nr -k 2 -t /
+            printf '%s\\n' b a | sort",
+            folder.path().display()
+        );
+        assert_eq!(
+            printed(&script),
+            "a\n10.0.0.0/8\n10.1.0.0/16\n10.0.0.0/8\n0.0.0.0/0\na\nb\n"
+        );
     }
 }
