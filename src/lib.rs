@@ -60,6 +60,7 @@ pub mod parser_internals {
     pub use crate::pia::regions::Server;
     pub use crate::port_clients::parsers as port_clients;
     pub use crate::system::netlink;
+    pub use crate::system::nf_tables;
     pub use crate::system::route;
     pub use crate::system::routing_policy;
     pub use crate::system::secret::Secret;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::backend::Backend;
 use super::cleanup::{self, InUse};
+use super::earlier_rules::EarlierRules;
 use super::error::FirewallError;
 use super::ipv6;
 use super::kernel_modules::KernelModule;
@@ -56,6 +57,8 @@ pub struct Firewall {
     tidy: bool,
     /// Nothing of an earlier life is left.
     alone: bool,
+    /// What may be left of one, by a look before the first load, as long as no load has failed.
+    pub(super) earlier: Option<EarlierRules>,
     pub(super) wire: Wire,
     /// Whether rules of wg-quick's for our interface are ours.
     pub(super) owns_interface: bool,
@@ -99,6 +102,7 @@ impl Firewall {
             sealing_said: Sealing::Whole,
             tidy: false,
             alone: false,
+            earlier: None,
             wire: Wire::default(),
             owns_interface: true,
             private_bin_needed: false,
@@ -230,6 +234,7 @@ impl Firewall {
                 *table = None;
             }
             self.tidy = false;
+            self.earlier = None;
             failures.push(FailedLoad {
                 family,
                 modules: load.tables.iter().flat_map(Table::modules).collect(),
@@ -336,7 +341,13 @@ impl Firewall {
             cleanup::remove_surplus(&self.programs, &in_use);
         } else {
             let interface = self.owns_interface.then_some(paths::INTERFACE);
-            cleanup::remove_leftovers(&self.programs, &self.private_bin, &in_use, interface);
+            cleanup::remove_leftovers(
+                &self.programs,
+                &self.private_bin,
+                &in_use,
+                interface,
+                self.earlier.take().as_ref(),
+            );
         }
         self.tidy = failures.is_empty();
         self.alone = true;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::apply::{FailedLoad, Firewall, LOAD_INTERVAL, MAX_LOADS, of_v4, warn_of};
 use super::backend::Backend;
+use super::earlier_rules::EarlierRules;
 use super::error::FirewallError;
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
@@ -53,7 +54,16 @@ impl Firewall {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_any(firewalls: Vec<Self>, first: Option<&Policy>) -> Result<Self, FirewallError> {
+    pub fn open_any(
+        mut firewalls: Vec<Self>,
+        first: Option<&Policy>,
+    ) -> Result<Self, FirewallError> {
+        // Afterwards there may be what a backend has taken that is then not chosen.
+        if let (Some(firewall), Some(_)) = (firewalls.first_mut(), first) {
+            firewall.earlier = EarlierRules::look()
+                .inspect_err(|error| log::debug!("what an earlier life left: {error}"))
+                .ok();
+        }
         let mut refused = Vec::new();
         for mut firewall in firewalls {
             let failures = firewall.start(first)?;
@@ -61,6 +71,7 @@ impl Firewall {
                 firewall.settle(first, &[]);
                 return Ok(firewall);
             }
+            firewall.earlier = None;
             refused.push((firewall, failures));
         }
         Self::open_weakened(refused, first)

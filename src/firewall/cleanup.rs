@@ -4,10 +4,10 @@
 //! is to keep its jumps from standing there twice, and to see the other backend, where old rules
 //! would judge all traffic once more.
 
-use std::fs;
 use std::path::Path;
 
 use super::backend::Backend;
+use super::earlier_rules::{EarlierRules, OUR_CHAINS, possible};
 use super::programs::Programs;
 use super::routing_block;
 use super::table::Table;
@@ -15,15 +15,6 @@ use super::tables::Family;
 use super::wg_quick_rule;
 use crate::system::command::CommandError;
 use crate::system::parallel;
-
-const OUR_CHAINS: [&str; 6] = [
-    "PIA_INPUT",
-    "PIA_OUTPUT",
-    "PIA_FORWARD",
-    "PIA_PREROUTING",
-    "PIA_POSTROUTING",
-    "PIA_PROBE",
-];
 
 /// Takes away jumps that stand twice, in these families: after a load that failed half way.
 pub(super) fn remove_surplus(programs: &Programs, in_use: &[(Family, InUse)]) {
@@ -42,22 +33,38 @@ enum Leftovers<'a> {
 }
 
 /// Takes away what an earlier life left, in these families, where our own rules hold now, and what
-/// wg-quick made for that interface.
+/// wg-quick made for that interface. What was there before our first load is known, if nothing has
+/// gone wrong since then.
 pub(super) fn remove_leftovers(
     programs: &Programs,
     private_bin: &Path,
     in_use: &[(Family, InUse)],
     interface: Option<&str>,
+    earlier: Option<&EarlierRules>,
 ) {
     for (family, _) in in_use {
         warn_if_left(routing_block::unblock(*family));
     }
-    let mut work: Vec<Leftovers<'_>> = in_use.iter().map(Leftovers::Rules).collect();
-    work.extend(interface.map(Leftovers::NftTables));
+    let may_be_in = |backend, family| match earlier {
+        Some(earlier) => earlier.may_be_in(backend, family),
+        None => possible(backend, family),
+    };
+    let other = programs.backend.other();
+    let mut work = Vec::new();
+    for one in in_use {
+        if may_be_in(programs.backend, one.0) || may_be_in(other, one.0) {
+            work.push(Leftovers::Rules(one));
+        }
+    }
+    let nft_tables =
+        interface.filter(|interface| earlier.is_none_or(|it| it.has_nft_table(interface)));
+    work.extend(nft_tables.map(Leftovers::NftTables));
     parallel::map(&work, |what| match what {
         Leftovers::Rules((family, in_use)) => {
             warn_if_left(remove(programs, *family, in_use, interface));
-            remove_from_other(programs.backend.other(), private_bin, *family, interface);
+            if may_be_in(other, *family) {
+                remove_from_other(other, private_bin, *family, interface);
+            }
         }
         Leftovers::NftTables(interface) => {
             warn_if_left(wg_quick_rule::remove_nft_tables(interface));
@@ -66,9 +73,6 @@ pub(super) fn remove_leftovers(
 }
 
 fn remove_from_other(other: Backend, private_bin: &Path, family: Family, wg_quick: Option<&str>) {
-    if !possible(other, family) {
-        return;
-    }
     let Some(programs) = Programs::find(other, private_bin) else {
         return;
     };
@@ -119,16 +123,6 @@ impl InUse {
             .iter()
             .any(|loaded| loaded.name.to_string() == table && loaded.has_chain(chain))
     }
-}
-
-/// Whether this backend may hold rules of an earlier life; cheap, unlike listing them.
-fn possible(backend: Backend, family: Family) -> bool {
-    let names = match (backend, family) {
-        (Backend::NfTables, _) => return true,
-        (Backend::Legacy, Family::V4) => "/proc/thread-self/net/ip_tables_names",
-        (Backend::Legacy, Family::V6) => "/proc/thread-self/net/ip6_tables_names",
-    };
-    fs::read_to_string(names).is_ok_and(|names| !names.trim().is_empty())
 }
 
 /// One table of an iptables-save.

@@ -14,6 +14,7 @@ mod backend_selection;
 mod cleanup;
 pub mod diagnose;
 mod dropped;
+mod earlier_rules;
 mod error;
 mod frames;
 mod ipv6;

@@ -40,7 +40,7 @@ pub(super) fn move_rule(
 
 /// Whether wg-quick made the rule with nft.
 fn move_by_nft(interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> Result<bool, CommandError> {
-    let table = format!("wg-quick-{interface}");
+    let table = nft_table(interface);
     let Ok(listed) = nft(&["-a", "list", "chain", "ip", &table, "preraw"], "")
         .inspect_err(|error| log::debug!("{error}"))
     else {
@@ -62,12 +62,14 @@ fn as_made(interface: &str, old: Ipv4Addr, new: Ipv4Addr) -> String {
     format!("*raw\n-I {}\n-D {}\nCOMMIT\n", rule(new), rule(old))
 }
 
+/// The table that it makes with nft, in each family.
+pub(super) fn nft_table(interface: &str) -> String {
+    format!("wg-quick-{interface}")
+}
+
 /// Removes the nft tables that wg-quick left for `interface`.
 pub(super) fn remove_nft_tables(interface: &str) -> Result<(), CommandError> {
-    let ours = [
-        format!("ip wg-quick-{interface}"),
-        format!("ip6 wg-quick-{interface}"),
-    ];
+    let ours = ["ip", "ip6"].map(|family| format!("{family} {}", nft_table(interface)));
     let found = nft_tables().into_iter().filter(|name| ours.contains(name));
     let text: String = found.map(|name| format!("delete table {name}\n")).collect();
     if text.is_empty() {

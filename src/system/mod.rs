@@ -14,6 +14,7 @@ pub mod invisible;
 pub mod log_output;
 mod masking;
 pub mod netlink;
+pub mod nf_tables;
 pub mod parallel;
 pub mod paths;
 pub mod readiness;

@@ -9,7 +9,7 @@ use wireguard_pia::firewall_internals::{
     Gateway, Policy, Programs, TrafficKind, TunnelPolicy,
 };
 
-use crate::namespace::{BOTH, MARK, Namespace, iptables, lacking, other, run, saved};
+use crate::namespace::{BOTH, MARK, Namespace, install, iptables, lacking, other, run, saved};
 
 pub fn closed() -> Policy {
     Policy::closed(MARK)
@@ -145,6 +145,37 @@ fn a_second_life_finds_its_way_whatever_the_first_left() {
             .apply(&connected())
             .unwrap();
         assert_eq!(twice, saved(backend));
+    }
+}
+
+/// The kernel says that there is nothing, so no program has to list it.
+#[test]
+fn rules_are_listed_only_where_an_earlier_life_may_have_left_some() {
+    const DOCKER: &str = "iptables-nft-restore --noflush <<'END'
+*nat
+:DOCKER_OUTPUT - [0:0]
+-A OUTPUT -d 127.0.0.11/32 -j DOCKER_OUTPUT
+COMMIT
+END";
+    for (before, lists) in [
+        ("true", false),
+        (DOCKER, false),
+        ("iptables-nft -N MINE", false),
+        ("iptables-nft -N PIA_INPUT", true),
+        ("ip6tables-nft -t mangle -N MINE", true),
+        ("iptables-legacy -N PIA_INPUT", true),
+    ] {
+        let namespace = Namespace::enter();
+        run(before);
+        let mut programs = Programs::find(Backend::NfTables, Path::new("/nonexistent")).unwrap();
+        let marker = namespace.directory.path().join("listed");
+        let note = format!("touch {}", marker.display());
+        for name in ["iptables-save", "ip6tables-save"] {
+            install(&namespace, &mut programs, name, &note);
+        }
+        let firewall = Firewall::new(programs, &namespace.bin(), false);
+        Firewall::open_any(vec![firewall], Some(&closed())).unwrap();
+        assert_eq!(marker.exists(), lists, "{before}");
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use wireguard_pia::parser_internals::{firewall, netlink, route, routing_policy, wireguard};
+use wireguard_pia::parser_internals::{
+    firewall, netlink, nf_tables, route, routing_policy, wireguard,
+};
 
 use super::engine;
 
@@ -25,6 +27,7 @@ fn kernel_answer() {
             messages += 1;
             let _ = routing_policy::parse(message);
             let _ = route::parse(message);
+            let _ = nf_tables::parse(message);
             let _ = wireguard::kernel_answer(message);
             Ok(())
         });
