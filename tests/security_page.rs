@@ -18,17 +18,19 @@ const MARK: u32 = 0xca6c;
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 const API: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 80);
 const SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 13);
+const NEXT_SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 14);
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-fn way_to_pia() -> [Destination; 4] {
+fn way_to_pia(server: Ipv4Addr) -> [Destination; 5] {
     [
         Destination::udp(NAME_SERVER, 53),
         Destination::tcp(NAME_SERVER, 53),
         Destination::tcp(API, 443),
-        Destination::tcp(SERVER, 1337),
+        Destination::tcp(server, 1337),
+        Destination::udp(server, 1337),
     ]
 }
 
@@ -74,7 +76,7 @@ fn beyond(policy: &Policy, base: &Policy) -> Vec<String> {
 
 fn of_states() -> Vec<(&'static str, Vec<String>)> {
     let closed = Policy::closed(MARK);
-    let bootstrap = Policy::bootstrap(MARK, way_to_pia());
+    let bootstrap = Policy::bootstrap(MARK, way_to_pia(SERVER));
     let up = connected(tunnel());
     let port = |redirect| {
         let forwarded = Some(ForwardedPort {
@@ -111,7 +113,7 @@ fn of_states() -> Vec<(&'static str, Vec<String>)> {
         ("gateway", beyond(&gateway, &up)),
         (
             "reconnecting",
-            beyond(&up.clone().reconnecting(way_to_pia()), &up),
+            beyond(&up.clone().reconnecting(way_to_pia(NEXT_SERVER)), &up),
         ),
         ("stopped", beyond(&given_up, &closed)),
         ("old-docker", beyond(&old_docker, &bootstrap)),

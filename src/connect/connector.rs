@@ -92,9 +92,12 @@ impl Connector {
         let found = find_candidates(&mut self.servers, &self.places, avoid, &mut token, stop)?;
         let mut found = candidates::avoided_last(found, avoid);
         found.retain(|one| !tried.has(&one.server));
-        let destinations = found
-            .iter()
-            .map(|one| Destination::tcp(one.server.ip, one.port));
+        // WireGuard has the API's number at nearly all of them: then the tunnel's way is open as
+        // soon as one has taken the key, without another load.
+        let destinations = found.iter().flat_map(|one| {
+            let (ip, port) = (one.server.ip, one.port);
+            [Destination::tcp(ip, port), Destination::udp(ip, port)]
+        });
         hosts.gate().admit(destinations)?;
         let selection = self.servers.selection();
         let registrar = Registrar {
