@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ipnet::IpNet;
 
 use super::apply::{Firewall, Sealing};
+use super::backend::Backend;
 use super::cut_off;
 use super::error::FirewallError;
 use super::local_access::LocalAccess;
@@ -222,6 +223,19 @@ impl KillSwitch {
             parts.searching = true;
             parts.api.extend(destinations);
         })
+    }
+
+    /// Whether the rules in force let our packets out to `destination`.
+    pub fn admits(&self, destination: Destination) -> bool {
+        let inner = self.lock();
+        let is_admitted = inner.parts.policy().untunnelled.contains(&destination);
+        is_admitted && inner.firewall.is_loaded() && !inner.is_owed
+    }
+
+    /// Whether rules can be loaded while other programs load theirs: with the legacy backend
+    /// there is a lock, at which wg-quick would fail.
+    pub fn loads_beside_others(&self) -> bool {
+        self.lock().firewall.backend() == Backend::NfTables
     }
 
     /// A tunnel to `endpoint`, and nothing else of ours outside it.

@@ -41,10 +41,36 @@ pub fn aside<R: Send>(work: impl Fn() -> R + Sync) -> R {
     })
 }
 
+/// The results of both, done at the same time; the first, which is done on a thread of its own, is
+/// done before the other where a thread is refused.
+pub fn both<A: Send, B>(aside: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
+    scope(|scope| match Builder::new().spawn_scoped(scope, &aside) {
+        Ok(thread) => {
+            let here = here();
+            let aside = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            (aside, here)
+        }
+        Err(error) => {
+            log::debug!("no further thread: {error}");
+            (aside(), here())
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::sync::Barrier;
+
+    #[test]
+    fn both_are_done_at_once() {
+        let meeting = Barrier::new(2);
+        let number = |number| {
+            meeting.wait();
+            number
+        };
+        assert_eq!(both(|| number(1), || number(2)), (1, 2));
+    }
 
     #[test]
     fn what_is_done_aside_is_done_on_another_thread() {

@@ -17,12 +17,12 @@ use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::kill_switch::KillSwitch;
-use crate::firewall::{Backend, GatewayDns, Sealing, TunnelPolicy};
+use crate::firewall::{Backend, Destination, GatewayDns, Sealing, TunnelPolicy};
 use crate::settings::VpnDns;
 use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
-use crate::system::paths;
+use crate::system::{parallel, paths};
 use crate::underlay::first_sign::Witnesses;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
 use crate::underlay::ping::Prober;
@@ -45,10 +45,8 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Opens the firewall for the endpoint, brings the interface up, sets DNS and routes, and waits
+    /// Opens the firewall for the tunnel, brings the interface up, sets DNS and routes, and waits
     /// until the tunnel has carried something.
-    ///
-    /// The endpoint's rule is loaded first, so that the first handshake is not lost.
     ///
     /// # Errors
     /// When wg-quick fails, the firewall or a file cannot be set, or the tunnel carries nothing;
@@ -66,16 +64,38 @@ impl Tunnel {
         };
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
-        let policy = tunnel.policy(container, &networks);
-        tunnel
-            .kill_switch
-            .connected(tunnel.joined.endpoint(), policy)?;
-        log::info!("Bringing up WireGuard interface {}", paths::INTERFACE);
-        let up = tunnel.start(container, &networks);
+        let up = tunnel
+            .make_interface(container, &networks)
+            .and_then(|()| tunnel.start(container, &networks));
         if up.is_err() {
             tunnel.take_down();
         }
         up.map(|()| tunnel)
+    }
+
+    /// Loads the rules of a tunnel, and has wg-quick bring the interface up. The first handshake
+    /// must find the way to the endpoint open: where it is so already, and the backend has no lock,
+    /// both are done at the same time.
+    fn make_interface(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
+        let endpoint = self.joined.endpoint();
+        let load = || {
+            let policy = self.policy(container, networks);
+            self.kill_switch.connected(endpoint, policy)
+        };
+        let bring_up = || {
+            log::info!("Bringing up WireGuard interface {}", paths::INTERFACE);
+            self.wg_quick.up(Path::new(paths::WG_CONF), &container.stop)
+        };
+        let is_open = self
+            .kill_switch
+            .admits(Destination::udp(*endpoint.ip(), endpoint.port()));
+        if !is_open || !self.kill_switch.loads_beside_others() {
+            load()?;
+            return Ok(bring_up()?);
+        }
+        let (loaded, up) = parallel::both(load, bring_up);
+        loaded?;
+        Ok(up?)
     }
 
     /// The kill switch around it.
@@ -84,8 +104,6 @@ impl Tunnel {
     }
 
     fn start(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
-        self.wg_quick
-            .up(Path::new(paths::WG_CONF), &container.stop)?;
         // The answer comes while the rest is done.
         let trial = TunnelTrial::begin(&self.joined);
         self.set_dns(container);
