@@ -2,7 +2,6 @@
 //! turns out to lack.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::rule_counters::RuleCounters;
 use super::rules;
 use super::table::Table;
 use super::tables::{Family, TableName};
-use super::wg_quick_rule;
+use super::wg_quick_rule::WgQuickRule;
 use super::wire::Wire;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
@@ -175,22 +174,11 @@ impl Firewall {
         &self.sealing
     }
 
-    /// Moves wg-quick's rule against spoofed packets to the tunnel's new address.
-    ///
-    /// # Errors
-    /// When it is there and cannot be replaced.
-    pub fn move_wg_quick_rule(
-        &self,
-        interface: &str,
-        old: Ipv4Addr,
-        new: Ipv4Addr,
-    ) -> Result<(), FirewallError> {
-        wg_quick_rule::move_rule(&self.programs, interface, old, new).map_err(|source| {
-            FirewallError::NotMoved {
-                address: new,
-                source,
-            }
-        })
+    /// The rule that wg-quick makes for the tunnel's address.
+    pub fn wg_quick_rule(&self) -> WgQuickRule {
+        WgQuickRule {
+            programs: self.programs.clone(),
+        }
     }
 
     /// The backend that was chosen.

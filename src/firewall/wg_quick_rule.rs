@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::error::FirewallError;
 use super::programs::Programs;
 use super::tables::Family;
 use crate::system::cancellation::CancellationToken;
@@ -13,10 +14,33 @@ pub(super) fn is_for(rule: &str, interface: &str) -> bool {
     rule.contains(&format!("--comment \"wg-quick(8) rule for {interface}\""))
 }
 
-/// Moves the rule from the `old` address to the `new` one in one step, whichever way wg-quick made
-/// it: with nft where that is installed, else with iptables. Where there is none, because the
-/// kernel lacks a module for it, nothing is done.
-pub(super) fn move_rule(
+/// The rule in this network, which is moved without holding up whoever loads rules.
+#[derive(Debug, Clone)]
+pub struct WgQuickRule {
+    pub(super) programs: Programs,
+}
+
+impl WgQuickRule {
+    /// Moves it from the `old` address to the `new` one in one step, whichever way wg-quick made
+    /// it: with nft where that is installed, else with iptables. Where there is none, because the
+    /// kernel lacks a module for it, nothing is done.
+    ///
+    /// # Errors
+    /// When it is there and cannot be replaced.
+    pub fn follow(
+        &self,
+        interface: &str,
+        old: Ipv4Addr,
+        new: Ipv4Addr,
+    ) -> Result<(), FirewallError> {
+        move_rule(&self.programs, interface, old, new).map_err(|source| FirewallError::NotMoved {
+            address: new,
+            source,
+        })
+    }
+}
+
+fn move_rule(
     programs: &Programs,
     interface: &str,
     old: Ipv4Addr,

@@ -11,7 +11,7 @@ use crate::container::Container;
 use crate::failure::Failure;
 use crate::firewall::Destination;
 use crate::system::cancellation::CancellationToken;
-use crate::system::{paths, tcp_connections};
+use crate::system::{parallel, paths, tcp_connections};
 use crate::wireguard::peering::Peering;
 use crate::wireguard::{hung, show};
 
@@ -65,9 +65,11 @@ impl Tunnel {
             );
             outcome = self.change_to(&next, container, &uninterrupted);
         }
+        // What wg-quick has made for the former address follows meanwhile.
         let outcome = outcome.and_then(|()| {
-            let trial = TunnelTrial::begin(&next.joined);
-            trial.wait(&next.joined, &next.peering(container), &container.stop)
+            let follow = || self.have_rule_follow(&next, container);
+            let ((), outcome) = parallel::both(follow, || next.take_over(container, &networks));
+            outcome
         });
         if let Err(failure) = outcome {
             if failure.is_cancelled() {
@@ -75,13 +77,10 @@ impl Tunnel {
             }
             log::debug!("{} goes back to the former server", paths::INTERFACE);
             next.change_to(self, container, &uninterrupted)?;
+            next.have_rule_follow(self, container);
             return Err(failure);
         }
         *self = next;
-        let policy = self.policy(container, &networks);
-        if let Err(error) = self.kill_switch.moved(endpoint, policy) {
-            log::warn!("{error}; they are narrowed as soon as that can be done");
-        }
         if let Err(failure) = self.set_routes(container, &networks) {
             log::warn!("routes: {failure}");
         }
@@ -96,17 +95,32 @@ impl Tunnel {
     ) -> Result<(), Failure> {
         let (old, new) = (self.peering(container), next.peering(container));
         new.replace(&old, stop)?;
-        if let Err(error) = self.kill_switch.with(|firewall| {
-            firewall.move_wg_quick_rule(paths::INTERFACE, old.address, new.address)
-        }) {
-            log::warn!("{error}");
-        }
         new.drop_address_of(&old)?;
         next.conf(container).write(Path::new(paths::WG_CONF))?;
         if next.dns != self.dns {
             next.set_dns(container);
         }
         Ok(())
+    }
+
+    /// Once the changed interface has carried something, nothing else is let out any more.
+    fn take_over(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
+        let trial = TunnelTrial::begin(&self.joined);
+        trial.wait(&self.joined, &self.peering(container), &container.stop)?;
+        let policy = self.policy(container, networks);
+        if let Err(error) = self.kill_switch.moved(self.joined.endpoint(), policy) {
+            log::warn!("{error}; they are narrowed as soon as that can be done");
+        }
+        Ok(())
+    }
+
+    /// Moves wg-quick's rule against spoofed packets to the address of `next`.
+    fn have_rule_follow(&self, next: &Self, container: &Container) {
+        let (old, new) = (self.peering(container), next.peering(container));
+        let rule = self.kill_switch.with(|firewall| firewall.wg_quick_rule());
+        if let Err(error) = rule.follow(paths::INTERFACE, old.address, new.address) {
+            log::warn!("{error}");
+        }
     }
 
     pub(super) fn peering(&self, container: &Container) -> Peering {

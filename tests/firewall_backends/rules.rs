@@ -319,10 +319,11 @@ END"
         for (made, list) in [(by_iptables, saved_by_iptables), (by_nft, nft_table)] {
             let namespace = Namespace::enter();
             let firewall = namespace.open(backend, &closed());
-            firewall.move_wg_quick_rule("wg0", old, new).unwrap();
+            let rule = firewall.wg_quick_rule();
+            rule.follow("wg0", old, new).unwrap();
             run(&made);
             for (from, to) in [(old, new), (new, new), (old, new)] {
-                firewall.move_wg_quick_rule("wg0", from, to).unwrap();
+                rule.follow("wg0", from, to).unwrap();
                 let rules = run(&list);
                 assert_eq!(rules.matches(&new.to_string()).count(), 1, "{rules}");
                 assert_eq!(rules.matches(&old.to_string()).count(), 0, "{rules}");
