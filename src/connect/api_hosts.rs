@@ -53,7 +53,6 @@ impl Known {
 /// What was learnt, by whichever thread; the lock is held for moments only.
 #[derive(Default)]
 struct Learnt {
-    web: Option<Arc<ClientConfig>>,
     pia: Option<Arc<ClientConfig>>,
     account: Known,
     server_list: Known,
@@ -76,6 +75,9 @@ pub struct ApiHosts {
     ca_file: PathBuf,
     gate: Gate,
     learnt: Mutex<Learnt>,
+    /// The public web's authorities, which are many: locked while they are read, so that it is done
+    /// once.
+    web: Mutex<Option<Arc<ClientConfig>>>,
     /// Held while names are looked up, so that who comes meanwhile takes what that brings.
     looking_up: Mutex<()>,
 }
@@ -96,6 +98,7 @@ impl ApiHosts {
             ca_file,
             gate,
             learnt: Mutex::default(),
+            web: Mutex::default(),
             looking_up: Mutex::default(),
         }
     }
@@ -132,7 +135,8 @@ impl ApiHosts {
         }
         // The way to the name servers may be shut since the last connect.
         self.gate.admit([])?;
-        self.look_up(service, stop)?;
+        let (web, known) = parallel::both(|| self.web(), || self.look_up(service, stop));
+        known?;
         // The other one is likely to be asked too, and each load of rules takes time.
         let mut destinations = Vec::new();
         for known in Service::ALL {
@@ -145,7 +149,7 @@ impl ApiHosts {
         }
         self.gate.admit(destinations)?;
         let addresses = self.lock().known(service).addresses.clone();
-        let web = self.web()?;
+        let web = web?;
         Ok(match service {
             Service::Account => Host::account(addresses, &web, self.via.clone()),
             Service::ServerList => Host::server_list(addresses, &web, self.via.clone()),
@@ -183,11 +187,12 @@ impl ApiHosts {
     /// # Errors
     /// When none can be read.
     pub fn web(&self) -> Result<Arc<ClientConfig>, Failure> {
-        if let Some(web) = &self.lock().web {
+        let mut known = self.web.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(web) = &*known {
             return Ok(Arc::clone(web));
         }
         let web = trust::web()?;
-        self.lock().web = Some(Arc::clone(&web));
+        *known = Some(Arc::clone(&web));
         Ok(web)
     }
 
