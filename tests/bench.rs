@@ -172,7 +172,7 @@ impl Subject<'_> {
 
     /// From exec to ready, and the processor time of everything in the container.
     fn time(&self) -> (Duration, Duration) {
-        let world = World::new();
+        let world = world();
         let idle = self.recipe(&world, &["sleep", "100"]).start();
         idle.executed();
         let idle = cpu_until_killed(&idle);
@@ -187,7 +187,7 @@ impl Subject<'_> {
 
     /// From exec to the last packet of others on the wire.
     fn last_leak(&self) -> Duration {
-        let world = World::new();
+        let world = world();
         let capture = world.capture();
         let _prober = world.probe();
         let container = self.recipe(&world, &self.words()).start();
@@ -202,7 +202,7 @@ impl Subject<'_> {
 
     /// How many processes were forked, and how many programs executed, until the program rests.
     fn processes(&self) -> (usize, usize) {
-        let world = World::new();
+        let world = world();
         let strace = [
             "strace",
             "-D",
@@ -231,7 +231,7 @@ impl Subject<'_> {
 
     /// At rest, with a port forwarded and the tunnel monitored.
     fn rest(&self) -> Resting {
-        let world = World::new();
+        let world = world();
         let recipe = self.recipe(&world, &self.words());
         let container = recipe
             .env("PORT_FORWARDING", "1")
@@ -254,7 +254,7 @@ impl Subject<'_> {
     /// another server. The original may draw the same dead server again, for as long as chance will
     /// have it, so its recovery is not measured.
     fn recovery(&self) -> (Duration, Option<Duration>) {
-        let world = World::new();
+        let world = world();
         let container = self
             .recipe(&world, &self.words())
             .env("RECONNECT", "1")
@@ -322,6 +322,11 @@ impl Figures {
         print("wake-ups a minute", &self.wake_ups, "");
         print("processes made a minute", &self.made_at_rest, "");
     }
+}
+
+/// PIA, as far as its times go.
+fn world() -> World {
+    World::builder().usual_ports().build()
 }
 
 /// Of an odd number of values, the one in the middle.

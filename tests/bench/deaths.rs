@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use harness::simulator::server::Server;
 use harness::waiting::wait_until;
-use harness::world::World;
 
-use super::{PATIENCE, print as print_figure};
+use super::{PATIENCE, print as print_figure, world};
 
 /// `MONITOR_INTERVAL` by default.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -71,7 +70,7 @@ fn all_phases(runs: u32, program: &Path, death: fn(&Server)) -> Vec<Took> {
 
 /// Dies so long after the first probe, while somebody tries on and on.
 fn one(program: &Path, phase: Duration, death: fn(&Server)) -> Took {
-    let world = World::new();
+    let world = world();
     let recipe = world.container(program).credentials().env("LOC", "swiss");
     let container = recipe.env("RECONNECT", "1").connect();
     let server = world.server_in_use();

@@ -9,7 +9,7 @@ use harness::world::World;
 use harness::world::container::Container;
 use nix::sys::signal::Signal;
 
-use super::{PATIENCE, RESTING, SOON, print as print_figure};
+use super::{PATIENCE, RESTING, SOON, print as print_figure, world};
 
 /// The line that ends each phase, in the order of a start.
 const PHASES: [(&str, &str); 9] = [
@@ -32,7 +32,7 @@ pub fn print(runs: usize, program: &Path) -> ExitCode {
     let mut phases = vec![Vec::new(); PHASES.len()];
     let (mut reconnects, mut checks, mut busy) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
-        let world = World::new();
+        let world = world();
         let container = start(&world, program, "60");
         for (times, (_, line)) in phases.iter_mut().zip(PHASES) {
             times.extend(ended(&container, line).map(milliseconds));

@@ -14,7 +14,7 @@ use harness::world::World;
 use harness::world::container::Container;
 use harness::world::network::{LAN, PINGABLE};
 
-use super::{SOON, median, print};
+use super::{SOON, median, print, world};
 
 /// How long data is sent.
 const SENDING: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ pub fn run(runs: usize, program: &Path) {
 }
 
 fn measure(program: &Path, with_chain: bool, values: &mut Values) {
-    let world = World::new();
+    let world = world();
     let mut recipe = world.container(program).credentials();
     if with_chain {
         recipe = recipe.with_nft();

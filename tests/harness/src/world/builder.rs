@@ -24,7 +24,11 @@ pub struct Builder {
     pub(super) sysctls: Vec<(String, String)>,
     servers: Vec<(String, String, Kind)>,
     rotating: bool,
+    usual_ports: bool,
 }
+
+/// Where PIA's servers have both their API and WireGuard, as far as anybody has seen.
+const USUAL_PORT: u16 = 1337;
 
 impl Builder {
     /// Adds live servers of this kind to a location. Without any, there are two stable ones in
@@ -46,6 +50,13 @@ impl Builder {
     /// real ones do.
     pub fn rotating(mut self) -> Self {
         self.rotating = true;
+        self
+    }
+
+    /// All servers have WireGuard at the port where PIA's have it. Else every other one has it
+    /// elsewhere, which a registration may say.
+    pub fn usual_ports(mut self) -> Self {
+        self.usual_ports = true;
         self
     }
 
@@ -86,6 +97,9 @@ impl Builder {
         let servers = self.servers.iter().enumerate();
         let plans = servers.map(|(number, (location, cn, kind))| {
             let mut plan = plan(number, location, cn, *kind);
+            if self.usual_ports {
+                plan.port = USUAL_PORT;
+            }
             if self.rotating && *kind == Kind::New {
                 plan.rotation = network::rotation(u8::try_from(number).expect("servers are few"));
             }
@@ -109,7 +123,7 @@ fn plan(number: usize, location: &str, cn: &str, kind: Kind) -> Plan {
         meta_cn: format!("meta-{cn}"),
         address: network::server_address(number),
         port: if number % 2 == 0 {
-            1337
+            USUAL_PORT
         } else {
             51_000 + u16::from(number)
         },
