@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use harness::log_lines::UP;
+use harness::log_lines::{RECONNECTED, UP};
 use harness::netns::Namespace;
 use harness::waiting::{LATER, SOON};
 use harness::world::World;
@@ -45,6 +45,31 @@ fn the_policies_drop_from_the_start_to_after_the_stop() {
     assert_eq!(policies(&world, "nft"), [dropping, dropping].concat());
     container.stop();
     assert_eq!(policies(&world, "nft"), [dropping, dropping].concat());
+}
+
+/// Each load is ten milliseconds in which nothing else goes on: the way to PIA, the candidates, the
+/// tunnel; in a reconnect the candidates, wg-quick's rule, the tunnel.
+#[test]
+fn a_start_and_a_reconnect_take_three_loads_each() {
+    for nf_tables in ["1", "0"] {
+        let world = World::builder().usual_ports().build();
+        let recipe = life(&world).env("DEBUG", "1").env("NFTABLES", nf_tables);
+        let container = recipe.connect();
+        let loads_after = |line: &str| {
+            let lines = container.lines();
+            let after = lines
+                .iter()
+                .skip_while(|logged| !logged.text.contains(line));
+            after
+                .filter(|logged| logged.text.contains("loading for V4"))
+                .count()
+        };
+        assert_eq!(loads_after("Kill switch closed"), 3, "{nf_tables}");
+        container.signal(Signal::SIGHUP);
+        container.wait_for_log(RECONNECTED, LATER);
+        assert_eq!(loads_after("Reconnecting: "), 3, "{nf_tables}");
+        world.assert_carries();
+    }
 }
 
 // The backends.
