@@ -21,6 +21,9 @@ use super::keys::Keys;
 /// Servers of locations that are not live have addresses that swallow everything.
 pub const BLACKHOLE: [u8; 2] = [198, 19];
 
+/// How many of a location's servers a download names, unless a test says otherwise.
+const PER_DOWNLOAD: usize = 2;
+
 /// A server as the list names it.
 #[derive(Clone, Debug)]
 pub struct Listed {
@@ -82,13 +85,17 @@ pub struct Lists(Mutex<State>);
 
 impl Default for Lists {
     fn default() -> Self {
-        let regions = include_str!("regions.txt")
+        let mut regions: Vec<Region> = include_str!("regions.txt")
             .lines()
             .filter_map(named_only)
             .collect();
+        // Who asks for a list does not wait for it to be made.
+        for (number, region) in regions.iter_mut().enumerate() {
+            region.render(number, false, PER_DOWNLOAD);
+        }
         Self(Mutex::new(State {
             regions,
-            per_download: 2,
+            per_download: PER_DOWNLOAD,
             bad_signature: false,
             missing_once: HashSet::new(),
             flickering: HashMap::new(),
