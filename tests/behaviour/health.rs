@@ -109,7 +109,7 @@ fn a_wireguard_in_user_space_that_hangs_holds_up_no_health_check() {
         return;
     }
     let container = connected(&world);
-    container.shell("kill -STOP $(pidof wireguard-go)");
+    container.halt("wireguard-go");
     let limited = ["timeout", "15"];
     unhealthy(
         &container,
@@ -133,7 +133,7 @@ fn a_wireguard_in_user_space_that_hangs_holds_up_no_stop() {
         return;
     }
     let mut container = connected(&world);
-    container.shell("kill -STOP $(pidof wireguard-go)");
+    container.halt("wireguard-go");
     assert!(container.stop().status.success());
     container.restart();
     container.wait_for_log(UP, SOON);

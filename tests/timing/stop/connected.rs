@@ -53,7 +53,7 @@ fn while_a_wireguard_in_user_space_hangs() {
     }
     let container = container(&world).start();
     container.wait_for_log(ENABLED, SOON);
-    container.shell("kill -STOP $(pidof wireguard-go)");
+    container.halt("wireguard-go");
     stops(&world, &container);
 }
 

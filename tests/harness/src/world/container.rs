@@ -201,6 +201,18 @@ impl Container {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// Stops all processes of this name as a debugger does, and waits until they stand still, which
+    /// on a busy machine is not at once.
+    #[track_caller]
+    pub fn halt(&self, program: &str) {
+        self.shell(&format!("kill -STOP $(pidof {program})"));
+        let running =
+            format!("grep -L '^State:.T' $(printf '/proc/%s/task/*/status ' $(pidof {program}))");
+        wait_until("everybody stands still", SOON, || {
+            self.shell(&running).is_empty()
+        });
+    }
+
     /// Blocks until the present life has logged this text, and fails the test if it does not.
     #[track_caller]
     pub fn wait_for_log(&self, text: &str, timeout: Duration) -> Line {
