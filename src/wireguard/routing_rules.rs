@@ -137,6 +137,19 @@ fn ours(rule: &KernelRule) -> Option<RoutingRule> {
     })
 }
 
+/// Whether wg-quick's rule is there that leads into the tunnel with this mark. `wg-quick down`
+/// takes it away before the interface; it stays where the interface is deleted, or the program that
+/// carries it ends. Where the kernel does not tell, it is taken to be there.
+pub fn lead_into_tunnel(mark: u32) -> bool {
+    let is_it = |rule: &KernelRule| {
+        rule.is_inverted
+            && rule.mark == Some(mark)
+            && rule.table == mark
+            && rule.protocol == RULE_PROTOCOL
+    };
+    routing_policy::rules(AddressFamily::Inet).map_or(true, |rules| rules.iter().any(is_it))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

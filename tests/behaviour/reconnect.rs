@@ -409,7 +409,7 @@ fn a_wireguard_in_user_space_that_hangs_is_replaced() {
         return;
     }
     let container = up(&world);
-    container.shell("kill -STOP $(pidof wireguard-go)");
+    container.halt("wireguard-go");
     container.wait_for_log(RECONNECTED, LATER);
     world.assert_carries();
     assert_eq!(container.shell("pidof wireguard-go | wc -w").trim(), "1");
@@ -426,32 +426,47 @@ fn an_interface_that_is_gone_is_brought_up_anew() {
     assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
 }
 
-/// A habit of many: `docker exec vpn wg-quick down wg0`, then `up wg0`.
-#[test]
-fn the_interface_can_be_taken_down_and_up_by_hand() {
-    let world = World::new();
-    let container = world
+/// With the image's `wg-quick`.
+fn with_wg_quick_by_hand(world: &World) -> Recipe {
+    let script = include_bytes!("../../scripts/wg-quick");
+    world
         .container(PROGRAM)
         .credentials()
         .env("LOC", "swiss")
         .env("RECONNECT", "0")
-        .script(
-            "/usr/local/bin/wg-quick",
-            include_bytes!("../../scripts/wg-quick"),
-        )
-        .connect();
+        .script("/usr/local/bin/wg-quick", script)
+}
+
+/// A habit of many: `docker exec vpn wg-quick down wg0`, then `up wg0`.
+#[test]
+fn the_interface_can_be_taken_down_and_up_by_hand() {
+    let world = World::new();
+    let container = with_wg_quick_by_hand(&world).connect();
     let resolv_conf = container.read("/etc/resolv.conf");
     let capture = world.capture();
     container.shell("wg-quick down wg0 && ! ip link show wg0");
     assert_eq!(world.address_seen_from(world.client()), None);
+    // Somebody may look at something in between.
+    container.wait_for_log("wg0 was taken down by hand", SOON);
     container.shell("wg-quick up wg0");
     world.assert_carries();
+    assert!(!container.logs().contains("Reconnecting"));
     assert_eq!(world.repeated_rules(), [""; 0]);
     assert_eq!(container.read("/etc/resolv.conf"), resolv_conf);
     assert_eq!(capture.leaks(the_tunnels(&world)), []);
     // What it made is ours to take away.
     container.stop();
     assert!(!world.look("ip rule").contains("proto 51"));
+}
+
+#[test]
+fn an_interface_that_is_taken_down_by_hand_and_left_is_brought_up_anew() {
+    let world = World::new();
+    let container = with_wg_quick_by_hand(&world).connect();
+    container.shell("wg-quick down wg0");
+    container.wait_for_log("wg0 was taken down by hand", SOON);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
 }
 
 /// As on a disk that is full.

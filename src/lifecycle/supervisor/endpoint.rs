@@ -11,16 +11,22 @@ use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::paths;
 use crate::underlay::first_sign::Witnesses;
 use crate::underlay::passing::Passing;
+use crate::wireguard::routing_rules;
 use crate::wireguard::show::{self, Counters};
 
 /// Between two questions to an endpoint that is known to be silent.
 const SILENT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// For an interface that was taken down by hand to be up again.
+const BY_HAND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// One endpoint under watch.
 pub(super) struct EndpointWatch {
     pub witnesses: Witnesses,
     pub reporter: Reporter,
     pub events: Sender<Event>,
+    /// That of the tunnel's packets, by which its routing rules are known.
+    pub mark: u32,
     /// `RECONNECT`: another server is asked for where this one is dead.
     pub reconnects: bool,
 }
@@ -42,6 +48,10 @@ impl EndpointWatch {
         let mut silence = Silence::default();
         loop {
             let Ok(counters) = show::counters() else {
+                if self.comes_back(stop)? {
+                    silence = Silence::default();
+                    continue;
+                }
                 return Ok(format!("the interface {} is gone", paths::INTERFACE));
             };
             let now = Moment {
@@ -66,6 +76,28 @@ impl EndpointWatch {
         }
     }
 
+    /// Somebody who takes the interface down by hand is likely to bring it up again, as after a
+    /// change of the configuration, and is left the time for it.
+    fn comes_back(&self, stop: &CancellationToken) -> Result<bool, Cancelled> {
+        if routing_rules::lead_into_tunnel(self.mark) {
+            return Ok(false);
+        }
+        let patience = BY_HAND_PATIENCE.as_secs();
+        log::warn!(
+            "{} was taken down by hand; unless it is up again within {patience} s, it is brought \
+             up anew",
+            paths::INTERFACE
+        );
+        let noticed = Instant::now();
+        while !show::exists() {
+            if noticed.elapsed() >= BY_HAND_PATIENCE {
+                return Ok(false);
+            }
+            stop.pause(CALM_INTERVAL)?;
+        }
+        Ok(true)
+    }
+
     /// Asks, often, whether a suspicion is true.
     fn is_dead(&self, before: Counters, stop: &CancellationToken) -> Result<bool, Cancelled> {
         log::debug!("packets were sent and nothing came back; probing");
@@ -80,7 +112,10 @@ impl EndpointWatch {
     fn wait_for_life(&self, stop: &CancellationToken) -> Result<(), Cancelled> {
         log::warn!("The endpoint is silent: packets are sent, and nothing comes back");
         self.reporter.update(|status| status.endpoint_silent = true);
-        while show::exists() && !self.witnesses.any_answers(CALM_INTERVAL, stop)? {
+        while !self.witnesses.any_answers(CALM_INTERVAL, stop)? {
+            if !show::exists() {
+                return Ok(());
+            }
             stop.pause(SILENT_INTERVAL)?;
         }
         log::info!("The endpoint answers again");

@@ -18,6 +18,7 @@ impl Supervisor {
             witnesses: self.tunnel.witnesses(),
             reporter: container.reporter.clone(),
             events: self.events.clone(),
+            mark: container.mark,
             reconnects: container.settings.monitor.enabled,
         };
         let endpoint = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
