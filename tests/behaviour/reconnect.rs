@@ -469,6 +469,27 @@ fn an_interface_that_is_taken_down_by_hand_and_left_is_brought_up_anew() {
     world.assert_carries();
 }
 
+#[test]
+fn an_interface_that_is_brought_up_by_hand_after_a_silence_is_healthy() {
+    let world = World::new();
+    let container = with_wg_quick_by_hand(&world).connect();
+    let server = world.server_in_use();
+    server.silence_endpoint();
+    wait_until("the silence is noticed", LATER, || {
+        container.shell("ping -c1 -W1 1.1.1.1 || true");
+        container.logs().contains("The endpoint is silent")
+    });
+    container.shell("wg-quick down wg0");
+    container.wait_for_log("wg0 was taken down by hand", SOON);
+    server.restore_endpoint();
+    container.shell("wg-quick up wg0");
+    wait_until("healthy", SOON, || {
+        let checked = container.exec(&["wireguard-pia", "healthcheck"]);
+        checked.status.success()
+    });
+    assert!(!container.logs().contains("Reconnecting"));
+}
+
 /// As on a disk that is full.
 fn let_no_configuration_be_written(container: &Container) {
     container.shell("mv /etc/wireguard /etc/kept; touch /etc/wireguard");

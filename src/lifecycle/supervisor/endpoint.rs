@@ -112,13 +112,14 @@ impl EndpointWatch {
     fn wait_for_life(&self, stop: &CancellationToken) -> Result<(), Cancelled> {
         log::warn!("The endpoint is silent: packets are sent, and nothing comes back");
         self.reporter.update(|status| status.endpoint_silent = true);
-        while !self.witnesses.any_answers(CALM_INTERVAL, stop)? {
-            if !show::exists() {
-                return Ok(());
+        while show::exists() {
+            if self.witnesses.any_answers(CALM_INTERVAL, stop)? {
+                log::info!("The endpoint answers again");
+                break;
             }
             stop.pause(SILENT_INTERVAL)?;
         }
-        log::info!("The endpoint answers again");
+        // It is not the endpoint's silence that counts where the interface is gone.
         self.reporter
             .update(|status| status.endpoint_silent = false);
         Ok(())
