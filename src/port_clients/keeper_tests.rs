@@ -79,8 +79,15 @@ fn http(listener: &TcpListener) -> HttpUrl {
     HttpUrl::parse(&format!("127.0.0.1:{port}")).unwrap()
 }
 
-/// Reads a request; the answer is a function of its first line and its content.
-fn answer(mut stream: &TcpStream, answer: &impl Fn(&str, &str) -> String) -> String {
+/// Reads a request and answers it; the answer is a function of its first line and its content.
+fn answer(stream: &TcpStream, answer: &impl Fn(&str, &str) -> String) -> String {
+    let (first, content) = read(stream);
+    write(stream, &answer(&first, &content));
+    format!("{first} {content}")
+}
+
+/// The first line and the content of a request.
+fn read(stream: &TcpStream) -> (String, String) {
     let mut reader = BufReader::new(stream);
     let (mut first, mut headers) = (String::new(), String::new());
     reader.read_line(&mut first).unwrap_or_default();
@@ -92,11 +99,16 @@ fn answer(mut stream: &TcpStream, answer: &impl Fn(&str, &str) -> String) -> Str
     let mut content = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut content).unwrap();
     let content = String::from_utf8(content).unwrap();
-    let _ = stream.write_all(answer(first.trim(), &content).as_bytes());
-    format!("{} {content}", first.trim())
+    (first.trim().to_owned(), content)
 }
 
-/// Serves for ever, and tells of each request.
+/// Whoever only looked is gone already.
+fn write(mut stream: &TcpStream, answer: &str) {
+    let _ = stream.write_all(answer.as_bytes());
+}
+
+/// Serves for ever, and tells of each request before it is answered: whoever has the answer finds
+/// the request told.
 fn serve(
     listener: TcpListener,
     answer_of: impl Fn(&str, &str) -> String + Send + 'static,
@@ -104,9 +116,11 @@ fn serve(
     let (sender, requests) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            if sender.send(answer(&stream, &answer_of)).is_err() {
+            let (first, content) = read(&stream);
+            if sender.send(format!("{first} {content}")).is_err() {
                 return;
             }
+            write(&stream, &answer_of(&first, &content));
         }
     });
     requests
