@@ -352,3 +352,14 @@ fn no_type_name_is_defined_twice() {
         }
     }
 }
+
+/// What can end in three ways says so by names of its own, not by a result within a result.
+#[test]
+fn no_result_is_within_another() {
+    for (path, text) in sources() {
+        for line in without_tests(&text).lines() {
+            let is_nested = line.contains("Result<Result<") || line.contains("Result<io::Result<");
+            assert!(!is_nested, "{}: {line}", path.display());
+        }
+    }
+}

@@ -45,14 +45,14 @@ impl Watch<'_> {
     fn until_unresponsive(&mut self) -> Result<String, Cancelled> {
         loop {
             match self.probe()? {
-                Ok(pause) => self.stop.pause(pause)?,
-                Err(why) => return Ok(why),
+                AfterProbe::ProbeAgain(pause) => self.stop.pause(pause)?,
+                AfterProbe::GiveUp(why) => return Ok(why),
             }
         }
     }
 
-    /// The pause before the next probe, or why the endpoint is thought to be dead.
-    fn probe(&mut self) -> Result<Result<Duration, String>, Cancelled> {
+    /// Probes once, and says what follows from it.
+    fn probe(&mut self) -> Result<AfterProbe, Cancelled> {
         let before = show::counters().ok();
         let (outcome, why) = match self.probe.run(self.stop) {
             Ok(target) => {
@@ -62,7 +62,7 @@ impl Watch<'_> {
             Err(Unanswered::Cancelled(cancelled)) => return Err(cancelled),
             Err(Unanswered::NotAsked { why, .. }) => {
                 log::debug!("not probed: {why}");
-                return Ok(Ok(RETRY_INTERVAL));
+                return Ok(AfterProbe::ProbeAgain(RETRY_INTERVAL));
             }
             Err(silent) => {
                 let evidence = evidence(before, show::counters().ok());
@@ -74,8 +74,19 @@ impl Watch<'_> {
             let (count, retries) = (self.failed.count, self.failed.retries);
             log::warn!("Probe {count} of {retries} failed: {why}");
         }
-        Ok(next.ok_or(why))
+        Ok(match next {
+            Some(pause) => AfterProbe::ProbeAgain(pause),
+            None => AfterProbe::GiveUp(why),
+        })
     }
+}
+
+/// What follows from a probe.
+enum AfterProbe {
+    /// After this pause.
+    ProbeAgain(Duration),
+    /// The endpoint is thought to be dead, for this reason.
+    GiveUp(String),
 }
 
 /// What the counters of the tunnel say beside a failed probe.
