@@ -128,9 +128,11 @@ struct Figures {
     wake_ups: Vec<f64>,
     /// Processes and threads, a minute.
     made_at_rest: Vec<f64>,
+    /// Seconds.
+    stop: Vec<f64>,
 }
 
-/// What a minute of rest takes.
+/// What a minute of rest takes, and the stop after it.
 struct Resting {
     /// Megabytes.
     memory: f64,
@@ -139,6 +141,8 @@ struct Resting {
     wake_ups: u64,
     /// Processes and threads.
     made: u64,
+    /// From SIGTERM to its end.
+    stop: Duration,
 }
 
 impl Subject<'_> {
@@ -163,6 +167,7 @@ impl Subject<'_> {
         figures.anonymous.push(rest.anonymous);
         figures.wake_ups.push(number(rest.wake_ups));
         figures.made_at_rest.push(number(rest.made));
+        figures.stop.push(rest.stop.as_secs_f64());
         let (detected, recovered) = self.recovery();
         figures.detected.push(detected.as_secs_f64());
         figures
@@ -229,7 +234,7 @@ impl Subject<'_> {
         )
     }
 
-    /// At rest, with a port forwarded and the tunnel monitored.
+    /// At rest, with a port forwarded and the tunnel monitored; and its stop.
     fn rest(&self) -> Resting {
         let world = world();
         let recipe = self.recipe(&world, &self.words());
@@ -247,6 +252,7 @@ impl Subject<'_> {
             anonymous: megabytes(anonymous),
             wake_ups: rest.all_wake_ups(),
             made: rest.made,
+            stop: container.stop().took,
         }
     }
 
@@ -321,6 +327,7 @@ impl Figures {
         print("of it anonymous", &self.anonymous, "MB");
         print("wake-ups a minute", &self.wake_ups, "");
         print("processes made a minute", &self.made_at_rest, "");
+        print("stop", &milliseconds(&self.stop), "ms");
     }
 }
 
