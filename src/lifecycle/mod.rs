@@ -309,12 +309,26 @@ impl Life {
                 }
                 Err(failure) => return Err(failure),
                 Ok(tunnel) => {
+                    // Whoever asks once it is announced means another one.
+                    self.forget_early_requests();
                     tunnel.announce(&mut self.container);
                     // From now on only whoever asks for one by its name goes there.
                     connector.leave_named(false);
                     kept_choice::note_seen(&tunnel.joined, &mut self.container, connector);
                     return Ok(tunnel);
                 }
+            }
+        }
+    }
+
+    /// A reconnect that was asked for while there was no tunnel is done by connecting.
+    fn forget_early_requests(&self) {
+        let early: Vec<Event> = self.inbox.try_iter().collect();
+        for event in early {
+            match event {
+                Event::Reconnect => log::info!("This is the connection that SIGHUP asked for"),
+                // The other end of the channel is our own.
+                event => drop(self.events.send(event)),
             }
         }
     }

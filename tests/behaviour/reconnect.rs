@@ -73,6 +73,21 @@ fn sighup_reconnects_at_once() {
     assert_ne!(world.server_in_use().cn(), before.cn());
 }
 
+/// Who asks for it while there is no tunnel yet gets the one that is being made.
+#[test]
+fn a_sighup_during_the_start_leads_to_one_connection() {
+    let world = World::new();
+    let container = watching(&world)
+        .env("PRE_UP", "kill -HUP $PPID; sleep 1")
+        .env("POST_UP", "sleep 1; echo later")
+        .start();
+    container.wait_for_log("This is the connection that SIGHUP asked for", SOON);
+    container.wait_for_log("[post-up] later", LATER);
+    assert!(!container.logs().contains("Reconnecting"));
+    assert_eq!(world.pia.records().registrations().len(), 1);
+    reconnect_times(&world, &container, 1);
+}
+
 /// "It needs neither name servers nor the server list" (docs/migration.md)
 #[test]
 fn neither_dns_nor_list_nor_account_api_is_needed() {
