@@ -38,6 +38,7 @@ use self::variables::{Variables, entry};
 use crate::firewall::{Gateway, LocalAccess, TrafficKind, anchored};
 use crate::pia::retry::RetryPolicy;
 use crate::port_clients::PortClientOptions;
+use crate::system::docker::DOCKER_RESOLVER;
 
 pub use credential_sources::CredentialSources;
 pub use dns::VpnDns;
@@ -128,7 +129,7 @@ impl Settings {
             // Zero is off, as for wg.
             keepalive: variables.keepalive.filter(|seconds| *seconds > 0),
             mtu: variables.mtu.map(|mtu| mtu.0),
-            dns: variables.vpndns.clone(),
+            dns: dns_servers(&variables, &mut warnings),
             port_forwarding: PortForwarding::of(&variables),
             port_clients: port_clients::of(&variables, &mut warnings),
             firewall: variables.firewall,
@@ -210,4 +211,25 @@ fn local_ports(variables: &Variables, warnings: &mut Vec<Warning>) -> Option<Vec
         warnings.push(entry::local_ports.warning(problem, "every port is reached"));
     }
     ports
+}
+
+/// A server that the kill switch shuts to everybody is none.
+fn dns_servers(variables: &Variables, warnings: &mut Vec<Warning>) -> VpnDns {
+    let mut dns = variables.vpndns.clone();
+    if let VpnDns::Custom { servers, .. } = &mut dns
+        && variables.firewall
+        && servers.contains(&DOCKER_RESOLVER)
+    {
+        servers.retain(|server| *server != DOCKER_RESOLVER);
+        let problem = format!(
+            "{DOCKER_RESOLVER} is Docker's own resolver, which may ask outside the tunnel, so the \
+             kill switch shuts it"
+        );
+        let consequence = format!(
+            "it is left out ({}=0 leaves the container's DNS as it is, and Docker's resolver open)",
+            entry::vpndns.name
+        );
+        warnings.push(entry::vpndns.warning(problem, consequence));
+    }
+    dns
 }

@@ -1,5 +1,7 @@
 //! What users type that is not quite what was meant.
 
+use std::net::Ipv4Addr;
+
 use super::{Environment, ServerChoice, Settings, VpnDns};
 
 fn settings(pairs: &[(&str, &str)]) -> (Settings, Vec<String>) {
@@ -256,6 +258,36 @@ fn name_servers_may_have_search_domains_beside_them() {
         let (_, warnings) = dns(&format!("9.9.9.9 {last}"));
         assert_eq!(warnings.len(), 1, "{bad}: {warnings:?}");
     }
+}
+
+/// "the program alone may ask it, unless `VPNDNS=0`; in `VPNDNS` it is left out" (README.md)
+#[test]
+fn dockers_resolver_is_no_server_that_the_kill_switch_lets_anybody_ask() {
+    let servers = |variables: &[(&str, &str)]| {
+        let (settings, warnings) = settings(variables);
+        let VpnDns::Custom { servers, .. } = settings.dns else {
+            panic!("{:?}", settings.dns)
+        };
+        (servers, warnings)
+    };
+    let (left, warnings) = servers(&[("VPNDNS", "127.0.0.11 9.9.9.9")]);
+    assert_eq!(left, ["9.9.9.9".parse::<Ipv4Addr>().unwrap()]);
+    assert_eq!(
+        warnings,
+        [
+            "VPNDNS: 127.0.0.11 is Docker's own resolver, which may ask outside the tunnel, so the \
+          kill switch shuts it; it is left out (VPNDNS=0 leaves the container's DNS as it is, and \
+          Docker's resolver open)"
+        ]
+    );
+    // Then PIA's servers are used.
+    let (alone, _) = settings(&[("VPNDNS", "127.0.0.11")]);
+    assert!(alone.dns.uses_pia());
+    let (unshut, warnings) = servers(&[("VPNDNS", "127.0.0.11"), ("FIREWALL", "0")]);
+    assert_eq!((unshut.len(), warnings.len()), (1, 0));
+    // Another program of the network may listen on another address of its own.
+    let (_, warnings) = servers(&[("VPNDNS", "127.0.0.1")]);
+    assert_eq!(warnings, [""; 0]);
 }
 
 #[test]

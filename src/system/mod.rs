@@ -6,6 +6,7 @@ pub mod cancellation;
 pub mod capabilities;
 pub mod command;
 pub mod core_dumps;
+pub mod docker;
 pub mod files;
 pub mod generic_netlink;
 pub mod interface_address;

@@ -5,10 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::resolv_conf;
+use crate::system::docker::DOCKER_RESOLVER;
 use crate::system::invisible::is_invisible;
-
-/// Docker's resolver inside the container.
-const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// A name server and how it can be reached past the kill switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

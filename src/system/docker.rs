@@ -1,0 +1,6 @@
+//! What Docker puts into every container of a network of one's own.
+
+use std::net::Ipv4Addr;
+
+/// Its resolver, which asks the host's name servers from the host or from inside the container.
+pub const DOCKER_RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
