@@ -26,8 +26,8 @@ pub use course::ClientWord;
 pub use keeper::Keeper;
 pub use login::{Login, SecretSource};
 pub use options::{
-    ClientOptions, ClientTarget, ClientUrl, HttpHook, HttpUrl, PortClientOptions, header,
-    is_header_value, is_url_with_port,
+    ClientOptions, ClientTarget, ClientUrl, HttpHook, HttpUrl, PLACEHOLDER, PortClientOptions,
+    header, is_header_value, is_url_with_port,
 };
 
 pub use crate::underlay::http::Method;

@@ -245,6 +245,13 @@ pub struct HttpHook {
 }
 
 impl HttpHook {
+    /// Whether a request tells the port.
+    pub fn names_port(&self) -> bool {
+        [&self.url, &self.body]
+            .iter()
+            .any(|text| text.expose().contains(PLACEHOLDER))
+    }
+
     /// A text with the port in its places.
     pub(super) fn filled(text: &str, port: u16) -> String {
         text.replace(PLACEHOLDER, &port.to_string())

@@ -3,7 +3,7 @@
 use super::variables::{Variables, entry};
 use super::warning::Warning;
 use crate::port_clients::{
-    ClientOptions, ClientTarget, HttpHook, Login, PortClientOptions, SecretSource,
+    ClientOptions, ClientTarget, HttpHook, Login, PLACEHOLDER, PortClientOptions, SecretSource,
 };
 use crate::system::secret::Secret;
 
@@ -28,7 +28,10 @@ pub(super) fn of(variables: &Variables, warnings: &mut Vec<Warning>) -> Option<P
             continue;
         }
         match target(name, variables) {
-            Ok(target) => targets.push(target),
+            Ok(target) => {
+                warnings.extend(warning_of(&target));
+                targets.push(target);
+            }
             Err(problem) => {
                 warnings.push(entry::port_clients.warning(problem, "it is left out"));
             }
@@ -81,6 +84,18 @@ fn target(name: &str, variables: &Variables) -> Result<ClientTarget, String> {
         }),
         unknown => return Err(unknown_client(unknown)),
     })
+}
+
+fn warning_of(target: &ClientTarget) -> Option<Warning> {
+    let ClientTarget::Http(hook) = target else {
+        return None;
+    };
+    let problem = format!(
+        "neither it nor {} has {PLACEHOLDER} in it",
+        entry::port_http_body.name
+    );
+    let consequence = "requests are sent that do not tell the port";
+    (!hook.names_port()).then(|| entry::port_http_url.warning(problem, consequence))
 }
 
 fn unknown_client(name: &str) -> String {

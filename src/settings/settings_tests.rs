@@ -246,6 +246,34 @@ fn without_a_port_there_are_no_port_clients() {
 }
 
 #[test]
+fn a_request_that_does_not_tell_the_port_is_warned_of() {
+    let warnings = |url: &str, body: &str| {
+        let variables = [
+            ("PORT_FORWARDING", "1"),
+            ("PORT_CLIENTS", "http"),
+            ("PORT_HTTP_URL", url),
+            ("PORT_HTTP_BODY", body),
+        ];
+        settings(&variables).1
+    };
+    assert_eq!(
+        warnings("nas:81", "{\"port\":{PORT}}"),
+        [
+            "PORT_HTTP_URL: neither it nor PORT_HTTP_BODY has {{PORT}} in it; requests are sent \
+          that do not tell the port"
+        ]
+    );
+    // The body's default has it.
+    for (url, body) in [
+        ("nas:81/{{PORT}}", "x"),
+        ("nas:81", "{{PORT}}"),
+        ("nas:81", ""),
+    ] {
+        assert_eq!(warnings(url, body), [""; 0], "{url} {body}");
+    }
+}
+
+#[test]
 fn the_http_clients_texts_are_taken_as_they_are() {
     let (settings, warnings) = settings(&[
         ("PORT_FORWARDING", "1"),
