@@ -47,6 +47,7 @@ unset -f __hook
 		esac
 	done < <(compgen -v)
 	declare -f
-	printf 'umask %s\ncd -- %q\n' "$(umask)" "$PWD"
+	# The last line says that all of it is there.
+	printf 'umask %s\ncd -- %q\n@END@\n' "$(umask)" "$PWD"
 } >"@LEFT@" 2>/dev/null
 exit "$__status"

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Stage, Surroundings, report, run_script, shell, stream};
 use crate::system::command::{Command, CommandError};
 use crate::system::{files, paths};
+
+/// The last line of what a text leaves. Where it is missing, the shell was killed before it had
+/// written all of it.
+const END: &str = "# that is all";
 
 /// What the texts that have ended left.
 #[derive(Debug, Default)]
@@ -151,16 +155,23 @@ impl Files {
             .replace("@LEFT@", &path(&self.commands))
             .replace("@VARIABLES@", &path(&self.variables))
             .replace("@OURS@", &ours.join(" "))
+            .replace("@END@", END)
     }
 
     /// `None` where the text did not come to its end.
     fn read(mut self) -> io::Result<Option<Left>> {
         let mut left = Left::default();
         self.commands.read_to_end(&mut left.commands)?;
+        if left.commands.is_empty() {
+            return Ok(None);
+        }
+        if !left.commands.ends_with(format!("\n{END}\n").as_bytes()) {
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, "it is cut short"));
+        }
         let mut variables = Vec::new();
         self.variables.read_to_end(&mut variables)?;
         left.variables = assignments(&variables);
-        Ok((!left.commands.is_empty()).then_some(left))
+        Ok(Some(left))
     }
 }
 
@@ -274,5 +285,14 @@ mod tests {
                      && $line == $'a\\nb' ]] || exit 9";
         assert_eq!(run(&shell, check), None);
         assert_eq!(run(&shell, check), None);
+    }
+
+    /// By a stop, or for want of memory.
+    #[test]
+    fn a_text_that_is_killed_while_it_leaves_things_spoils_nothing_earlier() {
+        let shell = after("f() { :; }; x=1");
+        let killed = r#"x=2; trap '[[ $BASH_COMMAND != "declare -f" ]] || kill -9 $$' DEBUG"#;
+        assert_eq!(run(&shell, killed), None);
+        assert_eq!(run(&shell, "[[ $x == 1 ]] && declare -F f || exit 9"), None);
     }
 }
