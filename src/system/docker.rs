@@ -1,4 +1,4 @@
-//! What Docker puts into every container of a network of one's own.
+//! What Docker gives to each container of a user-defined network.
 
 use std::net::Ipv4Addr;
 
