@@ -12,6 +12,7 @@ use super::policy::Policy;
 use super::private_bin;
 use super::programs::{self, Programs};
 use super::tables::Family;
+use super::wire::{EgressFilter, Wire};
 use crate::system::cancellation::CancellationToken;
 
 impl Firewall {
@@ -64,6 +65,14 @@ impl Firewall {
                 .inspect_err(|error| log::debug!("what an earlier life left: {error}"))
                 .ok();
         }
+        // The rules that follow set its stamp, which spares them a load of its own.
+        if first.is_some_and(|policy| policy.sealed)
+            && let Some(filter) = EgressFilter::load_first()
+        {
+            for firewall in &mut firewalls {
+                firewall.wire = Wire::Filtered(filter.clone());
+            }
+        }
         let mut refused = Vec::new();
         for mut firewall in firewalls {
             let failures = firewall.start(first)?;
@@ -78,11 +87,16 @@ impl Firewall {
     }
 
     /// No backend took everything: takes the one that lacks least, without what it lacks. What
-    /// failed in passing is tried again.
+    /// failed in passing is tried again. Chains at the network cards that were loaded first close
+    /// the network meanwhile, and are replaced when the rules are in force.
     fn open_weakened(
         mut refused: Vec<(Self, Vec<FailedLoad>)>,
         first: Option<&Policy>,
     ) -> Result<Self, FirewallError> {
+        for (firewall, _) in &mut refused {
+            // It may be the stamp that cannot be set.
+            firewall.wire = Wire::Untried;
+        }
         for _ in 1..MAX_LOADS {
             if refused.iter().any(|(_, failures)| waited_in_vain(failures)) {
                 break;

@@ -6,7 +6,8 @@
 //! ARP, and drops the rest. So it knows nothing of the policy, and does not change with it.
 //!
 //! The chain is loaded before the stamp: as long as there is a stamp there is a chain that wipes
-//! it, and nobody who listens on the interface ever sees it. What is sent in between is lost.
+//! it, and nobody who listens on the interface ever sees it. What is sent in between is lost, so
+//! where the chain can be had it is the first thing that closes a network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,13 +107,7 @@ impl EgressFilter {
     /// Loads chains with a stamp of their own. Those of an earlier life are replaced in the same
     /// transaction, so that there is no moment without any.
     pub fn load() -> Result<Self, String> {
-        let nft = find_nft().ok_or("the program nft is not installed")?;
-        let mut filter = Self {
-            nft,
-            stamp: new_stamp().ok_or("there are no random numbers")?,
-            interfaces: Vec::new(),
-            ipv6: true,
-        };
+        let mut filter = Self::without_chains()?;
         filter.cover().map_err(|error| {
             log::debug!("egress hook: {error}");
             "nft cannot load a chain at the egress hook, which takes Linux 5.16 with \
@@ -120,6 +115,32 @@ impl EgressFilter {
                 .to_owned()
         })?;
         Ok(filter)
+    }
+
+    /// Likewise before there are any rules, so that the network is closed from then on: tried once,
+    /// and only where the kernel is likely to know the hook, as the rules are waiting. `None` where
+    /// nothing has been loaded.
+    pub fn load_first() -> Option<Self> {
+        let interfaces = interfaces();
+        if interfaces.is_empty() || !is_hook_likely() {
+            return None;
+        }
+        let mut filter = Self::without_chains().ok()?;
+        filter
+            .load_chains(&interfaces)
+            .inspect_err(|error| log::debug!("egress hook, before the rules: {error}"))
+            .ok()?;
+        filter.interfaces = interfaces;
+        Some(filter)
+    }
+
+    fn without_chains() -> Result<Self, String> {
+        Ok(Self {
+            nft: find_nft().ok_or("the program nft is not installed")?,
+            stamp: new_stamp().ok_or("there are no random numbers")?,
+            interfaces: Vec::new(),
+            ipv6: true,
+        })
     }
 
     /// Whether nothing leaves but by an interface with a chain, or by the tunnel.
@@ -158,6 +179,19 @@ impl EgressFilter {
     fn load_chains(&self, interfaces: &[EgressInterface]) -> Result<(), CommandError> {
         run(&self.nft, &["-f", "-"], &render(self.stamp, interfaces)).map(drop)
     }
+}
+
+/// Whether the kernel is as new as the one that brought the hook. An older one may have it all the
+/// same.
+fn is_hook_likely() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .is_ok_and(|release| version(&release) >= Some((5, 16)))
+}
+
+/// The first two numbers of a kernel's release.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Whether the kernel or this nft does not know the hook, so that another try is of no use.
@@ -277,6 +311,23 @@ fn carries_another(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        for (release, is_newer) in [
+            ("4.4.302+", false),
+            ("5.4.0-200-generic", false),
+            ("5.15.0", false),
+            ("5.16.0-rc1", true),
+            ("6.1.0-30-amd64", true),
+            ("6.18.5\n", true),
+            ("10.0", true),
+            ("unknown", false),
+            ("", false),
+        ] {
+            assert_eq!(version(release) >= Some((5, 16)), is_newer, "{release:?}");
+        }
+    }
 
     #[test]
     fn a_kernel_without_the_hook_is_asked_once() {

@@ -121,7 +121,7 @@ fn what_was_learnt_can_be_forgotten() {
 }
 
 /// Locks of this thread's mount namespace are not those of other tests.
-fn lock_of_its_own(namespace: &Namespace) -> File {
+pub fn lock_of_its_own(namespace: &Namespace) -> File {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     mount(
         None::<&str>,

@@ -24,6 +24,7 @@ use wireguard_pia::firewall_internals::{
 
 use crate::namespace::{MARK, Namespace, install, iptables, run};
 use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, hears, ip, open};
+use crate::passing::lock_of_its_own;
 
 const PORT: u16 = 9999;
 const OPEN_PORT: u16 = 9998;
@@ -187,6 +188,48 @@ fn frames_by_af_xdp_pass_the_chain_and_take_net_raw() {
     assert!(!arrives(&leaks, BLOCKED));
     assert_eq!(refusal_of_af_xdp("-all,+net_raw"), "");
     assert!(arrives(&leaks, ARRIVES));
+}
+
+#[test]
+fn the_chains_close_a_network_before_the_rules_which_take_one_load() {
+    both(|backend| {
+        let _far = cable();
+        let namespace = Namespace::here();
+        let mut programs = Programs::find(backend, &namespace.bin()).unwrap();
+        let loads = namespace.directory.path().join("loads");
+        let script = format!(
+            "nft list table netdev wireguard-pia | grep -c 'meta mark 0x' >>{}",
+            loads.display()
+        );
+        install(&namespace, &mut programs, "iptables-restore", &script);
+        let firewall = Firewall::new(programs, &namespace.bin(), false);
+        let firewall = Firewall::open_any(vec![firewall], Some(&admitting())).unwrap();
+        assert_eq!(firewall.frames_pass(), None);
+        assert_eq!(std::fs::read_to_string(loads).unwrap(), "1\n");
+    });
+}
+
+/// With legacy others may hold its lock for seconds.
+#[test]
+fn nothing_leaves_while_the_first_rules_wait_for_a_lock() {
+    let namespace = Namespace::enter();
+    let far = cable();
+    let (leaks, service) = (receiver(&far, PORT), receiver(&far, OPEN_PORT));
+    let sibling = Sibling::new("eth0");
+    assert!(datagram(0, THERE, PORT) && arrives(&leaks, ARRIVES));
+    let lock = lock_of_its_own(&namespace);
+    let opening = thread::spawn(move || namespace.open(Backend::Legacy, &admitting()));
+    let begun = Instant::now();
+    while !run("nft list tables netdev").contains("wireguard-pia") {
+        assert!(begun.elapsed() < ARRIVES, "a chain comes without the lock");
+    }
+    assert!(!datagram(0, THERE, PORT) || !arrives(&leaks, BLOCKED));
+    assert_eq!(sibling.send().unwrap_err().raw_os_error(), ENOBUFS);
+    assert!(!opening.is_finished(), "the lock is held");
+    drop(lock);
+    let _firewall = opening.join().unwrap();
+    assert!(datagram(MARK, THERE, OPEN_PORT) && arrives(&service, ARRIVES));
+    assert!(!datagram(0, THERE, PORT));
 }
 
 #[test]
