@@ -667,6 +667,7 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
         of("in:192.168.1.0/24"),
         [
             "-A PIA_OUTPUT -o lo -s 192.168.1.0/24 -m addrtype ! --src-type LOCAL -j DROP",
+            "-A PIA_INPUT -i lo -s 192.168.1.0/24 -m addrtype ! --src-type LOCAL -j DROP",
             "-A PIA_INPUT -i eth0 -s 192.168.1.0/24 -j ACCEPT",
             "-A PIA_OUTPUT -o eth0 -d 192.168.1.0/24 -m conntrack --ctstate RELATED,ESTABLISHED \
              -m conntrack --ctdir REPLY -j ACCEPT",
@@ -676,6 +677,7 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
         of("192.168.1.10:8096-8097/tcp"),
         [
             "-A PIA_OUTPUT -o lo -s 192.168.1.10/32 -m addrtype ! --src-type LOCAL -j DROP",
+            "-A PIA_INPUT -i lo -s 192.168.1.10/32 -m addrtype ! --src-type LOCAL -j DROP",
             "-A PIA_INPUT -i eth0 -s 192.168.1.10/32 -p tcp --dport 8096:8097 -j ACCEPT",
             "-A PIA_OUTPUT -o eth0 -d 192.168.1.10/32 -p tcp --dport 8096:8097 -j ACCEPT",
             "-A PIA_OUTPUT -o eth0 -d 192.168.1.10/32 -p tcp --sport 8096:8097 -m conntrack \
@@ -683,8 +685,8 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
         ]
     );
     assert_eq!(of("out:192.168.1.0/24").len(), 1);
-    assert_eq!(of("192.168.1.0/24:80").len(), 7, "of both protocols");
-    assert_eq!(of("in:192.168.1.0/24/tcp").len(), 3);
+    assert_eq!(of("192.168.1.0/24:80").len(), 8, "of both protocols");
+    assert_eq!(of("in:192.168.1.0/24/tcp").len(), 4);
 }
 
 #[test]
@@ -700,7 +702,7 @@ fn local_ports_are_all_that_is_reached_here_but_for_entries_with_ports() {
     });
     let inwards: Vec<&String> = rules
         .iter()
-        .filter(|rule| rule.contains("PIA_INPUT"))
+        .filter(|rule| rule.starts_with("-A PIA_INPUT -i eth0"))
         .collect();
     assert_eq!(
         inwards,
@@ -762,6 +764,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
     });
     let mut expected = vec![
         "-A PIA_OUTPUT -o lo -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
+        "-A PIA_INPUT -i lo -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
         "-A PIA_OUTPUT -p ipv6-icmp --icmpv6-type 137 -j DROP".to_owned(),
         "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
     ];
@@ -785,7 +788,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
         expected.push(rule.to_owned());
     }
     // That rule of IPv4 is among those of every policy.
-    expected.remove(2);
+    expected.remove(3);
     assert_eq!(rules, expected);
 }
 

@@ -11,6 +11,7 @@ use wireguard_pia::firewall_internals::{Firewall, Policy, TrafficKind, TunnelPol
 
 use crate::namespace::{MARK, Namespace, iptables, lacking, run};
 use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, gets_out, hears, ip, open};
+use crate::wire::Sibling;
 
 const HERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1);
 const THERE_V6: Ipv6Addr = Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2);
@@ -157,28 +158,46 @@ fn what_may_only_come_in_keeps_no_flow_of_ours() {
     });
 }
 
-/// A datagram on lo that says it comes from the far end, and what is then sent there as its answer.
-fn answers_what_never_came(far: &Far) -> bool {
-    let receiver = far.run(|| UdpSocket::bind((THERE, 7000)).unwrap());
-    receiver.set_read_timeout(Some(BLOCKED)).unwrap();
-    let service = UdpSocket::bind((HERE, 8080)).unwrap();
+/// Writes an IP packet to lo.
+type Forge = fn(&[u8]);
+
+/// Each with a port of its own, as the kernel remembers what came from one.
+const FORGERS: [(u16, Forge); 2] = [(7000, by_ip_socket), (7001, by_frame)];
+
+fn by_ip_socket(packet: &[u8]) {
     let header_included = Protocol::from(255);
     let forger = Socket::new(Domain::IPV4, Type::RAW, Some(header_included)).unwrap();
+    let _ = forger.send_to(packet, &SocketAddrV4::new(HERE, 8080).into());
+}
+
+/// Past the rules for what goes out.
+fn by_frame(packet: &[u8]) {
+    let ethernet = [&[0; 12][..], &[0x08, 0x00]].concat();
+    let frame = [&ethernet, packet].concat();
+    Sibling::new("lo").write(&frame).unwrap();
+}
+
+/// A datagram on lo that says it comes from this port of the far end, and what is then sent there as
+/// its answer.
+fn answers_what_never_came(far: &Far, port: u16, forge: Forge) -> bool {
+    let receiver = far.run(move || UdpSocket::bind((THERE, port)).unwrap());
+    receiver.set_read_timeout(Some(BLOCKED)).unwrap();
+    let service = UdpSocket::bind((HERE, 8080)).unwrap();
     let datagram = [
-        // IPv4: 32 bytes, UDP; the kernel fills in the checksum.
-        &[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0][..],
+        // IPv4: 32 bytes, UDP, with its checksum.
+        &[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0x66, 0x30][..],
         &THERE.octets(),
         &HERE.octets(),
-        &7000_u16.to_be_bytes(),
+        &port.to_be_bytes(),
         &8080_u16.to_be_bytes(),
         &[0, 12, 0, 0],
         b"lies",
     ]
     .concat();
-    let _ = forger.send_to(&datagram, &SocketAddrV4::new(HERE, 8080).into());
+    forge(&datagram);
     service.set_read_timeout(Some(BLOCKED)).unwrap();
     hears(|| service.recv(&mut [0; 16]));
-    let _ = service.send_to(b"leak", (THERE, 7000));
+    let _ = service.send_to(b"leak", (THERE, port));
     hears(|| receiver.recv(&mut [0; 16]))
 }
 
@@ -190,7 +209,9 @@ fn nobody_here_begins_a_connection_in_the_name_of_the_lan() {
         let _service = far.run(|| TcpListener::bind((THERE, 80)).unwrap());
         assert!(connects(THERE.into(), 80, ARRIVES), "the cable works");
         let _firewall = open(backend, &with(&["in:10.77.0.2"]));
-        assert!(!answers_what_never_came(&far));
+        for (port, forge) in FORGERS {
+            assert!(!answers_what_never_came(&far, port, forge));
+        }
         // Our own address may lie in such a range.
         let _firewall = open(backend, &with(&["in:10.77.0.0/24"]));
         let _own = TcpListener::bind((HERE, 8080)).unwrap();
@@ -203,10 +224,12 @@ fn nobody_here_begins_a_connection_in_the_name_of_the_lan() {
     let _firewall = Firewall::open_any(vec![firewall], Some(&policy)).unwrap();
     let _service = TcpListener::bind((HERE, 8080)).unwrap();
     assert!(far.run(|| connects(HERE.into(), 8080, ARRIVES)));
-    assert!(
-        answers_what_never_came(&far),
-        "nothing but that rule stops it"
-    );
+    for (port, forge) in FORGERS {
+        assert!(
+            answers_what_never_came(&far, port, forge),
+            "nothing but that rule stops it"
+        );
+    }
 }
 
 /// A cable with the LAN's IPv6 on it, and a default route to elsewhere.

@@ -33,10 +33,10 @@ const BROADCAST: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 255);
 const ENOBUFS: Option<i32> = Some(libc::ENOBUFS);
 
 /// Who writes frames: root with NET_RAW, in the same network namespace.
-struct Sibling(OwnedFd);
+pub struct Sibling(OwnedFd);
 
 impl Sibling {
-    fn new(interface: &str) -> Self {
+    pub fn new(interface: &str) -> Self {
         let device: LinkAddr = getifaddrs()
             .unwrap()
             .filter(|entry| entry.interface_name == interface)
@@ -55,8 +55,11 @@ impl Sibling {
     }
 
     fn send(&self) -> io::Result<usize> {
-        let bytes = Self::frame();
-        Ok(send(self.0.as_raw_fd(), &bytes, MsgFlags::empty())?)
+        self.write(&Self::frame())
+    }
+
+    pub fn write(&self, frame: &[u8]) -> io::Result<usize> {
+        Ok(send(self.0.as_raw_fd(), frame, MsgFlags::empty())?)
     }
 
     /// A datagram to the far end, in a frame to everybody.
