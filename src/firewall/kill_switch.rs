@@ -225,6 +225,27 @@ impl KillSwitch {
         })
     }
 
+    /// Opens the way to the endpoint of a tunnel that is to take the place of ours, whose own name
+    /// servers are `name_servers`.
+    ///
+    /// # Errors
+    /// As [`Self::admit`].
+    pub fn admit_next(
+        &self,
+        endpoint: SocketAddrV4,
+        name_servers: &BTreeSet<Ipv4Addr>,
+    ) -> Result<(), FirewallError> {
+        self.change(|parts| {
+            parts.searching = true;
+            parts
+                .api
+                .insert(Destination::udp(*endpoint.ip(), endpoint.port()));
+            if let Some(tunnel) = &mut parts.tunnel {
+                tunnel.name_servers.extend(name_servers);
+            }
+        })
+    }
+
     /// Whether the rules in force let our packets out to `destination`.
     pub fn admits(&self, destination: Destination) -> bool {
         let inner = self.lock();

@@ -137,6 +137,9 @@ impl Policy {
 pub struct TunnelPolicy {
     /// `wg0`.
     pub interface: String,
+    /// The VPN's own name servers, which are asked through the tunnel or not at all: their
+    /// addresses may lie in a network that is open.
+    pub name_servers: BTreeSet<Ipv4Addr>,
     /// The subnets of attached Docker networks, with the interface each is on.
     pub attached: Vec<(String, IpNet)>,
     /// `LOCAL_NETWORK`, with the interface of the default route.

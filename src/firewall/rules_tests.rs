@@ -459,7 +459,9 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
         destination: address.map(Ipv4Addr::from),
         ..Gateway::of_all(&["eth2"])
     });
+    let name_servers = proptest::collection::btree_set(any::<u32>().prop_map(Into::into), 0..3);
     let parts = (
+        name_servers,
         networks("eth0"),
         accesses(),
         proptest::option::of(proptest::collection::vec(traffic(), 0..2)),
@@ -467,8 +469,9 @@ fn any_tunnel() -> impl Strategy<Value = TunnelPolicy> {
         proptest::option::of(gateway),
     );
     parts.prop_map(
-        |(attached, local, local_ports, forwarded, gateway)| TunnelPolicy {
+        |(name_servers, attached, local, local_ports, forwarded, gateway)| TunnelPolicy {
             interface: "wg0".into(),
+            name_servers,
             attached,
             local,
             local_ports,
@@ -687,6 +690,22 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
     assert_eq!(of("out:192.168.1.0/24").len(), 1);
     assert_eq!(of("192.168.1.0/24:80").len(), 8, "of both protocols");
     assert_eq!(of("in:192.168.1.0/24/tcp").len(), 4);
+}
+
+#[test]
+fn the_tunnel_s_name_servers_are_asked_by_it_alone_whatever_the_lan_has() {
+    let rules = lan_rules(TunnelPolicy {
+        name_servers: [Ipv4Addr::new(10, 0, 0, 243)].into(),
+        local: vec![access("eth0", "out:10.0.0.0/8")],
+        ..TunnelPolicy::default()
+    });
+    assert_eq!(
+        rules,
+        [
+            "-A PIA_OUTPUT -d 10.0.0.243/32 -j DROP",
+            "-A PIA_OUTPUT -o eth0 -d 10.0.0.0/8 -j ACCEPT",
+        ]
+    );
 }
 
 #[test]

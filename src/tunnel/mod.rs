@@ -183,6 +183,7 @@ impl Tunnel {
         }
         TunnelPolicy {
             interface: paths::INTERFACE.to_owned(),
+            name_servers: self.own_name_servers(container).collect(),
             attached: networks.attached.clone(),
             local: networks.local.clone(),
             local_ports: container.settings.local_ports.clone(),
@@ -222,6 +223,13 @@ impl Tunnel {
         }
     }
 
+    /// The name servers in use that are the VPN's own. Those that the user chose may be in the LAN,
+    /// or on an attached network.
+    fn own_name_servers(&self, container: &Container) -> impl Iterator<Item = Ipv4Addr> {
+        let is_own = container.settings.dns.uses_pia();
+        self.dns.iter().copied().filter(move |_| is_own)
+    }
+
     fn set_routes(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
         let attached = networks.attached.iter();
         let attached: Vec<Ipv4Net> = attached
@@ -231,13 +239,8 @@ impl Tunnel {
                 IpNet::V6(_) => None,
             })
             .collect();
-        // Servers that the user chose may be in the LAN, or on an attached network.
-        let mut inside = if container.settings.dns.uses_pia() {
-            self.dns.clone()
-        } else {
-            Vec::new()
-        };
-        inside.extend(self.joined.registration.server_vip.map(Ipv4Addr::from));
+        let vip = self.joined.registration.server_vip.map(Ipv4Addr::from);
+        let inside: Vec<Ipv4Addr> = self.own_name_servers(container).chain(vip).collect();
         let ranges = container.settings.local_ranges();
         let rules = routing_rules::rules(&ranges, &attached, &inside, container.mark);
         Ok(routing_rules::apply(&rules, &container.stop)?)

@@ -9,7 +9,6 @@ use super::{Tunnel, dns_servers};
 use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
-use crate::firewall::Destination;
 use crate::system::cancellation::CancellationToken;
 use crate::system::{parallel, paths, tcp_connections};
 use crate::wireguard::peering::Peering;
@@ -50,9 +49,9 @@ impl Tunnel {
             joined,
         };
         let networks = Networks::find(container)?;
-        let endpoint = next.joined.endpoint();
-        let endpoint_only = [Destination::udp(*endpoint.ip(), endpoint.port())];
-        self.kill_switch.admit(endpoint_only)?;
+        let own_servers = next.own_name_servers(container).collect();
+        self.kill_switch
+            .admit_next(next.joined.endpoint(), &own_servers)?;
         // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of
         // a second.
         let uninterrupted = CancellationToken::never();

@@ -24,6 +24,7 @@ pub fn bootstrap() -> Policy {
 pub fn connected() -> Policy {
     let tunnel = TunnelPolicy {
         interface: "wg0".into(),
+        name_servers: [Ipv4Addr::new(10, 0, 0, 243)].into(),
         attached: [("eth0", "172.18.0.2/16"), ("eth0", "fd18::2/64")]
             .map(|(name, network)| (name.to_owned(), network.parse().unwrap()))
             .into(),

@@ -34,6 +34,7 @@ fn policy(settings: &Settings, gateway: Option<Gateway>, rng: &mut fastrand::Rng
     let local = settings.local_network.iter();
     let tunnel = TunnelPolicy {
         interface: "wg0".to_owned(),
+        name_servers: [[10, 0, 0, 243].into()].into(),
         attached: vec![("eth0".to_owned(), "172.18.0.0/16".parse().unwrap())],
         local: local.map(|access| ("eth0".to_owned(), *access)).collect(),
         local_ports: settings.local_ports.clone(),

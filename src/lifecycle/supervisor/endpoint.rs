@@ -50,6 +50,8 @@ impl EndpointWatch {
             let Ok(counters) = show::counters() else {
                 if self.comes_back(stop)? {
                     silence = Silence::default();
+                    // wg-quick has taken our routing rules away with its own.
+                    let _ = self.events.send(Event::NetworksChanged);
                     continue;
                 }
                 return Ok(format!("the interface {} is gone", paths::INTERFACE));
