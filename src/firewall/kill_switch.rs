@@ -279,6 +279,22 @@ impl KillSwitch {
         self.narrow(|parts| parts.connect(endpoint, tunnel))
     }
 
+    /// Whether there is or was a tunnel, so that attached networks and the LAN are open.
+    pub fn has_tunnel(&self) -> bool {
+        self.lock().parts.tunnel.is_some()
+    }
+
+    /// The tunnel has never carried anything: what it would open is closed again.
+    ///
+    /// # Errors
+    /// As [`Self::moved`].
+    pub fn forget_tunnel(&self) -> Result<(), FirewallError> {
+        self.narrow(|parts| {
+            parts.endpoint = None;
+            parts.tunnel = None;
+        })
+    }
+
     /// The search ended without a new server: the endpoint in use keeps its rule, the rest goes.
     ///
     /// # Errors

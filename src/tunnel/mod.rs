@@ -50,7 +50,7 @@ impl Tunnel {
     ///
     /// # Errors
     /// When wg-quick fails, the firewall or a file cannot be set, or the tunnel carries nothing;
-    /// all that was done is then undone.
+    /// all that was done is then undone, but for what a former tunnel has opened and set.
     pub fn bring_up(
         container: &Container,
         kill_switch: KillSwitch,
@@ -64,11 +64,14 @@ impl Tunnel {
         };
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
+        let is_first = !tunnel.kill_switch.has_tunnel();
         let up = tunnel
             .make_interface(container, &networks)
             .and_then(|()| tunnel.start(container, &networks));
-        if up.is_err() {
-            tunnel.take_down();
+        match up {
+            Ok(()) => return Ok(tunnel),
+            Err(_) if is_first => tunnel.undo(),
+            Err(_) => tunnel.remove_interface(),
         }
         up.map(|()| tunnel)
     }
@@ -349,9 +352,24 @@ impl Tunnel {
         });
     }
 
+    /// Leaves nothing of a first tunnel that has never carried anything.
+    fn undo(&self) {
+        if let Err(error) = self.kill_switch.forget_tunnel() {
+            log::warn!("{error}; it is tried again");
+        }
+        self.take_down();
+    }
+
     /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be
     /// interrupted.
     pub fn take_down(&self) {
+        self.remove_interface();
+        restore_name_servers();
+    }
+
+    /// The same, but names are looked up by the VPN's name servers or not at all: another tunnel is
+    /// to follow, and the former name servers may be in a network that is open.
+    fn remove_interface(&self) {
         hung::end();
         let conf = Path::new(paths::WG_CONF);
         let down = |stop: &CancellationToken| self.wg_quick.down(conf, stop);
@@ -363,8 +381,8 @@ impl Tunnel {
             ),
             Some(Err(error)) => log::warn!("wg-quick down: {error}"),
         }
-        if let Err(failure) = remove_leftovers() {
-            log::warn!("removing the tunnel: {failure}");
+        if let Err(error) = leftovers::remove(&CancellationToken::never()) {
+            log::warn!("removing the tunnel: {error}");
         }
     }
 }
@@ -388,10 +406,14 @@ pub fn make_room() -> Result<u32, Failure> {
 /// # Errors
 /// As [`make_room`].
 pub fn remove_leftovers() -> Result<u32, Failure> {
+    restore_name_servers();
+    Ok(leftovers::remove(&CancellationToken::never())?)
+}
+
+fn restore_name_servers() {
     if let Err(error) = resolv_conf::restore(Path::new(paths::RESOLV_CONF)) {
         log::warn!("DNS: {error}");
     }
-    Ok(leftovers::remove(&CancellationToken::never())?)
 }
 
 fn dns_servers<A>(wanted: &VpnDns, of_registration: &[A]) -> Vec<Ipv4Addr>

@@ -32,7 +32,7 @@ impl Tunnel {
             self.replace(container, joined)?;
         } else {
             log::warn!("{} is gone; bringing it up anew", paths::INTERFACE);
-            self.take_down();
+            self.remove_interface();
             *self = Self::bring_up(container, self.kill_switch.clone(), joined)?;
         }
         if former != self.peering(container).address {

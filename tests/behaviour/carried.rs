@@ -3,7 +3,7 @@
 
 use harness::log_lines::{RECONNECTED, UP};
 use harness::simulator::server::Server;
-use harness::waiting::{LATER, SOON};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::recipe::Recipe;
@@ -71,6 +71,27 @@ fn a_server_whose_tunnel_drops_everything_is_left_at_the_start() {
         Server::kill_tunnel,
         "answers handshakes, but nothing comes through",
     );
+}
+
+/// "open once there was a tunnel" (docs/lan.md)
+#[test]
+fn what_never_carried_opens_no_lan() {
+    let world = world();
+    let servers = world.pia.servers();
+    for server in &servers {
+        server.silence_endpoint();
+    }
+    let container = recipe(&world).env("LOCAL_NETWORK", "10.9.0.0/16").start();
+    container.wait_for_log("nothing comes back from", SOON);
+    let is_open = || world.look("iptables -S PIA_OUTPUT").contains("10.9.0.0/16");
+    wait_until("it is closed", SOON, || !is_open());
+    container.wait_for_log("Fatal error", LATER);
+    assert!(!is_open());
+    for server in &servers {
+        server.restore_endpoint();
+    }
+    container.wait_for_log(UP, LATER);
+    assert!(is_open());
 }
 
 /// "a server that carries nothing is left for the next one" (README.md)

@@ -1,10 +1,10 @@
 //! A dead endpoint is noticed and replaced, on the live interface, whatever else is down.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use harness::log_lines::{RECONNECTED, UP};
 use harness::simulator::faults::Api;
@@ -20,6 +20,9 @@ use harness::world::{self, World};
 use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
+
+/// A name server in a LAN of the range 10.0.0.0/8.
+const LAN_RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 9, 9, 9);
 
 fn watching(world: &World) -> Recipe {
     world
@@ -472,6 +475,65 @@ fn the_interface_can_be_taken_down_and_up_by_hand() {
     // What it made is ours to take away.
     container.stop();
     assert!(!world.look("ip rule").contains("proto 51"));
+}
+
+/// "routed into the tunnel also where a `LOCAL_NETWORK` range" (docs/original-behaviour.md): with the interface there, and
+/// without it nowhere.
+#[test]
+fn the_vpns_name_servers_are_never_asked_in_a_lan_that_has_their_addresses() {
+    let world = World::new();
+    let container = with_wg_quick_by_hand(&world)
+        .env("LOCAL_NETWORK", "10.0.0.0/8")
+        .connect();
+    let resolv_conf = container.read("/etc/resolv.conf").unwrap();
+    let server = resolv_conf
+        .lines()
+        .find_map(|line| line.strip_prefix("nameserver "));
+    let server: Ipv4Addr = server.unwrap().parse().unwrap();
+    let goes_into_tunnel = || {
+        let way = world.look(&format!("ip route get {server}"));
+        way.contains("dev wg0")
+    };
+    assert!(goes_into_tunnel());
+    let capture = world.capture();
+    let begun = Instant::now();
+    container.shell("wg-quick down wg0");
+    for address in [LAN_RESOLVER, server] {
+        let ask = format!("echo q >/dev/udp/{address}/53 || true");
+        container.exec(&["bash", "-c", &ask]);
+    }
+    let asked = |address| {
+        let leaks = capture.leaks_since(begun, |packet| packet.destination != IpAddr::V4(address));
+        leaks.len()
+    };
+    assert_eq!((asked(LAN_RESOLVER), asked(server)), (1, 0));
+    container.shell("wg-quick up wg0");
+    wait_until(
+        "they are asked through the tunnel again",
+        SOON,
+        goes_into_tunnel,
+    );
+}
+
+/// The former name servers may be in the LAN.
+#[test]
+fn names_are_looked_up_by_nobody_else_while_an_interface_that_is_gone_comes_back() {
+    let world = World::new();
+    let container = up(&world);
+    let ours = container.read("/etc/resolv.conf");
+    for server in world.pia.servers() {
+        server.silence_endpoint();
+    }
+    container.shell("ip link delete wg0");
+    container.wait_for_log("wg0 is gone; bringing it up anew", LATER);
+    container.wait_for_log("nothing comes back from", LATER);
+    assert_eq!(container.read("/etc/resolv.conf"), ours);
+    for server in world.pia.servers() {
+        server.restore_endpoint();
+    }
+    container.wait_for_log(RECONNECTED, LATER);
+    assert_eq!(container.read("/etc/resolv.conf"), ours);
+    world.assert_carries();
 }
 
 #[test]
