@@ -59,6 +59,8 @@ pub struct Firewall {
     /// What may be left of one, by a look before the first load, as long as no load has failed.
     pub(super) earlier: Option<EarlierRules>,
     pub(super) wire: Wire,
+    /// An interface has no chain yet, as none could be loaded.
+    pub(super) lacks_chain: bool,
     /// Whether rules of wg-quick's for our interface are ours.
     pub(super) owns_interface: bool,
     pub(super) private_bin_needed: bool,
@@ -103,6 +105,7 @@ impl Firewall {
             alone: false,
             earlier: None,
             wire: Wire::default(),
+            lacks_chain: false,
             owns_interface: true,
             private_bin_needed: false,
         }
@@ -190,6 +193,12 @@ impl Firewall {
     /// first in PATH.
     pub fn private_bin_needed(&self) -> bool {
         self.private_bin_needed
+    }
+
+    /// Whether nothing of the last policy is left to be loaded. A failure for IPv6, whose former
+    /// rules stay in force then, and one for a new interface's chain are no errors of a load.
+    pub fn is_settled(&self) -> bool {
+        !self.lacks_chain && self.loaded.values().all(Option::is_some)
     }
 
     /// Whether any rules of ours are known to be in force.
@@ -280,7 +289,12 @@ impl Firewall {
         !missing.is_empty()
     }
 
-    /// Takes IPv4's failure out as the error; blocks IPv6 by other means where its load failed.
+    fn has_rules_of(&self, family: Family) -> bool {
+        self.loaded.keys().any(|(of, _)| *of == family)
+    }
+
+    /// Takes IPv4's failure out as the error; blocks IPv6 by other means where its first load
+    /// failed.
     pub(super) fn judge(&mut self, failures: &mut Vec<FailedLoad>) -> Result<(), FirewallError> {
         let of_v4 = |failure: &FailedLoad| failure.family == Family::V4;
         if let Some(index) = failures.iter().position(of_v4) {
@@ -292,6 +306,8 @@ impl Firewall {
         }
         let sealing = match failures.first() {
             None => Sealing::Whole,
+            // By the rules of before.
+            Some(_) if self.has_rules_of(Family::V6) => Sealing::Whole,
             Some(failure) => match ipv6::shut_off() {
                 Ok(()) => Sealing::Whole,
                 Err(why) => Sealing::WithoutIpv6(format!(

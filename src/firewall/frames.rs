@@ -106,11 +106,18 @@ impl Firewall {
             .iter()
             .all(|interface| filter.interfaces.contains(interface))
         {
+            self.lacks_chain = false;
             return;
         }
-        match filter.cover() {
+        let covered = filter.cover();
+        let lacked = std::mem::replace(&mut self.lacks_chain, covered.is_err());
+        match covered {
             Ok(()) => drop(self.reload(policy)),
-            Err(error) => log::warn!("firewall: frames by a new interface pass: {error}"),
+            Err(error) if lacked => log::debug!("firewall: a new interface: {error}"),
+            Err(error) => log::warn!(
+                "firewall: frames by a new interface pass: {error}; it is tried again until they \
+                 do not"
+            ),
         }
     }
 

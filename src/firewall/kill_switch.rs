@@ -412,7 +412,10 @@ impl KillSwitch {
         change(&mut parts);
         inner.firewall.apply(&parts.policy())?;
         inner.parts = parts;
-        inner.is_owed = false;
+        inner.is_owed &= !inner.firewall.is_settled();
+        if !inner.firewall.is_settled() {
+            self.owe(&mut inner);
+        }
         Ok(())
     }
 

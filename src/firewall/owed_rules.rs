@@ -1,5 +1,5 @@
 //! Rules that take ways away: they hold from the moment that they are wanted, and where they cannot
-//! be loaded then, they are owed.
+//! be loaded then, they are owed. So is what else a load has left to be done.
 
 use std::thread::Builder;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Inner {
     /// Loads the policy in force.
     pub(super) fn load(&mut self) -> Result<(), FirewallError> {
         self.firewall.apply(&self.parts.policy())?;
-        self.is_owed = false;
+        self.is_owed &= !self.firewall.is_settled();
         Ok(())
     }
 }
@@ -29,7 +29,7 @@ impl KillSwitch {
         let mut inner = self.lock();
         change(&mut inner.parts);
         let loaded = inner.load();
-        if loaded.is_err() {
+        if loaded.is_err() || !inner.firewall.is_settled() {
             self.owe(&mut inner);
         }
         loaded
@@ -59,7 +59,7 @@ impl KillSwitch {
     /// Whether what was owed is loaded, now if not before.
     fn is_paid(&self) -> bool {
         let mut inner = self.lock();
-        if inner.is_owed && inner.load().is_ok() {
+        if inner.is_owed && inner.load().is_ok() && !inner.is_owed {
             log::info!("firewall: the rules that could not be loaded before are in force");
         }
         !inner.is_owed

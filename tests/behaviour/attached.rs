@@ -2,10 +2,12 @@
 
 use std::net::Ipv4Addr;
 use std::slice;
+use std::thread;
+use std::time::Duration;
 
 use harness::log_lines::UP;
 use harness::simulator::server::TUNNEL_DNS;
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::capture::Capture;
 use harness::world::network::{CLIENT, CLIENT_SECOND, LAN};
@@ -130,6 +132,34 @@ fn a_network_that_is_attached_while_the_start_waits_passes_no_frame() {
     assert_eq!((frames(&capture), beyond(&capture)), (0, vec![]));
     assert_eq!(world.pia.login_attempts(), 1);
     assert!(!container.logs().contains(UP));
+}
+
+/// A passing failure of nft, such as memory that is short.
+#[test]
+fn the_chain_of_an_attached_network_is_tried_again_until_it_is_there() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .bind("/usr/sbin/nft", "/opt/nft")
+        .script(
+            "/usr/local/libexec/wireguard-pia/nft",
+            "#!/bin/sh\n[ ! -e /run/short ] || exit 1\nexec /opt/nft \"$@\"\n",
+        )
+        .connect();
+    container.shell("touch /run/short");
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    container.wait_for_log("frames by a new interface pass", SOON);
+    // All tries of the loads that this calls for are over.
+    thread::sleep(Duration::from_secs(3));
+    let has_chain = || {
+        let table = world.look("nft list table netdev wireguard-pia");
+        table.contains("\"eth1\"")
+    };
+    assert!(!has_chain());
+    container.shell("rm /run/short");
+    wait_until("the network card has its chain", LATER, has_chain);
 }
 
 fn life(world: &World) -> Recipe {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use wireguard_pia::firewall_internals::{
-    Backend, CancellationToken, Firewall, FirewallError, Policy, Programs,
+    Backend, CancellationToken, Firewall, FirewallError, Policy, Programs, Sealing,
 };
 
 use crate::namespace::{BOTH, Namespace, install, iptables, lacking, run, saved};
@@ -104,6 +104,35 @@ fn a_long_trouble_is_an_error_and_leaves_no_belief() {
             firewall.apply(&connected()).unwrap();
             assert_eq!(saved(backend), expected, "{backend}: {how}");
         }
+    }
+}
+
+/// The rules of before stay in force.
+#[test]
+fn a_trouble_of_ip6tables_that_passes_switches_nothing_off_and_is_owed() {
+    let by_ipv6 = |policy: Policy| Policy {
+        name_servers_v6: vec![std::net::Ipv6Addr::LOCALHOST],
+        ..policy
+    };
+    for backend in BOTH {
+        let namespace = Namespace::enter();
+        let mut programs = Programs::find(backend, Path::new("/nonexistent")).unwrap();
+        let trouble = namespace.directory.path().join("trouble");
+        let script = format!("[[ ! -e {} ]] || exit 1", trouble.display());
+        install(&namespace, &mut programs, "ip6tables-restore", &script);
+        let mut firewall = open(&namespace, programs, &closed());
+        let before = saved(backend);
+        fs::write(&trouble, "").unwrap();
+        firewall.apply(&by_ipv6(closed())).unwrap();
+        assert_eq!(firewall.sealing(), &Sealing::Whole);
+        assert!(!firewall.is_settled());
+        assert_eq!(saved(backend), before);
+        assert!(!run("ip -6 rule").contains("blackhole"));
+        let is_off = run("cat /proc/sys/net/ipv6/conf/default/disable_ipv6");
+        assert_eq!(is_off.trim(), "0");
+        fs::remove_file(&trouble).unwrap();
+        firewall.apply(&by_ipv6(closed())).unwrap();
+        assert!(firewall.is_settled() && saved(backend) != before);
     }
 }
 
