@@ -461,6 +461,7 @@ fn wg_quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {
         )
     });
     WgQuick {
+        environment: container.environment(),
         private_bin: private_bin.then(|| paths::PRIVATE_BIN.to_owned()),
         legacy,
         allow_missing_rules: container.settings.allow_missing_iptables_rules,

@@ -1,6 +1,7 @@
 //! wg-quick, unpatched: made tolerant by a file of shell functions that it reads through
 //! `BASH_ENV`.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,8 +12,11 @@ use crate::system::command::{Command, CommandError};
 use crate::system::{files, paths};
 
 /// How wg-quick is to be run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WgQuick {
+    /// With what pre-up hooks have left: a program for WireGuard in user space is chosen by a
+    /// variable.
+    pub environment: Vec<(OsString, OsString)>,
     /// The directory with links to the chosen iptables, where they are needed.
     pub private_bin: Option<String>,
     /// The legacy backend was chosen, so nft must not be used either.
@@ -47,6 +51,7 @@ impl WgQuick {
         let complaints = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&complaints);
         Command::new("wg-quick", [verb.as_ref(), conf.as_os_str()])
+            .environment(self.environment.iter().cloned())
             .variable("BASH_ENV", paths::WG_QUICK_ENV)
             .variable("WIREGUARD_PIA_MODES", modes(conf))
             // Else wireguard-go advises at length to use the kernel's, which wg-quick has just
@@ -200,6 +205,7 @@ mod tests {
         }
         let functions = folder.path().join("functions");
         let wg_quick = WgQuick {
+            environment: Vec::new(),
             private_bin: None,
             legacy: false,
             allow_missing_rules: false,

@@ -11,6 +11,7 @@ pub fn lives() -> Vec<Life> {
         mtu_out_of_range(),
         cycle_ports(),
         own_wireguard(),
+        own_wireguard_by_pre_up(),
         wg_quick_by_hand(),
     ]
 }
@@ -101,6 +102,22 @@ fn cycle_ports() -> Life {
 fn own_wireguard() -> Life {
     Life::of("own_user_space_wireguard")
         .env("WG_QUICK_USERSPACE_IMPLEMENTATION", "my-wireguard")
+        .script(
+            "/usr/local/bin/my-wireguard",
+            "#!/bin/sh\ntouch /pia/mine\nexec wireguard-go \"$@\"\n",
+        )
+        .connects()
+        .sees("is_used", file_is("/pia/mine", ""))
+        .sees("carries", leaves_by("nl_amsterdam"))
+}
+
+/// "What `PRE_UP` assigns to variables of section 2 takes effect"
+fn own_wireguard_by_pre_up() -> Life {
+    Life::of("own_user_space_wireguard_by_pre_up")
+        .env(
+            "PRE_UP",
+            "export WG_QUICK_USERSPACE_IMPLEMENTATION=my-wireguard",
+        )
         .script(
             "/usr/local/bin/my-wireguard",
             "#!/bin/sh\ntouch /pia/mine\nexec wireguard-go \"$@\"\n",
