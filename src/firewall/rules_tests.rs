@@ -258,13 +258,22 @@ fn a_gateway_lends_the_tunnel_and_hands_the_port_on_with_and_without_the_kill_sw
         ..tunnel()
     });
     let clamp = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n";
+    let answer = |protocol: &str| {
+        format!(
+            "-A PIA_FORWARD -i eth1 -s 172.20.0.3/32 -o wg0 -p {protocol} --sport 40000 -m \
+             conntrack --ctstate ESTABLISHED -m conntrack --ctdir REPLY -j ACCEPT\n"
+        )
+    };
+    let (by_tcp, by_udp) = (answer("tcp"), answer("udp"));
     let forward = format!(
         "-A PIA_FORWARD -o wg0 {clamp}\
         -A PIA_FORWARD -i wg0 {clamp}\
         -A PIA_FORWARD -i eth1 -s 0.0.0.0/0 -o wg0 -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
         -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p tcp --dport 40000 -j ACCEPT\n\
-        -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p udp --dport 40000 -j ACCEPT\n"
+        {by_tcp}\
+        -A PIA_FORWARD -i wg0 -o eth1 -d 172.20.0.3/32 -p udp --dport 40000 -j ACCEPT\n\
+        {by_udp}"
     );
     let nat = "-A PIA_PREROUTING -i wg0 -p tcp --dport 40000 -j DNAT --to-destination \
                172.20.0.3:40000\n\

@@ -150,6 +150,25 @@ fn the_gateway_hands_the_port_on_to_the_host_behind_it() {
     assert_eq!(answers(&world, other), (None, None));
 }
 
+/// "this machine gets what comes in by the forwarded port" (docs/gateway.md)
+#[test]
+fn the_port_leads_to_a_host_that_may_not_use_the_tunnel_itself() {
+    let world = World::builder()
+        .behind()
+        .sysctl("net/ipv4/ip_forward", "1")
+        .build();
+    let container = forwarding(&world)
+        .env("FWD_IFACE", "eth1")
+        .env("FWD_SOURCES", "192.0.2.0/24")
+        .env("PF_DEST_IP", BEHIND.to_string())
+        .start();
+    container.wait_for_log("Forwarding on port ", SOON);
+    let port = world.pia.bound_ports()[0].port;
+    listen(&world, world.behind(), port, "behind");
+    is_answered_by(&world, port, "behind");
+    assert_eq!(world.address_seen_from(world.behind()), None);
+}
+
 #[test]
 fn where_the_inner_address_refuses_the_public_one_is_asked() {
     let world = World::new();
