@@ -29,6 +29,22 @@ pub enum Call {
     Ping,
 }
 
+impl Call {
+    /// Whether the request holds credentials, a token or a lease of the account, so that a refusal
+    /// says something of it.
+    pub(super) fn is_of_account(self) -> bool {
+        match self {
+            Self::Token
+            | Self::ExpireToken
+            | Self::DedicatedIp
+            | Self::AddKey
+            | Self::Signature
+            | Self::BindPort => true,
+            Self::ServerList | Self::ExitAddress | Self::Ping => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -207,11 +223,11 @@ impl ApiError {
                 | ApiErrorKind::DedicatedIpExpired
                 | ApiErrorKind::DedicatedIpInvalid { .. }
                 | ApiErrorKind::NoMetaServer(_)
-                | ApiErrorKind::Blocked { .. }
-                // The password may have been refused, with a page for people.
-                | ApiErrorKind::WebPage { status: 401 | 403 },
+                | ApiErrorKind::Blocked { .. },
                 _,
             ) => Remedy::GiveUp,
+            // The password may have been refused, with a page for people.
+            (ApiErrorKind::WebPage { status: 401 | 403 }, Call::Token) => Remedy::GiveUp,
             _ => Remedy::Later,
         }
     }
@@ -347,6 +363,10 @@ mod tests {
         );
         assert_eq!(
             remedy(Call::Token, ApiErrorKind::WebPage { status: 200 }),
+            Remedy::Later
+        );
+        assert_eq!(
+            remedy(Call::ServerList, ApiErrorKind::WebPage { status: 403 }),
             Remedy::Later
         );
     }

@@ -95,14 +95,14 @@ impl<'a> Ask<'a> {
     pub fn refusal(&self, response: &Response) -> Option<ApiErrorKind> {
         let text = String::from_utf8_lossy(&response.body);
         let answer: TokenAnswer = serde_json::from_slice(&response.body).unwrap_or_default();
-        if answer.code.as_deref() == Some("too_many_attempts") {
+        if self.call.is_of_account() && answer.code.as_deref() == Some("too_many_attempts") {
             return Some(ApiErrorKind::LockedOut {
                 message: self.excerpt(&answer.message.unwrap_or_default()),
             });
         }
         let status = response.status;
         if text.trim_start().starts_with("HTTP Token: Access denied") {
-            return Some(self.refused(status));
+            return Some(self.refused(status, &text));
         }
         if let Some(code) = block_code(&text) {
             return Some(ApiErrorKind::Blocked { code });
@@ -110,31 +110,35 @@ impl<'a> Ask<'a> {
         if self.call == Call::Token && is_no(&answer) && matches!(status, 200..=299 | 400..=499) {
             match status {
                 402 | 408 | 429 => (),
-                _ => return Some(self.refused(status)),
+                _ => return Some(self.refused(status, &text)),
             }
         }
         let is_page = text.trim_start().starts_with('<');
         match status {
             200..=299 => is_page.then_some(ApiErrorKind::WebPage { status }),
-            401 | 403 if !is_page => Some(self.refused(status)),
-            402 => Some(ApiErrorKind::SubscriptionOver),
+            401 | 403 if !is_page => Some(self.refused(status, &text)),
+            402 if self.call.is_of_account() => Some(ApiErrorKind::SubscriptionOver),
             429 => Some(ApiErrorKind::RateLimited {
                 retry_after: response.retry_after,
             }),
             408 | 500..=599 => Some(ApiErrorKind::ServerTrouble { status }),
             _ if is_page => Some(ApiErrorKind::WebPage { status }),
-            _ => Some(ApiErrorKind::Unexpected {
-                status,
-                excerpt: self.excerpt(&text),
-            }),
+            _ => Some(self.unexpected(status, &text)),
         }
     }
 
-    fn refused(&self, status: u16) -> ApiErrorKind {
-        if self.call == Call::Token {
-            ApiErrorKind::CredentialsRefused { status }
-        } else {
-            ApiErrorKind::TokenRefused
+    fn refused(&self, status: u16, text: &str) -> ApiErrorKind {
+        match self.call {
+            Call::Token => ApiErrorKind::CredentialsRefused { status },
+            call if call.is_of_account() => ApiErrorKind::TokenRefused,
+            _ => self.unexpected(status, text),
+        }
+    }
+
+    fn unexpected(&self, status: u16, text: &str) -> ApiErrorKind {
+        ApiErrorKind::Unexpected {
+            status,
+            excerpt: self.excerpt(text),
         }
     }
 
@@ -328,6 +332,30 @@ mod tests {
             refusal(Call::DedicatedIp, 401, "HTTP Token: Access denied."),
             "TokenRefused"
         );
+    }
+
+    #[test]
+    fn what_is_asked_without_a_token_says_nothing_of_the_account() {
+        for (status, body, expected) in [
+            (
+                401,
+                "HTTP Token: Access denied.",
+                "Unexpected { status: 401, excerpt: \"HTTP Token: Access denied.\" }",
+            ),
+            (403, "no", "Unexpected { status: 403, excerpt: \"no\" }"),
+            (402, "", "Unexpected { status: 402, excerpt: \"\" }"),
+            (
+                429,
+                r#"{"code":"too_many_attempts"}"#,
+                "RateLimited { retry_after: Some(3s) }",
+            ),
+        ] {
+            assert_eq!(
+                refusal(Call::ServerList, status, body),
+                expected,
+                "{status}"
+            );
+        }
     }
 
     #[test]

@@ -268,6 +268,19 @@ fn trouble_at_the_list_that_passes() {
     assert_eq!(world.pia.records().of(Api::List).len(), 3);
 }
 
+/// It is asked for without a token, so no answer to that says anything of the account.
+#[test]
+fn a_list_that_is_forbidden_for_a_while_says_nothing_of_the_account() {
+    let world = World::new();
+    world.pia.fail_times(Api::List, 403, 2);
+    let container = container(&world).start();
+    let fatal = container.wait_for_log("Fatal error: fetching the server list", SOON);
+    assert!(!fatal.text.contains("token"), "{}", fatal.text);
+    container.wait_for_log("Trying again in", SOON);
+    container.wait_for_log(UP, SOON);
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
 /// "Retries after a failure of PIA's API that may pass" (README.md)
 #[test]
 fn trouble_that_does_not_pass_ends_with_the_number_of_tries() {
