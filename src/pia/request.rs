@@ -104,7 +104,9 @@ impl<'a> Ask<'a> {
         if text.trim_start().starts_with("HTTP Token: Access denied") {
             return Some(self.refused(status, &text));
         }
-        if let Some(code) = block_code(&text) {
+        if status == 403
+            && let Some(code) = block_code(&text)
+        {
             return Some(ApiErrorKind::Blocked { code });
         }
         if self.call == Call::Token && is_no(&answer) && matches!(status, 200..=299 | 400..=499) {
@@ -206,7 +208,9 @@ fn is_no(answer: &TokenAnswer) -> bool {
     answer.token.is_none() && (is_error || answer.code.is_some() || answer.message.is_some())
 }
 
-/// The code in `error code: 1020`, as the content network before PIA refuses addresses.
+/// The code in `error code: 1020`, as the content network before PIA refuses addresses. With
+/// another status than 403 such a text is about trouble that passes: 1015 with 429 is a limit of
+/// requests, 1016 or 1033 with 530 a host of PIA's that the content network does not reach.
 fn block_code(text: &str) -> Option<String> {
     let code = text.trim().strip_prefix("error code: ")?;
     let is_code = code.len() == 4 && code.starts_with("10");
@@ -310,6 +314,17 @@ mod tests {
             (403, "<!DOCTYPE html>", "WebPage { status: 403 }"),
             (200, " <html>", "WebPage { status: 200 }"),
             (403, "error code: 1020", "Blocked { code: \"1020\" }"),
+            (
+                429,
+                "error code: 1015",
+                "RateLimited { retry_after: Some(3s) }",
+            ),
+            (530, "error code: 1033", "ServerTrouble { status: 530 }"),
+            (
+                409,
+                "error code: 1001",
+                "Unexpected { status: 409, excerpt: \"error code: 1001\" }",
+            ),
             (
                 404,
                 "not\n found hunter22",
