@@ -396,6 +396,35 @@ fn where_no_server_keeps_its_address_other_locations_are_named() {
     assert_eq!(world.pia.records().of(Api::List).len(), 6);
 }
 
+/// "the server list at most every 30 seconds" (CHANGELOG.md), also where it lacks what is wanted:
+/// so many lists `at_first`, and one of either version each half minute after that.
+#[track_caller]
+fn lists_are_left_alone_between_attempts(world: &World, recipe: Recipe, at_first: usize) {
+    let container = recipe.env("CURL_RETRY_DELAY", "1").start();
+    wait_until("five attempts", LATER, || {
+        container.logs().matches("Trying again in").count() >= 5
+    });
+    let lists = world.pia.records().of(Api::List);
+    let half_minutes = lists.first().map_or(0, |it| it.at.elapsed().as_secs() / 30);
+    let allowed = at_first + 2 * usize::try_from(half_minutes).unwrap();
+    assert!(lists.len() <= allowed, "{} lists", lists.len());
+}
+
+#[test]
+fn a_stable_address_that_no_list_names_is_looked_for_in_many_lists_once() {
+    let world = World::new();
+    let recipe = to(&world, "swiss").env("STABLE_IP", "1");
+    lists_are_left_alone_between_attempts(&world, recipe, 6);
+}
+
+#[test]
+fn lists_are_left_alone_while_they_name_no_server_of_a_location() {
+    let world = World::new();
+    let lists = world.pia.lists();
+    lists.edit("swiss", |region| region.wireguard = Wireguard::Empty);
+    lists_are_left_alone_between_attempts(&world, to(&world, "swiss"), 2);
+}
+
 // The account.
 
 /// "a start needs no login" (docs/migration.md)

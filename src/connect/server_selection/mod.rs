@@ -79,6 +79,10 @@ pub struct ServerSelection {
     learnt_at: Option<Instant>,
     /// When more was last asked for than is known.
     furthered_at: Option<Instant>,
+    /// When the newer list was last had, as those at hand lacked something.
+    newer_at: Option<Instant>,
+    /// No server with a stable address was in as many lists as are fetched at once.
+    lacks_stable: bool,
     /// The ids of locations, the nearest first, if that was measured.
     nearness: Vec<String>,
 }
@@ -94,6 +98,8 @@ impl ServerSelection {
             in_doubt: false,
             learnt_at: None,
             furthered_at: None,
+            newer_at: None,
+            lacks_stable: false,
             nearness: Vec::new(),
         }
     }
@@ -252,10 +258,7 @@ impl ServerSelection {
         let mut choice = locations::choose(ids, &self.lists.all());
         let lacks = |problem: &LocationProblem| !matches!(problem, LocationProblem::Offline { .. });
         if choice.problems.iter().any(lacks) {
-            // The newer list knows more; and a location can be missing from one download and be
-            // back in the next.
-            self.fetch_more(ListVersion::V7, stop)?;
-            self.lists.recall()?;
+            self.look_further(stop)?;
             choice = locations::choose(ids, &self.lists.all());
         }
         for problem in &choice.problems {
@@ -266,6 +269,7 @@ impl ServerSelection {
             // Whether it is back, only another download can tell.
             if failure.retry == Retry::Seldom {
                 self.doubt();
+                self.newer_at = None;
             } else {
                 self.doubt_unless_new();
             }
@@ -332,26 +336,31 @@ impl ServerSelection {
     }
 
     /// Only servers that keep their public address; each download names a few, so more are asked
-    /// for.
+    /// for: many at once, and should that be in vain, one at a time, as of all that is in doubt.
     fn stable(
         &mut self,
         wanted: Vec<Location>,
         stop: &CancellationToken,
     ) -> Result<Vec<Location>, Failure> {
-        let mut versions = [ListVersion::V6, ListVersion::V7].into_iter().cycle();
-        for _ in 0..MAX_STABLE_IP_DOWNLOADS {
-            let found = candidates::with_stable_ip(&wanted, &self.lists.all());
-            if !found.is_empty() {
-                return Ok(found);
+        let versions = [ListVersion::V6, ListVersion::V7].into_iter().cycle();
+        let more = if self.lacks_stable {
+            0
+        } else {
+            MAX_STABLE_IP_DOWNLOADS
+        };
+        let mut found = candidates::with_stable_ip(&wanted, &self.lists.all());
+        for version in versions.take(more) {
+            if !found.is_empty() || !self.fetch_more(version, stop)? {
+                break;
             }
-            if let Some(version) = versions.next() {
-                self.fetch_more(version, stop)?;
-            }
+            self.lacks_stable = true;
+            found = candidates::with_stable_ip(&wanted, &self.lists.all());
         }
-        let found = candidates::with_stable_ip(&wanted, &self.lists.all());
         if found.is_empty() {
+            self.doubt_unless_new();
             return Err(no_stable_server(&wanted, &self.lists.all()));
         }
+        self.lacks_stable = false;
         Ok(found)
     }
 
@@ -424,20 +433,34 @@ impl ServerSelection {
         Ok(ListOrigin::Remembered)
     }
 
+    /// Looks into the newer list, which knows more, and into the stored one: a location can be
+    /// missing from one download and be back in the next. Not where that was done just now.
+    fn look_further(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.newer_at.is_some_and(is_new) {
+            return Ok(());
+        }
+        if self.fetch_more(ListVersion::V7, stop)? {
+            self.newer_at = Some(Instant::now());
+        }
+        self.lists.recall()?;
+        Ok(())
+    }
+
     /// Fetches another list in addition; that it cannot be had is no failure where there is one.
+    /// Whether it was had.
     fn fetch_more(
         &mut self,
         version: ListVersion,
         stop: &CancellationToken,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let retry = self.selection.retry.briefly(LIST_TIMEOUT_IF_STORED);
         match self.fetch(version, &retry, stop) {
             Err(failure) if failure.is_cancelled() => Err(failure),
             Err(failure) => {
                 log::debug!("{failure}");
-                Ok(())
+                Ok(false)
             }
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(true),
         }
     }
 
@@ -471,7 +494,7 @@ fn no_location(choice: &Choice, is_fresh: bool) -> Failure {
     } else {
         Retry::Later(None)
     };
-    Failure::new(FailureKind::Location, retry, problems.join("; "))
+    answered(retry, problems.join("; "))
 }
 
 fn no_stable_server(wanted: &[Location], lists: &[&ServerList]) -> Failure {
@@ -491,5 +514,10 @@ fn no_stable_server(wanted: &[Location], lists: &[&ServerList]) -> Failure {
          {others}",
         wanted.join(", ")
     );
-    Failure::new(FailureKind::Location, Retry::Later(None), text)
+    answered(Retry::Later(None), text)
+}
+
+/// The lists say so, and would say the same a moment later.
+fn answered(retry: Retry, text: String) -> Failure {
+    Failure::new(FailureKind::Location, retry, text).with_answer(true)
 }

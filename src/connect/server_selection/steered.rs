@@ -3,7 +3,7 @@
 
 use super::candidates::Candidate;
 use super::locations::{self, LocationProblem};
-use super::{ListVersion, ServerSelection};
+use super::{ListVersion, ServerSelection, answered};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::account::SignedList;
 use crate::pia::regions::Server;
@@ -14,6 +14,7 @@ impl ServerSelection {
     /// From now on servers are chosen so.
     pub(in crate::connect) fn choose(&mut self, choice: ServerChoice) {
         self.selection.choice = choice;
+        self.lacks_stable = false;
     }
 
     /// Takes a list that was fetched elsewhere, while a tunnel stands.
@@ -83,18 +84,13 @@ impl ServerSelection {
             }]);
         }
         if !is_listed {
-            self.fetch_more(ListVersion::V7, stop)?;
-            self.lists.recall()?;
+            self.look_further(stop)?;
         }
         let lists = self.lists.all();
         let Some((location, server)) = locations::server_named(cn, &lists) else {
             let text = locations::no_such_server(cn, &lists);
             self.doubt_unless_new();
-            return Err(Failure::new(
-                FailureKind::Location,
-                Retry::Later(None),
-                text,
-            ));
+            return Err(answered(Retry::Later(None), text));
         };
         Ok(vec![Candidate {
             location: location.id.clone(),
