@@ -53,6 +53,11 @@ impl ServerLists {
         self.lists.first().map(|(_, list)| list)
     }
 
+    /// Whether one of this version is at hand.
+    pub(super) fn has(&self, version: ListVersion) -> bool {
+        self.lists.iter().any(|(at_hand, _)| *at_hand == version)
+    }
+
     /// Whether a list was fetched in this life.
     pub(super) fn is_fresh(&self) -> bool {
         self.is_fresh
@@ -83,6 +88,14 @@ impl ServerLists {
         self.lists.insert(0, (version, signed.list));
         self.lists.truncate(MAX_LISTS);
         self.is_fresh = true;
+    }
+
+    /// Puts a stored list last, unless it is at hand.
+    fn take_last(&mut self, list: ServerList) {
+        if self.lists.iter().all(|(_, at_hand)| *at_hand != list) {
+            self.lists.push((ListVersion::V6, list));
+            self.lists.truncate(MAX_LISTS);
+        }
     }
 
     /// Drops all but the newest of each version. A search that needs more servers fetches more.
@@ -126,7 +139,7 @@ impl ServerLists {
         };
         match ServerList::verify(text.as_bytes(), &key) {
             Ok(list) => {
-                self.lists.push((ListVersion::V6, list));
+                self.take_last(list);
                 Ok(true)
             }
             Err(error) => {
@@ -155,6 +168,31 @@ impl ServerLists {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stored_list_is_taken_once() {
+        let mut lists = ServerLists::new(ListFiles {
+            key: PathBuf::new(),
+            stored: None,
+        });
+        let list = |registration_port| ServerList {
+            registration_port,
+            locations: Vec::new(),
+        };
+        let fetched = SignedList {
+            text: Vec::new(),
+            list: list(2),
+        };
+        lists.take(ListVersion::V7, fetched);
+        for stored in [1, 1, 2, 1] {
+            lists.take_last(list(stored));
+        }
+        assert_eq!(lists.all(), [&list(2), &list(1)]);
+        // Another container with the volume may store one after the other.
+        (3..99).for_each(|stored| lists.take_last(list(stored)));
+        assert_eq!(lists.all().len(), MAX_LISTS);
+        assert_eq!(lists.first(), Some(&list(2)));
+    }
 
     #[test]
     fn days_of_renewals_leave_the_newest_list_of_each_version() {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 
-use harness::log_lines::{UP, count};
+use harness::log_lines::{RECONNECTED, UP, count};
 use harness::simulator::account::{PASSWORD, USER};
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::Api;
@@ -301,6 +301,20 @@ fn an_unknown_location_beside_a_good_one_is_only_warned_of() {
     let container = to(&world, "swis,swiss").start();
     assert_eq!(location_reached(&world, &container), "swiss");
     container.wait_for_log("Warning: location swis: there is no such location", SOON);
+}
+
+/// "A reconnect needs neither name servers nor the server list, also where one of several ids in
+/// `LOC` is in none." (CHANGELOG.md)
+#[test]
+fn an_unknown_location_beside_a_good_one_costs_a_reconnect_no_list() {
+    let world = World::new();
+    let container = to(&world, "swis,swiss").connect();
+    let lists = || world.pia.records().of(Api::List).len();
+    let before = lists();
+    world.pia.hang(Api::List);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, SOON);
+    assert_eq!(lists(), before);
 }
 
 /// "When empty, all locations are printed and the container exits" (README.md)

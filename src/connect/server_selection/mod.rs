@@ -79,7 +79,8 @@ pub struct ServerSelection {
     learnt_at: Option<Instant>,
     /// When more was last asked for than is known.
     furthered_at: Option<Instant>,
-    /// When the newer list was last had, as those at hand lacked something.
+    /// When the newer list was last had as those at hand lacked something, or was asked for in vain
+    /// while another location served.
     newer_at: Option<Instant>,
     /// No server with a stable address was in as many lists as are fetched at once.
     lacks_stable: bool,
@@ -258,7 +259,7 @@ impl ServerSelection {
         let mut choice = locations::choose(ids, &self.lists.all());
         let lacks = |problem: &LocationProblem| !matches!(problem, LocationProblem::Offline { .. });
         if choice.problems.iter().any(lacks) {
-            self.look_further(stop)?;
+            self.look_further(!choice.locations.is_empty(), stop)?;
             choice = locations::choose(ids, &self.lists.all());
         }
         for problem in &choice.problems {
@@ -350,7 +351,7 @@ impl ServerSelection {
         };
         let mut found = candidates::with_stable_ip(&wanted, &self.lists.all());
         for version in versions.take(more) {
-            if !found.is_empty() || !self.fetch_more(version, stop)? {
+            if !found.is_empty() || !self.fetch_more(version, LIST_TIMEOUT_IF_STORED, stop)? {
                 break;
             }
             self.lacks_stable = true;
@@ -434,12 +435,20 @@ impl ServerSelection {
     }
 
     /// Looks into the newer list, which knows more, and into the stored one: a location can be
-    /// missing from one download and be back in the next. Not where that was done just now.
-    fn look_further(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        if self.newer_at.is_some_and(is_new) {
+    /// missing from one download and be back in the next. Not where that was done just now, and
+    /// where something at hand `serves` as well, only for a newer list that was never had: a
+    /// reconnect needs no list.
+    fn look_further(&mut self, serves: bool, stop: &CancellationToken) -> Result<(), Failure> {
+        let is_known = serves && self.lists.has(ListVersion::V7);
+        if is_known || self.newer_at.is_some_and(is_new) {
             return Ok(());
         }
-        if self.fetch_more(ListVersion::V7, stop)? {
+        let timeout = if serves {
+            LIST_TIMEOUT_IF_AT_HAND
+        } else {
+            LIST_TIMEOUT_IF_STORED
+        };
+        if self.fetch_more(ListVersion::V7, timeout, stop)? || serves {
             self.newer_at = Some(Instant::now());
         }
         self.lists.recall()?;
@@ -451,9 +460,10 @@ impl ServerSelection {
     fn fetch_more(
         &mut self,
         version: ListVersion,
+        timeout: Duration,
         stop: &CancellationToken,
     ) -> Result<bool, Failure> {
-        let retry = self.selection.retry.briefly(LIST_TIMEOUT_IF_STORED);
+        let retry = self.selection.retry.briefly(timeout);
         match self.fetch(version, &retry, stop) {
             Err(failure) if failure.is_cancelled() => Err(failure),
             Err(failure) => {

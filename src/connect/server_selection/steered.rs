@@ -84,7 +84,7 @@ impl ServerSelection {
             }]);
         }
         if !is_listed {
-            self.look_further(stop)?;
+            self.look_further(false, stop)?;
         }
         let lists = self.lists.all();
         let Some((location, server)) = locations::server_named(cn, &lists) else {
