@@ -11,7 +11,6 @@ use super::places::{HeldPlace, Holder, Places};
 use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::pia::credentials::Token;
 use crate::pia::error::{ApiError, Call};
 use crate::pia::regions::Server;
 use crate::pia::registration::{self, Proof, Registration};
@@ -142,8 +141,16 @@ impl Registrar<'_> {
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
             while let Some((candidate, place)) = self.next(&mut waiting)? {
-                let outcome =
-                    token.request(stop, |token| self.register(&candidate, &place, token, stop));
+                let register = |proof: Proof<'_>| self.register(&candidate, &place, proof, stop);
+                let outcome = match self.choice {
+                    // Its own token proves the account at its server, whose answer says nothing of
+                    // the account's.
+                    ServerChoice::DedicatedIp(token) => register(Proof::DedicatedIp {
+                        token,
+                        ip: candidate.server.ip,
+                    }),
+                    _ => token.request(stop, |token| register(Proof::Token(token))),
+                };
                 let failure = match outcome {
                     Ok(joined) => return Ok(joined),
                     Err(failure) if failure.retry == Retry::Never => return Err(failure),
@@ -178,7 +185,7 @@ impl Registrar<'_> {
         &self,
         candidate: &Candidate,
         place: &Option<Arc<HeldPlace>>,
-        token: &Token,
+        proof: Proof<'_>,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
         let Candidate {
@@ -187,14 +194,6 @@ impl Registrar<'_> {
         log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
         let keys = KeyPair::generate()?;
         let host = self.hosts.server(server, candidate.port)?;
-        // At the server of a dedicated IP its own token proves the account.
-        let proof = match self.choice {
-            ServerChoice::DedicatedIp(token) => Proof::DedicatedIp {
-                token,
-                ip: server.ip,
-            },
-            _ => Proof::Token(token),
-        };
         let registration =
             registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, stop)?;
         self.refuse_if_implausible(&registration, server)?;

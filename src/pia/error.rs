@@ -138,6 +138,9 @@ pub enum ApiErrorKind {
     DedicatedIpTrouble,
     #[error("PIA does not know this dedicated IP ({status}); check PIA_DIP_TOKEN")]
     DedicatedIpInvalid { status: String },
+    /// By its server, where its own token is all that is shown.
+    #[error("the server refused the dedicated IP: login failed")]
+    DedicatedIpRefused,
     #[error("the server refused: {message}")]
     RegistrationRefused { message: String },
     /// The answer was made for somebody else.

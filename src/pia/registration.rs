@@ -99,8 +99,18 @@ pub fn add_key(
                 secrets: &[token],
                 ..ask
             }
-            .send(timeout, stop, read)
+            .send(timeout, stop, |ask, response| {
+                read(ask, response).map_err(of_dedicated_ip)
+            })
         }
+    }
+}
+
+/// What is refused there is the dedicated IP: the account's token is no part of the request.
+fn of_dedicated_ip(failure: ApiErrorKind) -> ApiErrorKind {
+    match failure {
+        ApiErrorKind::LoginFailed | ApiErrorKind::TokenRefused => ApiErrorKind::DedicatedIpRefused,
+        failure => failure,
     }
 }
 

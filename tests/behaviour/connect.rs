@@ -698,6 +698,24 @@ fn a_dedicated_ip_renews_a_refused_token() {
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
+/// The account's token is no part of that registration.
+#[test]
+fn a_dedicated_ip_that_its_server_refuses_costs_no_further_login() {
+    let world = World::new();
+    let server = &world.pia.servers_of("swiss")[0];
+    let token = world.pia.dedicate(server);
+    server.refuse_registration("Login failed!");
+    let container = to(&world, "")
+        .env("PIA_DIP_TOKEN", token)
+        .env("CURL_RETRY_DELAY", "1")
+        .start();
+    assert!(world.pia.records().wait_for(Api::AddKey, 5, LATER));
+    container.wait_for_log("the server refused the dedicated IP: login failed", SOON);
+    server.accept_registration();
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert_eq!(world.pia.login_attempts(), 1);
+}
+
 #[track_caller]
 fn a_dedicated_ip_is_fatal_that_is(status: &str, message: &str) {
     let world = World::new();
