@@ -375,6 +375,25 @@ fn auto_with_port_forwarding_is_the_nearest_location_that_has_it() {
     assert_eq!(location_reached(&world, &container), "swiss");
 }
 
+#[test]
+fn where_no_location_of_a_stored_list_answers_auto_asks_for_another_list() {
+    let world = World::new();
+    let live = |missing| {
+        for location in ["nl_amsterdam", "swiss"] {
+            let lists = world.pia.lists();
+            lists.edit(location, |region| region.missing = missing);
+        }
+    };
+    live(true);
+    let stored = world.pia.lists().download(false);
+    live(false);
+    world.pia.fail_times(Api::List, 503, 99);
+    let container = to(&world, "auto").file("/pia/servers.json", stored).start();
+    container.wait_for_log("LOC=auto: no location answered", LATER);
+    world.pia.heal(Api::List);
+    container.wait_for_log(UP, LATER);
+}
+
 /// "only servers whose public address stays the same from connection to connection" (README.md)
 #[test]
 fn a_stable_address_is_looked_for_in_further_downloads() {

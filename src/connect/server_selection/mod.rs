@@ -38,6 +38,8 @@ const LIST_TIMEOUT_IF_AT_HAND: Duration = Duration::from_secs(4);
 const NEW_FOR: Duration = Duration::from_secs(30);
 /// Further downloads in search of a server with a stable address.
 const MAX_STABLE_IP_DOWNLOADS: usize = 5;
+/// More locations than that are not named one by one in a message.
+const MAX_NAMED: usize = 20;
 /// The nearest locations that `LOC=auto` tries.
 const MAX_NEAREST: usize = 5;
 
@@ -295,11 +297,13 @@ impl ServerSelection {
             usable.retain(|location| location.port_forward);
         }
         if self.selection.stable_ip {
-            usable = candidates::with_stable_ip(&usable, &self.lists.all());
+            usable = self.stable(usable, stop)?;
         }
         let mut near = self.measured(usable, stop)?;
         near.truncate(MAX_NEAREST);
         if near.is_empty() {
+            // The servers of an old list may all be gone.
+            self.doubt_unless_new();
             return Err(Failure::new(
                 FailureKind::Location,
                 Retry::Later(None),
@@ -519,10 +523,14 @@ fn no_stable_server(wanted: &[Location], lists: &[&ServerList]) -> Failure {
         ids => format!("these locations have one: {}", ids.join(", ")),
     };
     let wanted: Vec<&str> = wanted.iter().map(|location| location.id.as_str()).collect();
+    let wanted = match wanted.len() {
+        // `LOC=auto` wants all that there are.
+        0 | MAX_NAMED.. => "any location that may be chosen".to_owned(),
+        _ => wanted.join(", "),
+    };
     let text = format!(
-        "STABLE_IP=1: none of the server lists names a server with a stable address for {}; \
-         {others}",
-        wanted.join(", ")
+        "STABLE_IP=1: none of the server lists names a server with a stable address for {wanted}; \
+         {others}"
     );
     answered(Retry::Later(None), text)
 }
