@@ -88,12 +88,13 @@ pub enum ApiErrorKind {
     /// On the way to a host of the public web.
     #[error("{failure}: {side}; {}", .side.cure())]
     OnTheWay { failure: HttpFailure, side: Side },
-    /// It shows a foreign certificate or does not answer as the API does: PIA moves its servers.
+    /// It shows a foreign certificate or does not answer as the API does: PIA moves its servers. Or
+    /// something on the way answers in its place, which passes.
     #[error(
         "this is no meta server, perhaps no longer ({0}); set META_IP and META_CN to another one, \
          or to nothing"
     )]
-    NoMetaServer(String),
+    NoMetaServer(Box<Self>),
     #[error(
         "the user name or the password was refused (HTTP {status}); check USER and PASS, or \
          USER_FILE and PASS_FILE"
@@ -225,7 +226,6 @@ impl ApiError {
                 | ApiErrorKind::SubscriptionOver
                 | ApiErrorKind::DedicatedIpExpired
                 | ApiErrorKind::DedicatedIpInvalid { .. }
-                | ApiErrorKind::NoMetaServer(_)
                 | ApiErrorKind::Blocked { .. },
                 _,
             ) => Remedy::GiveUp,
@@ -238,12 +238,22 @@ impl ApiError {
     /// The least pause before the same again: what the other side asked for, or what keeps logins
     /// whose answers we do not understand from locking the account.
     pub fn retry_after(&self) -> Option<Duration> {
-        match (&self.kind, self.call) {
+        let kind = match &self.kind {
+            ApiErrorKind::NoMetaServer(why) => why,
+            kind => kind,
+        };
+        match (kind, self.call) {
             (ApiErrorKind::RateLimited { retry_after }, _) => *retry_after,
             (
+                // The password was sent, and somebody answered it.
                 ApiErrorKind::Malformed(_)
                 | ApiErrorKind::Unexpected { .. }
-                | ApiErrorKind::WebPage { .. },
+                | ApiErrorKind::WebPage { .. }
+                | ApiErrorKind::Network(HttpFailure::NotHttp(_))
+                | ApiErrorKind::OnTheWay {
+                    failure: HttpFailure::NotHttp(_),
+                    ..
+                },
                 Call::Token,
             ) => Some(UNCLEAR_LOGIN_PAUSE),
             _ => None,
@@ -404,6 +414,27 @@ mod tests {
             ),
             Remedy::Later
         );
+    }
+
+    #[test]
+    fn a_host_that_is_no_meta_server_now_is_asked_again_and_shown_a_password_rarely() {
+        let pause = |call, why| {
+            let error = ApiError {
+                call,
+                host: "meta401".into(),
+                kind: ApiErrorKind::NoMetaServer(Box::new(why)),
+                tries: 1,
+            };
+            assert_eq!(error.remedy(), Remedy::Later);
+            error.retry_after()
+        };
+        let foreign = || ApiErrorKind::Network(HttpFailure::ForeignCertificate);
+        let page = || ApiErrorKind::WebPage { status: 404 };
+        let garbage = || ApiErrorKind::Network(HttpFailure::NotHttp("x".into()));
+        assert_eq!(pause(Call::Token, foreign()), None);
+        assert_eq!(pause(Call::Token, page()), Some(UNCLEAR_LOGIN_PAUSE));
+        assert_eq!(pause(Call::Token, garbage()), Some(UNCLEAR_LOGIN_PAUSE));
+        assert_eq!(pause(Call::ServerList, page()), None);
     }
 
     #[test]

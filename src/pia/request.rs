@@ -247,16 +247,16 @@ fn on_the_way(failure: ApiErrorKind) -> ApiErrorKind {
 /// A host that was chosen as meta server and answers as none would is not one.
 fn as_meta(failure: ApiErrorKind) -> ApiErrorKind {
     match failure {
-        ApiErrorKind::Network(
-            wrong @ (HttpFailure::ForeignCertificate
+        wrong @ (ApiErrorKind::Network(
+            HttpFailure::ForeignCertificate
             | HttpFailure::WrongName(_)
             | HttpFailure::Tls(_)
-            | HttpFailure::NotHttp(_)),
-        ) => ApiErrorKind::NoMetaServer(wrong.to_string()),
-        wrong @ (ApiErrorKind::WebPage {
+            | HttpFailure::NotHttp(_),
+        )
+        | ApiErrorKind::WebPage {
             status: 200..=299 | 404,
         }
-        | ApiErrorKind::Unexpected { .. }) => ApiErrorKind::NoMetaServer(wrong.to_string()),
+        | ApiErrorKind::Unexpected { .. }) => ApiErrorKind::NoMetaServer(Box::new(wrong)),
         failure => failure,
     }
 }

@@ -812,3 +812,17 @@ fn a_host_that_is_no_meta_server_any_more_is_called_so() {
         "{log}"
     );
 }
+
+/// A portal that answers in its place passes.
+#[test]
+fn a_host_that_is_no_meta_server_now_is_asked_again() {
+    let world = World::new();
+    let meta = world.pia.servers_of("swiss")[0].plan().clone();
+    let container = to(&world, "swiss")
+        .env("META_IP", meta.address.to_string())
+        .env("META_CN", meta.meta_cn)
+        .start();
+    container.wait_for_log("this is no meta server, perhaps no longer", SOON);
+    container.wait_for_log("Trying again in", SOON);
+    assert_eq!(world.pia.login_attempts(), 0);
+}
