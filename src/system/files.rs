@@ -1,10 +1,12 @@
 //! Reading, replacing and locking files. What is in them is not known here.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -150,8 +152,8 @@ impl Ownership {
 }
 
 /// Replaces the file in one step: readers see the old content or the new, never a part, and it has
-/// `mode` from the first byte. A file that cannot be replaced because it is a mount point is
-/// written in place.
+/// `mode` from the first byte, where the file system lets it have one. A file that cannot be
+/// replaced because it is a mount point is written in place.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -163,9 +165,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
         .tempfile_in(directory)
         .and_then(|mut file| {
             file.write_all(content)?;
-            // The umask may have taken bits away that readers need.
-            file.as_file()
-                .set_permissions(fs::Permissions::from_mode(mode))?;
+            set_mode(file.as_file(), mode, path);
             file.persist(path).map(drop).map_err(|error| error.error)
         });
     match replaced {
@@ -175,6 +175,40 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
         Err(_) if path.exists() => write_in_place(path, content),
         Err(error) => Err(failed("writing", path)(error)),
     }
+}
+
+/// Gives a file that we have just made this mode: the umask may have taken bits away that readers
+/// need. A file system with modes of its own (CIFS, exFAT, ZFS with ACLs) refuses, or does nothing;
+/// the file is of use all the same, and where others can read what they should not, that is said.
+pub(super) fn set_mode(file: &File, mode: u32, path: &Path) {
+    // Of one that cannot be looked at there is nothing to say.
+    let mode_now = || {
+        let metadata = file.metadata();
+        metadata.map_or(mode, |metadata| metadata.permissions().mode() & 0o7777)
+    };
+    if mode_now() == mode {
+        return;
+    }
+    if let Err(why) = file.set_permissions(fs::Permissions::from_mode(mode)) {
+        log::debug!("changing the mode of {}: {why}", path.display());
+    }
+    let has = mode_now();
+    let mut told = TOLD_OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if exposes(has, mode) && told.insert(path.to_owned()) {
+        log::warn!(
+            "{} is to be its owner's alone, and its file system gives it the mode 0{has:o}; mount \
+             it with another one, such as `file_mode=0600` of CIFS or `umask=077` of exFAT",
+            path.display()
+        );
+    }
+}
+
+/// Of which files that has been said.
+static TOLD_OPEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// Whether a file is to be its owner's alone, and is not.
+fn exposes(has: u32, wanted: u32) -> bool {
+    wanted & 0o077 == 0 && has & 0o077 != 0
 }
 
 /// Overwrites an existing file without replacing it; no reader ever sees it empty.
@@ -338,6 +372,20 @@ mod tests {
             0o644
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_is_exposed_by_a_mode_that_lets_others_in() {
+        for (has, wanted, expected) in [
+            (0o755, 0o600, true),
+            (0o640, 0o600, true),
+            (0o700, 0o600, false),
+            (0o400, 0o600, false),
+            (0o777, 0o644, false),
+            (0o600, 0o644, false),
+        ] {
+            assert_eq!(exposes(has, wanted), expected, "{has:o} {wanted:o}");
+        }
     }
 
     #[test]

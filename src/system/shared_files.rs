@@ -7,10 +7,10 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::{Component, Path};
 
 use nix::errno::Errno;
@@ -83,10 +83,10 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
 fn try_write(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
     let place = Place::find(path, true)?;
     match place.kind()? {
-        None => place.create(content, ownership),
+        None => place.create(path, content, ownership),
         Some(EntryKind::Regular) => Ok(place.overwrite(content)?),
         Some(EntryKind::Directory) => Err(Errno::EISDIR.into()),
-        Some(_) if place.is_shared => place.create(content, ownership),
+        Some(_) if place.is_shared => place.create(path, content, ownership),
         // Opened by the kernel: what a link in /proc leads to may have no path.
         Some(EntryKind::Link) => Ok(place.open(FOR_WRITING)?.write_all(content)?),
         Some(EntryKind::Special) => {
@@ -227,10 +227,10 @@ impl Place {
 
     /// Makes the file beside its place, and then puts it there whole, in place of a link or pipe as
     /// well. Those who wait for a file of this name to be made or to be written are woken.
-    fn create(&self, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
+    fn create(&self, path: &Path, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
         let temporary = OsString::from(format!(".wireguard-pia-{:016x}", fastrand::u64(..)));
         let made = self
-            .make(&temporary, content, ownership)
+            .make(&temporary, path, content, ownership)
             .and_then(|()| Ok(self.put(&temporary)?));
         // It may not have been made at all, or have been moved.
         let _ = unlinkat(
@@ -252,14 +252,24 @@ impl Place {
             .or_else(|_| renameat(directory, temporary, directory, name))
     }
 
-    fn make(&self, name: &OsStr, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
+    /// What is to be at `path`, by another name.
+    fn make(
+        &self,
+        name: &OsStr,
+        path: &Path,
+        content: &[u8],
+        ownership: Ownership,
+    ) -> Result<(), WriteError> {
         let flags = FOR_WRITING | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
         let mode = Mode::from_bits_truncate(ownership.mode);
         let mut file = File::from(openat(&self.directory, name, flags, mode)?);
         file.write_all(content)?;
-        // The umask may have taken bits away that readers need.
-        file.set_permissions(Permissions::from_mode(ownership.mode))?;
-        if ownership.user.is_some() || ownership.group.is_some() {
+        files::set_mode(&file, ownership.mode, path);
+        // Where the file system decides on owners, it may have decided so, and refuse a change.
+        let is = file.metadata()?;
+        let is_theirs = ownership.user.is_none_or(|user| user == is.uid())
+            && ownership.group.is_none_or(|group| group == is.gid());
+        if !is_theirs {
             fchown(&file, ownership.user, ownership.group).map_err(|source| WriteError {
                 is_about_owner: true,
                 source,
@@ -324,8 +334,8 @@ fn is_in_proc(directory: &OwnedFd) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;

@@ -26,6 +26,7 @@ mod leaks;
 mod loads;
 mod matrix;
 mod network;
+mod own_modes;
 mod people;
 mod reconnect;
 mod rest;
