@@ -161,10 +161,14 @@ impl Container {
         }
         self.environment.follow(self.shell.variables());
         let (settings, warnings) = Settings::of_this_network(&self.environment);
+        let was_wanted = self.settings.port_forwarding.enabled;
         self.settings = settings;
         self.warn(warnings);
         self.tell_paths();
         self.report_port_wanted();
+        let is_by_hook = self.settings.port_forwarding.enabled && !was_wanted;
+        self.reporter
+            .update(|status| status.port_wanted_by_hook = is_by_hook);
         None
     }
 

@@ -177,6 +177,9 @@ pub struct Status {
     /// A port is to be forwarded, whatever the environment says: `PRE_UP` may have changed it.
     #[serde(default)]
     pub port_wanted: bool,
+    /// It was `PRE_UP` that turned it on, so what the environment says is of no account.
+    #[serde(default)]
+    pub port_wanted_by_hook: bool,
     pub port: Option<Port>,
     /// Of this port: only when somebody asks the status server.
     #[serde(default)]
@@ -229,6 +232,7 @@ impl Status {
             exit: None,
             exit_error: None,
             port_wanted: false,
+            port_wanted_by_hook: false,
             port: None,
             port_proof: None,
             port_file_error: None,

@@ -48,7 +48,7 @@ pub fn run(environment: &Environment) -> ExitCode {
     let stop = CancellationToken::never();
     let facts = Facts {
         running: files::is_locked(Path::new(paths::LOCK)),
-        status: read_status(),
+        status: read_status().map(|status| as_asked(status, environment)),
         interface: interface(&stop),
     };
     let verdict = match &facts.status {
@@ -70,6 +70,15 @@ pub fn run(environment: &Environment) -> ExitCode {
     // The exit status is the verdict, whoever reads the line.
     let _ = io::stdout().write_all(line.as_bytes());
     exit
+}
+
+/// Whoever asks with `PORT_FORWARDING=0`, as the monitor asks a check of the user's, asks for the
+/// tunnel alone. Where `PRE_UP` turned it on, the container's environment may say so, too.
+fn as_asked(mut status: Status, environment: &Environment) -> Status {
+    if environment.refuses_port() && !status.port_wanted_by_hook {
+        status.port_wanted = false;
+    }
+    status
 }
 
 /// The running program's status, or why there is none.

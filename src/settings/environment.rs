@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use super::quotes;
-use super::variables::{ALL, Texts, Variables};
+use super::read::Value;
+use super::variables::{ALL, Texts, Variables, entry};
 use super::warning::Warning;
 
 /// Names and values; values need not be UTF-8.
@@ -39,6 +40,12 @@ impl Environment {
         let value = self.0.get(OsStr::new(name))?.to_str()?;
         // Blank values count as unset: compose passes `VAR=` as an empty one.
         (!value.trim().is_empty()).then_some(value)
+    }
+
+    /// Whether `PORT_FORWARDING` is there, and 0.
+    pub fn refuses_port(&self) -> bool {
+        let text = self.text(entry::port_forwarding.name);
+        text.and_then(bool::parse) == Some(false)
     }
 
     /// Adds or replaces one variable.

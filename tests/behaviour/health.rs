@@ -75,6 +75,26 @@ fn whether_a_port_is_wanted_is_as_pre_up_left_it() {
     assert!(report.contains("FAILURE  port "), "{report}");
 }
 
+/// "a check that is called with `PORT_FORWARDING=0`" (README.md): the original's monitor called it
+/// so, and so does ours a check of the user's, which may call the program's.
+#[test]
+fn a_check_that_is_called_without_port_forwarding_leaves_the_port_out() {
+    let world = World::new();
+    world.pia.refuse_signature();
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let container = recipe.env("PORT_FORWARDING", "1").start();
+    container.wait_for_log("Firewall enabled", SOON);
+    wait_until("healthy without it", SOON, || {
+        health(&container, &["PORT_FORWARDING=0"]).0
+    });
+    unhealthy(&container, &[], "no port is forwarded");
+    unhealthy(&container, &["PORT_FORWARDING=no"], "no port is forwarded");
+    let unset = ["-u", "PORT_FORWARDING"];
+    unhealthy(&container, &unset, "no port is forwarded");
+    container.shell("ip link delete wg0");
+    unhealthy(&container, &["PORT_FORWARDING=0"], "");
+}
+
 /// `docker exec --user 1000`: it cannot look, which is not to see that nothing is there.
 #[test]
 fn who_may_not_see_the_peers_is_told_so() {
