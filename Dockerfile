@@ -62,7 +62,9 @@ WORKDIR /scripts
 VOLUME /pia
 # The forwarded port, for other containers.
 VOLUME /pia-shared
-HEALTHCHECK --interval=1m --timeout=3s --start-period=30s --retries=3 CMD ["/scripts/healthcheck.sh"]
+# By a shell, as a user's own file there may lack a `#!` line; `exec` saves the process.
+HEALTHCHECK --interval=1m --timeout=3s --start-period=30s --retries=3 \
+    CMD ["/bin/sh", "-c", "exec /scripts/healthcheck.sh"]
 ENTRYPOINT ["/sbin/tini", "--"]
 CMD ["/scripts/run"]
 

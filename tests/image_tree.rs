@@ -71,3 +71,24 @@ fn a_file_over_one_of_the_names_in_scripts_replaces_only_that_one() {
         assert_eq!(text(&format!("scripts/{name}")), name);
     }
 }
+
+/// The engine asks the kernel to run it, which knows no file without a `#!` line.
+#[test]
+fn the_health_check_is_run_also_where_it_is_an_own_file_without_an_interpreter() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("healthcheck.sh");
+    fs::write(&path, "[ \"$WELL\" = 1 ]\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let dockerfile = fs::read_to_string("Dockerfile").unwrap();
+    let check = dockerfile.split("\nHEALTHCHECK ").nth(1).unwrap();
+    let words = check.split("CMD ").nth(1).unwrap().lines().next().unwrap();
+    let words = words.replace("/scripts/healthcheck.sh", path.to_str().unwrap());
+    let words: Vec<String> = serde_json::from_str(&words).unwrap();
+    for (well, status) in [("1", 0), ("0", 1)] {
+        let checked = Command::new(&words[0])
+            .args(&words[1..])
+            .env("WELL", well)
+            .status();
+        assert_eq!(checked.unwrap().code(), Some(status), "{words:?}");
+    }
+}
