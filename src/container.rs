@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use crate::hooks::shell::{Exit, Shell};
 use crate::hooks::{Stage, Surroundings};
-use crate::settings::{Environment, Settings, Warning, variables};
+use crate::settings::{Environment, ServerChoice, Settings, Warning, variables};
 use crate::status::Reporter;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::advice_on_spawning;
@@ -18,7 +18,7 @@ use crate::system::paths;
 /// The container that this program runs in, as far as it concerns all steps.
 pub struct Container {
     environment: Environment,
-    /// The settings in force; only `PRE_UP` changes them.
+    /// The settings in force; only `PRE_UP` changes them, but for the choice of a server.
     pub settings: Settings,
     /// Asked for by a stop signal.
     pub stop: CancellationToken,
@@ -177,6 +177,15 @@ impl Container {
         let is_wanted = self.settings.port_forwarding.enabled;
         self.reporter
             .update(|status| status.port_wanted = is_wanted);
+    }
+
+    /// The choice of a server by the variables as hooks have left them by now.
+    pub fn choice_by_hooks(&mut self) -> ServerChoice {
+        let mut environment = self.environment.clone();
+        environment.follow(self.shell.variables());
+        let (choice, warnings) = ServerChoice::from_environment(&environment);
+        self.warn(warnings);
+        choice
     }
 
     /// Runs `FATAL_SCRIPT`, if there is one.

@@ -137,6 +137,11 @@ impl Connector {
         self.servers.objection(choice)
     }
 
+    /// Why this choice names no location that can be used, by the lists at hand.
+    pub fn names_nothing(&mut self, choice: &ServerChoice) -> Option<String> {
+        self.servers.names_nothing(choice)
+    }
+
     /// Takes a list that was fetched elsewhere.
     pub fn learn(&mut self, version: ListVersion, list: SignedList) {
         self.servers.learn(version, list);

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::Environment;
 use super::quotes;
 use super::values::PortNumber;
 use super::variables::{Variables, entry};
@@ -89,6 +90,15 @@ impl ServerChoice {
             [only] if only.eq_ignore_ascii_case("auto") => Self::Nearest,
             _ => Self::Locations(locations),
         }
+    }
+
+    /// What the variables say, and a warning for each that is wrong about that.
+    pub fn from_environment(environment: &Environment) -> (Self, Vec<Warning>) {
+        let (variables, mut warnings) = environment.variables();
+        let choice = Self::of(&variables, &mut warnings);
+        let names = [entry::pia_ip.name, entry::pia_cn.name, entry::pia_port.name];
+        warnings.retain(|warning| names.contains(&warning.variable));
+        (choice, warnings)
     }
 
     pub(super) fn of(variables: &Variables, warnings: &mut Vec<Warning>) -> Self {

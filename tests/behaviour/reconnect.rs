@@ -335,6 +335,39 @@ fn hooks_of_a_reconnect_run_around_it() {
     );
 }
 
+/// "Later texts choose where the next reconnect leads, unless a command has" (README.md)
+#[test]
+fn hooks_choose_where_a_reconnect_leads() {
+    let world = World::new();
+    let container = watching(&world)
+        .env("PRE_RECONNECT", "LOC=$(cat /pia/next)")
+        .file("/pia/next", "swiss")
+        .start();
+    container.wait_for_log(UP, SOON);
+    let location = || world.server_in_use().plan().location.clone();
+    let next = |text: &str| {
+        container.shell(&format!("echo {text} >/pia/next"));
+        reconnect_times_more(&world, &container);
+        location()
+    };
+    assert_eq!(location(), "nl_amsterdam");
+    reconnect_times_more(&world, &container);
+    assert_eq!(location(), "swiss");
+    // What names no location changes nothing; where one does, that is enough.
+    assert_eq!(next("swis"), "swiss");
+    container.wait_for_log("LOC as a hook left it: ", SOON);
+    assert_eq!(next("swis nl_amsterdam"), "nl_amsterdam");
+    let words = ["wireguard-pia", "reconnect", "--location", "nl_amsterdam"];
+    container.shell("echo swiss >/pia/next");
+    assert!(container.exec(&words).status.success());
+    assert_eq!(location(), "nl_amsterdam");
+    reconnect_times_more(&world, &container);
+    assert_eq!(location(), "nl_amsterdam");
+    let words = ["wireguard-pia", "reconnect", "--configured"];
+    assert!(container.exec(&words).status.success());
+    assert_eq!(location(), "swiss");
+}
+
 #[test]
 fn a_new_server_that_is_silent_too_is_left_again() {
     let world = World::builder().servers("three", Kind::New, 3).build();

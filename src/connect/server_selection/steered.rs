@@ -27,7 +27,7 @@ impl ServerSelection {
     /// What the lists at hand say against this choice: a name that none of them has, or that none
     /// of the locations can be used. `None` as well where there is no list.
     pub(in crate::connect) fn objection(&mut self, choice: &ServerChoice) -> Option<String> {
-        if self.lists.first().is_none() && !self.lists.recall().unwrap_or_default() {
+        if !self.has_list() {
             return None;
         }
         let lists = self.lists.all();
@@ -48,6 +48,24 @@ impl ServerSelection {
             .filter(|problem| chosen.locations.is_empty() || is_typo(problem));
         let words: Vec<String> = objections.map(ToString::to_string).collect();
         (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// Why this choice names no location that can be used, by the lists at hand. `None` where it
+    /// names one, or there is no list.
+    pub(in crate::connect) fn names_nothing(&mut self, choice: &ServerChoice) -> Option<String> {
+        let (ServerChoice::Locations(ids) | ServerChoice::NearestOf(ids)) = choice else {
+            return None;
+        };
+        if !self.has_list() {
+            return None;
+        }
+        let chosen = locations::choose(ids, &self.lists.all());
+        let words: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
+        chosen.locations.is_empty().then(|| words.join("; "))
+    }
+
+    fn has_list(&mut self) -> bool {
+        self.lists.first().is_some() || self.lists.recall().unwrap_or_default()
     }
 
     /// A failure to register with a server that was chosen by its name, and that no new list names:

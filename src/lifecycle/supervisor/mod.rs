@@ -328,7 +328,28 @@ impl Supervisor {
             event::ended_by_hook(&self.events)(exit);
             return;
         }
+        self.follow_hooks(container);
         self.start_search(container, Duration::ZERO);
+    }
+
+    /// The server is chosen by the variables as hooks have left them, as where one shell ran it
+    /// all; but not where a command chose.
+    fn follow_hooks(&mut self, container: &mut Container) {
+        let choice = container.choice_by_hooks();
+        let former = &self.steering.configured;
+        if choice == *former || choice == ServerChoice::Unset {
+            return;
+        }
+        let connector = self.connector.as_mut();
+        if let Some(why) = connector.and_then(|connector| connector.names_nothing(&choice)) {
+            log::warn!("LOC as a hook left it: {why}; it stays as it was");
+            return;
+        }
+        if container.settings.destination == *former && !self.steering.is_told_where() {
+            log::info!("A hook has changed LOC or what else names the server; going by it");
+            container.settings.destination = choice.clone();
+        }
+        self.steering.configured = choice;
     }
 
     /// Remembers a server as one that others are better than, for a while.

@@ -26,7 +26,7 @@ pub(super) struct SteeredReconnect {
 /// What commands want of the connection.
 pub(super) struct Steering {
     /// The choice by the variables.
-    configured: ServerChoice,
+    pub configured: ServerChoice,
     pub reconnect: Option<SteeredReconnect>,
     /// It names what no list at hand has: newer ones are asked for.
     pub unsure: Option<ControlCall>,
@@ -46,6 +46,12 @@ impl Steering {
         let asked = self.reconnect.as_ref().map(|asked| &asked.call);
         let mut waiting = asked.into_iter().chain(&self.unsure);
         waiting.any(|call| !call.is_abandoned())
+    }
+
+    /// Whether the reconnect is to where a command says.
+    pub(super) fn is_told_where(&self) -> bool {
+        let to = self.reconnect.as_ref().and_then(|asked| asked.to.as_ref());
+        to.is_some_and(|to| *to != RequestedServer::Configured)
     }
 
     /// The choice that is meant; or that it names nothing.

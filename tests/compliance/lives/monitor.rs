@@ -23,6 +23,7 @@ pub fn lives() -> Vec<Life> {
     vec![
         reconnect(),
         location_at_a_reconnect(),
+        location_by_a_hook(),
         own_healthcheck(),
         interval(),
         same_server(),
@@ -191,6 +192,15 @@ fn location_at_a_reconnect() -> Life {
         })
         .does(another_server)
         .sees("may_be_the_next", leaves_by("swiss"))
+}
+
+fn location_by_a_hook() -> Life {
+    monitored("location_by_a_hook")
+        .env("PRE_RECONNECT", "LOC=swiss")
+        .env("POST_RECONNECT", "echo the reconnect is ove''r")
+        .connects()
+        .does(another_server)
+        .sees("leads_there", leaves_by("swiss"))
 }
 
 fn own_healthcheck() -> Life {
