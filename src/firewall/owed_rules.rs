@@ -59,9 +59,13 @@ impl KillSwitch {
     /// Whether what was owed is loaded, now if not before.
     fn is_paid(&self) -> bool {
         let mut inner = self.lock();
-        if inner.is_owed && inner.load().is_ok() && !inner.is_owed {
+        if !inner.is_owed {
+            return true;
+        }
+        let is_paid = inner.load().is_ok() && inner.firewall.is_settled();
+        if is_paid {
             log::info!("firewall: the rules that could not be loaded before are in force");
         }
-        !inner.is_owed
+        is_paid
     }
 }
