@@ -160,6 +160,7 @@ impl Life {
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;
         let mut connector = self.prepare(&connectors, &kill_switch)?;
+        self.clear_port_file();
         let tunnel = self.until_done(|life| life.connect(&mut connector, &kill_switch))?;
         self.hand_over(tunnel, connector, connectors);
         self.start_post_up_hooks();
@@ -273,16 +274,22 @@ impl Life {
         Ok(())
     }
 
+    /// Removes the port file, if the user wants that. No tunnel depends on it.
+    fn clear_port_file(&self) {
+        let port_forwarding = &self.container.settings.port_forwarding;
+        if port_forwarding.cleanup
+            && let Err(error) = shared_files::remove(&port_forwarding.file)
+        {
+            log::warn!("PORT_FILE_CLEANUP: {error}");
+        }
+    }
+
     /// A server that takes the key and then carries nothing is left for the next.
     fn connect(
         &mut self,
         connector: &mut Connector,
         kill_switch: &KillSwitch,
     ) -> Result<Tunnel, Failure> {
-        let port_forwarding = &self.container.settings.port_forwarding;
-        if port_forwarding.cleanup {
-            shared_files::remove(&port_forwarding.file)?;
-        }
         self.container.reporter.enter(State::Starting, None);
         // After a refusal only the user comes back here.
         connector.account().forget_refusal();

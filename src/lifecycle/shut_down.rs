@@ -8,7 +8,7 @@ use crate::firewall::kill_switch::KillSwitch;
 use crate::hooks::Stage;
 use crate::hooks::shell::Exit;
 use crate::status::State;
-use crate::system::{files, paths, shared_files};
+use crate::system::{files, paths};
 use crate::tunnel;
 
 impl Life {
@@ -43,12 +43,7 @@ impl Life {
         }
         log::info!("Shutting down");
         // Nobody writes it any more: that was this thread, in the loop.
-        let port_forwarding = &self.container.settings.port_forwarding;
-        if port_forwarding.cleanup
-            && let Err(error) = shared_files::remove(&port_forwarding.file)
-        {
-            log::warn!("{error}");
-        }
+        self.clear_port_file();
         match self.phase {
             Phase::Open => {}
             Phase::Hooks(kill_switch) => close(&kill_switch),

@@ -17,10 +17,10 @@ pub struct PortFile(pub PathBuf);
 impl Read for PortFile {
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
         let default = Path::new(paths::PORT_FILE);
-        let Some(text) = text else {
-            return Self(default.to_owned());
+        let text = match text {
+            Some(text) => &with_host_name(text, variable, warnings),
+            None => paths::PORT_FILE,
         };
-        let text = &with_host_name(text, variable, warnings);
         let path = Path::new(text);
         // Docker makes a folder where a file was to be mounted that is not there.
         let (true, Some(name)) = (text.ends_with('/') || path.is_dir(), default.file_name()) else {

@@ -422,6 +422,33 @@ fn the_port_file_is_removed_at_the_end_only_if_the_user_wants_it() {
     }
 }
 
+/// Docker makes a folder where a file was to be mounted that is not there; and a path may lead
+/// nowhere.
+#[test]
+fn a_port_file_that_cannot_be_removed_holds_nothing_up() {
+    let world = World::new();
+    let cleaning = || forwarding(&world).env("PORT_FILE_CLEANUP", "1");
+    let container = cleaning().file("/pia-shared/port.dat/kept", "").start();
+    container.wait_for_log(UP, SOON);
+    container.wait_for_log("Forwarding on port", SOON);
+    let port = format!("{}\n", world.pia.bound_ports()[0].port);
+    assert_eq!(
+        container.read("/pia-shared/port.dat/port.dat"),
+        Some(port),
+        "in the folder"
+    );
+    container.stop();
+
+    let container = cleaning()
+        .env("PORT_FORWARDING", "0")
+        .file("/pia-shared/file", "")
+        .env("PORT_FILE", "/pia-shared/file/port")
+        .start();
+    container.wait_for_log(UP, SOON);
+    let warning = "PORT_FILE_CLEANUP: removing /pia-shared/file/port: ";
+    assert!(container.logs().contains(warning));
+}
+
 #[test]
 fn without_port_forwarding_nothing_is_asked() {
     let world = World::new();
