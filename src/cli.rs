@@ -332,6 +332,26 @@ mod tests {
         }
     }
 
+    /// As scripts give them for variables that are not set.
+    #[test]
+    fn an_option_given_empty_is_not_given() {
+        for (line, without) in [
+            ("pf.sh -t f -i  -n  -r  -p ", "pf.sh -t f"),
+            (
+                "pia-auth.sh -u u -p p -n  -i  -o 443",
+                "pia-auth.sh -u u -p p -o 443",
+            ),
+            ("wg-gen.sh -t f -o o -d  -m  -l ", "wg-gen.sh -t f -o o"),
+            ("x wg-gen -t f -o o -d 1.1.1.1 -d ", "x wg-gen -t f -o o"),
+        ] {
+            let given = |line| {
+                let matches = command().try_get_matches_from(words(line)).expect(line);
+                format!("{:?}", Arguments::from_arg_matches(&matches).expect(line))
+            };
+            assert_eq!(given(line), given(without), "{line}");
+        }
+    }
+
     #[test]
     fn by_our_own_name_a_word_too_many_stays_to_be_refused() {
         assert_eq!(words("x wg-gen -a more"), ["x", "wg-gen", "--list", "more"]);

@@ -3,7 +3,8 @@
 //! It differs from ours in details that real passwords and file names meet: the word after an
 //! option is its value whatever it looks like, `-p=x` has the value `=x`, and the first word that
 //! is no option ends them. So such words are rewritten to our long options, which are read without
-//! any guessing.
+//! any guessing. An empty value, as scripts give it for a variable that is not set, is none: the
+//! scripts asked whether there was text in it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -49,9 +50,15 @@ pub fn rewritten<'a>(
             } else {
                 OsStr::from_bytes(rest).to_owned()
             };
-            rewritten.push(OsString::from_vec(
-                [format!("--{name}=").as_bytes(), value.as_bytes()].concat(),
-            ));
+            let option = format!("--{name}=");
+            if value.is_empty() {
+                // Nor is there one any more that was given before.
+                rewritten.retain(|word: &OsString| !word.as_bytes().starts_with(option.as_bytes()));
+            } else {
+                rewritten.push(OsString::from_vec(
+                    [option.as_bytes(), value.as_bytes()].concat(),
+                ));
+            }
             break;
         }
     }
@@ -101,8 +108,24 @@ mod tests {
             ["--password=-a", "--token-file=--x"]
         );
         assert_eq!(
-            rewrite(&["-p=x", "-t", ""]).unwrap(),
-            ["--password==x", "--token-file="]
+            rewrite(&["-p=x", "-t", " "]).unwrap(),
+            ["--password==x", "--token-file= "]
+        );
+    }
+
+    #[test]
+    fn an_empty_value_is_none_and_takes_back_an_earlier_one() {
+        assert_eq!(
+            rewrite(&["-t", "", "-l", "swiss", "-a"]).unwrap(),
+            ["--location=swiss", "--list"]
+        );
+        assert_eq!(
+            rewrite(&["-t", "file", "-l", "swiss", "-t", ""]).unwrap(),
+            ["--location=swiss"]
+        );
+        assert_eq!(
+            rewrite(&["-t", "", "-t", "file"]).unwrap(),
+            ["--token-file=file"]
         );
     }
 
@@ -133,25 +156,29 @@ mod tests {
     }
 
     proptest! {
-        /// bash itself is the judge.
+        /// bash itself is the judge, of what is set in the end.
         #[test]
         fn bash_reads_the_same(
             words in proptest::collection::vec("(-[atlp=x-]{0,4}|[ax]{0,2})", 0..5),
         ) {
-            let script = r#"while getopts ":t:l:p:a" o; do case $o in
-                t) echo "--token-file=$OPTARG";;
-                l) echo "--location=$OPTARG";;
-                p) echo "--password=$OPTARG";;
-                a) echo "--list";; *) echo "?"; exit;; esac; done"#;
+            let script = r#"t= l= p= a=; while getopts ":t:l:p:a" o; do case $o in
+                t) t=$OPTARG;; l) l=$OPTARG;; p) p=$OPTARG;; a) a=a;;
+                *) echo "?"; exit;; esac; done
+                [ -n "$t" ] && echo "--token-file=$t"
+                [ -n "$l" ] && echo "--location=$l"
+                [ -n "$p" ] && echo "--password=$p"
+                [ -n "$a" ] && echo "--list""#;
             let mut bash = std::process::Command::new("bash");
-            let output = bash.args(["-c", script, "x"]).args(&words).output().unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
+            bash.args(["-c", script, "x"]).args(&words);
+            let text = String::from_utf8(bash.output().unwrap().stdout).unwrap();
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            let ours = rewrite(&words);
             let is_refused = text.lines().any(|line| line == "?");
-            match ours {
+            match rewrite(&words) {
                 Some(ours) => {
-                    let theirs: Vec<_> = text.lines().map(str::to_owned).collect();
+                    let last_of = |name| ours.iter().rfind(|word: &&String| word.starts_with(name));
+                    let names = ["--token-file=", "--location=", "--password=", "--list"];
+                    let ours: Vec<_> = names.into_iter().filter_map(last_of).collect();
+                    let theirs: Vec<_> = text.lines().collect();
                     prop_assert_eq!(ours, theirs);
                 }
                 None => prop_assert!(is_refused),
