@@ -14,23 +14,34 @@ pub const PF_SUCCESS: &str = "pf_success.sh";
 /// Says whether all is well.
 pub const HEALTHCHECK: &str = "healthcheck.sh";
 
-/// The user's own file of this name, if there is one that can be run.
+/// The user's own file of this name, if there is one that can be run. One that cannot is told.
 pub fn find(name: &str) -> Option<PathBuf> {
-    let path = Path::new(paths::WORKING_DIRECTORY).join(name);
-    if is_ours(&path) {
-        return None;
-    }
-    match kind_of(&path) {
-        Kind::Executable => Some(path),
-        Kind::NotExecutable => {
+    match look(name) {
+        (Kind::Executable, path) => Some(path),
+        (Kind::NotExecutable, path) => {
             log::warn!(
                 "{} is not executable and therefore not run; chmod +x it",
                 path.display()
             );
             None
         }
-        Kind::NoFile => None,
+        (Kind::NoFile, _) => None,
     }
+}
+
+/// Whether [`find`] finds one; nothing is told.
+pub fn is_there(name: &str) -> bool {
+    matches!(look(name), (Kind::Executable, _))
+}
+
+fn look(name: &str) -> (Kind, PathBuf) {
+    let path = Path::new(paths::WORKING_DIRECTORY).join(name);
+    let kind = if is_ours(&path) {
+        Kind::NoFile
+    } else {
+        kind_of(&path)
+    };
+    (kind, path)
 }
 
 /// In images derived from earlier ones it is a link to the program.

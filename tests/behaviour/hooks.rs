@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use harness::log_lines::{UP, count, in_order};
-use harness::waiting::SOON;
+use harness::simulator::faults::Api;
+use harness::waiting::{SOON, wait_until};
 use harness::world::World;
 use harness::world::network::{ELSEWHERE, INSIDE};
 use harness::world::recipe::Recipe;
@@ -526,6 +527,24 @@ fn an_own_pf_success_stands_for_the_rules_and_for_port_script() {
     assert!(!log.contains("ours"), "{log}");
     let rules = world.look("iptables-save");
     assert!(!rules.contains(port), "{rules}");
+}
+
+/// However often the port is refreshed.
+#[test]
+fn an_own_pf_success_that_is_not_executable_is_told_once() {
+    let world = World::new();
+    let container = container(&world)
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_REBIND_INTERVAL", "1")
+        .file("/scripts/pf_success.sh", "echo own\n")
+        .start();
+    container.wait_for_log("Forwarding on port", SOON);
+    wait_until("it is refreshed", SOON, || {
+        world.pia.records().of(Api::BindPort).len() >= 3
+    });
+    let log = container.logs();
+    let warning = "/scripts/pf_success.sh is not executable and therefore not run; chmod +x it";
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
 }
 
 /// "an own `/scripts/healthcheck.sh` is the monitor's probe" (README.md)

@@ -174,7 +174,7 @@ impl Announcement {
     /// Lets connections to the port in, and to nothing else that was forwarded.
     fn open_way(&mut self, container: &Container) -> Result<(), String> {
         // A user's own `pf_success.sh` sees to that itself.
-        let is_ours = own_script::find(own_script::PF_SUCCESS).is_none();
+        let is_ours = !own_script::is_there(own_script::PF_SUCCESS);
         let port = self.wanted.map(|(port, _)| port).filter(|_| is_ours);
         if self.open == port {
             return Ok(());
