@@ -103,6 +103,7 @@ pub fn run(
     let stored = handler.lease_file.as_ref().and_then(LeaseFile::read);
     let mut machine = LeaseMachine::new(options, stored, fastrand::Rng::new());
     let worker = Worker::new(service, account);
+    worker.take_over(&mut machine);
     match worker.run(&mut machine, |effect| handler.handle(effect), stop) {
         // pf.sh has one status for all that can go wrong.
         Some(failure) => Err(failure

@@ -63,19 +63,14 @@ impl Worker {
         }
     }
 
-    /// Takes one step after the other until it is cancelled, or `handle` wants no more.
-    pub fn run<T>(
-        self,
-        machine: &mut LeaseMachine,
-        handle: impl FnMut(Effect) -> ControlFlow<T>,
-        stop: &CancellationToken,
-    ) -> Option<T> {
+    /// From now on the machine's server is this one.
+    pub fn take_over(&self, machine: &mut LeaseMachine) {
         machine.move_to_server(self.service.is_supported, Now::read());
-        self.go_on(machine, handle, stop)
     }
 
-    /// The same at the server that the machine knows already.
-    pub fn go_on<T>(
+    /// Takes one step after the other until it is cancelled, or `handle` wants no more. It must be
+    /// the machine's server.
+    pub fn run<T>(
         mut self,
         machine: &mut LeaseMachine,
         mut handle: impl FnMut(Effect) -> ControlFlow<T>,

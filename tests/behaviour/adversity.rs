@@ -4,7 +4,8 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 
-use harness::log_lines::{CLOSED, RECONNECTED, UP};
+use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
+use harness::simulator::faults::Api;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -167,6 +168,56 @@ fn nothing_leaks_where_a_reconnect_gets_no_thread() {
     container.wait_for_log(RECONNECTED, LATER);
     world.assert_carries();
     watch.expect_only(closed, None, ours(&world));
+}
+
+/// "what watches the server, and what keeps the port, are started as soon as they get one"
+/// (docs/security.md)
+#[test]
+fn what_gets_no_thread_after_a_search_is_started_when_it_gets_one() {
+    const TASKS: [&str; 3] = ["endpoint", "monitor", "port-forward"];
+    let world = World::new();
+    // The search asks it about the old tunnel, and goes on when the test says so.
+    let probe = "[ -p /pia/hold ] || exit 0; echo >/pia/asked; read -r _ </pia/hold";
+    let container = recipe(&world)
+        .env("LOC", "nl_amsterdam")
+        .env("PORT_FORWARDING", "1")
+        .env("PORT_REBIND_INTERVAL", "1")
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1000")
+        .script("/scripts/healthcheck.sh", probe)
+        .pids_limit(1000)
+        .connect();
+    container.wait_for_log(FORWARDING, SOON);
+    for server in world.pia.servers() {
+        server.close_registration();
+    }
+    let hold = container.path("/pia/hold");
+    container.shell("mkfifo /pia/hold");
+    container.signal(Signal::SIGHUP);
+    let asked = container.path("/pia/asked");
+    wait_until("the old tunnel is asked", SOON, || asked.exists());
+    container.update_limits("1");
+    fs::write(&hold, "\n").expect("somebody reads it");
+    for task in TASKS {
+        container.wait_for_log(&format!("{task} cannot be started"), SOON);
+    }
+    fs::remove_file(&hold).expect("it is there");
+    let refreshed = || world.pia.records().of(Api::BindPort).len();
+    let before = refreshed();
+    container.update_limits("1000");
+    wait_until("the port is refreshed again", SOON, || refreshed() > before);
+    assert_eq!(world.pia.bound_ports().len(), 1, "it is the same port");
+    let names = format!("/proc/{}/task", container.pid());
+    let runs = |task: &str| {
+        let threads = fs::read_dir(&names).expect("the program runs");
+        let names = threads.flatten().map(|thread| thread.path().join("comm"));
+        names
+            .flat_map(fs::read_to_string)
+            .any(|name| name.trim() == task)
+    };
+    for task in TASKS {
+        wait_until(task, SOON, || runs(task));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Sender};
 use std::time::{Instant, SystemTime};
 
 use super::announcement::Announcement;
@@ -40,7 +40,9 @@ pub struct PortKeeper {
     file: Option<LeaseFile>,
     account: Account,
     announcement: Announcement,
-    task: Option<Task<LeaseMachine>>,
+    task: Option<Task<Option<LeaseMachine>>>,
+    /// What no thread could be had for.
+    owed: Option<LeaseMachine>,
     /// Who waits for what came of a wish.
     call: Option<ControlCall>,
     /// Our key of the tunnel that the port is kept at, which each registration has a new one of.
@@ -65,6 +67,7 @@ impl PortKeeper {
             account,
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
+            owed: None,
             call: None,
             tunnel_key: None,
             next_look: None,
@@ -107,15 +110,38 @@ impl PortKeeper {
         container: &Container,
         events: &Sender<Event>,
     ) {
-        let before = self.task.take().and_then(Task::end);
+        let before = self.task.take().and_then(Task::end).flatten();
+        let before = before.or_else(|| self.owed.take());
         let mut machine = before.unwrap_or_else(|| self.machine());
         // A command may have chosen otherwise since.
         machine.may_change_server(may_change_server(container));
-        let joined = &tunnel.joined;
-        let key = Some(joined.keys.public.clone());
+        let key = Some(tunnel.joined.keys.public.clone());
         if std::mem::replace(&mut self.tunnel_key, key.clone()) != key {
             self.announcement.move_to_tunnel();
         }
+        let worker = self.worker(tunnel, container);
+        match wish {
+            Some(wish) => machine.wish(wish),
+            None => worker.take_over(&mut machine),
+        }
+        self.run(worker, machine, container, events);
+    }
+
+    /// Tries again what no thread could be had for.
+    pub fn start_owed(&mut self, tunnel: &Tunnel, container: &Container, events: &Sender<Event>) {
+        if let Some(machine) = self.owed.take() {
+            let worker = self.worker(tunnel, container);
+            self.run(worker, machine, container, events);
+        }
+    }
+
+    /// Whether nobody asks the server, for want of a thread.
+    pub fn is_owed(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    fn worker(&self, tunnel: &Tunnel, container: &Container) -> Worker {
+        let joined = &tunnel.joined;
         let inside = joined.registration.server_vip.map(Into::into).into_iter();
         let service = PortService {
             cn: joined.server.cn.clone(),
@@ -124,23 +150,33 @@ impl PortKeeper {
             via: Via::Interface(paths::INTERFACE.to_owned()),
             is_supported: joined.port_forwarding,
         };
-        let worker = Worker::new(service, self.account.clone());
+        Worker::new(service, self.account.clone())
+    }
+
+    fn run(
+        &mut self,
+        worker: Worker,
+        machine: LeaseMachine,
+        container: &Container,
+        events: &Sender<Event>,
+    ) {
         let events = events.clone();
+        // Handed over once there is a thread: with the work of one that cannot be had it were lost.
+        let (hand_over, handed_over) = mpsc::channel();
         self.task = Task::start("port-forward", &container.stop, move |stop| {
+            let mut machine = handed_over.recv().ok()?;
             let report = |effect| match events.send(Event::PortForward(effect)) {
                 Ok(()) => ControlFlow::Continue(()),
                 // Nobody listens any more once the life is over.
                 Err(_) => ControlFlow::Break(()),
             };
-            match wish {
-                Some(wish) => {
-                    machine.wish(wish);
-                    worker.go_on(&mut machine, report, stop);
-                }
-                None => drop(worker.run(&mut machine, report, stop)),
-            }
-            machine
+            worker.run(&mut machine, report, stop);
+            Some(machine)
         });
+        self.owed = match self.task {
+            Some(_) => hand_over.send(machine).err().map(|refused| refused.0),
+            None => Some(machine),
+        };
     }
 
     fn machine(&self) -> LeaseMachine {

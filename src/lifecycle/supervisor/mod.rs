@@ -35,6 +35,7 @@ use self::search::Search;
 use self::short_tunnels::ShortTunnels;
 use self::steering::Steering;
 use self::task::Task;
+use self::watches::Watch;
 use super::container_connector::ContainerConnector;
 use super::kept_choice;
 use super::surroundings::way_out;
@@ -106,6 +107,10 @@ pub struct Supervisor {
     events: Sender<Event>,
     /// What watches the server in use.
     watches: Vec<Task<()>>,
+    /// No thread could be had for these.
+    owed_watches: Vec<Watch>,
+    /// When what is owed is tried again.
+    retry_at: Option<Instant>,
     /// Servers that did not respond, and when, the latest at the end.
     avoided: Vec<(Server, Instant)>,
     /// What does not care which server it is.
@@ -145,6 +150,8 @@ impl Supervisor {
             short_tunnels: ShortTunnels::new(Instant::now()),
             events,
             watches: Vec::new(),
+            owed_watches: Vec::new(),
+            retry_at: None,
             avoided: Vec::new(),
             others: Vec::new(),
             hooks: Vec::new(),
@@ -213,9 +220,9 @@ impl Supervisor {
         SupervisorEnd::Stopped
     }
 
-    /// Meanwhile what is owed is tried again: a search that got no thread, networks that could not
-    /// be followed; and the port is looked at when that is due. `None` when nobody reports any
-    /// more.
+    /// Meanwhile what is owed is tried again: a search, a watch or the port's worker that got no
+    /// thread, networks that could not be followed; and the port is looked at when that is due.
+    /// `None` when nobody reports any more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
         while let Some(due) = self.next_act() {
             let left = due.saturating_duration_since(Instant::now());
@@ -229,20 +236,23 @@ impl Supervisor {
     }
 
     /// When something is to be done without any event.
-    fn next_act(&self) -> Option<Instant> {
-        let is_owed = self.is_search_owed || self.are_networks_owed;
-        let retry = is_owed.then(|| Instant::now().checked_add(RETRY_INTERVAL));
+    fn next_act(&mut self) -> Option<Instant> {
+        let is_owed = self.is_search_owed
+            || self.are_networks_owed
+            || !self.owed_watches.is_empty()
+            || self.port.as_ref().is_some_and(PortKeeper::is_owed);
+        // Events that come meanwhile do not put it off.
+        let retry = || self.retry_at.or(Instant::now().checked_add(RETRY_INTERVAL));
+        self.retry_at = is_owed.then(retry).flatten();
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         let renewal = self.renewal.due();
-        retry.flatten().into_iter().chain(look).chain(renewal).min()
+        self.retry_at.into_iter().chain(look).chain(renewal).min()
     }
 
     fn act(&mut self, container: &mut Container) {
-        if self.is_search_owed {
-            self.start_search(container, Duration::ZERO);
-        }
-        if self.are_networks_owed {
-            self.follow_networks(container);
+        if self.retry_at.is_some_and(|due| due <= Instant::now()) {
+            self.retry_at = None;
+            self.try_owed(container);
         }
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         if let Some(port) = &mut self.port
@@ -252,6 +262,19 @@ impl Supervisor {
         }
         if self.renewal.due().is_some_and(|due| due <= Instant::now()) {
             self.renew(container);
+        }
+    }
+
+    fn try_owed(&mut self, container: &mut Container) {
+        if self.is_search_owed {
+            self.start_search(container, Duration::ZERO);
+        }
+        if self.are_networks_owed {
+            self.follow_networks(container);
+        }
+        self.start_owed_watches(container);
+        if let Some(port) = &mut self.port {
+            port.start_owed(&self.tunnel, container, &self.events);
         }
     }
 

@@ -1,5 +1,5 @@
 //! What watches the server in use, each on a thread of its own: started with each connect, ended
-//! with each reconnect.
+//! with each reconnect. One that gets no thread is owed, and started as soon as it gets one.
 
 use std::sync::Arc;
 
@@ -11,9 +11,47 @@ use super::task::Task;
 use super::{Supervisor, monitor};
 use crate::container::Container;
 
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Watch {
+    Endpoint,
+    Way,
+    ExitAddress,
+    Monitor,
+}
+
 impl Supervisor {
     /// Of the server in use.
     pub(super) fn start_watches(&mut self, container: &Container) {
+        self.owed_watches = vec![
+            Watch::Endpoint,
+            Watch::Way,
+            Watch::ExitAddress,
+            Watch::Monitor,
+        ];
+        self.start_owed_watches(container);
+    }
+
+    /// Those that no thread could be had for stay owed.
+    pub(super) fn start_owed_watches(&mut self, container: &Container) {
+        for watch in std::mem::take(&mut self.owed_watches) {
+            match watch {
+                Watch::Endpoint => self.watch_endpoint(container),
+                Watch::Way => self.measure_way(container),
+                Watch::ExitAddress => self.ask_for_exit(container),
+                Watch::Monitor => self.monitor(container),
+            }
+        }
+    }
+
+    fn keep(&mut self, watch: Watch, task: Option<Task<()>>) {
+        match task {
+            Some(task) => self.watches.push(task),
+            None => self.owed_watches.push(watch),
+        }
+    }
+
+    fn watch_endpoint(&mut self, container: &Container) {
         let watch = EndpointWatch {
             witnesses: self.tunnel.witnesses(),
             reporter: container.reporter.clone(),
@@ -21,20 +59,22 @@ impl Supervisor {
             mark: container.mark,
             reconnects: container.settings.monitor.enabled,
         };
-        let endpoint = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
-        self.watches.extend(endpoint);
-        self.measure_way(container);
-        self.ask_for_exit(container);
+        let watching = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
+        self.keep(Watch::Endpoint, watching);
+    }
+
+    /// Unless the user does not want it.
+    fn monitor(&mut self, container: &Container) {
         if !container.settings.monitor.enabled {
             return;
         }
         let monitor = container.settings.monitor;
         let (probe, events) = (Probe::new(&self.tunnel, container), self.events.clone());
         log::debug!("monitoring the endpoint");
-        let monitor = Task::start("monitor", &container.stop, move |stop| {
+        let monitoring = Task::start("monitor", &container.stop, move |stop| {
             monitor::run(&probe, &monitor, &events, stop);
         });
-        self.watches.extend(monitor);
+        self.keep(Watch::Monitor, monitoring);
     }
 
     /// Has the MTU fit the way to the server in use, which can be told only now that it answers.
@@ -47,7 +87,7 @@ impl Supervisor {
             // The loop may be gone already.
             way.measure(stop, |size| drop(events.send(Event::WayTakes(size))));
         });
-        self.watches.extend(measured);
+        self.keep(Watch::Way, measured);
     }
 
     /// Has PIA say which address the world sees, unless the user does not want that.
@@ -61,10 +101,11 @@ impl Supervisor {
             self.events.clone(),
         );
         let asked = Task::start("exit-address", &container.stop, move |stop| watch.run(stop));
-        self.watches.extend(asked);
+        self.keep(Watch::ExitAddress, asked);
     }
 
     pub(super) fn end_watches(&mut self) {
+        self.owed_watches.clear();
         for watch in self.watches.drain(..) {
             watch.end();
         }
