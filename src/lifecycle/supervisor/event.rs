@@ -33,8 +33,8 @@ pub enum Event {
     ExitAddress(ExitFinding),
     /// wg0 is to listen on this port from now on.
     ListenOn(u16),
-    /// News of the forwarded port.
-    PortForward(Effect),
+    /// News of the forwarded port, from the server of this number; it may be in use no longer.
+    PortForward(u32, Effect),
     /// A hook that runs beside the rest called `exit` with this status.
     EndedByHook(Exit),
 }

@@ -43,6 +43,8 @@ pub struct PortKeeper {
     task: Option<Task<Option<LeaseMachine>>>,
     /// What no thread could be had for.
     owed: Option<LeaseMachine>,
+    /// Of the servers that were asked, one after the other, the number of the one in use.
+    server: u32,
     /// Who waits for what came of a wish.
     call: Option<ControlCall>,
     /// Our key of the tunnel that the port is kept at, which each registration has a new one of.
@@ -68,6 +70,7 @@ impl PortKeeper {
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
             owed: None,
+            server: 0,
             call: None,
             tunnel_key: None,
             next_look: None,
@@ -77,6 +80,7 @@ impl PortKeeper {
     /// Has the port forwarded by the server of this tunnel from now on, and no longer asks the
     /// former one. The port that is announced stays so until the new server's first answer.
     pub fn start(&mut self, tunnel: &Tunnel, container: &Container, events: &Sender<Event>) {
+        self.server = self.server.wrapping_add(1);
         self.start_worker(None, tunnel, container, events);
     }
 
@@ -160,12 +164,12 @@ impl PortKeeper {
         container: &Container,
         events: &Sender<Event>,
     ) {
-        let events = events.clone();
+        let (server, events) = (self.server, events.clone());
         // Handed over once there is a thread: with the work of one that cannot be had it were lost.
         let (hand_over, handed_over) = mpsc::channel();
         self.task = Task::start("port-forward", &container.stop, move |stop| {
             let mut machine = handed_over.recv().ok()?;
-            let report = |effect| match events.send(Event::PortForward(effect)) {
+            let report = |effect| match events.send(Event::PortForward(server, effect)) {
                 Ok(()) => ControlFlow::Continue(()),
                 // Nobody listens any more once the life is over.
                 Err(_) => ControlFlow::Break(()),
@@ -184,8 +188,17 @@ impl PortKeeper {
         LeaseMachine::new(self.options, stored, fastrand::Rng::new())
     }
 
-    /// Does what an effect calls for.
-    pub fn handle(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
+    /// Does what an effect calls for, which came from the server of this number.
+    pub fn handle(
+        &mut self,
+        server: u32,
+        effect: Effect,
+        container: &mut Container,
+    ) -> Option<Demand> {
+        if server != self.server && is_about_server(&effect) {
+            log::debug!("port forwarding, of the former server: {effect:?}");
+            return None;
+        }
         let demand = self.obey(effect, container);
         self.schedule_look();
         demand
@@ -280,6 +293,22 @@ impl PortKeeper {
             task.end();
         }
         self.announcement.shut_down(container);
+    }
+}
+
+/// Whether this says what a server does, and nothing once another one is in use. Else it is about
+/// the lease, the port that was announced, the time without one, or a command that waits.
+fn is_about_server(effect: &Effect) -> bool {
+    match effect {
+        Effect::Bound { .. }
+        | Effect::Failing { .. }
+        | Effect::NotHere { .. }
+        | Effect::AskAnotherServer { .. } => true,
+        Effect::Store(_)
+        | Effect::Withdraw { .. }
+        | Effect::Granted { .. }
+        | Effect::Denied { .. }
+        | Effect::Fatal { .. } => false,
     }
 }
 

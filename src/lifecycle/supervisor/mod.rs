@@ -210,8 +210,8 @@ impl Supervisor {
                 Event::ExitAddress(finding) => finding.publish(container),
                 Event::ListenOn(port) => cycle_ports::listen_on(port, &container.stop),
                 Event::EndedByHook(exit) => return SupervisorEnd::ByHook(exit),
-                Event::PortForward(effect) => {
-                    if let Some(failure) = self.handle_port(effect, container) {
+                Event::PortForward(server, effect) => {
+                    if let Some(failure) = self.handle_port(server, effect, container) {
                         return SupervisorEnd::Fatal(failure);
                     }
                 }
@@ -290,8 +290,13 @@ impl Supervisor {
     }
 
     /// Does what an effect calls for; returns what the user called fatal.
-    fn handle_port(&mut self, effect: Effect, container: &mut Container) -> Option<Failure> {
-        match self.port.as_mut()?.handle(effect, container)? {
+    fn handle_port(
+        &mut self,
+        server: u32,
+        effect: Effect,
+        container: &mut Container,
+    ) -> Option<Failure> {
+        match self.port.as_mut()?.handle(server, effect, container)? {
             Demand::AnotherServer(why) => {
                 self.begin_reconnect(container, ReconnectCause::PortForwarding, &why);
             }

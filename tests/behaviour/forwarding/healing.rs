@@ -1,7 +1,10 @@
 //! What happens to a port, and that it is had again.
 
+use std::fs;
+use std::io::Write;
 use std::time::Duration;
 
+use harness::log_lines::RECONNECTED;
 use harness::simulator::certificates::Cert;
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::Server;
@@ -69,6 +72,43 @@ fn the_tunnel_may_carry_nothing_for_a_while() {
     all_agree_that_there_is_none(&world, &container);
     server.revive_tunnel();
     assert_eq!(agreed_port(&world, &container), port);
+}
+
+/// What the former server says while the tunnel is changed is nothing that the new one has done.
+#[test]
+fn nobody_is_told_of_a_port_that_the_new_server_has_not_bound() {
+    let world = World::new();
+    let held = "#!/bin/bash\n[[ $1 != set || ! -p /pia/hold ]] || { echo >/pia/held; read -r _ \
+                </pia/hold; }\nexec /opt/wg \"$@\"\n";
+    let container = forwarding(&world)
+        .bind("/usr/bin/wg", "/opt/wg")
+        .script("/usr/bin/wg", held)
+        .start();
+    agreed_port(&world, &container);
+    let former = world.server_in_use();
+    for server in world.pia.servers() {
+        if server.cn() != former.cn() {
+            server.silent_port_forwarding();
+        }
+    }
+    container.shell("mkfifo /pia/hold");
+    container.signal(Signal::SIGHUP);
+    let held = container.path("/pia/held");
+    wait_until("the tunnel is being changed", SOON, || held.exists());
+    let refreshed = || world.pia.records().of(Api::BindPort).len();
+    let before = refreshed();
+    wait_until("refreshes meanwhile", SOON, || refreshed() > before + 1);
+    let hold = container.path("/pia/hold");
+    let mut pipe = fs::File::options()
+        .write(true)
+        .open(&hold)
+        .expect("it is read");
+    fs::remove_file(&hold).expect("it is there");
+    pipe.write_all(b"\n").expect("it is read");
+    container.wait_for_log(RECONNECTED, LATER);
+    container.wait_for_log("is no longer forwarded", LATER);
+    let log = container.logs();
+    assert_eq!(log.matches("Forwarding on port").count(), 1, "{log}");
 }
 
 #[test]
@@ -179,7 +219,7 @@ fn after_a_reconnect_the_port_script_runs_again_and_the_file_is_written() {
         .start();
     let (port, before) = (agreed_port(&world, &container), server(&world));
     let written = || {
-        std::fs::metadata(container.path("/pia-shared/port.dat"))
+        fs::metadata(container.path("/pia-shared/port.dat"))
             .and_then(|file| file.modified())
             .expect("the port file")
     };
