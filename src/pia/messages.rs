@@ -33,6 +33,8 @@ pub struct AddKeyAnswer {
     pub message: Option<String>,
     pub server_key: Option<String>,
     pub server_port: Option<u16>,
+    /// A text, or there is none to be used.
+    pub server_ip: Value,
     pub server_vip: Option<String>,
     pub peer_ip: Option<String>,
     pub peer_pubkey: Option<String>,

@@ -39,6 +39,8 @@ pub struct Registration {
     pub server_public_key: String,
     /// Where WireGuard listens; not necessarily 1337.
     pub server_port: u16,
+    /// The server's own address, which need not be the one in the list.
+    pub server_ip: Option<Ipv4Addr>,
     /// The gateway inside the tunnel, which forwards ports.
     pub server_vip: Option<TunnelAddress>,
     /// Our address inside the tunnel.
@@ -48,6 +50,19 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// Where ports are asked for, one after the other: the gateway, and where that does not serve,
+    /// the server's own address has worked. `listed` is that of the list.
+    pub fn port_services(&self, listed: Ipv4Addr) -> Vec<Ipv4Addr> {
+        let gateway = self.server_vip.map(Ipv4Addr::from);
+        let mut addresses = Vec::new();
+        for address in gateway.into_iter().chain(self.server_ip).chain([listed]) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
+    }
+
     /// Whether its addresses can be those of a tunnel next to these networks: `attached` are the
     /// container's own, each with its own address and prefix, `local` the ranges of its LAN. The
     /// name servers are not asked about: people's LANs are often 10.0.0.0/24, which holds PIA's.
@@ -154,6 +169,7 @@ pub(super) fn read_registration(
             .filter(|key| is_key(key))
             .ok_or_else(|| lacks("server_key"))?,
         server_port,
+        server_ip: answer.server_ip.as_str().and_then(|text| text.parse().ok()),
         server_vip: answer.server_vip.and_then(|text| text.parse().ok()),
         peer_ip: TunnelAddress::new(peer_ip).ok_or(ImpossibleAddress::NotInATunnel {
             field: "peer_ip",
@@ -233,6 +249,23 @@ mod tests {
             read_with("peer_ip", json!("10.7.33.2")).unwrap().peer_ip,
             registration.peer_ip
         );
+    }
+
+    #[test]
+    fn ports_are_asked_for_at_the_gateway_and_then_at_both_addresses_of_the_server() {
+        let services = |field, value| {
+            let registration = read_with(field, value).unwrap();
+            let addresses = registration.port_services(Ipv4Addr::new(192, 0, 2, 1));
+            let texts = addresses.iter().map(Ipv4Addr::to_string);
+            texts.collect::<Vec<_>>().join(" ")
+        };
+        let ip = |value| services("server_ip", value);
+        assert_eq!(ip(json!("192.0.2.9")), "10.7.128.1 192.0.2.9 192.0.2.1");
+        for none in [json!("192.0.2.1"), json!("?"), json!(5), Value::Null] {
+            assert_eq!(ip(none), "10.7.128.1 192.0.2.1");
+        }
+        let without_gateway = services("server_vip", Value::Null);
+        assert_eq!(without_gateway, "192.0.2.9 192.0.2.1");
     }
 
     #[test]

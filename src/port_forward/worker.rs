@@ -19,7 +19,8 @@ use crate::pia::trust;
 use crate::system::cancellation::CancellationToken;
 use crate::underlay::socket::Via;
 
-/// For one request: with the time for another address ten seconds, by which failures are judged.
+/// For one request: with the time for another address ten seconds, by which failures are judged. A
+/// third address is there only where the server calls itself by another one than the list.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// The same at another address, after the first was given its time.
 const OTHER_ADDRESS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -32,7 +33,8 @@ const MAX_PAUSE_SLICE: Duration = Duration::from_secs(30);
 pub struct PortService {
     /// The server's common name.
     pub cn: String,
-    /// The address inside the tunnel first; where that does not serve, the server's own has worked.
+    /// The address inside the tunnel first; where that does not serve, the server's own, as it says
+    /// itself and as the list says, has worked.
     pub addresses: Vec<Ipv4Addr>,
     /// PIA's own authority.
     pub ca_file: PathBuf,

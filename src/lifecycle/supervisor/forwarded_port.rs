@@ -146,10 +146,9 @@ impl PortKeeper {
 
     fn worker(&self, tunnel: &Tunnel, container: &Container) -> Worker {
         let joined = &tunnel.joined;
-        let inside = joined.registration.server_vip.map(Into::into).into_iter();
         let service = PortService {
             cn: joined.server.cn.clone(),
-            addresses: inside.chain([joined.server.ip]).collect(),
+            addresses: joined.registration.port_services(joined.server.ip),
             ca_file: container.settings.pia_ca_file.clone(),
             via: Via::Interface(paths::INTERFACE.to_owned()),
             is_supported: joined.port_forwarding,
