@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -319,4 +320,93 @@ fn a_client_that_refused_is_told_of_again_with_the_next_port() {
         .filter(|request| request.contains("auth/login"));
     assert_eq!(logins.count(), 1);
     running.end();
+}
+
+/// rTorrents that know different commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rtorrent {
+    /// Up to 0.16.17.
+    Former,
+    /// From 0.16.18 on.
+    Present,
+    /// The same with `-D`, by which it knows most former names, too.
+    PresentWithFormerNames,
+}
+
+/// The port that it listens on, and the range for its next start.
+#[derive(Debug)]
+struct Ports {
+    in_use: String,
+    range: String,
+}
+
+fn answer_of_rtorrent(kind: Rtorrent, ports: &mut Ports, call: &str) -> String {
+    let between = |text: &str, start, end| {
+        let (_, rest) = text.rsplit_once(start)?;
+        Some(rest.split_once(end)?.0.to_owned())
+    };
+    let method = between(call, "<methodName>", "</methodName>").unwrap();
+    let value = between(call, "<string>", "</string>").unwrap_or_default();
+    let is_former = kind != Rtorrent::Present;
+    let is_present = kind != Rtorrent::Former;
+    let answer = match method.as_str() {
+        "network.listen.port" => Some(ports.in_use.clone()),
+        "network.listen.port.set" if is_present => {
+            ports.in_use = value;
+            Some("0".to_owned())
+        }
+        "network.listen.port.range" if is_present => Some(ports.range.clone()),
+        "network.port_range" if is_former => Some(ports.range.clone()),
+        "network.listen.port.range.set" if is_present => {
+            ports.range = value;
+            Some("0".to_owned())
+        }
+        "network.port_range.set" if is_former => {
+            ports.range = value;
+            Some("0".to_owned())
+        }
+        "network.listen.port.random.set" if is_present => Some("0".to_owned()),
+        "network.port_random.set" if is_former => Some("0".to_owned()),
+        "network.port_open.set" if !is_present => Some("0".to_owned()),
+        "network.bind_address" => Some(String::new()),
+        "network.bind_address.set" => {
+            if !is_present {
+                ports.in_use = ports.range.split('-').next().unwrap().to_owned();
+            }
+            Some("0".to_owned())
+        }
+        _ => None,
+    };
+    let answer = match answer {
+        Some(value) => format!("<params><param><value>{value}</value></param></params>"),
+        None => "<fault><value><i4>-506</i4></value></fault>".to_owned(),
+    };
+    with_length(
+        "200 OK",
+        &format!("<methodResponse>{answer}</methodResponse>"),
+    )
+}
+
+#[test]
+fn rtorrent_is_told_by_the_commands_that_it_has() {
+    for kind in [
+        Rtorrent::Former,
+        Rtorrent::Present,
+        Rtorrent::PresentWithFormerNames,
+    ] {
+        let ports = Arc::new(Mutex::new(Ports {
+            in_use: "6890".to_owned(),
+            range: "6881-6999".to_owned(),
+        }));
+        let its_ports = Arc::clone(&ports);
+        let listener = listener();
+        let url = ClientUrl::Http(http(&listener));
+        let _requests = serve(listener, move |_, call| {
+            answer_of_rtorrent(kind, &mut its_ports.lock().unwrap(), call)
+        });
+        let running = Running::start(ClientTarget::Rtorrent(url), None);
+        assert_eq!(running.says(), "listens on 4711", "{kind:?}");
+        running.end();
+        assert_eq!(ports.lock().unwrap().range, "4711-4711", "{kind:?}");
+    }
 }

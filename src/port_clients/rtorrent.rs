@@ -1,5 +1,9 @@
-//! rTorrent, by XML-RPC over SCGI or over the HTTP of a web server before it. That its port can be
-//! changed while it runs is nowhere said: `network.port_range.set` alone is for its next start, and
+//! rTorrent, by XML-RPC over SCGI or over the HTTP of a web server before it.
+//!
+//! From 0.16.18 on `network.listen.port.set` has it listen anew, and what its next start goes by has
+//! other names than before; the former ones are there only if it is started with `-D`, and then
+//! change nothing at once (read in its source). Before, that its port can be changed while it runs
+//! is nowhere said: `network.port_range.set` alone is for its next start, and
 //! `network.port_open.set` changes nothing either. It listens anew when it is given an address to
 //! bind to, even the one that it has (seen with 0.9.8).
 
@@ -21,24 +25,22 @@ const ANY_ADDRESS: &str = "0.0.0.0";
 
 impl PortClient for Rtorrent {
     fn hear(&mut self, _: u16, login: &ReadLogin, talk: &Talk<'_>) -> Result<Heard, Trouble> {
-        let range = self.value("network.port_range", login, talk)?;
+        let range = match self.call("network.port_range", &[], login, talk)? {
+            RpcAnswer::Value(range) => range,
+            RpcAnswer::Fault => self.value("network.listen.port.range", login, talk)?,
+        };
         let in_use = self.value("network.listen.port", login, talk)?;
         Ok(heard(&range, &in_use))
     }
 
     fn tell(&mut self, port: u16, login: &ReadLogin, talk: &Talk<'_>) -> Result<(), Trouble> {
         let range = format!("{port}-{port}");
-        self.value_of("network.port_range.set", &["", &range], login, talk)?;
-        self.value_of("network.port_random.set", &["", "0"], login, talk)?;
-        self.value_of("network.port_open.set", &["", "1"], login, talk)?;
-        let address = self.value("network.bind_address", login, talk)?;
-        let address = if address.is_empty() {
-            ANY_ADDRESS
-        } else {
-            &address
-        };
-        // Fails where it cannot listen there, too; what it says when it is asked back shows that.
-        self.call("network.bind_address.set", &["", address], login, talk)
+        let port = port.to_string();
+        if self.call("network.listen.port.set", &["", &port], login, talk)? == RpcAnswer::Fault {
+            return self.tell_as_before(&range, login, talk);
+        }
+        self.value_of("network.listen.port.range.set", &["", &range], login, talk)?;
+        self.value_of("network.listen.port.random.set", &["", "0"], login, talk)
             .map(drop)
     }
 }
@@ -63,6 +65,27 @@ fn heard(range: &str, in_use: &str) -> Heard {
 }
 
 impl Rtorrent {
+    /// By the commands up to 0.16.17.
+    fn tell_as_before(
+        &self,
+        range: &str,
+        login: &ReadLogin,
+        talk: &Talk<'_>,
+    ) -> Result<(), Trouble> {
+        self.value_of("network.port_range.set", &["", range], login, talk)?;
+        self.value_of("network.port_random.set", &["", "0"], login, talk)?;
+        self.value_of("network.port_open.set", &["", "1"], login, talk)?;
+        let address = self.value("network.bind_address", login, talk)?;
+        let address = if address.is_empty() {
+            ANY_ADDRESS
+        } else {
+            &address
+        };
+        // Fails where it cannot listen there, too; what it says when it is asked back shows that.
+        self.call("network.bind_address.set", &["", address], login, talk)
+            .map(drop)
+    }
+
     fn value(&self, method: &str, login: &ReadLogin, talk: &Talk<'_>) -> Result<String, Trouble> {
         self.value_of(method, &[], login, talk)
     }
