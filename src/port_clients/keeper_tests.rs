@@ -324,7 +324,7 @@ fn a_client_that_refused_is_told_of_again_with_the_next_port() {
 
 /// rTorrents that know different commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rtorrent {
+enum RtorrentStandIn {
     /// Up to 0.16.17.
     Former,
     /// From 0.16.18 on.
@@ -340,15 +340,15 @@ struct Ports {
     range: String,
 }
 
-fn answer_of_rtorrent(kind: Rtorrent, ports: &mut Ports, call: &str) -> String {
+fn answer_of_rtorrent(kind: RtorrentStandIn, ports: &mut Ports, call: &str) -> String {
     let between = |text: &str, start, end| {
         let (_, rest) = text.rsplit_once(start)?;
         Some(rest.split_once(end)?.0.to_owned())
     };
     let method = between(call, "<methodName>", "</methodName>").unwrap();
     let value = between(call, "<string>", "</string>").unwrap_or_default();
-    let is_former = kind != Rtorrent::Present;
-    let is_present = kind != Rtorrent::Former;
+    let is_former = kind != RtorrentStandIn::Present;
+    let is_present = kind != RtorrentStandIn::Former;
     let answer = match method.as_str() {
         "network.listen.port" => Some(ports.in_use.clone()),
         "network.listen.port.set" if is_present => {
@@ -390,9 +390,9 @@ fn answer_of_rtorrent(kind: Rtorrent, ports: &mut Ports, call: &str) -> String {
 #[test]
 fn rtorrent_is_told_by_the_commands_that_it_has() {
     for kind in [
-        Rtorrent::Former,
-        Rtorrent::Present,
-        Rtorrent::PresentWithFormerNames,
+        RtorrentStandIn::Former,
+        RtorrentStandIn::Present,
+        RtorrentStandIn::PresentWithFormerNames,
     ] {
         let ports = Arc::new(Mutex::new(Ports {
             in_use: "6890".to_owned(),

@@ -19,6 +19,7 @@ mod short_tunnels;
 mod silence;
 mod steering;
 pub mod task;
+mod watch_kind;
 mod watches;
 
 use std::sync::Arc;
@@ -35,7 +36,7 @@ use self::search::Search;
 use self::short_tunnels::ShortTunnels;
 use self::steering::Steering;
 use self::task::Task;
-use self::watches::Watch;
+use self::watch_kind::WatchKind;
 use super::container_connector::ContainerConnector;
 use super::kept_choice;
 use super::surroundings::way_out;
@@ -108,7 +109,7 @@ pub struct Supervisor {
     /// What watches the server in use.
     watches: Vec<Task<()>>,
     /// No thread could be had for these.
-    owed_watches: Vec<Watch>,
+    owed_watches: Vec<WatchKind>,
     /// When what is owed is tried again.
     retry_at: Option<Instant>,
     /// Servers that did not respond, and when, the latest at the end.

@@ -8,26 +8,18 @@ use super::event::Event;
 use super::exit_watch::ExitWatch;
 use super::probe::Probe;
 use super::task::Task;
+use super::watch_kind::WatchKind;
 use super::{Supervisor, monitor};
 use crate::container::Container;
-
-/// One of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Watch {
-    Endpoint,
-    Way,
-    ExitAddress,
-    Monitor,
-}
 
 impl Supervisor {
     /// Of the server in use.
     pub(super) fn start_watches(&mut self, container: &Container) {
         self.owed_watches = vec![
-            Watch::Endpoint,
-            Watch::Way,
-            Watch::ExitAddress,
-            Watch::Monitor,
+            WatchKind::Endpoint,
+            WatchKind::Way,
+            WatchKind::ExitAddress,
+            WatchKind::Monitor,
         ];
         self.start_owed_watches(container);
     }
@@ -36,15 +28,15 @@ impl Supervisor {
     pub(super) fn start_owed_watches(&mut self, container: &Container) {
         for watch in std::mem::take(&mut self.owed_watches) {
             match watch {
-                Watch::Endpoint => self.watch_endpoint(container),
-                Watch::Way => self.measure_way(container),
-                Watch::ExitAddress => self.ask_for_exit(container),
-                Watch::Monitor => self.monitor(container),
+                WatchKind::Endpoint => self.watch_endpoint(container),
+                WatchKind::Way => self.measure_way(container),
+                WatchKind::ExitAddress => self.ask_for_exit(container),
+                WatchKind::Monitor => self.monitor(container),
             }
         }
     }
 
-    fn keep(&mut self, watch: Watch, task: Option<Task<()>>) {
+    fn keep(&mut self, watch: WatchKind, task: Option<Task<()>>) {
         match task {
             Some(task) => self.watches.push(task),
             None => self.owed_watches.push(watch),
@@ -60,7 +52,7 @@ impl Supervisor {
             reconnects: container.settings.monitor.enabled,
         };
         let watching = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
-        self.keep(Watch::Endpoint, watching);
+        self.keep(WatchKind::Endpoint, watching);
     }
 
     /// Unless the user does not want it.
@@ -74,7 +66,7 @@ impl Supervisor {
         let monitoring = Task::start("monitor", &container.stop, move |stop| {
             monitor::run(&probe, &monitor, &events, stop);
         });
-        self.keep(Watch::Monitor, monitoring);
+        self.keep(WatchKind::Monitor, monitoring);
     }
 
     /// Has the MTU fit the way to the server in use, which can be told only now that it answers.
@@ -87,7 +79,7 @@ impl Supervisor {
             // The loop may be gone already.
             way.measure(stop, |size| drop(events.send(Event::WayTakes(size))));
         });
-        self.keep(Watch::Way, measured);
+        self.keep(WatchKind::Way, measured);
     }
 
     /// Has PIA say which address the world sees, unless the user does not want that.
@@ -101,7 +93,7 @@ impl Supervisor {
             self.events.clone(),
         );
         let asked = Task::start("exit-address", &container.stop, move |stop| watch.run(stop));
-        self.keep(Watch::ExitAddress, asked);
+        self.keep(WatchKind::ExitAddress, asked);
     }
 
     pub(super) fn end_watches(&mut self) {
