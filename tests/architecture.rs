@@ -353,6 +353,24 @@ fn no_type_name_is_defined_twice() {
     }
 }
 
+/// The shell of a text leaves them out, as a value of an earlier hook would win over a new one.
+#[test]
+fn no_text_hands_on_what_the_program_tells_hooks() {
+    let script =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/hook.bash"))
+            .unwrap();
+    let lists: Vec<_> = script.match_indices("VPN_LOCATION |").collect();
+    assert_eq!(lists.len(), 2, "for the program, and for later texts");
+    for (path, text) in sources() {
+        let quoted = without_tests(&text).split('"').skip(1).step_by(2);
+        for name in quoted.filter(|word| word.starts_with("VPN_") && !word.contains(' ')) {
+            let words = script.split(|c: char| !c.is_alphanumeric() && c != '_');
+            let found = words.filter(|word| *word == name).count();
+            assert_eq!(found, 2, "{name} of {}", path.display());
+        }
+    }
+}
+
 /// What can end in three ways says so by names of its own, not by a result within a result.
 #[test]
 fn no_result_is_within_another() {

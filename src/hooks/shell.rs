@@ -95,7 +95,7 @@ impl Shell {
         };
         let command = Command::new("bash", ["-c", &files.script(ours)])
             .show_as("-c (hook)")
-            .variable("__text", text);
+            .variable("__hook_text", text);
         let result = stream(name, command, around);
         match files.read() {
             Ok(Some(left)) => {
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(text("MTU").as_deref(), Some("1300"));
         assert_eq!(text("OTHER").as_deref(), Some("two\nlines"));
         assert_eq!(text("PASS"), None);
-        assert_eq!(text("__text"), None);
+        assert_eq!(text("__hook_text"), None);
     }
 
     #[test]
@@ -285,6 +285,40 @@ mod tests {
                      && $line == $'a\\nb' ]] || exit 9";
         assert_eq!(run(&shell, check), None);
         assert_eq!(run(&shell, check), None);
+    }
+
+    #[test]
+    fn a_users_names_may_begin_as_ours_and_as_those_of_bash() {
+        let shell = after(
+            "VPN_SINCE=5; EPOCH_X=6; BASHFUL=7; BASH_OWN=8; COMP_Y=(9 9); __mine=10; VPN_PORT=1; \
+             export VPN_KIND=fast __given=11",
+        );
+        let kept = "$VPN_SINCE$EPOCH_X$BASHFUL$BASH_OWN${COMP_Y[1]}$__mine$VPN_KIND$__given";
+        let check = format!("[[ {kept} == 5678910fast11 && ! -v VPN_PORT ]] || exit 9");
+        assert_eq!(run(&shell, &check), None);
+        let exported = |name| shell.variables().get(OsStr::new(name)).cloned();
+        assert_eq!(exported("VPN_KIND"), Some(Some("fast".into())));
+        assert_eq!(exported("__given"), Some(Some("11".into())));
+        assert_eq!(exported("VPN_PORT"), None);
+    }
+
+    /// What it says of the moment, or of itself, is not carried from one text to the next.
+    #[test]
+    fn what_bash_itself_makes_of_its_variables_is_left_to_it() {
+        let shell = after("f() { :; }");
+        let left = String::from_utf8(shell.left().commands.clone()).unwrap();
+        for name in ["BASH", "EPOCH", "FUNC", "SHELLOPTS", "PPID", "LINENO", "__"] {
+            let carried = left.lines().filter(|line| line.starts_with("declare "));
+            let carried = carried.filter(|line| {
+                let rest = line.splitn(3, ' ').nth(2).unwrap_or_default();
+                rest.starts_with(name) && !rest.starts_with("BASH_LOADABLES_PATH=")
+            });
+            assert_eq!(carried.collect::<Vec<_>>(), [""; 0], "{name}");
+        }
+        assert_eq!(
+            run(&shell, "(( EPOCHSECONDS > 1700000000 )) || exit 9"),
+            None
+        );
     }
 
     /// By a stop, or for want of memory.

@@ -98,7 +98,8 @@ fn one_shell() -> Life {
     Life::of("one_shell")
         .env(
             "PRE_UP",
-            "plain='one  two'; greet() { echo \"hello $1\"; }; umask 027; cd /pia",
+            "plain='one  two'; VPN_SINCE=5 EPOCH_X=6; greet() { echo \"hello $1\"; }; umask \
+             027; cd /pia",
         )
         .env(
             "POST_UP",
@@ -106,8 +107,8 @@ fn one_shell() -> Life {
         )
         .env(
             "PRE_DOWN",
-            "echo \"$plain\" >/pia/plain; greet you >/pia/greeting; pwd >/pia/folder; kill $daemon \
-             && touch /pia/killed; echo $- >/pia/options",
+            "echo \"$plain $VPN_SINCE$EPOCH_X\" >/pia/plain; greet you >/pia/greeting; pwd \
+             >/pia/folder; kill $daemon && touch /pia/killed; echo $- >/pia/options",
         )
         .env("POST_DOWN", "echo original >/pia/replaced")
         .connects()
@@ -116,7 +117,7 @@ fn one_shell() -> Life {
             leaves_by("nl_amsterdam"),
         )
         .stops()
-        .sees("variables_stay", file_is("/pia/plain", "one  two\n"))
+        .sees("variables_stay", file_is("/pia/plain", "one  two 56\n"))
         .sees("functions_stay", file_is("/pia/greeting", "hello you\n"))
         .sees("the_directory_stays", file_is("/pia/folder", "/pia\n"))
         .sees("the_umask_stays", owned("/pia/plain", (0, 0), 0o640))
