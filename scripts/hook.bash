@@ -7,6 +7,8 @@ export -n __hook_text
 __hook_given=$(compgen -e)
 # shellcheck disable=SC1091 # the program puts the path there
 source "@EARLIER@" 2>/dev/null
+# bash ignores this signal, which `kill -QUIT $$` means as another does `kill $$`.
+trap 'kill $$' QUIT
 # In a function, so that `local` and `return` work as they did in the original.
 __hook() { eval "$__hook_text"; }
 __hook

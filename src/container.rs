@@ -20,7 +20,7 @@ pub struct Container {
     environment: Environment,
     /// The settings in force; only `PRE_UP` changes them, but for the choice of a server.
     pub settings: Settings,
-    /// Asked for by a stop signal.
+    /// Asked for by a stop signal, or by a hook.
     pub stop: CancellationToken,
     /// The status file.
     pub reporter: Reporter,

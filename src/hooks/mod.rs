@@ -1,7 +1,7 @@
 //! Users' commands at the stages of the container's life.
 //!
 //! A stage runs its script file first, then the variable's text. Neither failure is fatal: it is
-//! logged. But a text may end the container, by `exit`.
+//! logged. But a text may end the container, by `exit` or `kill $$`.
 
 pub mod background;
 pub mod own_script;
@@ -103,7 +103,7 @@ fn kind_of(script: &Path) -> Kind {
 pub struct Surroundings<'a> {
     /// The program's environment with what earlier hooks changed and what it tells hooks.
     pub environment: &'a [(OsString, OsString)],
-    /// Ends a running hook.
+    /// Ends a running hook; a text can ask for it.
     pub stop: &'a CancellationToken,
 }
 

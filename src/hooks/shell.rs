@@ -6,8 +6,11 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::sys::signal::Signal;
 
 use super::{Stage, Surroundings, report, run_script, shell, stream};
 use crate::system::command::{Command, CommandError};
@@ -77,6 +80,7 @@ impl Shell {
     }
 
     /// Runs a text with its output prefixed with `[name]`; `ours` are the names of our variables.
+    /// One that sends its own shell a stop signal asks for a stop.
     pub fn run(
         &self,
         name: &'static str,
@@ -110,7 +114,12 @@ impl Shell {
             }
             Err(error) => log::warn!("{name}: what it leaves cannot be read: {error}"),
         }
-        report(name, result);
+        if let Some(signal) = stop_signal(&result) {
+            log::info!("The {name} hook asks for a stop, by {signal}");
+            around.stop.cancel();
+        } else {
+            report(name, result);
+        }
         None
     }
 
@@ -127,6 +136,17 @@ fn exit_of(result: &Result<(), CommandError>) -> Option<Exit> {
         Err(CommandError::Failed { status, .. }) => status.code()?.try_into().ok(),
         Err(_) => None,
     }
+}
+
+/// The signal that ended a shell, if it means a stop to the container. `kill $$` sent it to the
+/// container's shell, and whoever kills that of a text by name did so, too; a stop of ours is told
+/// apart. SIGKILL may have come for want of memory.
+fn stop_signal(result: &Result<(), CommandError>) -> Option<Signal> {
+    let Err(CommandError::Failed { status, .. }) = result else {
+        return None;
+    };
+    let signal = Signal::try_from(status.signal()?).ok()?;
+    matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT).then_some(signal)
 }
 
 /// Without names, as the values include the password: a kill leaves nothing of them.
@@ -194,6 +214,10 @@ mod tests {
     use crate::system::cancellation::CancellationToken;
 
     fn run(shell: &Shell, text: &str) -> Option<Exit> {
+        run_until(&CancellationToken::new(), shell, text)
+    }
+
+    fn run_until(stop: &CancellationToken, shell: &Shell, text: &str) -> Option<Exit> {
         let given = [
             ("PATH", std::env::var_os("PATH")),
             ("LOC", Some("a".into())),
@@ -205,10 +229,9 @@ mod tests {
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)))
             .collect();
-        let stop = CancellationToken::new();
         let around = Surroundings {
             environment: &environment,
-            stop: &stop,
+            stop,
         };
         std::fs::create_dir_all(paths::WORKING_DIRECTORY).unwrap();
         shell.run("test", text, &["LOC", "MTU", "PASS"], &around)
@@ -272,6 +295,30 @@ mod tests {
         }
         assert_eq!(exit("trap 'echo mine' EXIT"), None);
         assert_eq!(exit("trap 'echo mine' EXIT; exit 4"), Some(4));
+    }
+
+    /// `$$` was the container's shell.
+    #[test]
+    fn a_stop_signal_that_a_text_sends_its_own_shell_asks_for_a_stop() {
+        for (text, is_asked_for) in [
+            ("false || kill $$; touch /scripts/gone-on", true),
+            ("kill -INT $$; touch /scripts/gone-on", true),
+            ("kill -QUIT $$; touch /scripts/gone-on", true),
+            ("trap 'echo mine' EXIT; kill $$", true),
+            ("trap 'kill $$' EXIT", true),
+            ("(kill $$); sleep 1", true),
+            ("kill -9 $$", false),
+            ("kill -USR1 $$", false),
+            ("(kill $BASHPID)", false),
+            ("trap : TERM; kill $$", false),
+            ("exit 143", false),
+        ] {
+            let stop = CancellationToken::new();
+            let exit = run_until(&stop, &Shell::default(), text);
+            assert_eq!(stop.is_cancelled(), is_asked_for, "{text}");
+            assert_eq!(exit, (text == "exit 143").then_some(143), "{text}");
+        }
+        assert!(!Path::new("/scripts/gone-on").exists());
     }
 
     #[test]

@@ -41,7 +41,7 @@ use crate::hooks::Stage;
 use crate::hooks::shell::Exit;
 use crate::settings::{Environment, ServerChoice};
 use crate::status::State;
-use crate::system::cancellation::CancellationToken;
+use crate::system::cancellation::{CancellationToken, Guard};
 use crate::system::command::advice_on_spawning;
 use crate::system::{paths, shared_files, signals};
 use crate::tunnel::{self, Tunnel};
@@ -49,7 +49,7 @@ use crate::wireguard::{leftovers, show, sysctl};
 
 /// How a life ends.
 enum End {
-    /// By a stop signal.
+    /// By a stop signal, or a hook that sent its own shell one.
     Stopped,
     /// By a fatal error, with `EXIT_ON_FATAL=1`.
     Fatal,
@@ -120,6 +120,8 @@ struct Life {
     plan: Plan,
     events: Sender<Event>,
     inbox: Receiver<Event>,
+    /// Whoever asks for the stop: a signal, or a hook.
+    _on_stop: Guard,
 }
 
 impl Life {
@@ -129,11 +131,9 @@ impl Life {
         let (events, inbox) = mpsc::channel();
         let (stopped, hung_up) = (events.clone(), events.clone());
         // The other end of the channel is gone only when the life is over.
-        signals::watch(
-            &stop,
-            move || drop(stopped.send(Event::StopRequested)),
-            move || drop(hung_up.send(Event::Reconnect)),
-        )?;
+        let on_stop = stop.on_cancel(move || drop(stopped.send(Event::StopRequested)));
+        let on_hangup = move || drop(hung_up.send(Event::Reconnect));
+        signals::watch(&stop, || (), on_hangup)?;
         Ok(Self {
             container: Container::new(environment, stop),
             phase: Phase::Open,
@@ -148,6 +148,7 @@ impl Life {
             },
             events,
             inbox,
+            _on_stop: on_stop,
         })
     }
 

@@ -391,6 +391,62 @@ fn a_text_that_exits_ends_the_container_with_its_status_and_the_kill_switch_clos
     }
 }
 
+/// "`kill $$`, which stops the container as `docker stop` does" (README.md)
+#[test]
+fn a_text_that_kills_its_own_shell_stops_the_container() {
+    for (variable, text) in [
+        ("PRE_UP", "test -e /pia/mounted || kill $$"),
+        ("POST_UP", "sleep 0.2; kill $$; echo is still there"),
+        ("FATAL_SCRIPT", "kill -INT $$"),
+    ] {
+        let world = World::new();
+        let mut recipe = container(&world)
+            .env("EXIT_ON_FATAL", "1")
+            .env("PRE_DOWN", "echo goes; kill $$")
+            .env("POST_DOWN", "echo is down")
+            .env(variable, text);
+        if variable == "FATAL_SCRIPT" {
+            recipe = recipe.env("LOC", "nowhere");
+        }
+        let container = recipe.start();
+        assert_eq!(container.wait(SOON).code(), Some(0), "{variable}");
+        let log = container.logs();
+        assert!(
+            in_order(&log, &["[pre-down] goes", "[post-down] is down"]),
+            "{log}"
+        );
+        assert!(!log.contains("is still there"), "{log}");
+        let registered = world.pia.records().registrations().len();
+        assert_eq!(registered, usize::from(variable == "POST_UP"), "{variable}");
+        assert!(world.is_sealed(), "{variable}");
+    }
+}
+
+#[test]
+fn a_hook_of_a_reconnect_can_kill_its_shell_too() {
+    for variable in ["PRE_RECONNECT", "POST_RECONNECT"] {
+        let world = World::new();
+        let life = container(&world)
+            .env(variable, "kill $$")
+            .env("POST_DOWN", "echo is down")
+            .connect();
+        life.wait_for_log("Firewall enabled", SOON);
+        life.signal(Signal::SIGHUP);
+        assert_eq!(life.wait(SOON).code(), Some(0), "{variable}");
+        assert!(life.logs().contains("[post-down] is down"), "{variable}");
+        assert!(world.is_sealed(), "{variable}");
+    }
+}
+
+/// A script has a shell of its own in the original, too.
+#[test]
+fn a_script_that_kills_its_own_shell_has_failed() {
+    let world = World::new();
+    let recipe = container(&world).script("/pia/scripts/pre-up.sh", "kill $$\n");
+    let log = log_of_a_life(recipe);
+    assert!(log.contains("hook failed (ended by SIGTERM)"), "{log}");
+}
+
 /// What a text leaves has to be kept somewhere, and a full `/run` is no word of the text's.
 #[test]
 fn a_text_that_comes_to_its_end_ends_nothing_where_run_is_full() {

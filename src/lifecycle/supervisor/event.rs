@@ -12,7 +12,7 @@ use crate::port_forward::Effect;
 /// News for the main loop, which alone changes the tunnel.
 #[derive(Debug)]
 pub enum Event {
-    /// A stop signal came.
+    /// A stop was asked for.
     StopRequested,
     /// SIGHUP came: reconnect now.
     Reconnect,

@@ -21,6 +21,7 @@ pub fn lives() -> Vec<Life> {
         network(),
         settings(),
         exit_in_pre_up(),
+        kill_in_pre_up(),
         exit_in_post_up(),
         exit_in_post_reconnect(),
         exit_in_pre_down(),
@@ -314,6 +315,17 @@ fn exit_in_pre_up() -> Life {
         .sees("without_down_hooks", not_logged("down hooks run"))
         .sees("the_network_is_closed_then", closed())
         .differs("kept; the kill switch stays closed")
+}
+
+fn kill_in_pre_up() -> Life {
+    Life::of("kill_in_pre_up")
+        .env("PRE_UP", "[ -e /pia/mounted ] || kill $$; touch /pia/on")
+        .env("POST_DOWN", "touch /pia/down")
+        .starts()
+        .sees("ends_the_container_with_0", ends_with(0))
+        .sees("before_pia_is_asked_anything", asked(Api::Token, 0))
+        .sees("the_text_goes_on_no_further", no_file("/pia/on"))
+        .sees("down_hooks_run", file_is("/pia/down", ""))
 }
 
 fn exit_in_post_up() -> Life {
