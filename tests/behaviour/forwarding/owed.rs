@@ -98,7 +98,7 @@ fn a_port_file_that_somebody_deletes_or_changes_is_written_again() {
     assert_eq!(scripts, 1, "for hooks nothing has changed");
 }
 
-/// "A port file that somebody deletes is written again within a minute" (README.md)
+/// "A port file that somebody deletes or changes is written again within a minute" (README.md)
 #[test]
 fn a_port_file_that_somebody_deletes_is_missed_before_the_next_refresh() {
     let world = World::new();
