@@ -15,10 +15,10 @@ use super::backend::Backend;
 use super::cut_off;
 use super::error::FirewallError;
 use super::local_access::LocalAccess;
+use super::openings::{Openings, OpeningsListener};
 use super::policy::{
     Destination, EmbeddedDns, EmbeddedDnsAskers, ForwardedPort, Policy, TunnelPolicy,
 };
-use super::wire;
 use crate::system::paths;
 
 const DNS_PORT: u16 = 53;
@@ -47,6 +47,8 @@ pub(super) struct Inner {
     pub(super) parts: Parts,
     /// The rules in force admit more than the policy, and a thread loads it as soon as it can.
     pub(super) is_owed: bool,
+    /// Is told what is open after each load.
+    listener: Option<OpeningsListener>,
 }
 
 /// What is to be true, from which the policy follows.
@@ -71,6 +73,13 @@ pub(super) struct Parts {
 }
 
 impl Inner {
+    /// Tells who wants to know it what is open now.
+    pub(super) fn tell_openings(&mut self) {
+        if let Some(listener) = &mut self.listener {
+            listener.tell(Openings::of(&self.firewall, self.parts.sealed));
+        }
+    }
+
     /// Loads what a look-up that begins or ends changes. While the way to PIA is open, and with
     /// marks, a question to Docker's resolver passes as it is if the host passes it on.
     fn apply_lookups(&mut self) -> Result<(), FirewallError> {
@@ -207,7 +216,16 @@ impl KillSwitch {
             firewall,
             parts: Parts::new(sealed, servers),
             is_owed: false,
+            listener: None,
         })))
+    }
+
+    /// Has `tell` be told what is open although it should be closed: now, and whenever that
+    /// changes. It must not ask this switch.
+    pub fn tell_openings(&self, tell: impl Fn(&Openings) + Send + 'static) {
+        let mut inner = self.lock();
+        let openings = Openings::of(&inner.firewall, inner.parts.sealed);
+        inner.listener = Some(OpeningsListener::new(openings, tell));
     }
 
     /// Opens the way to PIA, which is the name servers, what was admitted before, and these
@@ -388,13 +406,6 @@ impl KillSwitch {
         self.lock().firewall.sealing().clone()
     }
 
-    /// Why frames that a program writes by itself pass, and what to do about it; `None` where they
-    /// do not.
-    pub fn frames_pass(&self) -> Option<String> {
-        let inner = self.lock();
-        inner.firewall.frames_pass().map(wire::consequence)
-    }
-
     /// Whether rules are in force by which nothing but what the policy names gets out.
     pub fn is_sealed(&self) -> bool {
         let inner = self.lock();
@@ -416,6 +427,7 @@ impl KillSwitch {
         if !inner.firewall.is_settled() {
             self.owe(&mut inner);
         }
+        inner.tell_openings();
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod kernel_modules;
 pub mod kill_switch;
 mod local_access;
 mod open_ranges;
+mod openings;
 mod owed_rules;
 pub mod parsers;
 mod policy;

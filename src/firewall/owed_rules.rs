@@ -19,6 +19,7 @@ impl Inner {
     pub(super) fn load(&mut self) -> Result<(), FirewallError> {
         self.firewall.apply(&self.parts.policy())?;
         self.is_owed &= !self.firewall.is_settled();
+        self.tell_openings();
         Ok(())
     }
 }

@@ -158,6 +158,7 @@ impl Life {
         self.until_done(Self::take_lock)?;
         self.container.reporter.enter(State::Starting, None);
         self.container.report_port_wanted();
+        self.report_openings(&kill_switch);
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;
         let mut connector = self.prepare(&connectors, &kill_switch)?;
@@ -213,6 +214,18 @@ impl Life {
             self.phase = Phase::Hooks(kill_switch.clone());
         }
         Ok(kill_switch)
+    }
+
+    /// Has the status say what is open although it should be closed, from now on.
+    fn report_openings(&self, kill_switch: &KillSwitch) {
+        let reporter = self.container.reporter.clone();
+        kill_switch.tell_openings(move |openings| {
+            let openings = openings.clone();
+            reporter.update(|status| {
+                status.not_blocked = openings.not_blocked;
+                status.frames_pass = openings.frames_pass;
+            });
+        });
     }
 
     /// With the network open, as people install packages here.

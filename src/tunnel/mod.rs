@@ -433,9 +433,8 @@ where
     }
 }
 
-/// Says whether untunnelled traffic is dropped, to people and to the health check.
+/// Says whether untunnelled traffic is dropped.
 fn announce_firewall(container: &Container, kill_switch: &KillSwitch) {
-    let mut not_blocked = None;
     if !container.settings.firewall {
         log::warn!(
             "FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever it \
@@ -443,14 +442,9 @@ fn announce_firewall(container: &Container, kill_switch: &KillSwitch) {
         );
     } else if let Sealing::WithoutIpv6(why) = kill_switch.sealing() {
         log::error!("{why}");
-        not_blocked = Some(why);
     } else {
         log::info!("Firewall enabled: untunnelled traffic is dropped");
     }
-    container.reporter.update(|status| {
-        status.not_blocked = not_blocked;
-        status.frames_pass = kill_switch.frames_pass();
-    });
 }
 
 fn wg_quick(container: &Container, kill_switch: &KillSwitch) -> WgQuick {

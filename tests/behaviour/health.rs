@@ -5,6 +5,7 @@ use harness::simulator::faults::Api;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
+use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
 
@@ -93,6 +94,32 @@ fn a_check_that_is_called_without_port_forwarding_leaves_the_port_out() {
     unhealthy(&container, &unset, "no port is forwarded");
     container.shell("ip link delete wg0");
     unhealthy(&container, &["PORT_FORWARDING=0"], "");
+}
+
+/// "the log, `status` and the health check say that IPv6 is not blocked" (README.md), for as long as
+/// that is so: ip6tables may be made to work meanwhile, by the modprobe that they ask for.
+#[test]
+fn ipv6_that_is_not_blocked_is_said_until_it_is() {
+    let world = World::new();
+    let mut recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    for name in ["ip6tables-nft-restore", "ip6tables-legacy-restore"] {
+        let script = format!(
+            "#!/bin/sh\n[ -e /etc/works ] && exec /usr/sbin/{name} \"$@\"\n\
+             echo '{name}: the kernel has no ip6tables' >&2\nexit 3\n"
+        );
+        recipe = recipe.script(format!("/usr/local/sbin/{name}"), script);
+    }
+    let ip = "#!/bin/sh\ncase \"$*\" in '-6 rule add type blackhole'*) exit 2;; esac\n\
+              for ip in /sbin/ip /usr/sbin/ip; do [ -x $ip ] && exec $ip \"$@\"; done\n";
+    let container = recipe.script("/usr/local/sbin/ip", ip).start();
+    container.wait_for_log("WireGuard successfully started", SOON);
+    wait_until("it is said", SOON, || {
+        health(&container, &[]).1.contains("IPv6 is not blocked")
+    });
+    container.shell("touch /etc/works");
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, SOON);
+    wait_until("healthy", SOON, || health(&container, &[]).0);
 }
 
 /// `docker exec --user 1000`: it cannot look, which is not to see that nothing is there.

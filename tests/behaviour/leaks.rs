@@ -172,6 +172,21 @@ fn where_frames_cannot_be_dropped_it_is_said() {
     let container = start(&world);
     container.wait_for_log("frames that a program writes by itself", SOON);
     container.wait_for_log(UP, SOON);
+    frames_pass_by_the_status(&container);
+}
+
+/// Not only once it is connected, which may never be.
+#[test]
+fn where_frames_cannot_be_dropped_it_is_said_by_a_life_that_is_blocked() {
+    let world = World::new();
+    world.pia.refuse_login();
+    let container = start(&world);
+    container.wait_for_log("Waiting, sealed", SOON);
+    frames_pass_by_the_status(&container);
+}
+
+#[track_caller]
+fn frames_pass_by_the_status(container: &Container) {
     let status = container.exec(&["/usr/local/bin/wireguard-pia", "status"]);
     let status = String::from_utf8(status.stdout).unwrap();
     assert!(status.contains("cap_drop: [NET_RAW]"), "{status}");
