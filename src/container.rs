@@ -46,6 +46,7 @@ impl Container {
         };
         container.warn(warnings);
         container.tell_paths();
+        container.note_port_wanted();
         container
     }
 
@@ -165,7 +166,7 @@ impl Container {
         self.settings = settings;
         self.warn(warnings);
         self.tell_paths();
-        self.report_port_wanted();
+        self.note_port_wanted();
         let is_by_hook = self.settings.port_forwarding.enabled && !was_wanted;
         self.reporter
             .update(|status| status.port_wanted_by_hook = is_by_hook);
@@ -173,10 +174,9 @@ impl Container {
     }
 
     /// The health check's own environment does not know what `PRE_UP` assigned.
-    pub fn report_port_wanted(&self) {
+    fn note_port_wanted(&self) {
         let is_wanted = self.settings.port_forwarding.enabled;
-        self.reporter
-            .update(|status| status.port_wanted = is_wanted);
+        self.reporter.note(|status| status.port_wanted = is_wanted);
     }
 
     /// The choice of a server by the variables as hooks have left them by now.

@@ -363,16 +363,23 @@ impl Reporter {
 
     /// An attempt failed; `kind` is what failed, in a word. It is written with the next change.
     pub fn count_failure(&self, kind: &str) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = status.counts.failures.entry(kind.to_owned()).or_default();
-        *count = count.saturating_add(1);
+        self.note(|status| {
+            let count = status.counts.failures.entry(kind.to_owned()).or_default();
+            *count = count.saturating_add(1);
+        });
     }
 
     /// A reconnect begins. It is written with the next change.
     pub fn count_reconnect(&self, cause: ReconnectCause) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = status.counts.reconnects.entry(cause).or_default();
-        *count = count.saturating_add(1);
+        self.note(|status| {
+            let count = status.counts.reconnects.entry(cause).or_default();
+            *count = count.saturating_add(1);
+        });
+    }
+
+    /// Changes the status; it is written with the next change.
+    pub fn note(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Changes the status and writes it. That it cannot be written stops nothing; it is said once

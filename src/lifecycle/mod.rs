@@ -157,7 +157,6 @@ impl Life {
         let kill_switch = self.until_done(Self::choose_backend)?;
         self.until_done(Self::take_lock)?;
         self.container.reporter.enter(State::Starting, None);
-        self.container.report_port_wanted();
         self.report_openings(&kill_switch);
         self.run_pre_up_hooks()?;
         let connectors = self.until_done(|life| life.seal(&kill_switch))?;

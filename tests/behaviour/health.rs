@@ -76,6 +76,22 @@ fn whether_a_port_is_wanted_is_as_pre_up_left_it() {
     assert!(report.contains("FAILURE  port "), "{report}");
 }
 
+/// It is blocked before it has begun: the missing right is the first thing it looks at.
+#[test]
+fn a_port_is_wanted_also_where_no_tunnel_can_be_set_up() {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let recipe = recipe.env("PORT_FORWARDING", "1").cap_drop("net_admin");
+    let container = recipe.start();
+    container.wait_for_log("Waiting to be stopped", SOON);
+    let output = container.exec(&["/usr/local/bin/wireguard-pia", "port"]);
+    let port = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        port.contains("no port is forwarded at the moment"),
+        "{port}"
+    );
+}
+
 /// "a check that is called with `PORT_FORWARDING=0`" (README.md): the original's monitor called it
 /// so, and so does ours a check of the user's, which may call the program's.
 #[test]
