@@ -181,6 +181,9 @@ pub struct Status {
     #[serde(default)]
     pub port_wanted_by_hook: bool,
     pub port: Option<Port>,
+    /// What failed last about it, as long as that is not over.
+    #[serde(default)]
+    pub port_error: Option<String>,
     /// Of this port: only when somebody asks the status server.
     #[serde(default)]
     pub port_proof: Option<PortProof>,
@@ -234,6 +237,7 @@ impl Status {
             port_wanted: false,
             port_wanted_by_hook: false,
             port: None,
+            port_error: None,
             port_proof: None,
             port_file_error: None,
             port_clients: BTreeMap::new(),

@@ -160,7 +160,7 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
     match (status.port_wanted, status.port) {
         (true, None) => {
             let why = status
-                .last_error
+                .port_error
                 .as_deref()
                 .map_or(String::new(), |error| format!(" ({error})"));
             Err(format!("connected{to}, but no port is forwarded{why}"))

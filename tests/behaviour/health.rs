@@ -5,6 +5,7 @@ use harness::simulator::faults::Api;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
+use harness::world::internet::Outage;
 use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
@@ -298,6 +299,34 @@ fn a_lost_port_is_not_healthy() {
         health(&container, &[]).1.contains("no port is forwarded")
     });
     unhealthy(&container, &[], "no port is forwarded");
+}
+
+/// What failed before the tunnel was up is no reason for a port that has not come yet.
+#[test]
+fn why_there_is_no_port_is_nothing_else_that_failed() {
+    let world = World::new();
+    world.begin(Outage::DnsSilent);
+    world.pia.hang(Api::GetSignature);
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let container = recipe.env("PORT_FORWARDING", "1").start();
+    container.wait_for_log("resolving", SOON);
+    world.end(Outage::DnsSilent);
+    container.wait_for_log(UP, LATER);
+    let said = || health(&container, &[]).1;
+    wait_until("the health check knows", SOON, || {
+        said().contains("no port is forwarded")
+    });
+    let said = said();
+    assert!(!said.contains("resolving"), "{said}");
+    let report = container.exec(&["/usr/local/bin/wireguard-pia", "doctor"]);
+    let report = String::from_utf8(report.stdout).unwrap();
+    let line = report
+        .lines()
+        .find(|line| line.contains("none is forwarded"));
+    assert!(
+        line.is_some_and(|line| !line.contains("resolving")),
+        "{report}"
+    );
 }
 
 #[test]

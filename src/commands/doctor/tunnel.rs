@@ -96,8 +96,9 @@ fn judge_port(status: Option<&Status>, complaint: Option<String>, arrived: Optio
         };
     }
     let why = status
-        .last_error
+        .port_error
         .as_deref()
+        .or(status.reason.as_deref())
         .unwrap_or("no reason is known yet");
     let state = if status.state == State::Connected {
         String::new()

@@ -112,6 +112,8 @@ impl Announcement {
         }
         if self.told.is_some() {
             self.told_failure = Some(why.clone());
+            let why = Some(why.clone());
+            container.reporter.note(|status| status.port_error = why);
         }
         self.reconcile_with(&why, container);
     }
@@ -321,6 +323,7 @@ fn say_failure(why: String, again: Duration, before: Option<&String>, container:
         log::warn!("Port forwarding: {why}; trying again, in {seconds} s at first");
     }
     container.reporter.update(|status| {
+        status.port_error = Some(why.clone());
         status.note_error(why);
         status.next_attempt = status::seconds_from(SystemTime::now(), again);
     });
@@ -328,7 +331,14 @@ fn say_failure(why: String, again: Duration, before: Option<&String>, container:
 
 /// Forgets this failure in the status, unless another one came after it.
 fn clear_failure(failure: &Option<String>, container: &Container) {
-    if failure.is_some() && container.reporter.current().last_error == *failure {
+    if failure.is_none() {
+        return;
+    }
+    let now = container.reporter.current();
+    if now.port_error == *failure {
+        container.reporter.update(|status| status.port_error = None);
+    }
+    if now.last_error == *failure {
         container.reporter.update(|status| {
             status.forget_error();
             status.next_attempt = None;
