@@ -181,6 +181,9 @@ pub struct Status {
     #[serde(default)]
     pub port_wanted_by_hook: bool,
     pub port: Option<Port>,
+    /// It is that of the server before, and the one in use has not bound it yet.
+    #[serde(default)]
+    pub port_unbound: bool,
     /// What failed last about it, as long as that is not over.
     #[serde(default)]
     pub port_error: Option<String>,
@@ -237,6 +240,7 @@ impl Status {
             port_wanted: false,
             port_wanted_by_hook: false,
             port: None,
+            port_unbound: false,
             port_error: None,
             port_proof: None,
             port_file_error: None,
@@ -254,13 +258,20 @@ impl Status {
         }
     }
 
-    /// What is known of one port says nothing of another.
+    /// The port, if the server in use forwards it.
+    pub fn forwarded(&self) -> Option<Port> {
+        self.port.filter(|_| !self.port_unbound)
+    }
+
+    /// The server in use has bound this port, or there is none. What is known of one says nothing
+    /// of another.
     pub fn set_port(&mut self, port: Option<Port>) {
         let number = |port: Option<Port>| port.map(|port| port.number);
         if number(self.port) != number(port) {
             self.port_proof = None;
         }
         self.port = port;
+        self.port_unbound = false;
     }
 
     /// Something failed, now.

@@ -157,22 +157,31 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
         .server
         .as_ref()
         .map_or(String::new(), |server| format!(" to {}", server.cn));
+    judge_port(status, format!("connected{to}"))
+}
+
+/// `connected` says that, and to which server.
+fn judge_port(status: &Status, connected: String) -> Result<String, String> {
     match (status.port_wanted, status.port) {
         (true, None) => {
             let why = status
                 .port_error
                 .as_deref()
                 .map_or(String::new(), |error| format!(" ({error})"));
-            Err(format!("connected{to}, but no port is forwarded{why}"))
+            Err(format!("{connected}, but no port is forwarded{why}"))
         }
+        (true, Some(port)) if status.port_unbound => Err(format!(
+            "{connected}, port {} is being bound there",
+            port.number
+        )),
         (true, Some(port)) => {
-            let well = format!("connected{to}, port {} forwarded", port.number);
+            let well = format!("{connected}, port {} forwarded", port.number);
             match &status.port_file_error {
                 Some(why) => Err(format!("{well}, but the port file does not say so: {why}")),
                 None => Ok(well),
             }
         }
-        (false, _) => Ok(format!("connected{to}")),
+        (false, _) => Ok(connected),
     }
 }
 
@@ -307,5 +316,15 @@ mod tests {
                 "{why}: {verdict:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_port_of_the_server_before_is_not_forwarded() {
+        let unbound = |_: &mut Facts, status: &mut Status| {
+            let (number, bound_at) = (4711, 0);
+            status.port = Some(Port { number, bound_at });
+            (status.port_wanted, status.port_unbound) = (true, true);
+        };
+        assert!(with(unbound).is_err_and(|why| why.contains("4711 is being bound there")));
     }
 }

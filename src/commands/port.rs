@@ -38,6 +38,9 @@ pub fn run(arguments: &Arguments, stop: &CancellationToken) -> Result<(), Failur
 fn current() -> Result<u16, Failure> {
     let why = match status::current() {
         Ok(status) => match status.port {
+            Some(port) if status.port_unbound => {
+                format!("port {} is being bound at the new server", port.number)
+            }
             Some(port) => return Ok(port.number),
             None if status.port_wanted => "no port is forwarded at the moment".to_owned(),
             None => "no port is forwarded: PORT_FORWARDING=1 is not set".to_owned(),

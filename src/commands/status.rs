@@ -239,9 +239,10 @@ fn lines(
     add("exit error", status.exit_error.clone());
     add(
         "port",
-        status
-            .port
-            .map(|port| format!("{}, bound {} ago", port.number, ago(port.bound_at))),
+        status.port.map(|port| match status.port_unbound {
+            true => format!("{}, which is being bound at the new server", port.number),
+            false => format!("{}, bound {} ago", port.number, ago(port.bound_at)),
+        }),
     );
     add("listener", port.and_then(PortFindings::listener_in_words));
     add("arrivals", port.and_then(PortFindings::arrivals_in_words));

@@ -329,6 +329,39 @@ fn why_there_is_no_port_is_nothing_else_that_failed() {
     );
 }
 
+/// The port is at the former server, and this one has not been asked yet.
+#[test]
+fn a_port_is_not_forwarded_by_a_new_server_before_it_has_bound_it() {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let recipe = recipe.env("PORT_FORWARDING", "1");
+    let container = recipe.start();
+    wait_until("healthy", SOON, || health(&container, &[]).0);
+    let port = |words: &str| container.shell(&format!("wireguard-pia port {words} 2>&1; true"));
+    let former = port("").trim().to_owned();
+    world.pia.hang(Api::BindPort);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, SOON);
+    wait_until("connected", SOON, || {
+        !health(&container, &[]).1.contains("reconnecting")
+    });
+    unhealthy(
+        &container,
+        &[],
+        &format!("port {former} is being bound there"),
+    );
+    let now = port("");
+    assert!(now.contains("is being bound at the new server"), "{now}");
+    let status = container.shell("wireguard-pia status; true");
+    assert!(
+        status.contains("is being bound at the new server"),
+        "{status}"
+    );
+    world.pia.heal(Api::BindPort);
+    wait_until("healthy again", LATER, || health(&container, &[]).0);
+    assert_eq!(port("").trim(), former);
+}
+
 #[test]
 fn a_killed_program_is_not_healthy() {
     let world = World::new();

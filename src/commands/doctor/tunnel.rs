@@ -77,6 +77,10 @@ fn judge_port(status: Option<&Status>, complaint: Option<String>, arrived: Optio
     let Some(status) = status else {
         return Finding::skipped(CHECK, "the program does not run, so nobody keeps one");
     };
+    if let (Some(port), true) = (status.port, status.port_unbound) {
+        let what = format!("{} is being bound at the new server", port.number);
+        return Finding::failure(CHECK, what, "wait a minute; then see the log");
+    }
     if let Some(port) = status.port {
         let well = format!("{} is forwarded", port.number);
         return match complaint {

@@ -166,7 +166,8 @@ impl Figures {
 
     fn port(&self, status: &Status) -> Result<(), Error> {
         let help = "Whether a port is forwarded.";
-        self.gauge("forwarded_port_bound", help, status.port.is_some().into())?;
+        let is_bound = status.forwarded().is_some();
+        self.gauge("forwarded_port_bound", help, is_bound.into())?;
         let Some(port) = status.port else {
             return Ok(());
         };
@@ -273,6 +274,7 @@ mod tests {
             "wireguard_pia_state{state=\"connected\"} 1",
             "wireguard_pia_state{state=\"blocked\"} 0",
             "wireguard_pia_state_seconds_total{state=\"connected\"} 90",
+            "wireguard_pia_forwarded_port_bound 1",
             "wireguard_pia_forwarded_port 47047",
             "wireguard_pia_forwarded_port_expiry_timestamp_seconds 2200",
             "wireguard_pia_port_client_has_port{client=\"slskd\"} 1",
@@ -282,5 +284,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
+        reporter.update(|status| status.port_unbound = true);
+        let text = super::text(Some(&reporter.current()), true, counters, 1090).unwrap();
+        assert!(text.contains("wireguard_pia_forwarded_port_bound 0\n"));
     }
 }

@@ -48,7 +48,9 @@ pub struct Announcement {
     told: Option<u16>,
     /// When, while it is still to be seen whether somebody listens there.
     unheard_since: Option<Instant>,
-    /// The tunnel is another one since they were told.
+    /// The tunnel is another one since they were told, and the port is not bound there yet.
+    is_unbound: bool,
+    /// It is bound there by now.
     has_moved: bool,
     /// Failures to do it, in a row.
     failures: u32,
@@ -75,6 +77,7 @@ impl Announcement {
             open: None,
             told: None,
             unheard_since: None,
+            is_unbound: false,
             has_moved: false,
             failures: 0,
             not_before: None,
@@ -89,6 +92,11 @@ impl Announcement {
     /// The server forwards this port. Another one that was announced is withdrawn in the same step,
     /// so that nobody ever sees two.
     pub fn announce(&mut self, port: u16, at: SystemTime, container: &mut Container) {
+        if std::mem::take(&mut self.is_unbound) {
+            self.has_moved = true;
+            let reporter = &container.reporter;
+            reporter.update(|status| status.port_unbound = false);
+        }
         let is_known = self.told == Some(port) && !self.has_moved;
         self.wanted = Some((port, at));
         self.reconcile(container);
@@ -101,8 +109,13 @@ impl Announcement {
 
     /// The tunnel is a new one: those who were told of the port are told again once it is bound
     /// there, even if it is the same, for what they have open belongs to the old tunnel.
-    pub fn move_to_tunnel(&mut self) {
-        self.has_moved = self.told.is_some();
+    /// The status says so from its next change on, and that what failed at the server before is over.
+    pub fn move_to_tunnel(&mut self, container: &Container) {
+        self.is_unbound = self.told.is_some();
+        container.reporter.note(|status| {
+            status.port_unbound = status.port.is_some();
+            status.port_error = None;
+        });
     }
 
     /// The port that was announced is no longer ours.
@@ -197,7 +210,7 @@ impl Announcement {
     }
 
     fn tell(&mut self, port: Option<u16>, why: &str, container: &mut Container) {
-        self.has_moved = false;
+        (self.is_unbound, self.has_moved) = (false, false);
         self.edition.fetch_add(1, Ordering::Relaxed);
         let former = std::mem::replace(&mut self.told, port);
         if former != port {

@@ -121,7 +121,7 @@ impl PortKeeper {
         machine.may_change_server(may_change_server(container));
         let key = Some(tunnel.joined.keys.public.clone());
         if std::mem::replace(&mut self.tunnel_key, key.clone()) != key {
-            self.announcement.move_to_tunnel();
+            self.announcement.move_to_tunnel(container);
         }
         let worker = self.worker(tunnel, container);
         match wish {

@@ -510,8 +510,9 @@ impl Supervisor {
         container
             .reporter
             .update(|status| status.endpoint_silent = false);
-        container.reporter.enter(State::Connected, None);
+        // First, for the port may have to be bound anew.
         self.start_port_forward(container);
+        container.reporter.enter(State::Connected, None);
         self.start_watches(container);
         let on_exit = event::ended_by_hook(&self.events);
         // Beside everything else, for they may wait for the forwarded port.
