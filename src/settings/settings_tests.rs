@@ -176,6 +176,17 @@ fn an_interface_name_that_no_rule_can_hold_is_ignored_with_a_warning() {
     assert!(settings.gateway.is_some() && warnings.is_empty());
 }
 
+/// As the rules have it.
+#[test]
+fn a_gateway_keeps_the_port_unless_another_machine_is_named() {
+    let listening = |pairs: &[_]| settings(pairs).0.listening_port(47047);
+    let (gateway, redirect) = (("FWD_IFACE", "eth1"), ("PORT_REDIRECT", "6881"));
+    assert_eq!(listening(&[]), Some(47047));
+    assert_eq!(listening(&[gateway]), Some(47047));
+    assert_eq!(listening(&[gateway, redirect]), Some(6881));
+    assert_eq!(listening(&[gateway, ("PF_DEST_IP", "10.1.2.3")]), None);
+}
+
 #[test]
 fn a_server_listens_on_a_port_or_on_an_address_and_a_port() {
     for (text, meant) in [
