@@ -220,7 +220,7 @@ fn act(verb: Verb, environment: Environment) -> ExitCode {
             lifecycle::anchor::seal(environment, &version)
         }
         Verb::Healthcheck => healthcheck::run(&environment),
-        Verb::Status(arguments) => status::run(&arguments, &environment),
+        Verb::Status(arguments) => status::run(&arguments),
         Verb::StatusServer(arguments) => status_server::run(&arguments),
         Verb::ByHand(verb) => act_by_hand(&verb, &environment),
     }

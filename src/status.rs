@@ -79,6 +79,10 @@ pub struct Port {
     pub number: u16,
     /// When it was last bound, in seconds since 1970.
     pub bound_at: u64,
+    /// Where a program of this network is to listen for what comes to it, whatever the environment
+    /// says: `PRE_UP` may have changed it. `None` where that is another machine's.
+    #[serde(default)]
+    pub leads_to: Option<u16>,
 }
 
 /// What is known of the forwarded port beyond that PIA forwards it.
@@ -453,7 +457,13 @@ mod tests {
     #[test]
     fn what_is_known_of_a_port_goes_with_it() {
         let mut status = Status::new();
-        let port = |number, bound_at| Some(Port { number, bound_at });
+        let port = |number, bound_at| {
+            Some(Port {
+                number,
+                bound_at,
+                leads_to: Some(number),
+            })
+        };
         status.set_port(port(4711, 1));
         status.port_proof = Some(PortProof {
             listener: None,

@@ -254,13 +254,16 @@ mod tests {
         judge(&facts)
     }
 
+    const PORT: Port = Port {
+        number: 4711,
+        bound_at: 0,
+        leads_to: None,
+    };
+
     #[test]
     fn the_truth_table() {
         assert_eq!(with(|_, _| ()), Ok("connected".into()));
-        let port = Some(Port {
-            number: 4711,
-            bound_at: 0,
-        });
+        let port = Some(PORT);
         assert!(
             with(|_, status| (status.port_wanted, status.port) = (true, port))
                 .unwrap()

@@ -12,8 +12,7 @@ use super::status_watch::{self, Page};
 use crate::control::kept_choice;
 use crate::firewall::arrivals;
 use crate::port_forward::listening;
-use crate::settings::{Environment, Settings};
-use crate::status::{ExitAddress, PortProof, State, Status};
+use crate::status::{ExitAddress, Port, PortProof, State, Status};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
 use crate::wireguard::show::{self, Counters};
@@ -36,9 +35,9 @@ pub struct Arguments {
 }
 
 /// Prints the status. 0 if connected, 1 if not, or not in time.
-pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
+pub fn run(arguments: &Arguments) -> ExitCode {
     if arguments.watch {
-        return watch(arguments.json, environment);
+        return watch(arguments.json);
     }
     let deadline = Instant::now().checked_add(Duration::from_secs(arguments.wait.unwrap_or(0)));
     let status = loop {
@@ -54,7 +53,7 @@ pub fn run(arguments: &Arguments, environment: &Environment) -> ExitCode {
     let arrivals = |port| arrivals::arrivals(port, &CancellationToken::never());
     let arrivals = |port| arrivals(port).ok().flatten();
     // That nobody reads it changes nothing about the status.
-    let text = text(&status, arguments.json, environment, arrivals);
+    let text = text(&status, arguments.json, arrivals);
     let _ = io::stdout().write_all(text.as_bytes());
     exit_code(&status)
 }
@@ -72,14 +71,14 @@ fn exit_code(status: &Result<Status, String>) -> ExitCode {
 }
 
 /// Ends as `status` would have ended at the last look.
-fn watch(json: bool, environment: &Environment) -> ExitCode {
+fn watch(json: bool) -> ExitCode {
     let mut last = Err(String::new());
     let shown = status_watch::show(json, || {
         let status = current();
         // To read the rules' counters, a program would have to be started for each look.
-        let text = text(&status, json, environment, |_| None);
+        let text = text(&status, json, |_| None);
         let listener = status.as_ref().ok().and_then(|status| status.port);
-        let listener = listener.map(|port| PortFindings::of(port.number, environment, |_| None));
+        let listener = listener.map(|port| PortFindings::of(port, |_| None));
         let sign = sign(&status, listener.as_ref());
         last = status;
         Page { text, sign }
@@ -132,17 +131,14 @@ struct PortFindings {
 }
 
 impl PortFindings {
-    fn of(port: u16, environment: &Environment, arrivals: impl FnOnce(u16) -> Option<u64>) -> Self {
-        let here = Settings::from_environment(environment)
-            .0
-            .listening_port(port);
+    fn of(port: Port, arrivals: impl FnOnce(u16) -> Option<u64>) -> Self {
         Self {
             proof: PortProof {
-                listener: here.and_then(listening::listener),
-                arrivals: arrivals(port),
+                listener: port.leads_to.and_then(listening::listener),
+                arrivals: arrivals(port.number),
                 looked_at: crate::status::seconds(SystemTime::now()),
             },
-            complaint: here.and_then(listening::complaint),
+            complaint: port.leads_to.and_then(listening::complaint),
         }
     }
 
@@ -165,7 +161,6 @@ impl PortFindings {
 fn text(
     status: &Result<Status, String>,
     json: bool,
-    environment: &Environment,
     arrivals: impl FnOnce(u16) -> Option<u64>,
 ) -> String {
     let status = match status {
@@ -177,9 +172,7 @@ fn text(
         }
         Err(why) => return format!("{why}\n"),
     };
-    let findings = status
-        .port
-        .map(|port| PortFindings::of(port.number, environment, arrivals));
+    let findings = status.port.map(|port| PortFindings::of(port, arrivals));
     if json {
         let report = Status {
             port_proof: findings.map(|findings| findings.proof),
@@ -365,9 +358,10 @@ mod tests {
         reporter.update(|status| {
             status.since = 1_700_000_000;
             status.location = Some("swiss".into());
-            status.port = Some(crate::status::Port {
+            status.port = Some(Port {
                 number: 47047,
                 bound_at: 1_700_003_000,
+                leads_to: None,
             });
             status.last_error = Some("no answer".into());
             status.last_error_at = Some(1_700_003_590);

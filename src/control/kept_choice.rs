@@ -14,15 +14,17 @@ struct ToldChoice {
     choice: RequestedServer,
 }
 
-/// The choice in the file, in words; whoever may not read it is told of none.
-pub fn told(file: &Path) -> Option<String> {
+/// The choice in the file; whoever may not read it is told of none.
+pub fn choice(file: &Path) -> Option<RequestedServer> {
     let text = files::read_stored(file).ok()??;
     let told: ToldChoice = serde_json::from_str(&text).ok()?;
     told.choice.check().ok()?;
-    match told.choice {
-        RequestedServer::Configured => None,
-        choice => Some(choice.to_string()),
-    }
+    (told.choice != RequestedServer::Configured).then_some(told.choice)
+}
+
+/// The same in words.
+pub fn told(file: &Path) -> Option<String> {
+    choice(file).map(|choice| choice.to_string())
 }
 
 #[cfg(test)]

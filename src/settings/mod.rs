@@ -182,7 +182,10 @@ impl Settings {
     /// Where a program of this network is to listen for what comes to the forwarded port; `None`
     /// where that is another machine's.
     pub fn listening_port(&self, forwarded: u16) -> Option<u16> {
-        let elsewhere = self.gateway.as_ref().and_then(|gateway| gateway.destination);
+        let elsewhere = self
+            .gateway
+            .as_ref()
+            .and_then(|gateway| gateway.destination);
         let is_here = elsewhere.is_none();
         is_here.then(|| self.port_forwarding.redirect.unwrap_or(forwarded))
     }

@@ -636,6 +636,48 @@ fn the_tunnel_is_dead() {
     assert!(!found.is_ok);
 }
 
+/// "Variables of the table above that `PRE_UP` assigns take effect" (README.md), which cannot be
+/// seen in the environment that `doctor` has.
+#[test]
+fn what_pre_up_may_set_is_not_said_to_be_missing() {
+    const HOOK: &str = "a pre-up hook may set it";
+    let world = World::new();
+    let recipe = || world.container(PROGRAM).env("PRE_UP", "LOC=swiss");
+    let fresh = Diagnosis::of(recipe(), &[]);
+    fresh.assert_says("skipped", "settings", HOOK, "");
+    fresh.assert_says("skipped", "credentials", HOOK, "");
+    assert!(fresh.is_ok);
+    Diagnosis::of(recipe().env("LOC", "nowhere"), &[]).assert_says("skipped", "location", HOOK, "");
+    let container = recipe().credentials().connect();
+    let found = Diagnosis::inside(&container);
+    found.assert_says("skipped", "settings", HOOK, "");
+    assert!(found.is_ok, "{:#?}", found.checks);
+}
+
+/// "it then goes before `LOC`" (README.md)
+#[test]
+fn a_kept_choice_is_what_a_start_goes_by() {
+    let world = World::new();
+    let kept = |text: &str| {
+        let recipe = world.container(PROGRAM).credentials();
+        recipe.file("/pia/choice.json", text)
+    };
+    let swiss = r#"{"locations":"swiss"}"#;
+    for recipe in [kept(swiss), kept(swiss).env("LOC", "nowhere")] {
+        let found = Diagnosis::of(recipe, &[]);
+        found.assert_clean();
+        found.assert_says("ok", "location", "swiss can be used", "");
+    }
+    Diagnosis::of(kept(r#"{"locations":","}"#), &[]).assert_only(
+        "failure",
+        "settings",
+        "LOC is empty",
+        "set LOC",
+    );
+    let container = kept(swiss).connect();
+    Diagnosis::inside(&container).assert_clean();
+}
+
 #[test]
 fn no_port_is_forwarded() {
     let world = World::new();

@@ -59,7 +59,7 @@ pub(super) fn check(
     client.retry = RetryPolicy::once(REQUEST_TIMEOUT);
     report(account(&client, subject));
     let needs_list = !matches!(
-        settings.destination,
+        subject.destination,
         ServerChoice::Manual { .. } | ServerChoice::DedicatedIp(_)
     );
     let list = if needs_list {
@@ -151,7 +151,7 @@ fn chosen(
     report: &mut impl FnMut(Finding),
 ) -> Option<Vec<(Server, u16)>> {
     let wants_port = subject.settings.port_forwarding.enabled;
-    match (&subject.settings.destination, list) {
+    match (&subject.destination, list) {
         (ServerChoice::Manual { ip, cn, port }, _) => Some(vec![(
             Server {
                 cn: cn.clone(),
@@ -161,11 +161,8 @@ fn chosen(
         )]),
         (ServerChoice::Locations(ids), Some(list)) => {
             let choice = locations::choose(ids, &[list]);
-            report(judge_locations(
-                &choice,
-                wants_port,
-                subject.settings.stable_ip,
-            ));
+            let finding = judge_locations(&choice, wants_port, subject.settings.stable_ip);
+            report(subject.unless_assigned(finding));
             let servers = choice
                 .locations
                 .iter()

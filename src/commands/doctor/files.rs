@@ -61,12 +61,13 @@ pub(super) fn check_account(subject: &Subject, report: &mut impl FnMut(Finding))
     };
     let is_bad = |file: &Option<PathBuf>| file.is_some() && !is_readable(file);
     let [has_user, has_password] = credentials::are_found(sources);
-    report(judge_account(TokenSources {
+    let finding = judge_account(TokenSources {
         token: stored.map(|text| Token::parse(&text).is_ok()),
         user: sources.user.is_some() || has_user || is_readable(&sources.user_file),
         password: sources.password.is_some() || has_password || is_readable(&sources.password_file),
         unreadable: is_bad(&sources.user_file) || is_bad(&sources.password_file),
-    }));
+    });
+    report(subject.unless_assigned(finding));
 }
 
 fn judge_account(proof: TokenSources) -> Finding {

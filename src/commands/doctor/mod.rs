@@ -18,7 +18,7 @@ mod tunnel;
 
 use std::process::ExitCode;
 
-use self::finding::Finding;
+use self::finding::{Finding, Level};
 use self::report::FindingsReport;
 use self::subject::Subject;
 use crate::pia::regions::ServerList;
@@ -85,12 +85,17 @@ fn settings(subject: &Subject) -> Vec<Finding> {
             )
         })
         .collect();
-    if subject.settings.destination == ServerChoice::Unset {
-        findings.push(Finding::failure(
+    if subject.destination == ServerChoice::Unset {
+        let mut finding = subject.unless_assigned(Finding::failure(
             CHECK,
             "LOC is empty, so the container would print the locations and end",
             "set LOC to an id that `wireguard-pia locations` lists, or to auto",
         ));
+        if subject.is_connected {
+            // The program has another environment than whoever asks, or a choice that is forgotten.
+            finding.level = finding.level.min(Level::Warning);
+        }
+        findings.push(finding);
     }
     if findings.is_empty() {
         findings.push(Finding::ok(CHECK, "every value makes sense"));

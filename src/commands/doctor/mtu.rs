@@ -61,7 +61,7 @@ fn of_tunnel() -> Option<u32> {
 
 fn chosen(subject: &Subject, list: Option<&ServerList>) -> Option<Ipv4Addr> {
     let list = list.into_iter().collect::<Vec<_>>();
-    match &subject.settings.destination {
+    match &subject.destination {
         ServerChoice::Manual { ip, .. } => Some(*ip),
         ServerChoice::Locations(ids) => Some(
             locations::choose(ids, &list)

@@ -32,7 +32,7 @@ pub(super) fn check(subject: &Subject, report: &mut impl FnMut(Finding)) {
     if subject.settings.port_forwarding.enabled {
         let port = status.as_ref().and_then(|status| status.port);
         let complaint = port
-            .and_then(|port| subject.settings.listening_port(port.number))
+            .and_then(|port| port.leads_to)
             .and_then(listening::complaint);
         let count = |number| arrivals::arrivals(number, &subject.stop).ok().flatten();
         let arrived = port.and_then(|port| count(port.number));

@@ -254,6 +254,7 @@ mod tests {
             status.port = Some(Port {
                 number: 47047,
                 bound_at: 1000,
+                leads_to: None,
             });
             let client = PortClientStatus {
                 has_port: true,

@@ -177,8 +177,11 @@ impl Announcement {
             self.tell(port, why, container);
         }
         if let Some((number, at)) = reachable {
-            let bound_at = status::seconds(at);
-            let port = Some(Port { number, bound_at });
+            let port = Some(Port {
+                number,
+                bound_at: status::seconds(at),
+                leads_to: container.settings.listening_port(number),
+            });
             if container.reporter.current().port != port {
                 container.reporter.update(|status| status.set_port(port));
             }

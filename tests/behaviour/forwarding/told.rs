@@ -197,6 +197,30 @@ fn nobody_has_to_listen_where_the_port_leads_elsewhere() {
     assert!(!status.contains("nobody listens"), "{status}");
 }
 
+/// Commands have the container's environment, and not what `PRE_UP` made of it.
+#[test]
+fn where_the_port_leads_is_as_pre_up_left_it() {
+    let world = World::new();
+    let _client = world.client().run(|| TcpListener::bind(USUAL)).unwrap();
+    let pre_up = format!("PORT_REDIRECT={}", USUAL.1);
+    let container = forwarding(&world).env("PRE_UP", pre_up).start();
+    let status = wait_for("a port", SOON, || {
+        let status = container.shell("wireguard-pia status --json");
+        let status: serde_json::Value = serde_json::from_str(&status).ok()?;
+        (!status["port"].is_null()).then_some(status)
+    });
+    assert_eq!(status["port_proof"]["listener"], "another program");
+    assert_eq!(status["port"]["leads_to"], USUAL.1);
+    for command in ["status", "doctor"] {
+        let said = container.shell(&format!("wireguard-pia {command}; true"));
+        assert!(
+            said.contains(&status["port"]["number"].to_string()),
+            "{said}"
+        );
+        assert!(!said.contains("nobody listens"), "{said}");
+    }
+}
+
 /// Its first `PORT_DOWN_SCRIPT` hangs until it is told to go on, and two ports come meanwhile, of
 /// which one is gone again. Which ports there were.
 fn ports_while_a_down_script_hangs(world: &World) -> (Container, [String; 3]) {
