@@ -19,6 +19,10 @@ pub const VERSION: u32 = 1;
 /// marked, as commands are, it is not taken for the reason of its end.
 pub const LOOK: &str = "[#] look";
 
+/// What the status server says where it may not change its user.
+pub const STAYS_ROOT: &str = "it stays root, without any capability; add SETUID and SETGID to \
+                              cap_add, and it becomes nobody";
+
 /// Where the program is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -91,10 +91,11 @@ fn keep_running(server: &Command, lookout: &Arc<Lookout>, stop: &CancellationTok
     loop {
         let begun = Instant::now();
         let lookout = Arc::clone(lookout);
+        let is_first = failures == 0;
         let outcome = server.stream(stop, move |line| {
             if line == status::LOOK {
                 lookout.look();
-            } else if line.starts_with("listening") {
+            } else if line.starts_with("listening") || (is_first && line == status::STAYS_ROOT) {
                 log::info!("Status server: {line}");
             }
         });

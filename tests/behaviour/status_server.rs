@@ -494,6 +494,7 @@ fn its_process_has_no_rights_and_no_secrets() {
         );
     }
     assert_eq!(fs::read(process.join("environ")).unwrap(), b"");
+    assert!(!container.logs().contains("it stays root"));
     let status = |fields| ask(&world, "/healthz", fields).status;
     assert_eq!(status(""), 401);
     assert_eq!(status("X-API-Key: open\r\n"), 401);
@@ -506,7 +507,7 @@ fn its_process_has_no_rights_and_no_secrets() {
 #[test]
 fn where_root_may_not_change_its_user_the_process_has_no_capability_either() {
     let world = World::new();
-    let recipe = ["SETUID", "SETGID", "SETPCAP"]
+    let recipe = ["setuid", "setgid", "setpcap"]
         .into_iter()
         .fold(serving(&world), Recipe::cap_drop);
     let container = started(recipe);
@@ -519,6 +520,9 @@ fn where_root_may_not_change_its_user_the_process_has_no_capability_either() {
     wait_until("healthy", SOON, || {
         ask(&world, "/healthz", "").status == 200
     });
+    let log = container.logs();
+    let said = log.lines().filter(|line| line.contains("it stays root"));
+    assert_eq!(said.count(), 1, "{log}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use self::head::{Head, HeadError};
 use self::pages::{Pages, Reply};
 use crate::settings::values::ListenAddress;
+use crate::status;
 use crate::system::secret::Secret;
 use crate::system::{paths, route, signals};
 use crate::underlay::deadline::Deadline;
@@ -61,7 +62,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
-    privileges::drop_all()?;
+    let is_ordinary_user = privileges::drop_all()?;
     signals::ignore_hangup()?;
     let mut key = String::new();
     io::stdin().take(MAX_KEY_LENGTH).read_to_string(&mut key)?;
@@ -72,6 +73,9 @@ fn serve(arguments: &Arguments) -> io::Result<std::convert::Infallible> {
     let listener = listen(arguments.listen)
         .map_err(|error| io::Error::other(format!("{}: {error}", arguments.listen)))?;
     println!("listening on {}", listener.local_addr()?);
+    if !is_ordinary_user {
+        println!("{}", status::STAYS_ROOT);
+    }
     accept(&listener, &Arc::new(pages))
 }
 

@@ -11,15 +11,15 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new
 const NOBODY: u32 = 65534;
 
 /// Becomes an ordinary user without capabilities, for good, and ends when the parent does. To be
-/// called before there is a second thread.
+/// called before there is a second thread. Returns whether it is one: where a container's root may
+/// not change its user (without CAP_SETUID and CAP_SETGID) it stays root, without a capability.
 ///
 /// # Errors
-/// When the kernel refuses to take the capabilities away. A container whose root may not change
-/// its user (without CAP_SETUID) stays root, without a capability.
-pub fn drop_all() -> io::Result<()> {
+/// When the kernel refuses to take the capabilities away.
+pub fn drop_all() -> io::Result<bool> {
     set_no_new_privs(true)?;
     if geteuid().is_root() && setgroups(&[]).is_ok() && setgid(Gid::from_raw(NOBODY)).is_ok() {
-        // Refused only where it is not root's to do, and then there is nothing to give up.
+        // Refused only where it is not root's to do.
         let _ = setuid(Uid::from_raw(NOBODY));
     }
     let none = CapabilitySets {
@@ -30,5 +30,5 @@ pub fn drop_all() -> io::Result<()> {
     set_capabilities(None, none)?;
     // After the change of the user, which would undo it.
     set_pdeathsig(Signal::SIGTERM)?;
-    Ok(())
+    Ok(!geteuid().is_root())
 }
