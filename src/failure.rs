@@ -47,6 +47,18 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// Those that are counted, one of each name.
+    pub const COUNTED: [Self; 8] = [
+        Self::Local,
+        Self::Network,
+        Self::Login,
+        Self::Location,
+        Self::ServerList,
+        Self::ListSignature,
+        Self::Registration,
+        Self::PortForwarding,
+    ];
+
     /// In a word, for those who count failures.
     pub fn name(self) -> &'static str {
         match self {

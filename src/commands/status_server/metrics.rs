@@ -7,6 +7,7 @@ use prometheus::{
     Encoder, Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::failure::FailureKind;
 use crate::port_forward::MAX_HELD;
 use crate::status::{ReconnectCause, State, Status};
 use crate::wireguard::show::Counters;
@@ -227,10 +228,11 @@ impl Figures {
         });
         let help = "Reconnects that were begun, by cause.";
         self.counters("reconnects_total", help, "cause", &reconnects.into())?;
+        // A series that begins with its first failure shows no increase by it.
+        let none = FailureKind::COUNTED.map(|kind| (kind.name(), 0));
         let failures = counts.failures.iter();
-        let failures = failures
-            .map(|(kind, count)| (kind.as_str(), *count))
-            .collect();
+        let failures = failures.map(|(kind, count)| (kind.as_str(), *count));
+        let failures = none.into_iter().chain(failures).collect();
         let help = "Attempts that failed, by what failed.";
         self.counters("failures_total", help, "kind", &failures)
     }
@@ -282,6 +284,8 @@ mod tests {
             "wireguard_pia_reconnects_total{cause=\"request\"} 1",
             "wireguard_pia_reconnects_total{cause=\"endpoint\"} 0",
             "wireguard_pia_failures_total{kind=\"login\"} 1",
+            "wireguard_pia_failures_total{kind=\"network\"} 0",
+            "wireguard_pia_failures_total{kind=\"port_forwarding\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
