@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::system::files::{self, FileError};
+use crate::system::uptime;
 
 /// Version of the file's form; a new one when a field changes its meaning.
 pub const VERSION: u32 = 1;
@@ -166,6 +167,9 @@ pub struct Status {
     pub state: State,
     /// Since when it is in this state.
     pub since: u64,
+    /// The same by the machine's uptime, in seconds: nobody sets that clock.
+    #[serde(default)]
+    pub since_uptime: u64,
     /// Why, in words.
     pub reason: Option<String>,
     pub location: Option<String>,
@@ -238,6 +242,7 @@ impl Status {
             pid: std::process::id(),
             state: State::Starting,
             since: seconds(SystemTime::now()),
+            since_uptime: uptime::seconds(),
             reason: None,
             location: None,
             kept_choice: None,
@@ -264,6 +269,11 @@ impl Status {
             dropped: BTreeMap::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// How long it has been in its state, in seconds, at this uptime of the machine.
+    pub fn stay(&self, uptime: u64) -> u64 {
+        uptime.saturating_sub(self.since_uptime)
     }
 
     /// The port, if the server in use forwards it.
@@ -372,11 +382,12 @@ impl Reporter {
         let reason = reason.into();
         self.update(|status| {
             if status.state != state {
-                let now = seconds(SystemTime::now());
-                let stay = now.saturating_sub(status.since);
+                let uptime = uptime::seconds();
+                let stay = status.stay(uptime);
                 let total = status.counts.state_seconds.entry(status.state).or_default();
                 *total = total.saturating_add(stay);
-                status.since = now;
+                status.since = seconds(SystemTime::now());
+                status.since_uptime = uptime;
             }
             status.state = state;
             status.reason = reason;
@@ -456,6 +467,22 @@ mod tests {
             (status.state, status.reason.as_deref()),
             (State::Blocked, Some("no credentials"))
         );
+    }
+
+    #[test]
+    fn who_sets_the_clock_changes_nothing_about_how_long_a_state_took() {
+        let directory = tempfile::tempdir().unwrap();
+        let reporter = Reporter::new(&directory.path().join("status.json"));
+        reporter.update(|status| {
+            status.since += 3600;
+            status.since_uptime = uptime::seconds() - 1;
+        });
+        reporter.enter(State::Connected, None);
+        let status = reporter.current();
+        let took = status.counts.state_seconds[&State::Starting];
+        assert!((1..60).contains(&took), "{took}");
+        assert!(status.stay(uptime::seconds()) < 60);
+        assert!(status.since <= seconds(SystemTime::now()));
     }
 
     #[test]

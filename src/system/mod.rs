@@ -25,3 +25,4 @@ pub mod secret;
 pub mod shared_files;
 pub mod signals;
 pub mod tcp_connections;
+pub mod uptime;

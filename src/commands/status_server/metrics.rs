@@ -12,7 +12,7 @@ use crate::port_forward::MAX_HELD;
 use crate::status::{ReconnectCause, State, Status};
 use crate::wireguard::show::Counters;
 
-/// All figures; `now` is in seconds since 1970.
+/// All figures; `uptime` is the machine's, in seconds.
 ///
 /// # Errors
 /// Never for the names in use here.
@@ -20,7 +20,7 @@ pub fn text(
     status: Option<&Status>,
     is_healthy: bool,
     counters: Option<Counters>,
-    now: u64,
+    uptime: u64,
 ) -> Result<String, Error> {
     let figures = Figures(Registry::new());
     let version = env!("CARGO_PKG_VERSION");
@@ -45,7 +45,7 @@ pub fn text(
         )?;
     }
     if let Some(status) = status {
-        figures.states(status, now)?;
+        figures.states(status, uptime)?;
         figures.connection(status)?;
         figures.port(status)?;
         figures.counts(status)?;
@@ -106,7 +106,7 @@ impl Figures {
         Ok(())
     }
 
-    fn states(&self, status: &Status, now: u64) -> Result<(), Error> {
+    fn states(&self, status: &Status, uptime: u64) -> Result<(), Error> {
         let help = "The state that it is in is 1.";
         let states = self.add(IntGaugeVec::new(options("state", help), &["state"]))?;
         let help = "Seconds spent in each state.";
@@ -117,8 +117,7 @@ impl Figures {
             let name = state.to_string();
             states.with_label_values(&[&name]).set(is_present.into());
             let past = status.counts.state_seconds.get(&state).copied();
-            let stay = now.saturating_sub(status.since);
-            let present = if is_present { stay } else { 0 };
+            let present = if is_present { status.stay(uptime) } else { 0 };
             let total = past.unwrap_or_default().saturating_add(present);
             seconds.with_label_values(&[&name]).inc_by(total);
         }
@@ -252,7 +251,9 @@ mod tests {
         reporter.count_reconnect(ReconnectCause::Request);
         reporter.enter(State::Connected, None);
         reporter.update(|status| {
-            status.since = 1000;
+            // The clock was set back since.
+            status.since = 9000;
+            status.since_uptime = 1000;
             status.port = Some(Port {
                 number: 47047,
                 bound_at: 1000,

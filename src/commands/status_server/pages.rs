@@ -1,7 +1,5 @@
 //! Which page is asked for, and what it says.
 
-use std::time::SystemTime;
-
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
@@ -10,6 +8,7 @@ use super::{freshness, gluetun, metrics};
 use crate::commands::healthcheck::{self, Facts, Interface};
 use crate::status::{self, Status};
 use crate::system::secret::Secret;
+use crate::system::uptime;
 use crate::wireguard::show;
 
 /// What is told, and to whom.
@@ -119,14 +118,13 @@ impl Pages {
     fn metrics(&self, status: Result<Status, String>) -> Reply {
         let is_healthy = verdict(status.clone()).is_ok();
         let counters = show::counters().ok();
-        let now = status::seconds(SystemTime::now());
         let mut status = status.ok();
         if let Some(status) = &mut status
             && !self.tells_exit
         {
             status.exit = None;
         }
-        match metrics::text(status.as_ref(), is_healthy, counters, now) {
+        match metrics::text(status.as_ref(), is_healthy, counters, uptime::seconds()) {
             Ok(text) => Reply {
                 media_type: "text/plain; version=0.0.4; charset=utf-8",
                 ..Reply::plain(200, text)
