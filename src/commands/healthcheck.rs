@@ -324,8 +324,11 @@ mod tests {
     #[test]
     fn a_port_of_the_server_before_is_not_forwarded() {
         let unbound = |_: &mut Facts, status: &mut Status| {
-            let (number, bound_at) = (4711, 0);
-            status.port = Some(Port { number, bound_at });
+            status.port = Some(Port {
+                number: 4711,
+                bound_at: 0,
+                leads_to: None,
+            });
             (status.port_wanted, status.port_unbound) = (true, true);
         };
         assert!(with(unbound).is_err_and(|why| why.contains("4711 is being bound there")));
