@@ -397,7 +397,7 @@ fn a_text_that_kills_its_own_shell_stops_the_container() {
     for (variable, text) in [
         ("PRE_UP", "test -e /pia/mounted || kill $$"),
         ("POST_UP", "sleep 0.2; kill $$; echo is still there"),
-        ("FATAL_SCRIPT", "kill -INT $$"),
+        ("FATAL_SCRIPT", "kill -TERM $$"),
     ] {
         let world = World::new();
         let mut recipe = container(&world)
