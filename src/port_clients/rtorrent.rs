@@ -1,7 +1,7 @@
 //! rTorrent, by XML-RPC over SCGI or over the HTTP of a web server before it.
 //!
-//! From 0.16.18 on `network.listen.port.set` has it listen anew, and what its next start goes by has
-//! other names than before; the former ones are there only if it is started with `-D`, and then
+//! From 0.16.18 on `network.listen.port.set` has it listen anew, and what its next start goes by
+//! has other names than before; the former ones are there only if it is started with `-D`, and then
 //! change nothing at once (read in its source). Before, that its port can be changed while it runs
 //! is nowhere said: `network.port_range.set` alone is for its next start, and
 //! `network.port_open.set` changes nothing either. It listens anew when it is given an address to

@@ -113,8 +113,8 @@ fn a_check_that_is_called_without_port_forwarding_leaves_the_port_out() {
     unhealthy(&container, &["PORT_FORWARDING=0"], "");
 }
 
-/// "the log, `status` and the health check say that IPv6 is not blocked" (README.md), for as long as
-/// that is so: ip6tables may be made to work meanwhile, by the modprobe that they ask for.
+/// "the log, `status` and the health check say that IPv6 is not blocked" (README.md), for as long
+/// as that is so: ip6tables may be made to work meanwhile, by the modprobe that they ask for.
 #[test]
 fn ipv6_that_is_not_blocked_is_said_until_it_is() {
     let world = World::new();

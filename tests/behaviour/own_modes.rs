@@ -32,8 +32,8 @@ impl Folder {
             "lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work",
             base.display()
         );
-        // The program `mount` would give up its rights. The call's number is that of x86-64, or else
-        // that of newer machines.
+        // The program `mount` would give up its rights. The call's number is that of x86-64, or
+        // else that of newer machines.
         let script = "my ($to, $layers) = @ARGV; my $type = 'overlay'; require POSIX; \
                       my $mount = (POSIX::uname())[4] eq 'x86_64' ? 165 : 40; \
                       syscall($mount, $type, $to, $type, 0, $layers) == 0 or die $!";

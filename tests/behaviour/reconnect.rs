@@ -510,8 +510,8 @@ fn the_interface_can_be_taken_down_and_up_by_hand() {
     assert!(!world.look("ip rule").contains("proto 51"));
 }
 
-/// "routed into the tunnel also where a `LOCAL_NETWORK` range" (docs/original-behaviour.md): with the interface there, and
-/// without it nowhere.
+/// "routed into the tunnel also where a `LOCAL_NETWORK` range" (docs/original-behaviour.md): with
+/// the interface there, and without it nowhere.
 #[test]
 fn the_vpns_name_servers_are_never_asked_in_a_lan_that_has_their_addresses() {
     let world = World::new();

@@ -177,8 +177,8 @@ fn by_frame(packet: &[u8]) {
     Sibling::new("lo").write(&frame).unwrap();
 }
 
-/// A datagram on lo that says it comes from this port of the far end, and what is then sent there as
-/// its answer.
+/// A datagram on lo that says it comes from this port of the far end, and what is then sent there
+/// as its answer.
 fn answers_what_never_came(far: &Far, port: u16, forge: Forge) -> bool {
     let receiver = far.run(move || UdpSocket::bind((THERE, port)).unwrap());
     receiver.set_read_timeout(Some(BLOCKED)).unwrap();

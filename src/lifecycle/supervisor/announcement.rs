@@ -109,7 +109,8 @@ impl Announcement {
 
     /// The tunnel is a new one: those who were told of the port are told again once it is bound
     /// there, even if it is the same, for what they have open belongs to the old tunnel.
-    /// The status says so from its next change on, and that what failed at the server before is over.
+    /// The status says so from its next change on, and that what failed at the server before is
+    /// over.
     pub fn move_to_tunnel(&mut self, container: &Container) {
         self.is_unbound = self.told.is_some();
         container.reporter.note(|status| {
