@@ -45,7 +45,8 @@ pub(super) struct Inner {
     pub(super) firewall: Firewall,
     /// What the policy is made of.
     pub(super) parts: Parts,
-    /// The rules in force admit more than the policy, and a thread loads it as soon as it can.
+    /// The rules in force admit more than the policy, or a load has left something to be done, and
+    /// a thread loads it as soon as it can.
     pub(super) is_owed: bool,
     /// Is told what is open after each load.
     listener: Option<OpeningsListener>,

@@ -100,31 +100,28 @@ fn cycle_ports() -> Life {
 }
 
 fn own_wireguard() -> Life {
-    Life::of("own_user_space_wireguard")
-        .env("WG_QUICK_USERSPACE_IMPLEMENTATION", "my-wireguard")
-        .script(
-            "/usr/local/bin/my-wireguard",
-            "#!/bin/sh\ntouch /pia/mine\nexec wireguard-go \"$@\"\n",
-        )
-        .connects()
-        .sees("is_used", file_is("/pia/mine", ""))
-        .sees("carries", leaves_by("nl_amsterdam"))
+    uses_my_wireguard(
+        Life::of("own_user_space_wireguard")
+            .env("WG_QUICK_USERSPACE_IMPLEMENTATION", "my-wireguard"),
+    )
 }
 
-/// "What `PRE_UP` assigns to variables of section 2 takes effect"
+/// wg-quick gets what the hook has left.
 fn own_wireguard_by_pre_up() -> Life {
-    Life::of("own_user_space_wireguard_by_pre_up")
-        .env(
-            "PRE_UP",
-            "export WG_QUICK_USERSPACE_IMPLEMENTATION=my-wireguard",
-        )
-        .script(
-            "/usr/local/bin/my-wireguard",
-            "#!/bin/sh\ntouch /pia/mine\nexec wireguard-go \"$@\"\n",
-        )
-        .connects()
-        .sees("is_used", file_is("/pia/mine", ""))
-        .sees("carries", leaves_by("nl_amsterdam"))
+    uses_my_wireguard(Life::of("own_user_space_wireguard_by_pre_up").env(
+        "PRE_UP",
+        "export WG_QUICK_USERSPACE_IMPLEMENTATION=my-wireguard",
+    ))
+}
+
+fn uses_my_wireguard(life: Life) -> Life {
+    life.script(
+        "/usr/local/bin/my-wireguard",
+        "#!/bin/sh\ntouch /pia/mine\nexec wireguard-go \"$@\"\n",
+    )
+    .connects()
+    .sees("is_used", file_is("/pia/mine", ""))
+    .sees("carries", leaves_by("nl_amsterdam"))
 }
 
 fn wg_quick_by_hand() -> Life {
