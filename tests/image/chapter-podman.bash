@@ -6,7 +6,7 @@ chapter() {
 	# Podman's pause container; Debian only recommends it.
 	command -v catatonit /usr/libexec/podman/catatonit >/dev/null || fail 'install the package catatonit: pods need it'
 	write_settings
-	trap 'podman_clean_up; end_chapter' EXIT
+	trap 'tell_of_podman; podman_clean_up; end_chapter' EXIT
 	podman_clean_up
 	docker save "$IMAGE" | quietly podman load
 	podman_network "$PREFIX" "$NUMBER"
@@ -39,6 +39,17 @@ podman_network() {
 	podman network create --subnet "$subnet" "$1" >/dev/null
 	ip rule add from "$subnet" lookup "$TABLE" pref "$TABLE"
 	ip rule add from "$subnet" to 10.213.0.0/16 lookup main pref $((TABLE - 1))
+}
+
+# What may say why the chapter failed.
+tell_of_podman() {
+	local name
+	[[ -z ${PASSED:-} ]] || return 0
+	for name in $(podman ps --all --format '{{.Names}}'); do
+		printf '%s\n' "--- $name" "$(podman logs --tail 60 "$name" 2>&1)"
+	done
+	podman exec "$(podman ps --format '{{.Names}}' | grep -m 1 'vpn$')" \
+		sh -c 'wireguard-pia status; wg; ip route show table all; iptables-save -c; /usr/local/libexec/wireguard-pia/nft list table netdev wireguard-pia' 2>&1 || true
 }
 
 podman_clean_up() {
