@@ -61,6 +61,8 @@ pub struct Firewall {
     pub(super) wire: Wire,
     /// An interface has no chain yet, as none could be loaded.
     pub(super) lacks_chain: bool,
+    /// IPv6's last load has failed, and earlier rules of ours hold.
+    ipv6_is_former: bool,
     /// Whether rules of wg-quick's for our interface are ours.
     pub(super) owns_interface: bool,
     pub(super) private_bin_needed: bool,
@@ -106,6 +108,7 @@ impl Firewall {
             earlier: None,
             wire: Wire::default(),
             lacks_chain: false,
+            ipv6_is_former: false,
             owns_interface: true,
             private_bin_needed: false,
         }
@@ -122,8 +125,13 @@ impl Firewall {
         for round in 1..MAX_LOADS {
             let Some(failure) = of_v4(&failures) else {
                 // IPv6 has other means, so one more try is enough.
-                if failures.is_empty() || round > 1 {
+                let Some(failure) = failures.first().filter(|_| round == 1) else {
                     break;
+                };
+                // Asked once: it takes a dozen loads, and each later change fails likewise.
+                if programs::is_refusal(&failure.error) && !self.ipv6_is_former {
+                    let modules = failure.modules.clone();
+                    self.learn_missing(&modules);
                 }
                 failures = self.load(policy)?;
                 continue;
@@ -304,10 +312,21 @@ impl Firewall {
                 source,
             });
         }
+        let is_former = !failures.is_empty() && self.has_rules_of(Family::V6);
+        let was_former = std::mem::replace(&mut self.ipv6_is_former, is_former);
         let sealing = match failures.first() {
             None => Sealing::Whole,
             // By the rules of before.
-            Some(_) if self.has_rules_of(Family::V6) => Sealing::Whole,
+            Some(failure) if is_former => {
+                if !was_former {
+                    log::warn!(
+                        "firewall: the rules for IPv6 cannot be changed: {}; those of before hold \
+                         until they can, which is tried again and again",
+                        failure.error
+                    );
+                }
+                Sealing::Whole
+            }
             Some(failure) => match ipv6::shut_off() {
                 Ok(()) => Sealing::Whole,
                 Err(why) => Sealing::WithoutIpv6(format!(

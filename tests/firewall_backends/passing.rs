@@ -2,6 +2,7 @@
 //! nor a belief.
 
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,10 +10,11 @@ use std::time::{Duration, Instant};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use wireguard_pia::firewall_internals::{
-    Backend, CancellationToken, Firewall, FirewallError, Policy, Programs, Sealing,
+    Backend, CancellationToken, Firewall, FirewallError, LocalAccess, Policy, Programs, Sealing,
+    TunnelPolicy,
 };
 
-use crate::namespace::{BOTH, Namespace, install, iptables, lacking, run, saved};
+use crate::namespace::{BOTH, MARK, Namespace, install, iptables, lacking, run, saved};
 use crate::rules::{bootstrap, closed, connected};
 
 const WAYS: [&str; 3] = ["exit 1", "exit 4", "kill -KILL $$"];
@@ -133,6 +135,30 @@ fn a_trouble_of_ip6tables_that_passes_switches_nothing_off_and_is_owed() {
         fs::remove_file(&trouble).unwrap();
         firewall.apply(&by_ipv6(closed())).unwrap();
         assert!(firewall.is_settled() && saved(backend) != before);
+    }
+}
+
+/// It is asked for and left out, as for IPv4; where a rule must not be left out, those of before
+/// hold.
+#[test]
+fn what_the_kernel_lacks_for_ipv6_alone_is_learnt_from_a_later_load() {
+    let range: LocalAccess = "in:[fd77::/64]:80/tcp".parse().unwrap();
+    let tunnel = TunnelPolicy {
+        interface: "wg0".into(),
+        local: vec![("eth0".to_owned(), range)],
+        ..TunnelPolicy::default()
+    };
+    let endpoint = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 7), 1337);
+    let opened = Policy::connected(MARK, endpoint, tunnel);
+    for (lacked, is_settled) in [("-m addrtype", true), ("-s fd77", false)] {
+        let namespace = Namespace::enter();
+        let programs = lacking(&namespace, lacked);
+        let mut firewall = open(&namespace, programs, &closed());
+        firewall.apply(&opened).unwrap();
+        assert_eq!(firewall.is_settled(), is_settled, "{lacked}");
+        assert_eq!(firewall.sealing(), &Sealing::Whole, "{lacked}");
+        let opens = saved(Backend::NfTables).contains("-s fd77::/64 -i eth0");
+        assert_eq!(opens, is_settled, "{lacked}");
     }
 }
 
