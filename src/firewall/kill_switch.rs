@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
@@ -38,15 +39,19 @@ pub struct NameServerAccess {
 
 /// Clones are the same switch.
 #[derive(Debug, Clone)]
-pub struct KillSwitch(Arc<Mutex<Inner>>);
+pub struct KillSwitch {
+    inner: Arc<Mutex<Inner>>,
+    /// Rules are owed, and no thread could be had that would load them.
+    pub(super) lacks_payer: Arc<AtomicBool>,
+}
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) firewall: Firewall,
     /// What the policy is made of.
     pub(super) parts: Parts,
-    /// The rules in force admit more than the policy, or a load has left something to be done, and
-    /// a thread loads it as soon as it can.
+    /// The rules in force admit more than the policy, or a load has left something to be done,
+    /// which is loaded as soon as it can be.
     pub(super) is_owed: bool,
     /// Is told what is open after each load.
     listener: Option<OpeningsListener>,
@@ -213,12 +218,16 @@ impl KillSwitch {
 
     /// `firewall` has [`first_policy`] loaded already, or loads it with the first change.
     pub fn new(firewall: Firewall, sealed: bool, servers: &NameServerAccess) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
+        let inner = Inner {
             firewall,
             parts: Parts::new(sealed, servers),
             is_owed: false,
             listener: None,
-        })))
+        };
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+            lacks_payer: Arc::default(),
+        }
     }
 
     /// Has `tell` be told what is open although it should be closed: now, and whenever that
@@ -434,6 +443,6 @@ impl KillSwitch {
 
     // A panic elsewhere must not open anything, so a poisoned lock is used all the same.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
 //! Rules that take ways away: they hold from the moment that they are wanted, and where they cannot
 //! be loaded then, they are owed. So is what else a load has left to be done.
 
+use std::sync::atomic::Ordering;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -36,9 +37,12 @@ impl KillSwitch {
         loaded
     }
 
-    /// Loads the policy in force as soon as that can be done, on a thread of its own.
+    /// Loads the policy in force as soon as that can be done, on a thread of its own; without one
+    /// [`Self::pay`] does it.
     pub(super) fn owe(&self, inner: &mut Inner) {
-        if inner.is_owed {
+        let has_payer = inner.is_owed && !self.lacks_payer();
+        inner.is_owed = true;
+        if has_payer {
             return;
         }
         let (kill_switch, stop) = (self.clone(), inner.firewall.stop().clone());
@@ -52,8 +56,24 @@ impl KillSwitch {
             }
         };
         match Builder::new().name("owed-rules".to_owned()).spawn(pay) {
-            Ok(_) => inner.is_owed = true,
-            Err(error) => log::warn!("firewall: rules are not tried again: {error}"),
+            Ok(_) => self.lacks_payer.store(false, Ordering::Relaxed),
+            // It comes where processes are refused, as the load did that is owed.
+            Err(error) => {
+                log::debug!("firewall: no thread for what is owed: {error}");
+                self.lacks_payer.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether rules are owed that nobody loads unless [`Self::pay`] is called.
+    pub fn lacks_payer(&self) -> bool {
+        self.lacks_payer.load(Ordering::Relaxed)
+    }
+
+    /// Loads what is owed, if no thread does.
+    pub fn pay(&self) {
+        if self.lacks_payer() && self.is_paid() {
+            self.lacks_payer.store(false, Ordering::Relaxed);
         }
     }
 

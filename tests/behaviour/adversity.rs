@@ -220,6 +220,26 @@ fn what_gets_no_thread_after_a_search_is_started_when_it_gets_one() {
     }
 }
 
+/// "rules that could not be loaded are loaded when they can be" (docs/security.md)
+#[test]
+fn rules_that_get_neither_process_nor_thread_are_loaded_when_they_get_one() {
+    let world = World::new();
+    let container = recipe(&world).pids_limit(1000).connect();
+    world.pia.hang(Api::AddKey);
+    container.signal(Signal::SIGHUP);
+    let said = |words| container.logs().matches(words).count();
+    wait_until("the way to servers is open", SOON, || {
+        said("Registering with") > 1
+    });
+    container.update_limits("1");
+    container.wait_for_log("old tunnel again; keeping it", LATER);
+    // At the end of the attempt, and at the end of the search.
+    wait_until("in vain", SOON, || said("firewall: loading rules with") > 1);
+    container.update_limits("1000");
+    container.wait_for_log("that could not be loaded before are in force", SOON);
+    world.assert_carries();
+}
+
 #[test]
 fn nothing_leaks_where_memory_is_refused() {
     let limited = |recipe: Recipe| recipe.first("ulimit -v 100000");

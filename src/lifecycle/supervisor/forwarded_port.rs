@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Instant, SystemTime};
 
+use log::Level;
+
 use super::announcement::Announcement;
 use super::event::Event;
 use super::task::Task;
@@ -128,14 +130,14 @@ impl PortKeeper {
             Some(wish) => machine.wish(wish),
             None => worker.take_over(&mut machine),
         }
-        self.run(worker, machine, container, events);
+        self.run(Level::Warn, worker, machine, container, events);
     }
 
     /// Tries again what no thread could be had for.
     pub fn start_owed(&mut self, tunnel: &Tunnel, container: &Container, events: &Sender<Event>) {
         if let Some(machine) = self.owed.take() {
             let worker = self.worker(tunnel, container);
-            self.run(worker, machine, container, events);
+            self.run(Level::Debug, worker, machine, container, events);
         }
     }
 
@@ -158,6 +160,7 @@ impl PortKeeper {
 
     fn run(
         &mut self,
+        refusal_level: Level,
         worker: Worker,
         machine: LeaseMachine,
         container: &Container,
@@ -166,16 +169,21 @@ impl PortKeeper {
         let (server, events) = (self.server, events.clone());
         // Handed over once there is a thread: with the work of one that cannot be had it were lost.
         let (hand_over, handed_over) = mpsc::channel();
-        self.task = Task::start("port-forward", &container.stop, move |stop| {
-            let mut machine = handed_over.recv().ok()?;
-            let report = |effect| match events.send(Event::PortForward(server, effect)) {
-                Ok(()) => ControlFlow::Continue(()),
-                // Nobody listens any more once the life is over.
-                Err(_) => ControlFlow::Break(()),
-            };
-            worker.run(&mut machine, report, stop);
-            Some(machine)
-        });
+        self.task = Task::start_at(
+            refusal_level,
+            "port-forward",
+            &container.stop,
+            move |stop| {
+                let mut machine = handed_over.recv().ok()?;
+                let report = |effect| match events.send(Event::PortForward(server, effect)) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    // Nobody listens any more once the life is over.
+                    Err(_) => ControlFlow::Break(()),
+                };
+                worker.run(&mut machine, report, stop);
+                Some(machine)
+            },
+        );
         self.owed = match self.task {
             Some(_) => hand_over.send(machine).err().map(|refused| refused.0),
             None => Some(machine),

@@ -28,6 +28,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use log::Level;
+
 use self::event::{Event, SearchNews};
 use self::forwarded_port::{Demand, PortKeeper};
 use self::probe::Probe;
@@ -110,6 +112,9 @@ pub struct Supervisor {
     watches: Vec<Task<()>>,
     /// No thread could be had for these.
     owed_watches: Vec<WatchKind>,
+    /// At which it is logged that a thread is refused: what is tried again every few seconds is
+    /// told of once.
+    refusal_level: Level,
     /// When what is owed is tried again.
     retry_at: Option<Instant>,
     /// Servers that did not respond, and when, the latest at the end.
@@ -152,6 +157,7 @@ impl Supervisor {
             events,
             watches: Vec::new(),
             owed_watches: Vec::new(),
+            refusal_level: Level::Warn,
             retry_at: None,
             avoided: Vec::new(),
             others: Vec::new(),
@@ -222,7 +228,7 @@ impl Supervisor {
     }
 
     /// Meanwhile what is owed is tried again: a search, a watch or the port's worker that got no
-    /// thread, networks that could not be followed; and the port is looked at when that is due.
+    /// thread, rules that could not be loaded, networks that could not be followed; and the port is looked at when that is due.
     /// `None` when nobody reports any more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
         while let Some(due) = self.next_act() {
@@ -241,6 +247,7 @@ impl Supervisor {
         let is_owed = self.is_search_owed
             || self.are_networks_owed
             || !self.owed_watches.is_empty()
+            || self.tunnel.kill_switch().lacks_payer()
             || self.port.as_ref().is_some_and(PortKeeper::is_owed);
         // Events that come meanwhile do not put it off.
         let retry = || self.retry_at.or(Instant::now().checked_add(RETRY_INTERVAL));
@@ -267,6 +274,8 @@ impl Supervisor {
     }
 
     fn try_owed(&mut self, container: &mut Container) {
+        self.tunnel.kill_switch().pay();
+        self.refusal_level = Level::Debug;
         if self.is_search_owed {
             self.start_search(container, Duration::ZERO);
         }
@@ -277,6 +286,7 @@ impl Supervisor {
         if let Some(port) = &mut self.port {
             port.start_owed(&self.tunnel, container, &self.events);
         }
+        self.refusal_level = Level::Warn;
     }
 
     fn follow_networks(&mut self, container: &mut Container) {
@@ -413,7 +423,7 @@ impl Supervisor {
             reporter: container.reporter.clone(),
             events: self.events.clone(),
         };
-        self.search = Task::start("search", &container.stop, move |stop| {
+        self.search = Task::start_at(self.refusal_level, "search", &container.stop, move |stop| {
             search.run(connector, stop)
         });
         self.is_search_owed = self.search.is_none();

@@ -2,6 +2,8 @@
 
 use std::thread::{Builder, JoinHandle};
 
+use log::Level;
+
 use crate::system::cancellation::{CancellationToken, Guard};
 use crate::system::command::advice_on_spawning;
 
@@ -19,6 +21,16 @@ impl<T: Send + 'static> Task<T> {
         parent: &CancellationToken,
         work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
     ) -> Option<Self> {
+        Self::start_at(Level::Warn, name, parent, work)
+    }
+
+    /// Likewise; that there is no thread is logged at this level, as it is of interest once.
+    pub fn start_at(
+        level: Level,
+        name: &str,
+        parent: &CancellationToken,
+        work: impl FnOnce(&CancellationToken) -> T + Send + 'static,
+    ) -> Option<Self> {
         let (stop, guard) = parent.child();
         let its_stop = stop.clone();
         let spawned = Builder::new()
@@ -32,7 +44,7 @@ impl<T: Send + 'static> Task<T> {
             }),
             Err(error) => {
                 let advice = advice_on_spawning(&error);
-                log::warn!("{name} cannot be started: {error}{advice}");
+                log::log!(level, "{name} cannot be started: {error}{advice}");
                 None
             }
         }

@@ -51,7 +51,12 @@ impl Supervisor {
             mark: container.mark,
             reconnects: container.settings.monitor.enabled,
         };
-        let watching = Task::start("endpoint", &container.stop, move |stop| watch.run(stop));
+        let watching = Task::start_at(
+            self.refusal_level,
+            "endpoint",
+            &container.stop,
+            move |stop| watch.run(stop),
+        );
         self.keep(WatchKind::Endpoint, watching);
     }
 
@@ -63,9 +68,14 @@ impl Supervisor {
         let monitor = container.settings.monitor;
         let (probe, events) = (Probe::new(&self.tunnel, container), self.events.clone());
         log::debug!("monitoring the endpoint");
-        let monitoring = Task::start("monitor", &container.stop, move |stop| {
-            monitor::run(&probe, &monitor, &events, stop);
-        });
+        let monitoring = Task::start_at(
+            self.refusal_level,
+            "monitor",
+            &container.stop,
+            move |stop| {
+                monitor::run(&probe, &monitor, &events, stop);
+            },
+        );
         self.keep(WatchKind::Monitor, monitoring);
     }
 
@@ -75,7 +85,7 @@ impl Supervisor {
             return;
         };
         let events = self.events.clone();
-        let measured = Task::start("way", &container.stop, move |stop| {
+        let measured = Task::start_at(self.refusal_level, "way", &container.stop, move |stop| {
             // The loop may be gone already.
             way.measure(stop, |size| drop(events.send(Event::WayTakes(size))));
         });
@@ -92,7 +102,12 @@ impl Supervisor {
             Arc::clone(self.account.hosts()),
             self.events.clone(),
         );
-        let asked = Task::start("exit-address", &container.stop, move |stop| watch.run(stop));
+        let asked = Task::start_at(
+            self.refusal_level,
+            "exit-address",
+            &container.stop,
+            move |stop| watch.run(stop),
+        );
         self.keep(WatchKind::ExitAddress, asked);
     }
 
