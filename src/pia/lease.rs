@@ -9,6 +9,10 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::messages::{SignatureAnswer, SignaturePayload};
 
+/// The longest that may lie between two refreshes of a binding: PIA's clients refresh every quarter
+/// of an hour, and leave time to try again before the binding ends.
+pub const MAX_REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
+
 /// A lease that ends sooner than this is replaced, and the port changes.
 pub const RENEW_BEFORE: Duration = Duration::from_secs(7 * 24 * 3600);
 

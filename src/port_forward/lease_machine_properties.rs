@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use proptest::prelude::*;
 
 use super::lease_machine::LeaseMachine;
-use super::lease_machine_tests::{TERMS, lease};
+use super::lease_machine_tests::lease;
 use super::step::{Effect, LeaseOptions, LeaseWish, Step};
 use super::timekeeper::Now;
 use crate::failure::{Failure, FailureKind, Retry};
@@ -241,6 +241,7 @@ proptest! {
     #[test]
     fn it_never_sticks_nor_announces_what_is_not_bound(
         stored in proptest::option::of(0_u64..60),
+        interval in prop_oneof![1_u64..900, 900_u64..7200],
         fatal in any::<bool>(),
         other_servers in any::<bool>(),
         events in proptest::collection::vec(
@@ -248,7 +249,8 @@ proptest! {
             0..40,
         ),
     ) {
-        let mut model = Model::new(LeaseOptions { fatal, other_servers, ..TERMS }, stored);
+        let interval = Duration::from_secs(interval);
+        let mut model = Model::new(LeaseOptions { interval, fatal, other_servers }, stored);
         for (happening, answers) in events {
             model.happen(happening);
             let mut answers = answers.into_iter();

@@ -326,6 +326,19 @@ fn while_refreshes_fail_the_port_stays_announced_for_twenty_minutes_at_most() {
 }
 
 #[test]
+fn an_interval_longer_than_a_binding_lasts_loses_no_port() {
+    let mut line = Timeline::announced(LeaseOptions {
+        interval: HOUR,
+        ..TERMS
+    });
+    for _ in 0..10 {
+        assert_eq!(line.waits(), 15 * MINUTE);
+        line.pass(15 * MINUTE);
+        assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+    }
+}
+
+#[test]
 fn with_short_intervals_it_stays_announced_for_two_of_them() {
     let interval = MINUTE;
     let mut line = Timeline::announced(LeaseOptions { interval, ..TERMS });

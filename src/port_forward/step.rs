@@ -8,7 +8,8 @@ use crate::pia::lease::Lease;
 /// What the user wants of the port.
 #[derive(Debug, Clone, Copy)]
 pub struct LeaseOptions {
-    /// Between two refreshes: `PORT_REBIND_INTERVAL`.
+    /// Between two refreshes: `PORT_REBIND_INTERVAL`; a longer one than a binding can do with is
+    /// cut.
     pub interval: Duration,
     /// `PORT_FATAL`
     pub fatal: bool,

@@ -130,7 +130,7 @@ impl Settings {
             keepalive: variables.keepalive.filter(|seconds| *seconds > 0),
             mtu: variables.mtu.map(|mtu| mtu.0),
             dns: dns_servers(&variables, &mut warnings),
-            port_forwarding: PortForwarding::of(&variables),
+            port_forwarding: PortForwarding::of(&variables, &mut warnings),
             port_clients: port_clients::of(&variables, &mut warnings),
             firewall: variables.firewall,
             exit_on_fatal: variables.exit_on_fatal,

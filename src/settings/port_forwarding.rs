@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::ShellCode;
-use super::variables::Variables;
+use super::variables::{Variables, entry};
+use super::warning::Warning;
+use crate::pia::lease::MAX_REFRESH_INTERVAL;
 use crate::system::files::Ownership;
 
 /// `PORT_FORWARDING` and all that goes with it.
@@ -24,7 +26,7 @@ pub struct PortForwarding {
 }
 
 impl PortForwarding {
-    pub(super) fn of(variables: &Variables) -> Self {
+    pub(super) fn of(variables: &Variables, warnings: &mut Vec<Warning>) -> Self {
         Self {
             enabled: variables.port_forwarding,
             file: variables.port_file.0.clone(),
@@ -34,7 +36,7 @@ impl PortForwarding {
             script: ShellCode::command_line(&variables.port_script),
             down_script: ShellCode::command_line(&variables.port_down_script),
             redirect: variables.port_redirect.map(|port| port.0),
-            rebind_interval: variables.port_rebind_interval.0,
+            rebind_interval: rebind_interval(variables, warnings),
             ownership: Ownership {
                 user: variables.puid,
                 group: variables.pgid,
@@ -42,4 +44,19 @@ impl PortForwarding {
             },
         }
     }
+}
+
+fn rebind_interval(variables: &Variables, warnings: &mut Vec<Warning>) -> Duration {
+    let wanted = variables.port_rebind_interval.0;
+    let used = wanted.min(MAX_REFRESH_INTERVAL);
+    if used != wanted {
+        let problem = format!(
+            "{} s are too long, for PIA forgets a port that was not refreshed for 20 minutes",
+            wanted.as_secs()
+        );
+        let most = used.as_secs();
+        let consequence = format!("it is refreshed every {most} s ({most} is the most)");
+        warnings.push(entry::port_rebind_interval.warning(problem, consequence));
+    }
+    used
 }

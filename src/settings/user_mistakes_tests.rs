@@ -315,6 +315,20 @@ fn durations_cannot_overflow() {
 }
 
 #[test]
+fn a_port_that_would_be_refreshed_too_seldom_is_told() {
+    let (_, warnings) = settings(&[("PORT_REBIND_INTERVAL", "3600")]);
+    assert_eq!(
+        warnings,
+        [
+            "PORT_REBIND_INTERVAL: 3600 s are too long, for PIA forgets a port that was not \
+             refreshed for 20 minutes; it is refreshed every 900 s (900 is the most)"
+        ]
+    );
+    let (_, warnings) = settings(&[("PORT_REBIND_INTERVAL", "900")]);
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
 fn entries_of_the_lan_may_say_less_than_a_range() {
     let text = "in:192.168.1.0/24 192.168.1.10:8096/tcp,out:192.168.1.5:53/udp fd00::/8 \
                 in:[fd77::/64]:80-90";

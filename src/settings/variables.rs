@@ -244,7 +244,7 @@ variables! {
     /// Local port to which connections to the forwarded port are redirected, tcp and udp, for
     /// programs whose port cannot be changed
     port_redirect: Option<PortNumber>;
-    /// Seconds between refreshes of the forwarded port
+    /// Seconds between refreshes of the forwarded port, 900 at most
     port_rebind_interval: Interval = "900";
     /// User id that owns the files in `/pia-shared`
     puid: Option<u32>, unset: "`0`";

@@ -22,7 +22,7 @@ use super::step::{Effect, LeaseOptions, OpenWish, Step};
 use super::timekeeper::{Now, Timekeeper};
 use crate::failure::{Failure, FailureKind, Retry};
 use crate::pia::error::LeaseRefusal;
-use crate::pia::lease::Lease;
+use crate::pia::lease::{Lease, MAX_REFRESH_INTERVAL};
 
 /// The longest pause after failures that may pass.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -115,7 +115,9 @@ pub struct LeaseMachine {
 
 impl LeaseMachine {
     /// Starts with the lease of an earlier life, if there is one.
-    pub fn new(options: LeaseOptions, stored: Option<Lease>, rng: fastrand::Rng) -> Self {
+    pub fn new(mut options: LeaseOptions, stored: Option<Lease>, rng: fastrand::Rng) -> Self {
+        // With a longer one the port would be lost before each refresh.
+        options.interval = options.interval.min(MAX_REFRESH_INTERVAL);
         let held = |lease| HeldLease {
             lease,
             is_stored: true,
