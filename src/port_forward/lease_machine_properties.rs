@@ -144,6 +144,7 @@ impl Model {
                     return Ok(pause);
                 }
                 Step::Withdraw => self.machine.lapsed(),
+                Step::DeclareFatal => self.machine.declare_fatal(),
                 Step::Lease => {
                     let lease = self.sign(answer());
                     self.machine.leased(lease, self.now)

@@ -562,6 +562,33 @@ fn the_loss_is_fatal_after_ten_minutes_and_said_once() {
 }
 
 #[test]
+fn a_service_that_asks_for_patience_does_not_put_the_fatal_error_off() {
+    let mut line = Timeline::new(
+        LeaseOptions {
+            fatal: true,
+            ..TERMS
+        },
+        None,
+    );
+    let busy = failure(FailureKind::PortForwarding, Retry::Later(Some(HOUR)));
+    assert!(!fatal(&line.fail_to_sign(busy)));
+    assert_eq!(line.waits(), 10 * MINUTE);
+    line.pass(10 * MINUTE);
+    assert_eq!(line.step(), Step::DeclareFatal);
+    assert_eq!(
+        line.machine.declare_fatal(),
+        [Effect::Fatal {
+            why: "no port could be had for 10 minutes: why".into()
+        }]
+    );
+    // It is said once, and the service is left alone for as long as it asked for.
+    assert_eq!(line.waits(), 50 * MINUTE);
+    line.pass(50 * MINUTE);
+    line.sign();
+    line.bind();
+}
+
+#[test]
 fn a_night_of_sleep_or_a_jump_of_the_clock_is_no_ten_minutes_of_loss() {
     let mut line = Timeline::new(
         LeaseOptions {

@@ -46,6 +46,8 @@ pub enum Step {
     /// Withdraw the port: its binding must be taken for gone, and the server wants to be left alone
     /// for longer.
     Withdraw,
+    /// Say that the loss of the port is fatal now, though there is nothing to ask at this moment.
+    DeclareFatal,
     /// Nothing for so long, unless the clock jumps.
     Wait(Duration),
 }

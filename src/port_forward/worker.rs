@@ -100,6 +100,7 @@ impl Worker {
                 Vec::new()
             }
             Step::Withdraw => machine.lapsed(),
+            Step::DeclareFatal => machine.declare_fatal(),
             Step::Lease => {
                 let answer = self.lease(stop);
                 machine.leased(unless_cancelled(answer)?, Now::read())

@@ -16,7 +16,7 @@ mod wish;
 use std::time::{Duration, SystemTime};
 
 use super::attempts::{Attempts, FIRST_PAUSE, Pauses};
-use super::loss::{FATAL_AFTER, Loss};
+use super::loss::Loss;
 use super::other_servers::OtherServers;
 use super::step::{Effect, LeaseOptions, OpenWish, Step};
 use super::timekeeper::{Now, Timekeeper};
@@ -168,6 +168,7 @@ impl LeaseMachine {
         let binding = self.until_binding();
         let succession = self.until_succession();
         let lapse = self.until_lapse();
+        let fatal = self.until_fatal();
         // What is bound is kept first of all; what is not yet is bound with the newest lease that
         // can be had.
         let refresh_first = self.server.bound_at.is_some() && is_due(binding);
@@ -191,7 +192,10 @@ impl LeaseMachine {
         if is_due(lapse) {
             return Step::Withdraw;
         }
-        let nearest = [leasing, binding, succession, lapse]
+        if is_due(fatal) {
+            return Step::DeclareFatal;
+        }
+        let nearest = [leasing, binding, succession, lapse, fatal]
             .into_iter()
             .flatten()
             .min();
@@ -246,6 +250,13 @@ impl LeaseMachine {
     pub fn lapsed(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.withdraw("the port could not be refreshed in time", &mut effects);
+        effects
+    }
+
+    /// The port has been lost for too long.
+    pub fn declare_fatal(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.judge_loss(&mut effects);
         effects
     }
 
@@ -429,7 +440,10 @@ impl LeaseMachine {
         if self.until_lapse().is_none_or(|left| left.is_zero()) {
             self.withdraw(&failure.text, effects);
         }
-        self.judge_loss(&failure.text, effects);
+        if let Some(loss) = &mut self.loss {
+            loss.note(&failure.text);
+        }
+        self.judge_loss(effects);
         let decision = self.until_decision();
         let now = self.time.apparent;
         let attempts = match attempt {
@@ -461,13 +475,14 @@ impl LeaseMachine {
         });
     }
 
-    fn judge_loss(&mut self, why: &str, effects: &mut Vec<Effect>) {
-        let is_over = self.until_fatal().is_some_and(|left| left.is_zero());
-        if is_over && self.tell_fatal() {
-            let minutes = FATAL_AFTER.as_secs() / 60;
-            effects.push(Effect::Fatal {
-                why: format!("no port could be had for {minutes} minutes: {why}"),
-            });
+    fn judge_loss(&mut self, effects: &mut Vec<Effect>) {
+        if !is_due(self.until_fatal()) {
+            return;
+        }
+        if let Some(loss) = &mut self.loss
+            && loss.tell_fatal()
+        {
+            effects.push(Effect::Fatal { why: loss.told() });
         }
     }
 
@@ -480,9 +495,10 @@ impl LeaseMachine {
         self.loss.as_mut().is_some_and(Loss::tell_fatal)
     }
 
+    /// Until the loss is fatal, unless that was told.
     fn until_fatal(&self) -> Option<Duration> {
         let loss = self.loss.as_ref().filter(|_| self.is_loss_fatal())?;
-        Some(loss.left(self.time.awake))
+        loss.left(self.time.awake)
     }
 
     /// Until the binding must be taken for gone, or the loss is fatal: an attempt is made at that
