@@ -53,7 +53,7 @@ impl Tunnel {
         self.kill_switch
             .admit_next(next.joined.endpoint(), &own_servers)?;
         // A change that has begun is brought to an end: a stop waits for it, which takes a tenth of
-        // a second.
+        // a second, and seconds where a WireGuard in user space hangs just now.
         let uninterrupted = CancellationToken::never();
         let mut outcome = self.change_to(&next, container, &uninterrupted);
         for _ in 1..MAX_TRIES {

@@ -10,6 +10,7 @@ pub mod parsers;
 pub mod peering;
 pub mod peers;
 pub mod routing_rules;
+pub mod set;
 pub mod show;
 pub mod sysctl;
 pub mod wg_quick;
@@ -29,6 +30,9 @@ pub enum WireGuardError {
     /// `wg`, `ip` or `tc`.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// The program that carries the interface takes what it is told, and is stuck.
+    #[error("the program that carries {INTERFACE} does not answer")]
+    Silent,
     /// The interface does not take it, or does not give it back.
     #[error("the address {address} of {INTERFACE}: {source}")]
     Address {

@@ -5,8 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::WireGuardError;
+use super::set::set;
 use crate::system::cancellation::CancellationToken;
-use crate::system::command::{Command, CommandError};
 use crate::system::interface_address;
 use crate::system::paths::INTERFACE;
 use crate::system::secret::Secret;
@@ -29,25 +29,22 @@ impl Peering {
     /// other way round.
     ///
     /// # Errors
-    /// When `wg` fails, or the interface does not take the address.
+    /// When `wg` fails or nobody answers it, or the interface does not take the address.
     pub fn replace(&self, old: &Self, stop: &CancellationToken) -> Result<(), WireGuardError> {
         // First, so that there is no moment in which the tunnel has no address.
         interface_address::replace(INTERFACE, self.address).map_err(of_address(self.address))?;
-        Command::new("wg", self.wg_set(old))
-            .input(format!("{}\n", self.private_key.expose()))
-            .run(stop)?;
-        Ok(())
+        let key = format!("{}\n", self.private_key.expose());
+        set(self.wg_set(old), Some(key), stop)
     }
 
     /// Makes WireGuard shake hands with the next packet, where the last try was in vain: by itself
     /// it waits for five seconds. The peer is taken away and added again in one call.
     ///
     /// # Errors
-    /// When `wg` fails.
-    pub fn shake_hands_anew(&self, stop: &CancellationToken) -> Result<(), CommandError> {
-        let taken_away = ["set", INTERFACE, "peer", &self.peer, "remove"].map(str::to_owned);
-        let words = taken_away.into_iter().chain(self.peer_words());
-        Command::new("wg", words).run(stop).map(drop)
+    /// When `wg` fails, or nobody answers it.
+    pub fn shake_hands_anew(&self, stop: &CancellationToken) -> Result<(), WireGuardError> {
+        let taken_away = ["peer", &self.peer, "remove"].map(str::to_owned);
+        set(taken_away.into_iter().chain(self.peer_words()), None, stop)
     }
 
     /// Takes the address of `old` away, unless it is ours too or gone already.
@@ -64,9 +61,7 @@ impl Peering {
     /// One call changes all, the new peer in before the old is out. The key comes from standard
     /// input.
     fn wg_set(&self, old: &Self) -> Vec<String> {
-        let mut words: Vec<String> = ["set", INTERFACE, "private-key", "/dev/stdin"]
-            .map(str::to_owned)
-            .into();
+        let mut words: Vec<String> = ["private-key", "/dev/stdin"].map(str::to_owned).into();
         words.extend(self.peer_words());
         if old.peer != self.peer {
             words.extend(["peer", &old.peer, "remove"].map(str::to_owned));
@@ -114,7 +109,7 @@ mod tests {
     fn the_new_peer_is_in_before_the_old_is_out_and_the_key_is_no_argument() {
         assert_eq!(
             peering("NEW", 2).wg_set(&peering("OLD", 1)).join(" "),
-            "set wg0 private-key /dev/stdin peer NEW endpoint 192.0.2.2:1337 persistent-keepalive \
+            "private-key /dev/stdin peer NEW endpoint 192.0.2.2:1337 persistent-keepalive \
              off \
              allowed-ips 0.0.0.0/0 peer OLD remove"
         );

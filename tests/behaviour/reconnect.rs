@@ -453,6 +453,13 @@ fn a_network_that_was_away_costs_no_registration() {
 
 /// The program that carries the tunnel takes all that it is told, and is stuck. `wg` would wait for
 /// it without an end.
+fn hangs_in_user_space(world: &World, container: &Container) {
+    container.halt("wireguard-go");
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    assert_eq!(container.shell("pidof wireguard-go | wc -w").trim(), "1");
+}
+
 #[test]
 fn a_wireguard_in_user_space_that_hangs_is_replaced() {
     let world = World::new();
@@ -460,11 +467,23 @@ fn a_wireguard_in_user_space_that_hangs_is_replaced() {
         return;
     }
     let container = up(&world);
-    container.halt("wireguard-go");
-    container.wait_for_log(RECONNECTED, LATER);
-    world.assert_carries();
-    assert_eq!(container.shell("pidof wireguard-go | wc -w").trim(), "1");
+    hangs_in_user_space(&world, &container);
     reconnect_times(&world, &container, 2);
+}
+
+#[test]
+fn one_that_hangs_while_its_ports_are_cycled_is_replaced() {
+    let world = World::new();
+    if world.kernel_has_wireguard() {
+        return;
+    }
+    let container = watching(&world)
+        .env("CYCLE_PORTS", "40001 40002")
+        .env("CYCLE_INTERVAL", "1")
+        .connect();
+    hangs_in_user_space(&world, &container);
+    container.wait_for_log("CYCLE_PORTS: wg0 does not listen on", SOON);
+    assert!(container.stop().status.success());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::event::Event;
 use crate::system::cancellation::CancellationToken;
-use crate::system::command::Command;
 use crate::system::paths;
+use crate::wireguard::set;
 
 /// Asks for the next of `ports` every `interval`, round and round.
 pub(super) fn run(
@@ -28,14 +28,14 @@ pub(super) fn run(
     }
 }
 
-/// Changes wg0's port.
+/// Changes wg0's port, unless that is stopped.
 pub(super) fn listen_on(port: u16, stop: &CancellationToken) {
-    if let Err(error) = Command::new(
-        "wg",
-        ["set", paths::INTERFACE, "listen-port", &port.to_string()],
-    )
-    .run(stop)
+    if let Err(error) = set::listen_on(port, stop)
+        && !stop.is_cancelled()
     {
-        log::warn!("CYCLE_PORTS: {error}");
+        log::warn!(
+            "CYCLE_PORTS: {} does not listen on {port}: {error}",
+            paths::INTERFACE
+        );
     }
 }
