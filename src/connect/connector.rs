@@ -142,6 +142,11 @@ impl Connector {
         self.servers.names_nothing(choice)
     }
 
+    /// Whether the newer list is in use, too.
+    pub fn has_newer_list(&self) -> bool {
+        self.servers.has_newer()
+    }
+
     /// Takes a list that was fetched elsewhere.
     pub fn learn(&mut self, version: ListVersion, list: SignedList) {
         self.servers.learn(version, list);

@@ -80,12 +80,17 @@ impl ServerLists {
         Ok(())
     }
 
-    /// Puts a list that was fetched first; one of version 6 is stored, signature included.
+    /// Puts a list that was fetched first; one of version 6 is stored, signature included, and
+    /// stays before a newer one.
     pub(super) fn take(&mut self, version: ListVersion, signed: SignedList) {
         if version == ListVersion::V6 {
             self.store(&signed.text);
         }
-        self.lists.insert(0, (version, signed.list));
+        let is_behind = |(first, _): &(ListVersion, ServerList)| {
+            version == ListVersion::V7 && *first == ListVersion::V6
+        };
+        let place = usize::from(self.lists.first().is_some_and(is_behind));
+        self.lists.insert(place, (version, signed.list));
         self.lists.truncate(MAX_LISTS);
         self.is_fresh = true;
     }
@@ -192,6 +197,32 @@ mod tests {
         (3..99).for_each(|stored| lists.take_last(list(stored)));
         assert_eq!(lists.all().len(), MAX_LISTS);
         assert_eq!(lists.first(), Some(&list(2)));
+    }
+
+    #[test]
+    fn whichever_comes_first_the_newer_list_is_the_second() {
+        for versions in [
+            [ListVersion::V6, ListVersion::V7],
+            [ListVersion::V7, ListVersion::V6],
+        ] {
+            let mut lists = ServerLists::new(ListFiles {
+                key: PathBuf::new(),
+                stored: None,
+            });
+            for version in versions {
+                let list = ServerList {
+                    registration_port: match version {
+                        ListVersion::V6 => 6,
+                        ListVersion::V7 => 7,
+                    },
+                    locations: Vec::new(),
+                };
+                let text = Vec::new();
+                lists.take(version, SignedList { text, list });
+            }
+            let first = lists.first().map(|it| it.registration_port);
+            assert_eq!(first, Some(6), "{versions:?}");
+        }
     }
 
     #[test]

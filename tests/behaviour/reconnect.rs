@@ -104,6 +104,33 @@ fn neither_dns_nor_list_nor_account_api_is_needed() {
     world.assert_carries();
 }
 
+/// A list names a few of a location's servers, others the next time (docs/pia-api.md).
+#[test]
+fn servers_that_only_the_newer_list_names_are_asked_for_anew() {
+    let world = World::builder().servers("one", Kind::New, 4).build();
+    let servers = world.pia.servers_of("one");
+    let lists = world.pia.lists();
+    let mut later = Vec::new();
+    lists.edit("one", |region| {
+        region.only_v7 = true;
+        later = region.servers.split_off(2);
+    });
+    let container = watching(&world).env("LOC", "one").start();
+    container.wait_for_log(UP, SOON);
+    lists.edit("one", |region| region.servers.clone_from(&later));
+    for server in servers {
+        if later.iter().all(|listed| listed.cn != server.cn()) {
+            server.close_registration();
+            server.silence_endpoint();
+        }
+    }
+    // Each list is asked for every half minute at most.
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    let asked = world.pia.records().of(Api::List).len();
+    assert!(asked <= 6, "{asked} lists");
+}
+
 #[test]
 fn a_hanging_candidate_is_left_for_the_next() {
     let world = World::new();

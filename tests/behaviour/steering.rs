@@ -12,7 +12,9 @@ use harness::simulator::server::Server;
 use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{SOON, wait_until};
 use harness::world::World;
+use harness::world::builder::Kind;
 use harness::world::container::Container;
+use harness::world::internet::Outage;
 use harness::world::network::{CLIENT, LAN};
 use harness::world::pcap::Packet;
 use harness::world::recipe::Recipe;
@@ -453,6 +455,35 @@ fn a_location_that_only_the_newer_list_has_is_looked_for_through_the_tunnel() {
     done(&container, "reconnect --location swiss");
     assert_eq!(world.location_in_use(), "swiss");
     assert!(is_looked_up_inside(&world, LIST_HOST));
+}
+
+#[test]
+fn a_list_that_is_used_for_one_location_alone_is_renewed_too() {
+    let world = World::builder().servers("one", Kind::New, 2).build();
+    let lists = world.pia.lists();
+    let mut later = Vec::new();
+    lists.edit("one", |region| {
+        region.only_v7 = true;
+        later = region.servers.split_off(1);
+    });
+    let words = [
+        "/usr/local/bin/wireguard-pia",
+        "run",
+        "--renewal-interval",
+        "1",
+    ];
+    let container = steered(&world).env("LOC", "one").command(words).start();
+    container.wait_for_log(ENABLED, SOON);
+    let (first, second) = (world.server_in_use(), later[0].cn.clone());
+    lists.edit("one", |region| region.servers = later);
+    let records = world.pia.records();
+    let asked = records.of(Api::List).len();
+    // The first may have been under way.
+    assert!(records.wait_for(Api::List, asked + 5, SOON));
+    world.begin(Outage::List);
+    first.close_registration();
+    done(&container, "reconnect");
+    assert_eq!(world.server_in_use().cn(), second);
 }
 
 /// Each download names a few servers of a location, others the next time (docs/pia-api.md).

@@ -81,8 +81,8 @@ pub struct ServerSelection {
     learnt_at: Option<Instant>,
     /// When more was last asked for than is known.
     furthered_at: Option<Instant>,
-    /// When the newer list was last had as those at hand lacked something, or was asked for in vain
-    /// while another location served.
+    /// When the newer list was last had as those at hand lacked something or were in doubt, or was
+    /// asked for in vain while another location served.
     newer_at: Option<Instant>,
     /// No server with a stable address was in as many lists as are fetched at once.
     lacks_stable: bool,
@@ -419,6 +419,7 @@ impl ServerSelection {
         let failure = match self.fetch(ListVersion::V6, &retry, stop) {
             Ok(()) => {
                 self.note_learnt();
+                self.renew_newer(stop)?;
                 return Ok(ListOrigin::Fetched);
             }
             Err(failure) if failure.is_cancelled() => return Err(failure),
@@ -438,12 +439,29 @@ impl ServerSelection {
         Ok(ListOrigin::Remembered)
     }
 
+    /// Where the newer list is at hand, its servers are in doubt as well: a location may be in that
+    /// one alone.
+    fn renew_newer(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.has_newer()
+            && !self.newer_at.is_some_and(is_new)
+            && self.fetch_more(ListVersion::V7, LIST_TIMEOUT_IF_AT_HAND, stop)?
+        {
+            self.newer_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether the newer list is at hand, as the other one lacked something.
+    pub(in crate::connect) fn has_newer(&self) -> bool {
+        self.lists.has(ListVersion::V7)
+    }
+
     /// Looks into the newer list, which knows more, and into the stored one: a location can be
     /// missing from one download and be back in the next. Not where that was done just now, and
     /// where something at hand `serves` as well, only for a newer list that was never had: a
     /// reconnect needs no list.
     fn look_further(&mut self, serves: bool, stop: &CancellationToken) -> Result<(), Failure> {
-        let is_known = serves && self.lists.has(ListVersion::V7);
+        let is_known = serves && self.has_newer();
         if is_known || self.newer_at.is_some_and(is_new) {
             return Ok(());
         }

@@ -171,8 +171,11 @@ impl Supervisor {
     /// Renews token and list, unless a server is being looked for: that is not the time.
     pub(super) fn renew(&mut self, container: &Container) {
         self.renewal.plan_next();
-        if self.connector.is_some() && self.steering.unsure.is_none() {
-            self.start_renewal(Wanted::All, container);
+        if let Some(connector) = &self.connector
+            && self.steering.unsure.is_none()
+        {
+            let with_newer = connector.has_newer_list();
+            self.start_renewal(Wanted::All { with_newer }, container);
         }
     }
 

@@ -37,8 +37,8 @@ fn pause(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
 /// What is to be had anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Token and list, for later.
-    All,
+    /// Token and list, for later; with the newer list, where that is in use.
+    All { with_newer: bool },
     /// Lists of both versions: somebody asks for what those at hand do not have.
     Lists,
 }
@@ -86,15 +86,15 @@ impl Renewal {
     /// Asks once for each; what cannot be had is done without, until the next time.
     pub(super) fn run(&self, wanted: Wanted, stop: &CancellationToken) -> FetchedLists {
         let versions: &[ListVersion] = match wanted {
-            Wanted::All if self.needs_list => &[ListVersion::V6],
-            Wanted::All => &[],
-            Wanted::Lists => &[ListVersion::V7, ListVersion::V6],
+            Wanted::All { .. } if !self.needs_list => &[],
+            Wanted::All { with_newer: false } => &[ListVersion::V6],
+            Wanted::All { with_newer: true } | Wanted::Lists => &[ListVersion::V7, ListVersion::V6],
         };
         let timeout = match wanted {
-            Wanted::All => LIST_TIMEOUT,
+            Wanted::All { .. } => LIST_TIMEOUT,
             Wanted::Lists => LIST_TIMEOUT_IF_AWAITED,
         };
-        if wanted == Wanted::All {
+        if wanted != Wanted::Lists {
             match self.account.renew_early(&self.hosts, stop) {
                 Ok(()) => log::debug!("The account token is renewed"),
                 Err(failure) => log::debug!("renewing the account token: {failure}"),
