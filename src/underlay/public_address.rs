@@ -11,12 +11,17 @@ use ipnet::Ipv4Net;
 /// Ranges for documentation and benchmarks count as possible: proxies that answer in the place of
 /// every host use them, and so do laboratories.
 pub fn is_possible(address: Ipv4Addr, attached: &[Ipv4Net]) -> bool {
-    let is_special = match address.octets() {
-        [0 | 127, ..] | [224..=255, ..] => true,
-        [100, 64..=127, ..] => true,
-        _ => address.is_private() || address.is_link_local(),
-    };
-    !is_special && !attached.iter().any(|network| network.contains(&address))
+    let is_shared = matches!(address.octets(), [100, 64..=127, ..]);
+    may_be_reached(address)
+        && !is_shared
+        && !address.is_private()
+        && !attached.iter().any(|network| network.contains(&address))
+}
+
+/// Whether a host can have it at all, be it in a private network: `false` for unspecified,
+/// loopback, link-local, multicast and reserved addresses.
+pub fn may_be_reached(address: Ipv4Addr) -> bool {
+    !matches!(address.octets(), [0 | 127 | 224..=255, ..]) && !address.is_link_local()
 }
 
 #[cfg(test)]
@@ -50,5 +55,19 @@ mod tests {
         ] {
             assert!(!judge(impossible), "{impossible}");
         }
+        let reached = |text: &str| may_be_reached(text.parse().unwrap());
+        assert!(
+            ["10.0.0.1", "192.168.1.1", "100.64.0.1"]
+                .into_iter()
+                .all(reached)
+        );
+        let nobodys = [
+            "0.0.0.0",
+            "127.0.0.1",
+            "169.254.1.1",
+            "224.0.0.1",
+            "255.255.255.255",
+        ];
+        assert!(!nobodys.into_iter().any(reached));
     }
 }

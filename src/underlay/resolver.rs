@@ -118,11 +118,8 @@ impl Resolver {
             .into_iter()
             .map(|attached| attached.network)
             .collect();
-        self.look_up(
-            host,
-            &|address| public_address::is_possible(address, &attached),
-            stop,
-        )
+        let is_possible = |address| public_address::is_possible(address, &attached);
+        self.look_up(host, &is_possible, stop).or_else(believe)
     }
 
     fn look_up(
@@ -140,7 +137,9 @@ impl Resolver {
                 host: host.to_owned(),
             });
         }
-        match possible_of(hosts_file::addresses_in(&self.by_hand, host), is_possible) {
+        // Whoever writes it there means it.
+        let may_be = |address| is_possible(address) || public_address::may_be_reached(address);
+        match possible_of(hosts_file::addresses_in(&self.by_hand, host), &may_be) {
             Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
             Ok(_) => (),
             Err(untrue) => log::warn!("{HOSTS} on {host}: it {untrue}"),
@@ -240,6 +239,27 @@ impl Resolver {
             &Via::Routing
         }
     }
+}
+
+/// Where nobody answers otherwise, an address of a private network is taken: PIA's hosts may be
+/// reached by a proxy there, and whoever else it is fails at the certificate.
+fn believe(error: ResolveError) -> Result<Vec<Ipv4Addr>, ResolveError> {
+    let ResolveError::Failed { failures, .. } = &error else {
+        return Err(error);
+    };
+    for (_, failure) in failures {
+        if let DnsFailure::Untrue(addresses) = failure {
+            let addresses = addresses.iter().copied();
+            let reached: Vec<Ipv4Addr> = addresses
+                .filter(|it| public_address::may_be_reached(*it))
+                .collect();
+            if !reached.is_empty() {
+                log::warn!("{error}. No name server names another address, so it is asked there");
+                return Ok(reached);
+            }
+        }
+    }
+    Err(error)
 }
 
 /// Those addresses that can be true; an error if there are some and none can.

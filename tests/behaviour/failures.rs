@@ -11,7 +11,7 @@ use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::internet::Outage;
-use harness::world::network::ELSEWHERE;
+use harness::world::network::{API, ELSEWHERE, INTERNET, LIST};
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
@@ -520,15 +520,42 @@ fn a_name_server_that_lies_is_named_and_nobody_is_connected_to() {
         "answered 0.0.0.0, which no public host has (a DNS filter?)",
         SOON,
     );
-    for lied in ["127.0.0.1", "172.18.0.1", "192.168.1.2"] {
-        lie(lied);
+    let is_named = |lied: &str| {
         container.wait_for_log(&format!("answered {lied}, which no public host has"), LATER);
-    }
+    };
+    lie("127.0.0.1");
+    is_named("127.0.0.1");
     assert!(
         !container.logs().contains("connecting to"),
         "{}",
         container.logs()
     );
+    // It may be a proxy, and whoever else is there fails at the certificate.
+    for lied in ["172.18.0.1", "192.168.1.2"] {
+        lie(lied);
+        is_named(lied);
+        container.wait_for_log(&format!("connecting to {lied}:443"), LATER);
+    }
+}
+
+/// Some reach PIA's hosts by addresses of their own network only.
+#[test]
+fn pias_hosts_may_have_private_addresses() {
+    let world = World::new();
+    let proxies = [(API_HOST, "10.99.0.1", API), (LIST_HOST, "10.99.0.2", LIST)];
+    let mut rules = "*nat\n".to_owned();
+    for (host, address, real) in proxies {
+        let names = world.pia.names();
+        names.set(host, &[address.parse().expect("an address")]);
+        rules += &format!("-A PREROUTING -d {address} -j DNAT --to-destination {real}\n");
+    }
+    world
+        .router()
+        .ip(format!("route add 10.99.0.0/24 via {INTERNET}"));
+    world.internet().firewall(rules + "COMMIT\n");
+    let container = container(&world).connect();
+    container.wait_for_log("so it is asked there", SOON);
+    world.assert_carries();
 }
 
 #[test]
