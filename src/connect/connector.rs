@@ -137,9 +137,14 @@ impl Connector {
         self.servers.objection(choice)
     }
 
-    /// Why this choice names no location that can be used, by the lists at hand.
-    pub fn names_nothing(&mut self, choice: &ServerChoice) -> Option<String> {
-        self.servers.names_nothing(choice)
+    /// Why this choice names no location that can be used, by the lists at hand and, where they
+    /// say so, by the newer one, which is asked for briefly.
+    pub fn names_nothing(
+        &mut self,
+        choice: &ServerChoice,
+        stop: &CancellationToken,
+    ) -> Option<String> {
+        self.servers.names_nothing(choice, stop)
     }
 
     /// Whether the newer list is in use, too.

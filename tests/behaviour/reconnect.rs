@@ -396,6 +396,32 @@ fn hooks_choose_where_a_reconnect_leads() {
 }
 
 #[test]
+fn a_hook_chooses_a_location_that_only_the_newer_list_has() {
+    let world = World::new();
+    let lists = world.pia.lists();
+    lists.edit("swiss", |region| region.only_v7 = true);
+    let container = watching(&world).env("PRE_RECONNECT", "LOC=swiss").start();
+    container.wait_for_log(UP, SOON);
+    reconnect_times_more(&world, &container);
+    assert_eq!(world.location_in_use(), "swiss");
+}
+
+#[test]
+fn a_hooks_location_that_nobody_can_be_asked_for_holds_up_no_reconnect() {
+    let world = World::new();
+    let container = watching(&world).env("PRE_RECONNECT", "LOC=nowhere").start();
+    container.wait_for_log(UP, SOON);
+    for outage in [Outage::DnsSilent, Outage::List] {
+        world.begin(outage);
+    }
+    world.server_in_use().silence_endpoint();
+    container.wait_for_log("LOC as a hook left it: ", LATER);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    assert_eq!(world.location_in_use(), "nl_amsterdam");
+}
+
+#[test]
 fn a_new_server_that_is_silent_too_is_left_again() {
     let world = World::builder().servers("three", Kind::New, 3).build();
     let container = watching(&world).env("LOC", "three").start();

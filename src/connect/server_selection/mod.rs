@@ -461,8 +461,16 @@ impl ServerSelection {
     /// where something at hand `serves` as well, only for a newer list that was never had: a
     /// reconnect needs no list.
     fn look_further(&mut self, serves: bool, stop: &CancellationToken) -> Result<(), Failure> {
-        let is_known = serves && self.has_newer();
-        if is_known || self.newer_at.is_some_and(is_new) {
+        if serves && self.has_newer() {
+            return Ok(());
+        }
+        self.ask_newer(serves, stop)
+    }
+
+    /// Looks into a new download of the newer list, and into the stored one, unless that was done
+    /// just now; more briefly where something else `serves`.
+    fn ask_newer(&mut self, serves: bool, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.newer_at.is_some_and(is_new) {
             return Ok(());
         }
         let timeout = if serves {

@@ -1,6 +1,8 @@
 //! A choice that is made while a tunnel stands: what can be said against it, and the one server
 //! that it may name.
 
+use std::sync::Arc;
+
 use super::candidates::Candidate;
 use super::locations::{self, LocationProblem};
 use super::{ListVersion, ServerSelection, answered};
@@ -50,15 +52,31 @@ impl ServerSelection {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
-    /// Why this choice names no location that can be used, by the lists at hand. `None` where it
-    /// names one, or there is no list.
-    pub(in crate::connect) fn names_nothing(&mut self, choice: &ServerChoice) -> Option<String> {
+    /// Why this choice, without which another serves, names no location that can be used: by the
+    /// lists at hand, which may be old, and by the newer one. `None` where it names one, or there
+    /// is no list.
+    pub(in crate::connect) fn names_nothing(
+        &mut self,
+        choice: &ServerChoice,
+        stop: &CancellationToken,
+    ) -> Option<String> {
         let (ServerChoice::Locations(ids) | ServerChoice::NearestOf(ids)) = choice else {
             return None;
         };
         if !self.has_list() {
             return None;
         }
+        let why = self.why_none_of(ids)?;
+        // Only now, as to shut it takes a load of rules.
+        let hosts = Arc::clone(&self.hosts);
+        let _opening = hosts.gate().open();
+        match self.ask_newer(true, stop) {
+            Ok(()) => self.why_none_of(ids),
+            Err(_) => Some(why),
+        }
+    }
+
+    fn why_none_of(&self, ids: &[String]) -> Option<String> {
         let chosen = locations::choose(ids, &self.lists.all());
         let words: Vec<String> = chosen.problems.iter().map(ToString::to_string).collect();
         chosen.locations.is_empty().then(|| words.join("; "))

@@ -379,8 +379,9 @@ impl Supervisor {
         if choice == *former || choice == ServerChoice::Unset {
             return;
         }
-        let connector = self.connector.as_mut();
-        if let Some(why) = connector.and_then(|connector| connector.names_nothing(&choice)) {
+        if let Some(connector) = &mut self.connector
+            && let Some(why) = connector.names_nothing(&choice, &container.stop)
+        {
             log::warn!("LOC as a hook left it: {why}; it stays as it was");
             return;
         }
