@@ -49,7 +49,8 @@ impl TunnelAddress {
     /// its own address and prefix, `local` the ranges of its LAN.
     ///
     /// A range as wide as the block from which PIA takes its addresses says nothing: every server's
-    /// address lies in it.
+    /// address lies in it. Nor does a range of the LAN in such a block: what PIA names there is
+    /// routed into the tunnel all the same.
     pub(super) fn check(
         self,
         field: &'static str,
@@ -60,6 +61,7 @@ impl TunnelAddress {
         if attached.iter().any(|own| own.addr() == address) {
             return Err(ImpossibleAddress::Own { field, address });
         }
+        let local = local.iter().filter(|_| !self.is_of_pias_blocks());
         for range in attached.iter().chain(local) {
             if range.contains(&address) && !is_a_whole_block(range) {
                 let range = range.trunc();
@@ -72,16 +74,20 @@ impl TunnelAddress {
         }
         Ok(())
     }
+
+    fn is_of_pias_blocks(self) -> bool {
+        PIAS_BLOCKS.iter().any(|block| block.contains(&self.0))
+    }
 }
 
-/// Whether the range holds all of 10.0.0.0/8 or of 100.64.0.0/10.
+/// From which PIA takes the addresses inside its tunnels.
+const PIAS_BLOCKS: [Ipv4Net; 2] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+
 fn is_a_whole_block(range: &Ipv4Net) -> bool {
-    [
-        Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
-        Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
-    ]
-    .iter()
-    .any(|block| range.contains(block))
+    PIAS_BLOCKS.iter().any(|block| range.contains(block))
 }
 
 impl From<TunnelAddress> for Ipv4Addr {
@@ -164,8 +170,9 @@ mod tests {
              its LAN"
         );
         assert!(verdict("192.168.1.7", &docker, &["192.168.1.0/24"]).is_err());
-        assert!(verdict("10.7.128.1", &[], &["10.7.0.0/16"]).is_err());
-        // Every server's address lies in these.
+        assert!(verdict("10.7.128.1", &["10.7.0.1/16"], &[]).is_err());
+        // Every server's address lies in these, or may.
+        assert_eq!(verdict("10.7.128.1", &[], &["10.7.0.0/16"]), Ok(()));
         assert_eq!(verdict("10.7.128.1", &[], &["10.0.0.0/8"]), Ok(()));
         assert_eq!(verdict("10.7.128.1", &["10.9.9.9/8"], &[]), Ok(()));
         assert!(verdict("10.9.9.9", &["10.9.9.9/8"], &[]).is_err());

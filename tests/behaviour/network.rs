@@ -103,6 +103,15 @@ fn a_range_that_holds_the_vpns_own_hosts_is_warned_of_and_they_stay_in_the_tunne
     );
 }
 
+/// "servers that PIA named and the port-forwarding gateway are routed into the tunnel all the same"
+#[test]
+fn a_range_that_holds_the_gateway_keeps_no_server_out() {
+    let world = World::new();
+    let _container = life(&world).env("LOCAL_NETWORK", "10.0.0.0/9").connect();
+    let vip = vip(&world);
+    assert!(world.client().reaches((vip, 19999)));
+}
+
 #[test]
 fn the_rules_for_the_lan_go_with_the_tunnel() {
     let world = World::new();
