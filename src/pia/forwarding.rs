@@ -78,6 +78,9 @@ pub(super) fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, A
 fn refusal_of_lease(ask: &Ask<'_>, response: &Response) -> Option<ApiErrorKind> {
     match ask.refusal(response)? {
         ApiErrorKind::TokenRefused
+        | ApiErrorKind::WebPage {
+            status: 401 | 403 | 409,
+        }
         | ApiErrorKind::Unexpected {
             status: 400..=499, ..
         } => {
@@ -191,6 +194,11 @@ mod tests {
         assert_eq!(
             bound(401, "Unauthorized client"),
             refused("HTTP 401: Unauthorized client")
+        );
+        // As some servers write what they refuse.
+        assert_eq!(
+            bound(409, "<html>Port 4711 is busy</html>"),
+            refused("HTTP 409: <html>Port 4711 is busy</html>")
         );
         assert_eq!(
             bound(500, "oops"),

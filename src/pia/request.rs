@@ -118,7 +118,10 @@ impl<'a> Ask<'a> {
         let is_page = text.trim_start().starts_with('<');
         match status {
             200..=299 => is_page.then_some(ApiErrorKind::WebPage { status }),
-            401 | 403 if !is_page => Some(self.refused(status, &text)),
+            // Only who shows PIA's certificate is asked, so a page with it is a refusal in its words;
+            // but a content network blocks with 403, too.
+            401 => Some(self.refused(status, &text)),
+            403 if !is_page => Some(self.refused(status, &text)),
             402 if self.call.is_of_account() => Some(ApiErrorKind::SubscriptionOver),
             429 => Some(ApiErrorKind::RateLimited {
                 retry_after: response.retry_after,
@@ -306,6 +309,11 @@ mod tests {
                 200,
                 "HTTP Token: Access denied.\n",
                 "CredentialsRefused { status: 200 }",
+            ),
+            (
+                401,
+                "<!DOCTYPE HTML>\n<h1>Error response</h1>",
+                "CredentialsRefused { status: 401 }",
             ),
             (402, "", "SubscriptionOver"),
             (429, "<html>", "RateLimited { retry_after: Some(3s) }"),
