@@ -92,7 +92,7 @@ impl KernelModule {
             }
             Self::AddressType => {
                 "whoever has NET_RAW in this network can talk to the ranges of LOCAL_NETWORK that \
-                 may only come in"
+                 may only come in, and answer our look-ups in the place of name servers"
             }
             Self::Connmark => {
                 "with strict rp_filter, PIA's API cannot be reached while the tunnel is up"

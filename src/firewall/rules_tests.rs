@@ -61,6 +61,12 @@ fn rules(policy: &Policy, name: TableName) -> String {
         .collect()
 }
 
+/// Nobody is somebody else on lo.
+const STRANGERS: [&str; 2] = [
+    "-A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -j DROP",
+    "-A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -j DROP",
+];
+
 #[test]
 fn the_first_load_closes_everything_and_jumps_to_our_chains() {
     let to = [
@@ -73,12 +79,15 @@ fn the_first_load_closes_everything_and_jumps_to_our_chains() {
     let jumps = "-A INPUT -j PIA_INPUT\n-A OUTPUT -j PIA_OUTPUT\n-A FORWARD -j PIA_FORWARD\n";
     let rules = "-A PIA_INPUT -i lo -j ACCEPT\n\
         -A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+        -A PIA_OUTPUT -s 127.0.0.11/32 -m conntrack --ctdir ORIGINAL -j DROP\n\
         -A PIA_OUTPUT -d 127.0.0.11/32 -m mark ! --mark 0xca6c -j DROP\n\
         -A PIA_OUTPUT -m conntrack --ctorigdst 127.0.0.11 -m conntrack --ctdir ORIGINAL \
         -m mark ! --mark 0xca6c -j DROP\n\
         -A PIA_OUTPUT -o lo -j ACCEPT\n\
         -A PIA_OUTPUT -d 192.0.2.1/32 -p tcp -m mark --mark 0xca6c --dport 443 -j ACCEPT\n\
         -A PIA_OUTPUT -d 9.9.9.9/32 -p udp -m mark --mark 0xca6c --dport 53 -j ACCEPT\nCOMMIT\n";
+    let strangers = STRANGERS.map(|rule| format!("{rule}\n")).concat();
+    let rules = strangers + rules;
     assert_eq!(table.to_string(), format!("{head}{jumps}{rules}"));
     assert_eq!(table.without_jumps().to_string(), format!("{head}{rules}"));
 }
@@ -92,11 +101,18 @@ fn an_ipv6_name_server_has_exact_rules_and_its_neighbours() {
     let tables = render(&policy, Family::V6, false, Stamping::default()).unwrap();
     let text = tables[0].without_jumps().to_string();
     let of = |server: &str, rest: &str| format!("-A PIA_OUTPUT -d {server} -p {rest} -j ACCEPT");
-    let mut expected = vec![
-        "-A PIA_INPUT -i lo -j ACCEPT".to_owned(),
-        "-A PIA_OUTPUT -o lo -j ACCEPT".to_owned(),
-        "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
-    ];
+    let mut expected: Vec<String> = [
+        &STRANGERS[..],
+        &[
+            "-A PIA_INPUT -i lo -j ACCEPT",
+            "-A PIA_OUTPUT -o lo -j ACCEPT",
+            "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+        ],
+    ]
+    .concat()
+    .into_iter()
+    .map(str::to_owned)
+    .collect();
     for kind in ["135", "136"] {
         let neighbour = format!("ipv6-icmp --icmpv6-type {kind}");
         expected.push(format!("-A PIA_INPUT -p {neighbour} -j ACCEPT"));
@@ -123,6 +139,8 @@ fn ipv6_has_lo_and_nothing_else() {
             .collect::<String>(),
         "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:PIA_INPUT - \
          [0:0]\n:PIA_OUTPUT - [0:0]\n\
+         -A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -j DROP\n\
+         -A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -j DROP\n\
          -A PIA_INPUT -i lo -j ACCEPT\n-A PIA_OUTPUT -o lo -j ACCEPT\nCOMMIT\n"
     );
 }
@@ -174,8 +192,11 @@ fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
     });
     assert_eq!(
         rules(&policy, TableName::Filter),
-        "-A PIA_INPUT -i lo -j ACCEPT\n\
+        "-A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -j DROP\n\
+         -A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -j DROP\n\
+         -A PIA_INPUT -i lo -j ACCEPT\n\
          -A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
+         -A PIA_OUTPUT -s 127.0.0.11/32 -m conntrack --ctdir ORIGINAL -j DROP\n\
          -A PIA_OUTPUT -d 127.0.0.11/32 -j DROP\n\
          -A PIA_OUTPUT -m conntrack --ctorigdst 127.0.0.11 -m conntrack --ctdir ORIGINAL \
          -j DROP\n\
@@ -401,6 +422,8 @@ fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
     assert_eq!(
         rules,
         [
+            STRANGERS[0],
+            STRANGERS[1],
             "-A PIA_INPUT -i lo -j ACCEPT",
             "-A PIA_OUTPUT -d 127.0.0.11/32 -j ACCEPT",
             "-A PIA_OUTPUT -d 127.0.0.11/32 -j DROP",
@@ -501,7 +524,7 @@ fn docker_s_resolver_is_ours_on_the_way_to_pia_unless_the_user_leaves_it_to_all(
         (connected(tunnel()).reconnecting([]), ours),
     ] {
         let rules = rules(&policy, TableName::Filter);
-        let lo = rules.find("-o lo").unwrap();
+        let lo = rules.find("-o lo -j ACCEPT").unwrap();
         assert!(rules.find(guard).is_some_and(|at| at < lo), "{rules}");
         let open = Policy {
             embedded_dns_askers: EmbeddedDnsAskers::All,
@@ -678,8 +701,7 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
     assert_eq!(
         of("in:192.168.1.0/24"),
         [
-            "-A PIA_OUTPUT -o lo -s 192.168.1.0/24 -m addrtype ! --src-type LOCAL -j DROP",
-            "-A PIA_INPUT -i lo -s 192.168.1.0/24 -m addrtype ! --src-type LOCAL -j DROP",
+            "-A PIA_OUTPUT -s 192.168.1.0/24 -m addrtype ! --src-type LOCAL -j DROP",
             "-A PIA_INPUT -i eth0 -s 192.168.1.0/24 -j ACCEPT",
             "-A PIA_OUTPUT -o eth0 -d 192.168.1.0/24 -m conntrack --ctstate RELATED,ESTABLISHED \
              -m conntrack --ctdir REPLY -j ACCEPT",
@@ -688,8 +710,7 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
     assert_eq!(
         of("192.168.1.10:8096-8097/tcp"),
         [
-            "-A PIA_OUTPUT -o lo -s 192.168.1.10/32 -m addrtype ! --src-type LOCAL -j DROP",
-            "-A PIA_INPUT -i lo -s 192.168.1.10/32 -m addrtype ! --src-type LOCAL -j DROP",
+            "-A PIA_OUTPUT -s 192.168.1.10/32 -m addrtype ! --src-type LOCAL -j DROP",
             "-A PIA_INPUT -i eth0 -s 192.168.1.10/32 -p tcp --dport 8096:8097 -j ACCEPT",
             "-A PIA_OUTPUT -o eth0 -d 192.168.1.10/32 -p tcp --dport 8096:8097 -j ACCEPT",
             "-A PIA_OUTPUT -o eth0 -d 192.168.1.10/32 -p tcp --sport 8096:8097 -m conntrack \
@@ -697,8 +718,8 @@ fn an_entry_on_a_leash_opens_its_direction_and_ports_and_answers_alone() {
         ]
     );
     assert_eq!(of("out:192.168.1.0/24").len(), 1);
-    assert_eq!(of("192.168.1.0/24:80").len(), 8, "of both protocols");
-    assert_eq!(of("in:192.168.1.0/24/tcp").len(), 4);
+    assert_eq!(of("192.168.1.0/24:80").len(), 7, "of both protocols");
+    assert_eq!(of("in:192.168.1.0/24/tcp").len(), 3);
 }
 
 #[test]
@@ -791,8 +812,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
         ..TunnelPolicy::default()
     });
     let mut expected = vec![
-        "-A PIA_OUTPUT -o lo -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
-        "-A PIA_INPUT -i lo -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
+        "-A PIA_OUTPUT -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
         "-A PIA_OUTPUT -p ipv6-icmp --icmpv6-type 137 -j DROP".to_owned(),
         "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
     ];
@@ -816,7 +836,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
         expected.push(rule.to_owned());
     }
     // That rule of IPv4 is among those of every policy.
-    expected.remove(3);
+    expected.remove(2);
     assert_eq!(rules, expected);
 }
 

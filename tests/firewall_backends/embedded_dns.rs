@@ -89,6 +89,36 @@ fn nobody_but_us_asks_docker_s_resolver_in_any_state() {
     });
 }
 
+/// To him, our question would look like the answer to a datagram of his, which Docker's redirection
+/// leaves alone.
+#[test]
+fn who_binds_the_resolvers_address_is_not_asked() {
+    both(|backend| {
+        let namespace = Namespace::enter();
+        run("ip link set lo up");
+        embedded_resolver(backend);
+        let mut firewall = namespace.open(backend, &Policy::closed(MARK));
+        let sibling = UdpSocket::bind("127.0.0.11:53").unwrap();
+        let is_asked = |wait| {
+            let asker = UdpSocket::bind("127.0.0.1:0").unwrap();
+            SockRef::from(&asker).set_mark(MARK).unwrap();
+            let _ = sibling.send_to(b"lure", asker.local_addr().unwrap());
+            let _ = asker.send_to(b"question", "127.0.0.11:53");
+            sibling.set_read_timeout(Some(wait)).unwrap();
+            hears(|| sibling.recv(&mut [0; 16]))
+        };
+        let open = Policy {
+            embedded_dns_askers: EmbeddedDnsAskers::All,
+            ..Policy::closed(MARK)
+        };
+        firewall.apply(&open).unwrap();
+        assert!(is_asked(ARRIVES), "nothing but the rule stops it");
+        firewall.apply(&Policy::bootstrap(MARK, [])).unwrap();
+        assert!(!is_asked(BLOCKED));
+        assert!(is_answered(MARK, ARRIVES));
+    });
+}
+
 #[test]
 fn beside_a_tunnel_we_ask_docker_s_resolver_only_while_a_look_up_runs() {
     both(|backend| {

@@ -177,13 +177,9 @@ fn by_frame(packet: &[u8]) {
     Sibling::new("lo").write(&frame).unwrap();
 }
 
-/// A datagram on lo that says it comes from this port of the far end, and what is then sent there
-/// as its answer.
-fn answers_what_never_came(far: &Far, port: u16, forge: Forge) -> bool {
-    let receiver = far.run(move || UdpSocket::bind((THERE, port)).unwrap());
-    receiver.set_read_timeout(Some(BLOCKED)).unwrap();
-    let service = UdpSocket::bind((HERE, 8080)).unwrap();
-    let datagram = [
+/// A datagram that says it comes from this port of the far end.
+fn lie(port: u16) -> Vec<u8> {
+    [
         // IPv4: 32 bytes, UDP, with its checksum.
         &[0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0x66, 0x30][..],
         &THERE.octets(),
@@ -193,12 +189,39 @@ fn answers_what_never_came(far: &Far, port: u16, forge: Forge) -> bool {
         &[0, 12, 0, 0],
         b"lies",
     ]
-    .concat();
-    forge(&datagram);
+    .concat()
+}
+
+/// Whether such a datagram on lo is heard here, and what is then sent there as its answer there.
+fn is_believed_and_answered(far: &Far, port: u16, forge: Forge) -> (bool, bool) {
+    let receiver = far.run(move || UdpSocket::bind((THERE, port)).unwrap());
+    receiver.set_read_timeout(Some(BLOCKED)).unwrap();
+    let service = UdpSocket::bind((HERE, 8080)).unwrap();
+    forge(&lie(port));
     service.set_read_timeout(Some(BLOCKED)).unwrap();
-    hears(|| service.recv(&mut [0; 16]));
+    let is_believed = hears(|| service.recv(&mut [0; 16]));
     let _ = service.send_to(b"leak", (THERE, port));
-    hears(|| receiver.recv(&mut [0; 16]))
+    (is_believed, hears(|| receiver.recv(&mut [0; 16])))
+}
+
+/// Or a name server's answer would be anybody's, and with it where we connect to.
+#[test]
+fn nobody_here_speaks_in_the_name_of_a_host_elsewhere() {
+    both(|backend| {
+        let far = Far::connect("eth0");
+        let _firewall = open(backend, &Policy::closed(MARK));
+        for (port, forge) in FORGERS {
+            assert_eq!(is_believed_and_answered(&far, port, forge), (false, false));
+        }
+    });
+    let far = Far::connect("eth0");
+    let namespace = Namespace::here();
+    let firewall = Firewall::new(lacking(&namespace, "-m addrtype"), &namespace.bin(), false);
+    let _firewall = Firewall::open_any(vec![firewall], Some(&Policy::closed(MARK))).unwrap();
+    for (port, forge) in FORGERS {
+        let (is_believed, _) = is_believed_and_answered(&far, port, forge);
+        assert!(is_believed, "nothing but that rule stops it");
+    }
 }
 
 /// Who has NET_RAW can write such a packet.
@@ -210,7 +233,7 @@ fn nobody_here_begins_a_connection_in_the_name_of_the_lan() {
         assert!(connects(THERE.into(), 80, ARRIVES), "the cable works");
         let _firewall = open(backend, &with(&["in:10.77.0.2"]));
         for (port, forge) in FORGERS {
-            assert!(!answers_what_never_came(&far, port, forge));
+            assert_eq!(is_believed_and_answered(&far, port, forge), (false, false));
         }
         // Our own address may lie in such a range.
         let _firewall = open(backend, &with(&["in:10.77.0.0/24"]));
@@ -225,10 +248,8 @@ fn nobody_here_begins_a_connection_in_the_name_of_the_lan() {
     let _service = TcpListener::bind((HERE, 8080)).unwrap();
     assert!(far.run(|| connects(HERE.into(), 8080, ARRIVES)));
     for (port, forge) in FORGERS {
-        assert!(
-            answers_what_never_came(&far, port, forge),
-            "nothing but that rule stops it"
-        );
+        let outcome = is_believed_and_answered(&far, port, forge);
+        assert_eq!(outcome, (true, true), "nothing but that rule stops it");
     }
 }
 
