@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use harness::log_lines::{CLOSED, FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::Api;
+use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -159,6 +160,17 @@ fn nothing_leaks_where_a_reconnect_gets_no_thread() {
     let watch = Watch::begin(&world);
     let container = recipe(&world).pids_limit(1000).connect();
     let closed = container.wait_for_log(CLOSED, SOON).at;
+    let asked = || {
+        let records = world.pia.records();
+        let names = records.questions().into_iter();
+        // The probes ask for another name.
+        let ours = names.filter(|one| {
+            one.through.is_none() && [API_HOST, LIST_HOST].contains(&one.name.as_str())
+        });
+        let of = |api| records.of(api).len();
+        (ours.count(), of(Api::List), of(Api::Token))
+    };
+    let before = asked();
     container.update_limits("1");
     container.signal(Signal::SIGHUP);
     container.wait_for_log("search cannot be started", SOON);
@@ -167,6 +179,7 @@ fn nothing_leaks_where_a_reconnect_gets_no_thread() {
     container.update_limits("1000");
     container.wait_for_log(RECONNECTED, LATER);
     world.assert_carries();
+    assert_eq!(asked(), before, "what was learnt is not lost");
     watch.expect_only(closed, None, ours(&world));
 }
 

@@ -172,6 +172,7 @@ impl Supervisor {
     pub(super) fn renew(&mut self, container: &Container) {
         self.renewal.plan_next();
         if let Some(connector) = &self.connector
+            && !self.is_search_owed
             && self.steering.unsure.is_none()
         {
             let with_newer = connector.has_newer_list();

@@ -24,7 +24,7 @@ mod watches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -95,7 +95,7 @@ pub struct Supervisor {
     account: Account,
     /// `None` while the search has it.
     connector: Option<Connector>,
-    search: Option<Task<Connector>>,
+    search: Option<Task<Option<Connector>>>,
     /// Of the latest search.
     search_number: u32,
     /// It waits between two attempts.
@@ -402,7 +402,11 @@ impl Supervisor {
     fn start_search(&mut self, container: &Container, delay: Duration) {
         let mut connector = match self.connector.take() {
             Some(connector) => connector,
-            None => self.connectors.connector(container),
+            None => {
+                let another = self.connectors.connector(container);
+                self.account = another.account().clone();
+                another
+            }
         };
         // A search that was ended may have gone back to the former choice, and nobody been told.
         connector.choose(container.settings.destination.clone());
@@ -424,10 +428,17 @@ impl Supervisor {
             reporter: container.reporter.clone(),
             events: self.events.clone(),
         };
+        // Handed over once there is a thread: with the work of one that cannot be had it were lost,
+        // and what it learnt with it.
+        let (hand_over, handed_over) = mpsc::channel();
         self.search = Task::start_at(self.refusal_level, "search", &container.stop, move |stop| {
-            search.run(connector, stop)
+            Some(search.run(handed_over.recv().ok()?, stop))
         });
         self.is_search_owed = self.search.is_none();
+        self.connector = match self.search {
+            Some(_) => hand_over.send(connector).err().map(|refused| refused.0),
+            None => Some(connector),
+        };
     }
 
     fn follow_search(&mut self, news: SearchNews, container: &mut Container) {
@@ -440,7 +451,7 @@ impl Supervisor {
 
     fn end_search(&mut self) {
         if let Some(search) = self.search.take() {
-            self.connector = search.end();
+            self.connector = search.end().flatten();
         }
     }
 
