@@ -34,6 +34,8 @@ pub enum FailureKind {
     Location,
     /// The server list, or the server of a dedicated IP, cannot be had.
     ServerList,
+    /// The account API says that the dedicated IP has expired, or that there is none.
+    DedicatedIp,
     /// The server list came with a missing or wrong signature.
     ListSignature,
     /// No server took the key.
@@ -67,7 +69,7 @@ impl FailureKind {
             Self::Network => "network",
             Self::Login => "login",
             Self::Location => "location",
-            Self::ServerList => "server_list",
+            Self::ServerList | Self::DedicatedIp => "server_list",
             Self::ListSignature => "list_signature",
             Self::Registration => "registration",
             Self::NoPortForwarding | Self::LeaseRefused(_) | Self::PortForwarding => {
@@ -256,6 +258,9 @@ fn kind_of(error: &ApiError) -> FailureKind {
         (ApiErrorKind::LoginFailed | ApiErrorKind::TokenRefused, _) => FailureKind::Login,
         (ApiErrorKind::NoPortForwarding(_), _) => FailureKind::NoPortForwarding,
         (ApiErrorKind::LeaseRefused { reason, .. }, _) => FailureKind::LeaseRefused(*reason),
+        (ApiErrorKind::DedicatedIpExpired | ApiErrorKind::DedicatedIpInvalid { .. }, _) => {
+            FailureKind::DedicatedIp
+        }
         _ if error.is_bad_signature() => FailureKind::ListSignature,
         (_, Call::Token | Call::ExpireToken) => FailureKind::Login,
         (_, Call::ServerList | Call::DedicatedIp) => FailureKind::ServerList,

@@ -53,6 +53,9 @@ fn status_of(kind: FailureKind) -> u8 {
         FailureKind::Location => 3,
         FailureKind::Registration => 4,
         // What is looked up by hand is the host of the list, or of a dedicated IP.
-        FailureKind::Network | FailureKind::ServerList | FailureKind::ListSignature => 5,
+        FailureKind::Network
+        | FailureKind::ServerList
+        | FailureKind::DedicatedIp
+        | FailureKind::ListSignature => 5,
     }
 }

@@ -395,6 +395,28 @@ fn hooks_choose_where_a_reconnect_leads() {
     assert_eq!(location(), "swiss");
 }
 
+/// It was good at the start, so its server is known; PIA's no is lasting all the same.
+#[test]
+fn a_dedicated_ip_that_has_expired_since_is_said_so_and_not_asked_for_on_and_on() {
+    let world = World::new();
+    let server = &world.pia.servers()[0];
+    let token = world.pia.dedicate(server);
+    let container = watching(&world).env("PIA_DIP_TOKEN", token).connect();
+    world.pia.set_dedicated_ip_status("expired");
+    server.silence_endpoint();
+    container.signal(Signal::SIGHUP);
+    let said = "the dedicated IP has expired; renew it";
+    let line = container.wait_for_log(said, LATER).text;
+    let (_, pause) = line.rsplit_once("Trying again in ").expect(&line);
+    let seconds = pause.strip_suffix(" s").and_then(|text| text.parse().ok());
+    assert!(seconds.is_some_and(|seconds: u32| seconds >= 200), "{line}");
+    world.pia.set_dedicated_ip_status("active");
+    server.restore_endpoint();
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+}
+
 #[test]
 fn a_hook_chooses_a_location_that_only_the_newer_list_has() {
     let world = World::new();

@@ -199,6 +199,8 @@ impl ServerSelection {
                 Ok(candidate)
             }
             Err(failure) if failure.is_cancelled() => Err(failure),
+            // Its server would refuse it as well, for good.
+            Err(failure) if failure.kind == FailureKind::DedicatedIp => Err(failure),
             Err(failure) => self.dedicated.clone().ok_or(failure),
         }
     }
