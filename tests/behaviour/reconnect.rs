@@ -395,6 +395,26 @@ fn hooks_choose_where_a_reconnect_leads() {
     assert_eq!(location(), "swiss");
 }
 
+#[test]
+fn another_dedicated_ip_that_a_hook_chooses_is_asked_for() {
+    let world = World::new();
+    let servers = world.pia.servers_of("nl_amsterdam");
+    let [first, second] = [&servers[0], &servers[1]].map(|server| world.pia.dedicate(server));
+    let container = watching(&world)
+        .env("PIA_DIP_TOKEN", &first)
+        .env("PRE_RECONNECT", "PIA_DIP_TOKEN=$(cat /pia/next)")
+        .file("/pia/next", first)
+        .connect();
+    // With this one PIA was asked for more, so that it is not again for a while.
+    reconnect_times_more(&world, &container);
+    assert_eq!(world.server_in_use().cn(), servers[0].cn());
+    container.shell(&format!("echo {second} >/pia/next"));
+    reconnect_times_more(&world, &container);
+    assert_eq!(world.server_in_use().cn(), servers[1].cn());
+    let refused = "the server refused the dedicated IP";
+    assert!(!container.logs().contains(refused));
+}
+
 /// It was good at the start, so its server is known; PIA's no is lasting all the same.
 #[test]
 fn a_dedicated_ip_that_has_expired_since_is_said_so_and_not_asked_for_on_and_on() {

@@ -73,8 +73,8 @@ pub struct ServerSelection {
     selection: Selection,
     hosts: Arc<ApiHosts>,
     lists: ServerLists,
-    /// The server of the dedicated IP, once known.
-    dedicated: Option<Candidate>,
+    /// The server of the dedicated IP with this token, once known.
+    dedicated: Option<(Secret, Candidate)>,
     /// Nothing that is known led to a server the last time: ask again.
     in_doubt: bool,
     /// When what is known was last asked for with success.
@@ -186,7 +186,10 @@ impl ServerSelection {
         stop: &CancellationToken,
     ) -> Result<Candidate, Failure> {
         let mut retry = self.selection.retry;
-        if let Some(known) = &self.dedicated {
+        // A hook may have chosen another one since.
+        let known = self.dedicated.as_ref().filter(|(of, _)| of == dip);
+        let known = known.map(|(_, candidate)| candidate.clone());
+        if let Some(known) = &known {
             if !self.in_doubt {
                 return Ok(known.clone());
             }
@@ -195,13 +198,13 @@ impl ServerSelection {
         match self.ask_dedicated_ip(dip, token, &retry, stop) {
             Ok(candidate) => {
                 self.note_learnt();
-                self.dedicated = Some(candidate.clone());
+                self.dedicated = Some((dip.clone(), candidate.clone()));
                 Ok(candidate)
             }
             Err(failure) if failure.is_cancelled() => Err(failure),
             // Its server would refuse it as well, for good.
             Err(failure) if failure.kind == FailureKind::DedicatedIp => Err(failure),
-            Err(failure) => self.dedicated.clone().ok_or(failure),
+            Err(failure) => known.ok_or(failure),
         }
     }
 
