@@ -8,20 +8,20 @@ use super::tables::Family;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
 use crate::system::paths::RULE_PROTOCOL;
-use crate::system::routing_policy::{self, AddressFamily};
+use crate::system::routing_policy::{self, AddressFamily, KernelRule};
 
 /// After the rule for our own addresses, before all others.
-const PRIORITY: &str = "1";
+const PRIORITY: u32 = 1;
 
 /// Drops whatever is not for this network namespace itself.
 pub(super) fn block(family: Family) -> Result<(), CommandError> {
-    change(family, "add", &["type", "blackhole"])
+    change(family, "add")
 }
 
 /// Takes the rule back, of an earlier life for one, where the packet filter works now.
 pub(super) fn unblock(family: Family) -> Result<(), CommandError> {
     match is_there(family) {
-        true => change(family, "delete", &[]),
+        true => change(family, "delete"),
         false => Ok(()),
     }
 }
@@ -33,20 +33,66 @@ pub(super) fn is_there(family: Family) -> bool {
     };
     // A family that the kernel does not have needs no rule.
     let rules = routing_policy::rules(family).unwrap_or_default();
-    rules
-        .iter()
-        .any(|rule| rule.is_blackhole && rule.protocol == RULE_PROTOCOL)
+    is_among(&rules)
 }
 
-fn change(family: Family, verb: &str, what: &[&str]) -> Result<(), CommandError> {
+/// By its protocol, or by its place where the kernel keeps no protocols.
+fn is_among(rules: &[KernelRule]) -> bool {
+    let kept = routing_policy::keep_protocols(rules);
+    let is_ours = |rule: &KernelRule| match kept {
+        true => rule.protocol == RULE_PROTOCOL,
+        false => rule.preference == PRIORITY,
+    };
+    rules.iter().any(|rule| rule.is_blackhole && is_ours(rule))
+}
+
+fn change(family: Family, verb: &str) -> Result<(), CommandError> {
     let flag = match family {
         Family::V4 => "-4",
         Family::V6 => "-6",
     };
-    let protocol = RULE_PROTOCOL.to_string();
-    let ours = ["priority", PRIORITY, "protocol", &protocol];
-    let arguments = [&[flag, "rule", verb], what, &ours].concat();
+    let (priority, protocol) = (PRIORITY.to_string(), RULE_PROTOCOL.to_string());
+    let place = ["priority", &priority, "protocol", &protocol];
+    let arguments = [&[flag, "rule", verb, "type", "blackhole"], &place[..]].concat();
     Command::new("ip", arguments)
         .run(&CancellationToken::never())
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_blackhole_is_told_from_others() {
+        let blackhole = |preference: u32, protocol: u8| KernelRule {
+            preference,
+            protocol,
+            is_blackhole: true,
+            ..KernelRule::default()
+        };
+        let of_kernel = KernelRule {
+            protocol: 2,
+            ..KernelRule::default()
+        };
+        for (rule, kept, expected) in [
+            (blackhole(1, RULE_PROTOCOL), true, true),
+            (blackhole(1, 0), true, false),
+            // As Linux lists them before 4.17.
+            (blackhole(1, 0), false, true),
+            (blackhole(2, 0), false, false),
+            (
+                KernelRule {
+                    is_blackhole: false,
+                    ..blackhole(1, 0)
+                },
+                false,
+                false,
+            ),
+        ] {
+            let rules = [Some(rule), kept.then(|| of_kernel.clone())];
+            let rules: Vec<KernelRule> = rules.into_iter().flatten().collect();
+            assert_eq!(is_among(&rules), expected, "{rules:?}");
+        }
+    }
 }

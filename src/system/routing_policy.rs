@@ -53,6 +53,12 @@ pub fn rules(family: AddressFamily) -> io::Result<Vec<KernelRule>> {
     Ok(rules)
 }
 
+/// Whether the kernel keeps the protocols of the rules that it lists so. Linux before 4.17 does not;
+/// since then its own rules have one.
+pub fn keep_protocols(rules: &[KernelRule]) -> bool {
+    rules.iter().any(|rule| rule.protocol != 0)
+}
+
 /// One rule, out of the kernel's message.
 ///
 /// # Errors
@@ -145,6 +151,32 @@ mod tests {
                 .iter()
                 .all(|rule| rule.protocol == 51)
         );
+    }
+
+    /// The same rules without their protocols.
+    #[test]
+    fn a_kernel_that_keeps_no_protocols_is_known() {
+        let listed = |datagram: &[u8]| {
+            let mut listed = Vec::new();
+            let is_end = netlink::read(datagram, &mut |message: &[u8]| {
+                listed.push(parse(message)?);
+                Ok(())
+            });
+            assert!(is_end.unwrap());
+            listed
+        };
+        let new = listed(include_bytes!(
+            "../../tests/fuzz/corpus/kernel_answer/rules"
+        ));
+        let old = listed(include_bytes!(
+            "../../tests/fuzz/corpus/kernel_answer/rules_without_protocols"
+        ));
+        assert!(keep_protocols(&new) && !keep_protocols(&old));
+        let stripped = new.into_iter().map(|rule| KernelRule {
+            protocol: 0,
+            ..rule
+        });
+        assert_eq!(stripped.collect::<Vec<_>>(), old);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{WireGuardError, show};
+use super::{WireGuardError, routing_rules, show};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
 use crate::system::paths::{self, FWMARK, RULE_PROTOCOL};
@@ -38,9 +38,10 @@ pub fn remove(stop: &CancellationToken) -> Result<u32, WireGuardError> {
             continue;
         };
         let is_stale = rules.iter().any(is_tunnel_rule_of_others) && !has_routes(flag, stop);
+        let kept = routing_policy::keep_protocols(&rules);
         let (leftovers, others): (Vec<_>, Vec<_>) = rules
             .into_iter()
-            .partition(|rule| is_leftover(rule, is_stale));
+            .partition(|rule| is_leftover(rule, is_stale, kept));
         if !leftovers.is_empty() {
             Command::new("ip", [flag, "-force", "-batch", "-"])
                 .input(deletion(&leftovers))
@@ -138,11 +139,12 @@ fn is_suppress_rule(rule: &KernelRule) -> bool {
 }
 
 /// Whether a rule is one of an earlier life's tunnel. `is_stale` is whether wg-quick's unmarked
-/// rules are those of a tunnel that is gone.
-fn is_leftover(rule: &KernelRule, is_stale: bool) -> bool {
+/// rules are those of a tunnel that is gone, `kept` whether the kernel keeps protocols.
+fn is_leftover(rule: &KernelRule, is_stale: bool, kept: bool) -> bool {
     match rule.protocol {
         // The blackhole is the firewall's, which takes it back itself.
         RULE_PROTOCOL => !rule.is_blackhole,
+        _ if !kept && routing_rules::unmistakable(rule).is_some() => true,
         _ => is_stale && (is_tunnel_rule(rule) || is_suppress_rule(rule)),
     }
 }
@@ -151,11 +153,13 @@ fn is_leftover(rule: &KernelRule, is_stale: bool) -> bool {
 fn deletion(rules: &[KernelRule]) -> String {
     let mut batch = String::new();
     for rule in rules {
-        batch.push_str(&format!("rule del pref {}", rule.preference));
-        if rule.protocol == RULE_PROTOCOL {
-            batch.push_str(&format!(" protocol {RULE_PROTOCOL}"));
-        }
-        batch.push('\n');
+        let which = match (rule.protocol, routing_rules::unmistakable(rule)) {
+            (RULE_PROTOCOL, _) => format!("pref {} protocol {RULE_PROTOCOL}", rule.preference),
+            // Others may have one of its preference.
+            (_, Some(ours)) => ours.to_string(),
+            (_, None) => format!("pref {}", rule.preference),
+        };
+        batch.push_str(&format!("rule del {which}\n"));
     }
     batch
 }
@@ -201,7 +205,10 @@ mod tests {
     }
 
     fn leftovers(rules: &[KernelRule], is_stale: bool) -> String {
-        let found = rules.iter().filter(|rule| is_leftover(rule, is_stale));
+        let kept = routing_policy::keep_protocols(rules);
+        let found = rules
+            .iter()
+            .filter(|rule| is_leftover(rule, is_stale, kept));
         deletion(&found.cloned().collect::<Vec<_>>())
     }
 
@@ -222,9 +229,39 @@ mod tests {
         );
     }
 
+    /// As Linux lists them before 4.17.
+    #[test]
+    fn where_the_kernel_keeps_no_protocol_pins_are_known_by_their_shape() {
+        let to = |address: &str, rule: KernelRule| KernelRule {
+            to: Some(address.parse().unwrap()),
+            ..rule
+        };
+        let block = KernelRule {
+            is_blackhole: true,
+            ..rule(1, 0, 0)
+        };
+        let mut rules = vec![
+            rule(0, 255, 0),
+            block,
+            to("10.0.0.5/32", rule(9, 100, 0)),
+            to("10.0.0.243/32", rule(9, 51820, 0)),
+            to("10.0.0.0/8", rule(10, MAIN_TABLE, 0)),
+        ];
+        rules.extend(tunnel(51820, 0));
+        let pin = "rule del to 10.0.0.243/32 lookup 51820 pref 9 protocol 51\n";
+        assert_eq!(leftovers(&rules, false), pin);
+        assert_eq!(
+            leftovers(&rules, true),
+            format!("{pin}rule del pref 32764\nrule del pref 32765\n")
+        );
+        // Where it keeps them, it is somebody else's.
+        rules.push(rule(32766, MAIN_TABLE, 2));
+        assert_eq!(leftovers(&rules, false), "");
+    }
+
     #[test]
     fn rules_of_a_tunnel_that_is_gone_are_taken_away() {
-        let others = tunnel(51820, 0);
+        let others = [tunnel(51820, 0).to_vec(), vec![rule(0, 255, 2)]].concat();
         assert!(others.iter().any(is_tunnel_rule_of_others));
         assert!(
             !tunnel(51820, RULE_PROTOCOL)

@@ -57,6 +57,23 @@ impl std::fmt::Display for RoutingRule {
     }
 }
 
+impl RoutingRule {
+    /// Whether preference and shape together are nobody else's.
+    fn is_unmistakable(&self) -> bool {
+        let is_tunnels = |number: u32| number >= paths::FWMARK;
+        match self.selector {
+            Selector::Mark(mark) => {
+                self.preference == MARK_PREFERENCE && is_tunnels(mark) && self.table == MAIN_TABLE
+            }
+            Selector::To(range) => {
+                self.preference == PINNED_PREFERENCE
+                    && range.prefix_len() == 32
+                    && is_tunnels(self.table)
+            }
+        }
+    }
+}
+
 /// The rules for these ranges. An address among `inside` (DNS servers of the VPN, the port
 /// forwarding gateway) that a range or an attached network covers is routed into the tunnel all the
 /// same. `mark` is the tunnel's, and its table; where it is not the usual one, there is another
@@ -103,16 +120,7 @@ pub fn rules(
 /// # Errors
 /// When the kernel does not list its rules, or `ip` fails.
 pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), WireGuardError> {
-    let listed = routing_policy::rules(AddressFamily::Inet)?;
-    let present: Vec<RoutingRule> = listed.iter().filter_map(ours).collect();
-    let mut batch = String::new();
-    // First in, then out: a range that stays never has a moment without its rule.
-    for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
-        batch.push_str(&format!("rule add {rule}\n"));
-    }
-    for rule in present.iter().filter(|rule| !wanted.contains(rule)) {
-        batch.push_str(&format!("rule del {rule}\n"));
-    }
+    let batch = changes(wanted, &routing_policy::rules(AddressFamily::Inet)?);
     if batch.is_empty() {
         return Ok(());
     }
@@ -122,32 +130,61 @@ pub fn apply(wanted: &[RoutingRule], stop: &CancellationToken) -> Result<(), Wir
     Ok(())
 }
 
-/// One of [`rules`]; wg-quick's and the firewall's, of our protocol too, are not.
-fn ours(rule: &KernelRule) -> Option<RoutingRule> {
+/// What makes `wanted` of the rules that the kernel lists, for `ip -batch`.
+fn changes(wanted: &[RoutingRule], listed: &[KernelRule]) -> String {
+    let kept = routing_policy::keep_protocols(listed);
+    let is_candidate = |rule: &&KernelRule| !kept || rule.protocol == RULE_PROTOCOL;
+    let candidates = listed.iter().filter(is_candidate);
+    let present: Vec<RoutingRule> = candidates.filter_map(by_shape).collect();
+    let mut batch = String::new();
+    // First in, then out: a range that stays never has a moment without its rule.
+    for rule in wanted.iter().filter(|rule| !present.contains(rule)) {
+        batch.push_str(&format!("rule add {rule}\n"));
+    }
+    let is_ours = |rule: &&RoutingRule| kept || rule.is_unmistakable();
+    let surplus = present.iter().filter(|rule| !wanted.contains(rule));
+    for rule in surplus.filter(is_ours) {
+        batch.push_str(&format!("rule del {rule}\n"));
+    }
+    batch
+}
+
+/// One of [`rules`], if it is ours; wg-quick's and the firewall's, of our protocol too, are not.
+fn by_shape(rule: &KernelRule) -> Option<RoutingRule> {
     let selector = match (rule.to, rule.mark) {
         (Some(IpNet::V4(range)), None) => Selector::To(range),
         (None, Some(mark)) => Selector::Mark(mark),
         _ => return None,
     };
-    let is_ours = rule.protocol == RULE_PROTOCOL && !rule.is_inverted && !rule.has_other_selectors;
-    is_ours.then_some(RoutingRule {
+    let is_one = !rule.is_inverted && !rule.is_blackhole && !rule.has_other_selectors;
+    is_one.then_some(RoutingRule {
         preference: rule.preference,
         selector,
         table: rule.table,
     })
 }
 
+/// The same where the kernel keeps no protocol: one that nobody else makes. For a range of
+/// `LOCAL_NETWORK` others have such rules, too.
+pub(super) fn unmistakable(rule: &KernelRule) -> Option<RoutingRule> {
+    by_shape(rule).filter(RoutingRule::is_unmistakable)
+}
+
 /// Whether wg-quick's rule is there that leads into the tunnel with this mark. `wg-quick down`
 /// takes it away before the interface; it stays where the interface is deleted, or the program that
 /// carries it ends. Where the kernel does not tell, it is taken to be there.
 pub fn lead_into_tunnel(mark: u32) -> bool {
-    let is_it = |rule: &KernelRule| {
+    routing_policy::rules(AddressFamily::Inet).map_or(true, |rules| do_lead(&rules, mark))
+}
+
+fn do_lead(rules: &[KernelRule], mark: u32) -> bool {
+    let kept = routing_policy::keep_protocols(rules);
+    rules.iter().any(|rule| {
         rule.is_inverted
             && rule.mark == Some(mark)
             && rule.table == mark
-            && rule.protocol == RULE_PROTOCOL
-    };
-    routing_policy::rules(AddressFamily::Inet).map_or(true, |rules| rules.iter().any(is_it))
+            && (!kept || rule.protocol == RULE_PROTOCOL)
+    })
 }
 
 #[cfg(test)]
@@ -158,16 +195,19 @@ mod tests {
         rules.iter().map(ToString::to_string).collect()
     }
 
-    #[test]
-    fn what_is_listed_is_what_was_added() {
-        let added = |to: Option<&str>, mark: Option<u32>, table: u32| KernelRule {
+    fn added(to: Option<&str>, mark: Option<u32>, table: u32) -> KernelRule {
+        KernelRule {
             preference: 9,
             to: to.map(|range| range.parse().unwrap()),
             mark,
             table,
             protocol: RULE_PROTOCOL,
             ..KernelRule::default()
-        };
+        }
+    }
+
+    #[test]
+    fn what_is_listed_is_what_was_added() {
         let pin = added(Some("10.0.0.243/32"), None, 51820);
         let marked = added(None, Some(51821), MAIN_TABLE);
         let tunnel = KernelRule {
@@ -181,12 +221,61 @@ mod tests {
         let plain = added(None, None, MAIN_TABLE);
         let listed = [pin, marked, tunnel, others, plain];
         assert_eq!(
-            shown(listed.iter().filter_map(ours).collect()),
-            [
-                "to 10.0.0.243/32 lookup 51820 pref 9 protocol 51",
-                "fwmark 0xca6d lookup 254 pref 9 protocol 51",
-            ]
+            changes(&[], &listed),
+            "rule del to 10.0.0.243/32 lookup 51820 pref 9 protocol 51\n\
+             rule del fwmark 0xca6d lookup 254 pref 9 protocol 51\n"
         );
+    }
+
+    /// As Linux lists them before 4.17.
+    #[test]
+    fn where_the_kernel_keeps_no_protocol_rules_are_known_by_their_shape() {
+        let range: Ipv4Net = "192.168.1.0/24".parse().unwrap();
+        let dns = Ipv4Addr::new(192, 168, 1, 243);
+        let wanted = rules(&[range], &[], &[dns], 51821);
+        let listed = |of_ours: &[KernelRule]| {
+            let of_kernel = added(None, None, MAIN_TABLE);
+            let rules = of_ours.iter().cloned().chain([of_kernel]);
+            let rules = rules.map(|rule| KernelRule {
+                protocol: 0,
+                ..rule
+            });
+            rules.collect::<Vec<_>>()
+        };
+        let at = |preference: u32, rule: KernelRule| KernelRule { preference, ..rule };
+        let pin = at(9, added(Some("192.168.1.243/32"), None, 51821));
+        let local = at(10, added(Some("192.168.1.0/24"), None, MAIN_TABLE));
+        let marked = at(8, added(None, Some(51821), MAIN_TABLE));
+        assert_eq!(changes(&wanted, &listed(&[])).matches("add").count(), 3);
+        let all = listed(&[marked.clone(), pin.clone(), local.clone()]);
+        assert_eq!(changes(&wanted, &all), "");
+        // What may be a user's own stays.
+        let to_host = at(9, added(Some("192.168.1.5/32"), None, 100));
+        let past = at(8, added(None, Some(1), MAIN_TABLE));
+        let listed = listed(&[marked, past, pin, to_host, local]);
+        assert_eq!(
+            changes(&[], &listed),
+            "rule del fwmark 0xca6d lookup 254 pref 8 protocol 51\n\
+             rule del to 192.168.1.243/32 lookup 51821 pref 9 protocol 51\n"
+        );
+    }
+
+    #[test]
+    fn wg_quick_s_rule_is_known_also_where_the_kernel_keeps_no_protocol() {
+        let of = |protocol: u8| KernelRule {
+            is_inverted: true,
+            protocol,
+            ..added(None, Some(51820), 51820)
+        };
+        let of_kernel = KernelRule {
+            protocol: 2,
+            ..added(None, None, MAIN_TABLE)
+        };
+        assert!(do_lead(&[of(0)], 51820));
+        assert!(!do_lead(&[of(0)], 51821));
+        assert!(do_lead(&[of(RULE_PROTOCOL), of_kernel.clone()], 51820));
+        assert!(!do_lead(&[of(0), of_kernel], 51820));
+        assert!(!do_lead(&[], 51820));
     }
 
     #[test]
