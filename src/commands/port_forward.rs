@@ -18,7 +18,7 @@ use crate::port_forward::{
 use crate::settings::{Environment, Settings};
 use crate::system::cancellation::CancellationToken;
 use crate::system::files::Ownership;
-use crate::system::shared_files;
+use crate::system::shared_files::Notice;
 use crate::underlay::socket::Via;
 
 /// As `pf.sh` took them.
@@ -97,6 +97,7 @@ pub fn run(
         options,
         lease_file: arguments.lease_file.clone().map(LeaseFile::new),
         announced: None,
+        notice: Notice::default(),
         was_bound: false,
         cause: None,
     };
@@ -157,6 +158,7 @@ struct EffectHandler<'a> {
     lease_file: Option<LeaseFile>,
     /// The port that others were told.
     announced: Option<u16>,
+    notice: Notice,
     /// A port that was held once is fought for; where there never was one, a clear no is an answer.
     was_bound: bool,
     /// What led to a step that was taken at once.
@@ -214,7 +216,10 @@ impl EffectHandler<'_> {
         log::info!("It is refreshed every {interval} s for as long as this runs");
         if let Some(file) = &self.arguments.port_file {
             let ownership = Ownership::own(0o644);
-            match shared_files::write(file, format!("{port}\n").as_bytes(), ownership) {
+            match self
+                .notice
+                .say(file, format!("{port}\n").as_bytes(), ownership)
+            {
                 Ok(()) => log::info!("Wrote the port to {}", file.display()),
                 Err(error) => log::warn!("{error}"),
             }
@@ -228,7 +233,7 @@ impl EffectHandler<'_> {
         };
         log::warn!("Port {port} is no longer forwarded: {why}");
         if let Some(file) = &self.arguments.port_file
-            && let Err(error) = shared_files::remove(file)
+            && let Err(error) = self.notice.take_back(file)
         {
             log::warn!("{error}");
         }

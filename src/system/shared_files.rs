@@ -29,10 +29,66 @@ const FOR_WRITING: OFlag = OFlag::O_WRONLY
     .union(OFlag::O_NOCTTY)
     .union(OFlag::O_CLOEXEC);
 
+/// A file that says something for a while. One that was there before is another's, who may have
+/// mounted it elsewhere or given it an owner: it is not taken away with what it says.
+#[derive(Debug, Default)]
+pub struct Notice {
+    /// It says what we wrote.
+    is_said: bool,
+    was_there_before: bool,
+}
+
+impl Notice {
+    /// As [`write`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn say(
+        &mut self,
+        path: &Path,
+        content: &[u8],
+        ownership: Ownership,
+    ) -> Result<(), FileError> {
+        match write(path, content, ownership)? {
+            Written::Anew => self.was_there_before = false,
+            Written::InPlace if self.is_said => {}
+            Written::InPlace => self.was_there_before = true,
+        }
+        self.is_said = true;
+        Ok(())
+    }
+
+    /// Takes back what was said, if anything was: with the file, or by emptying one that was there
+    /// before.
+    ///
+    /// # Errors
+    /// When it still says so.
+    pub fn take_back(&mut self, path: &Path) -> Result<(), FileError> {
+        if !self.is_said {
+            return Ok(());
+        }
+        if self.was_there_before {
+            try_empty(path).map_err(|source| FileError::new("emptying", path, source))?;
+        } else {
+            remove(path)?;
+        }
+        self.is_said = false;
+        Ok(())
+    }
+}
+
+/// How a file got its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// There was none, or what must not be written.
+    Anew,
+    InPlace,
+}
+
 /// Gives the file this content. One that exists keeps its inode, owner and mode, and is written in
 /// place in one step; a new one appears whole, with this ownership. A device or pipe is written if
 /// only root and we could have put it there.
-pub fn write(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), FileError> {
+pub fn write(path: &Path, content: &[u8], ownership: Ownership) -> Result<Written, FileError> {
     try_write(path, content, ownership).map_err(|error| {
         let action = if error.is_about_owner {
             files::CHANGING_OWNER
@@ -80,34 +136,55 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     try_remove(path).map_err(|source| FileError::new("removing", path, source))
 }
 
-fn try_write(path: &Path, content: &[u8], ownership: Ownership) -> Result<(), WriteError> {
+fn try_write(path: &Path, content: &[u8], ownership: Ownership) -> Result<Written, WriteError> {
     let place = Place::find(path, true)?;
     match place.kind()? {
-        None => place.create(path, content, ownership),
-        Some(EntryKind::Regular) => Ok(place.overwrite(content)?),
-        Some(EntryKind::Directory) => Err(Errno::EISDIR.into()),
-        Some(_) if place.is_shared => place.create(path, content, ownership),
+        None => {
+            place.create(path, content, ownership)?;
+            return Ok(Written::Anew);
+        }
+        Some(EntryKind::Regular) => place.overwrite(content)?,
+        Some(EntryKind::Directory) => return Err(Errno::EISDIR.into()),
+        Some(_) if place.is_shared => {
+            place.create(path, content, ownership)?;
+            return Ok(Written::Anew);
+        }
         // Opened by the kernel: what a link in /proc leads to may have no path.
-        Some(EntryKind::Link) => Ok(place.open(FOR_WRITING)?.write_all(content)?),
+        Some(EntryKind::Link) => place.open(FOR_WRITING)?.write_all(content)?,
         Some(EntryKind::Special) => {
             let mut file = place.open(FOR_WRITING | OFlag::O_NOFOLLOW)?;
-            Ok(file.write_all(content)?)
+            file.write_all(content)?;
         }
     }
+    Ok(Written::InPlace)
 }
 
 fn try_remove(path: &Path) -> io::Result<()> {
+    withdraw(path, |place| match place.unlink() {
+        Err(Errno::ENOENT) => Ok(()),
+        Err(error) => place.overwrite(b"").map_err(|_| error.into()),
+        Ok(()) => Ok(()),
+    })
+}
+
+/// What cannot be emptied is removed: nobody is to read what it says.
+fn try_empty(path: &Path) -> io::Result<()> {
+    withdraw(path, |place| match place.overwrite(b"") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => place.unlink().map_err(|_| error),
+        Ok(()) => Ok(()),
+    })
+}
+
+/// Does this to a regular file; a link or pipe that others may have put into its place is removed.
+fn withdraw(path: &Path, regular: impl FnOnce(&Place) -> io::Result<()>) -> io::Result<()> {
     let place = match Place::find(path, false) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         place => place?,
     };
     match place.kind()? {
         None => Ok(()),
-        Some(EntryKind::Regular) => match place.unlink() {
-            Err(Errno::ENOENT) => Ok(()),
-            Err(error) => place.overwrite(b"").map_err(|_| error.into()),
-            Ok(()) => Ok(()),
-        },
+        Some(EntryKind::Regular) => regular(&place),
         Some(EntryKind::Directory) => Err(Errno::EISDIR.into()),
         Some(_) if place.is_shared => Ok(place.unlink()?),
         Some(_) => Ok(()),
@@ -448,6 +525,59 @@ mod tests {
         let after = fs::metadata(&path).unwrap();
         assert_eq!(text(&path), "1\n");
         assert_eq!((before.ino(), before.mode()), (after.ino(), after.mode()));
+    }
+
+    #[test]
+    fn what_a_file_says_is_taken_back_without_a_file_that_was_there_before() {
+        let (_directory, shared, private) = directories();
+        for place in [shared, private] {
+            let path = place.join("port.dat");
+            let mut notice = Notice::default();
+            fs::write(&path, "theirs").unwrap();
+            notice.take_back(&path).unwrap();
+            assert_eq!(text(&path), "theirs", "nothing was said");
+            let before = fs::metadata(&path).unwrap().ino();
+            for content in ["1\n", "2\n", "3\n"] {
+                // Said again of the same, as after a reconnect.
+                for _ in 0..2 {
+                    notice.say(&path, content.as_bytes(), OURS).unwrap();
+                    assert_eq!(text(&path), content);
+                }
+                notice.take_back(&path).unwrap();
+                assert_eq!(text(&path), "");
+                assert_eq!(fs::metadata(&path).unwrap().ino(), before);
+            }
+            // Theirs is gone; the next one is ours, however often it is written.
+            fs::remove_file(&path).unwrap();
+            notice.take_back(&path).unwrap();
+            for _ in 0..2 {
+                for _ in 0..2 {
+                    notice.say(&path, b"4\n", OURS).unwrap();
+                }
+                notice.take_back(&path).unwrap();
+                assert!(!path.exists());
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_put_into_the_place_of_a_file_of_theirs_is_not_emptied() {
+        let (_directory, shared, private) = directories();
+        let (path, secret) = (shared.join("port.dat"), private.join("secret"));
+        let mut notice = Notice::default();
+        fs::write(&path, "theirs").unwrap();
+        notice.say(&path, b"1\n", OURS).unwrap();
+        fs::write(&secret, "secret").unwrap();
+        fs::remove_file(&path).unwrap();
+        symlink(&secret, &path).unwrap();
+        notice.take_back(&path).unwrap();
+        assert_eq!(text(&secret), "secret");
+        assert!(fs::symlink_metadata(&path).is_err());
+        // A device of the user's stays, and a folder is none of ours.
+        let mut said = Notice::default();
+        said.say(Path::new("/dev/null"), b"1\n", OURS).unwrap();
+        said.take_back(Path::new("/dev/null")).unwrap();
+        assert!(Path::new("/dev/null").exists());
     }
 
     #[test]

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use crate::container::Container;
 use crate::system::files::{FileError, Ownership};
-use crate::system::shared_files;
+use crate::system::shared_files::{self, Notice};
 
 /// What the port file should say, and what is known of it.
 #[derive(Debug, Default)]
 pub struct PortFileWriter {
-    /// It says a port that we wrote.
-    is_ours: bool,
+    notice: Notice,
     /// It is to be written even if it says the right thing.
     is_news: bool,
 }
@@ -22,14 +21,13 @@ impl PortFileWriter {
         self.is_news = true;
     }
 
-    /// Makes the file say this port, or removes what it says of a former one of this life. A
+    /// Makes the file say this port, or takes back what it says of a former one of this life. A
     /// failure stands in the status until this succeeds.
     pub fn reconcile(&mut self, port: Option<u16>, container: &Container) -> Result<(), String> {
         let path = &container.settings.port_forwarding.file;
         let done = match port {
             Some(port) => self.write(path, port, container),
-            None if self.is_ours => shared_files::remove(path).inspect(|()| self.is_ours = false),
-            None => Ok(()),
+            None => self.notice.take_back(path),
         };
         let failure = done.err().map(|error| format!("PORT_FILE: {error}"));
         if container.reporter.current().port_file_error != failure {
@@ -51,7 +49,7 @@ impl PortFileWriter {
             // Said once, and written until that succeeds.
             self.is_news = true;
         }
-        let write = |ownership| shared_files::write(path, text.as_bytes(), ownership);
+        let mut write = |ownership| self.notice.say(path, text.as_bytes(), ownership);
         match write(container.settings.port_forwarding.ownership) {
             // PUID is often there for other images; what reads the file has to go on reading it.
             Err(error) if error.is_about_owner() => {
@@ -60,7 +58,6 @@ impl PortFileWriter {
             }
             written => written?,
         }
-        self.is_ours = true;
         self.is_news = false;
         Ok(())
     }

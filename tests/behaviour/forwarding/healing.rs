@@ -1,7 +1,8 @@
 //! What happens to a port, and that it is had again.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use harness::log_lines::RECONNECTED;
@@ -72,6 +73,42 @@ fn the_tunnel_may_carry_nothing_for_a_while() {
     all_agree_that_there_is_none(&world, &container);
     server.revive_tunnel();
     assert_eq!(agreed_port(&world, &container), port);
+}
+
+/// "emptied, if it was there before the first port" (README.md)
+#[test]
+fn a_port_file_that_others_made_stays_theirs_while_there_is_no_port() {
+    let world = World::new();
+    let made = "umask 077; echo a longer text >/pia-shared/port.dat; chown 1000:1000 \
+                /pia-shared/port.dat; chmod 640 /pia-shared/port.dat";
+    let container = forwarding(&world).env("PRE_UP", made).start();
+    let port = agreed_port(&world, &container);
+    let file = container.path("/pia-shared/port.dat");
+    // As a helper has it that mounts the file alone.
+    let mounted = fs::File::open(&file).expect("readable");
+    let read = || {
+        let mut text = String::new();
+        (&mounted).rewind().expect("a file");
+        (&mounted).read_to_string(&mut text).expect("a text");
+        text
+    };
+    let looks = || {
+        let found = fs::metadata(&file).expect("it is there");
+        let owner = (found.uid(), found.gid(), found.mode() & 0o777);
+        assert_eq!(owner, (1000, 1000, 0o640));
+        found.ino()
+    };
+    let before = looks();
+    world.pia.port_forwarding().occupy_ports();
+    world
+        .pia
+        .fail(Api::GetSignature, Fault::Status(503, 1_000_000));
+    server(&world).forget_ports();
+    all_agree_that_there_is_none(&world, &container);
+    assert_eq!((looks(), read()), (before, String::new()));
+    world.pia.heal(Api::GetSignature);
+    let port = agreed_port_but(&world, &container, port);
+    assert_eq!((looks(), read()), (before, format!("{port}\n")));
 }
 
 /// What the former server says while the tunnel is changed is nothing that the new one has done.

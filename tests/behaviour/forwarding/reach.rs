@@ -307,7 +307,7 @@ fn without_the_right_to_give_files_away_the_port_file_is_readable_by_all() {
     container.wait_for_log("`cap_add: [CHOWN]`", SOON);
 }
 
-/// "emptied, if it is a mounted file" (README.md)
+/// "or is a mounted file" (README.md)
 #[test]
 fn a_port_file_that_is_a_mount_is_written_in_place() {
     let world = World::new();
