@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::log_lines::{UP, count, in_order};
 use harness::simulator::faults::Api;
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::network::{ELSEWHERE, INSIDE};
 use harness::world::recipe::Recipe;
@@ -619,6 +619,32 @@ fn an_own_healthcheck_decides_whether_to_reconnect() {
     container.wait_for_log("/scripts/healthcheck.sh: exit status 1", SOON);
     container.wait_for_log("Reconnected to", SOON);
     assert_eq!(world.pia.records().registrations().len(), 2);
+}
+
+/// Docker cuts the health check off, so its authors need no limit of their own.
+#[test]
+fn an_own_healthcheck_that_hangs_has_failed() {
+    let world = World::new();
+    let container = container(&world)
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
+        .env("MONITOR_RETRIES", "1")
+        .script(
+            "/scripts/healthcheck.sh",
+            "[ ! -e /pia/hang ] || sleep 1000\n",
+        )
+        .connect();
+    for server in world.pia.servers() {
+        server.close_registration();
+    }
+    container.shell("touch /pia/hang");
+    container.wait_for_log("/scripts/healthcheck.sh: no end within 30 s", LATER);
+    // The search asks it about the old tunnel.
+    container.wait_for_log("no server could be connected to", LATER);
+    for server in world.pia.servers() {
+        server.open_registration();
+    }
+    container.wait_for_log("Reconnected to", LATER);
 }
 
 // The shutdown.

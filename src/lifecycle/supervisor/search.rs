@@ -120,7 +120,7 @@ impl Search {
         let asking = self.probe.timeout().min(pause);
         self.is_waiting.store(true, Ordering::Relaxed);
         stop.pause(pause.saturating_sub(asking)).ok()?;
-        let answered = self.probe.run_within(asking, stop);
+        let answered = self.probe.run_in_search(asking, stop);
         self.is_waiting.store(false, Ordering::Relaxed);
         Some(SearchNews::Recovered(answered.ok()?))
     }
