@@ -21,6 +21,7 @@ use super::wg_quick_rule::WgQuickRule;
 use super::wire::Wire;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
+use crate::system::network_table;
 use crate::system::parallel;
 use crate::system::paths;
 
@@ -87,8 +88,7 @@ struct Load {
 impl Firewall {
     /// With these programs, and nothing loaded or known to be missing yet.
     pub fn new(programs: Programs, private_bin: &Path, strict_rp_filter: bool) -> Self {
-        // Of this thread: a process may have threads in several namespaces.
-        let ipv6 = Path::new("/proc/thread-self/net/if_inet6").exists();
+        let ipv6 = network_table::has_ipv6();
         Self {
             programs,
             private_bin: private_bin.to_owned(),

@@ -8,6 +8,7 @@ use super::backend::Backend;
 use super::kernel_modules::KernelModule;
 use super::programs::Programs;
 use super::tables::Family;
+use crate::system::network_table;
 
 /// What wg-quick loads for itself, in a chain that nothing jumps to.
 const WG_QUICK: &str = "*raw
@@ -88,8 +89,7 @@ fn of(programs: &Programs, features: Features) -> Diagnosis {
     if unusable.is_none() {
         wg_quick_refused = refused(programs, Family::V4, WG_QUICK, WG_QUICK_REMOVED);
     }
-    // Of this thread: a process may have threads in several namespaces.
-    let has_ipv6 = Path::new("/proc/thread-self/net/if_inet6").exists();
+    let has_ipv6 = network_table::has_ipv6();
     let mut ipv6_unusable = None;
     if has_ipv6 {
         ipv6_unusable = refused(programs, Family::V6, PLAIN, PLAIN_REMOVED);

@@ -9,6 +9,7 @@ use nix::libc::{AF_INET, AF_INET6};
 use super::backend::Backend;
 use super::tables::Family;
 use super::wg_quick_rule;
+use crate::system::network_table;
 use crate::system::nf_tables::{self, Chain};
 
 /// Those that a life makes in any of its states.
@@ -67,10 +68,10 @@ impl EarlierRules {
 pub(super) fn possible(backend: Backend, family: Family) -> bool {
     let names = match (backend, family) {
         (Backend::NfTables, _) => return true,
-        (Backend::Legacy, Family::V4) => "/proc/thread-self/net/ip_tables_names",
-        (Backend::Legacy, Family::V6) => "/proc/thread-self/net/ip6_tables_names",
+        (Backend::Legacy, Family::V4) => "ip_tables_names",
+        (Backend::Legacy, Family::V6) => "ip6_tables_names",
     };
-    fs::read_to_string(names).is_ok_and(|names| !names.trim().is_empty())
+    fs::read_to_string(network_table::path(names)).is_ok_and(|names| !names.trim().is_empty())
 }
 
 fn is_of(chain: &Chain, family: Family) -> bool {

@@ -5,6 +5,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::system::network_table;
+
 /// How many other ports are named.
 const MAX_OTHERS: usize = 3;
 /// As `/proc/net/tcp` shows a socket that listens, and `/proc/net/udp` one that has no peer.
@@ -45,7 +47,7 @@ fn all() -> Vec<Listener> {
         ("udp", false),
         ("udp6", false),
     ] {
-        let path = Path::new("/proc/thread-self/net").join(table);
+        let path = network_table::path(table);
         // Without IPv6 there are no such tables.
         let text = fs::read_to_string(path).unwrap_or_default();
         listeners.extend(text.lines().filter_map(|line| read(line, is_tcp)));

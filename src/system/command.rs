@@ -16,11 +16,11 @@ use std::sync::mpsc;
 use std::thread::Builder;
 use std::time::Duration;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::cancellation::{CancellationToken, Guard};
+use super::{files, paths};
 
 /// How long a process group may take to obey SIGTERM before it gets SIGKILL: within the second that
 /// a stop may take.
@@ -187,7 +187,7 @@ impl Command {
 
     /// Input and outputs are files in memory. Pipes would need a thread each, which may be refused.
     fn run_with_files(&self, stop: &CancellationToken) -> io::Result<(ExitStatus, String, String)> {
-        let (stdout, stderr) = (memory_file()?, memory_file()?);
+        let (stdout, stderr) = (nameless()?, nameless()?);
         let handle = self
             .expression()
             .stdin_file(self.input_file()?)
@@ -249,7 +249,7 @@ impl Command {
     }
 
     fn input_file(&self) -> io::Result<File> {
-        let mut input = memory_file()?;
+        let mut input = nameless()?;
         input.write_all(&self.input)?;
         input.rewind()?;
         Ok(input)
@@ -396,8 +396,8 @@ impl Drop for ProcessGroup {
 }
 
 /// An empty file that has no name.
-fn memory_file() -> io::Result<File> {
-    Ok(memfd_create("command", MFdFlags::MFD_CLOEXEC)?.into())
+fn nameless() -> io::Result<File> {
+    files::nameless(Path::new(paths::RUN))
 }
 
 /// All that was written to the file.

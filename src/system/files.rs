@@ -300,6 +300,7 @@ fn lock_or_none(file: File, path: &Path) -> Result<Option<File>, FileError> {
 /// An empty file without a name, which nothing that ends us leaves behind: in memory, where no file
 /// system is full, or else in `directory` if it can be written.
 pub fn nameless(directory: &Path) -> io::Result<File> {
+    // Linux has it since 3.17, and old engines' seccomp refuses it.
     memfd_create("nameless", MFdFlags::MFD_CLOEXEC)
         .map(File::from)
         .or_else(|_| tempfile::tempfile_in(directory))

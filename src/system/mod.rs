@@ -15,6 +15,7 @@ pub mod invisible;
 pub mod log_output;
 mod masking;
 pub mod netlink;
+pub mod network_table;
 pub mod nf_tables;
 pub mod parallel;
 pub mod paths;
