@@ -17,6 +17,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::command::advice_on_spawning;
 use crate::system::{files, paths, signals};
 use crate::underlay::changes::Changes;
+use crate::wireguard::show;
 
 const NETWORK_IN_USE: &str = "wireguard-pia runs in this network already, and its rules are left \
     alone: the anchor is the first in a network, and the others join it";
@@ -48,7 +49,13 @@ fn hold(environment: Environment, build: &str) -> Result<(), Failure> {
     let settings = Settings::from_environment(&environment).0;
     let backend = settings.nf_tables.map(Backend::from_nf_tables);
     // Given back below: it is for the life with a tunnel, which this is to be told from.
-    let claim = lock::claim_network().ok_or_else(|| local(NETWORK_IN_USE))?;
+    let claim = lock::claim_network();
+    if claim.is_none() {
+        if lock::is_claim_roots() && (show::exists() || firewall::has_our_chains()) {
+            return Err(local(NETWORK_IN_USE));
+        }
+        log::warn!("{}", lock::NAME_TAKEN);
+    }
     // Held until the end, and from before the claim is given back.
     let _sign = anchored::announce()
         .inspect_err(|error| log::warn!("a VPN with FIREWALL=0 will open this network: {error}"));

@@ -180,6 +180,44 @@ fn an_anchor_says_what_it_lacks_and_what_was_undone() {
     world.assert_carries();
 }
 
+/// A sibling that has the name by which lives in a network know of each other, and is none.
+pub fn has_the_name(recipe: Recipe, and: &str) -> Container {
+    let script = format!(
+        "use Socket; $| = 1; socket(S, AF_UNIX, SOCK_STREAM, 0) or die; \
+         bind(S, pack_sockaddr_un(\"\\0wireguard-pia\")) or die; {and}; \
+         print \"has it\\n\"; sleep"
+    );
+    let sibling = recipe.command(["perl", "-e", &script]).start();
+    sibling.wait_for_log("has it", SOON);
+    sibling
+}
+
+#[test]
+fn a_name_that_anybody_can_use_keeps_no_anchor_from_closing() {
+    let world = World::new();
+    let root = |world: &World| recipe(world, "1").cap_drop("net_admin");
+    let ordinary = |world: &World| recipe(world, "1").ordinary_user(1000);
+    // Root's first: rules of ours that stay would be a sign of a life.
+    for (who, and) in [
+        (root(&world), "listen(S, 1)"),
+        (root(&world), "1"),
+        (ordinary(&world), "listen(S, 1)"),
+        (ordinary(&world), "1"),
+    ] {
+        let sibling = has_the_name(who, and);
+        let anchor = anchor(&world, "1").start();
+        anchor.wait_for_log(
+            "has the name of a wireguard-pia, and nothing else of one",
+            SOON,
+        );
+        anchor.wait_for_log(SEALED, SOON);
+        assert!(world.is_sealed());
+        assert!(anchor.stop().status.success());
+        drop(sibling);
+        world.look("nft flush ruleset");
+    }
+}
+
 /// A passing failure of nft, such as memory that is short, leaves no network open for good.
 #[test]
 fn what_an_anchor_could_not_close_when_it_was_attached_is_closed_later() {
