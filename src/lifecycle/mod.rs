@@ -79,7 +79,9 @@ pub fn run(environment: Environment, build: &str, renewal_interval: Option<Durat
         return ExitCode::FAILURE;
     }
     let claim = lock::claim_network();
-    if claim.is_none() && show::exists() {
+    let is_taken = claim.is_none();
+    let is_claim_roots = is_taken && lock::is_claim_roots();
+    if is_claim_roots && show::exists() {
         log::error!("Fatal error: {}", lock::NETWORK_HELD);
         return ExitCode::FAILURE;
     }
@@ -93,6 +95,9 @@ pub fn run(environment: Environment, build: &str, renewal_interval: Option<Durat
         }
     };
     log::info!("wireguard-pia {build}");
+    if is_taken && !is_claim_roots {
+        log::warn!("{}", lock::NAME_TAKEN);
+    }
     life.container.reporter.say_how_the_last_life_ended();
     let Err(end) = life.live();
     if let Some(exit) = life.shut_down(&end) {

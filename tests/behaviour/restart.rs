@@ -13,6 +13,7 @@ use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
+use crate::anchor::has_the_name;
 
 const DEATHS: usize = 3;
 
@@ -353,4 +354,27 @@ fn a_second_container_in_the_same_network_leaves_the_first_ones_tunnel_alone() {
         "{log}"
     );
     world.assert_carries();
+}
+
+/// It is no sign of a life: everybody in the network can use the name.
+#[test]
+fn a_name_that_a_sibling_takes_after_a_death_shuts_nobody_out() {
+    let world = World::new();
+    let mut container = container(&world, Dying::Program).start();
+    container.wait_for_log(UP, SOON);
+    container.kill();
+    assert!(world.look("ip link").contains("wg0"), "it stays");
+    for and in ["1", "listen(S, 1)"] {
+        let sibling = world.container(PROGRAM).ordinary_user(1000);
+        let sibling = has_the_name(sibling, and);
+        container.start();
+        container.wait_for_log(
+            "has the name of a wireguard-pia, and nothing else of one",
+            SOON,
+        );
+        container.wait_for_log(ENABLED, SOON);
+        lives_well(&world, &container);
+        container.kill();
+        drop(sibling);
+    }
 }
