@@ -41,7 +41,7 @@ impl ApiClient {
         ca: PathBuf,
         via: Via,
     ) -> Result<Self, Failure> {
-        let text = files::read_if_present(Path::new(paths::RESOLV_CONF))?.unwrap_or_default();
+        let text = files::read_shared(Path::new(paths::RESOLV_CONF))?.unwrap_or_default();
         let resolver = Resolver::new(name_servers::in_force(&text), via.clone());
         Ok(Self {
             hosts: Arc::new(ApiHosts::new(meta, resolver, via, ca, Gate::Open)),

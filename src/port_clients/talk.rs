@@ -132,7 +132,7 @@ impl<'a> Talk<'a> {
 }
 
 fn resolver() -> Resolver {
-    let text = files::read_if_present(Path::new(paths::RESOLV_CONF));
+    let text = files::read_shared(Path::new(paths::RESOLV_CONF));
     let text = text.ok().flatten().unwrap_or_default();
     Resolver::new(name_servers::as_named(&text), Via::Routing)
 }

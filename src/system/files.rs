@@ -105,6 +105,37 @@ pub fn read_if_present(path: &Path) -> Result<Option<String>, FileError> {
     }
 }
 
+/// More than a resolver's configuration has, and no burden on the memory.
+const MAX_SHARED_BYTES: u64 = 1024 * 1024;
+
+/// As [`read_if_present`], of `/etc/hosts` or `/etc/resolv.conf`, which all who share the network
+/// share, and root among them can write: one of any size, that is.
+pub fn read_shared(path: &Path) -> Result<Option<String>, FileError> {
+    let read = || {
+        // Of a pipe nothing is waited for.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)?;
+        let mut bytes = Vec::new();
+        let limit = MAX_SHARED_BYTES.saturating_add(1);
+        let length = file.take(limit).read_to_end(&mut bytes)?;
+        if u64::try_from(length).is_ok_and(|length| length > MAX_SHARED_BYTES) {
+            return Err(io::Error::other(TOO_LARGE));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("reading", path)(error)),
+    }
+}
+
+const TOO_LARGE: &str = "it is larger than 1 MiB; root of any container that shares this network \
+    can write it: write it anew, or recreate the container that owns the network, and use \
+    `user:` for those that need no root";
+
 /// A hundred times the largest, the server list.
 const MAX_STORED_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -338,6 +369,30 @@ mod tests {
         }
         assert_eq!(read_stored(&at("file")).unwrap().unwrap(), "kept");
         assert_eq!(read_stored(&at("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_read_as_far_as_it_makes_sense() {
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
+        let path = directory.path().join("hosts");
+        assert_eq!(read_shared(&path).unwrap(), None);
+        for (size, is_read) in [
+            (0, true),
+            (MAX_SHARED_BYTES, true),
+            (MAX_SHARED_BYTES + 1, false),
+            (1 << 40, false),
+        ] {
+            File::create(&path).unwrap().set_len(size).unwrap();
+            let text = read_shared(&path);
+            assert_eq!(text.is_ok(), is_read, "{size}");
+            if let Err(error) = text {
+                let error = error.to_string();
+                assert!(error.contains("hosts: it is larger than 1 MiB"), "{error}");
+            }
+        }
+        // What users mount to have none.
+        assert_eq!(read_shared(Path::new("/dev/null")).unwrap().unwrap(), "");
+        read_shared(Path::new("/dev/zero")).unwrap_err();
     }
 
     #[test]

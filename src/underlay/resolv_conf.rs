@@ -17,7 +17,7 @@ const KEPT: &str = "#| ";
 /// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said
 /// before. Idempotent.
 pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(), FileError> {
-    let former = files::read_if_present(path)?.unwrap_or_default();
+    let former = files::read_shared(path)?.unwrap_or_default();
     files::write_in_place(path, render(servers, search, &former).as_bytes())
 }
 
@@ -29,7 +29,7 @@ pub fn reclaim(
     servers: &[IpAddr],
     search: &[String],
 ) -> Result<Vec<String>, FileError> {
-    let text = files::read_if_present(path)?.unwrap_or_default();
+    let text = files::read_shared(path)?.unwrap_or_default();
     let named: Vec<&str> = text.lines().filter_map(name_server).collect();
     let is_vpns = |name: &str| servers.iter().any(|server| server.to_string() == name);
     let all_named = servers
@@ -60,7 +60,7 @@ fn name_server(line: &str) -> Option<&str> {
 
 /// Writes the former content back, if the file is ours.
 pub fn restore(path: &Path) -> Result<(), FileError> {
-    let Some(text) = files::read_if_present(path)?.filter(|text| is_ours(text)) else {
+    let Some(text) = files::read_shared(path)?.filter(|text| is_ours(text)) else {
         return Ok(());
     };
     files::write_in_place(path, original_of(&text).as_bytes())
@@ -69,9 +69,7 @@ pub fn restore(path: &Path) -> Result<(), FileError> {
 /// What the file at `path` said before we took it over, or says, if we have not. Empty where there
 /// is no file.
 pub fn original(path: &Path) -> Result<String, FileError> {
-    Ok(original_of(
-        &files::read_if_present(path)?.unwrap_or_default(),
-    ))
+    Ok(original_of(&files::read_shared(path)?.unwrap_or_default()))
 }
 
 /// The former content kept in our own file; any other file is its own former content.

@@ -84,10 +84,12 @@ impl Resolver {
     /// on loopback are asked as they are.
     pub fn new(servers: NameServers, via: Via) -> Self {
         // If the file cannot be read, the name servers are asked.
-        let by_hand = files::read_if_present(Path::new(HOSTS)).ok().flatten();
+        let by_hand = files::read_shared(Path::new(HOSTS))
+            .inspect_err(|error| log::warn!("{error}; what it names counts for nothing"));
+        let by_hand = by_hand.ok().flatten().unwrap_or_default();
         Self {
             servers,
-            by_hand: by_hand.unwrap_or_default().into(),
+            by_hand: by_hand.into(),
             via,
             port: DNS_PORT,
         }

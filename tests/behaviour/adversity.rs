@@ -134,6 +134,31 @@ fn nothing_leaks_where_resolv_conf_cannot_be_read() {
     a_start(unreadable, &says, cure);
 }
 
+/// "no more than 1 MiB of either" (docs/security.md)
+#[test]
+fn nothing_leaks_where_resolv_conf_has_no_end() {
+    let endless = |recipe: Recipe| {
+        let recipe = recipe.memory(200 << 20);
+        recipe.first("cp /etc/resolv.conf /run/former; truncate -s 3G /etc/resolv.conf")
+    };
+    let says = [
+        "Fatal error: reading /etc/resolv.conf: it is larger than 1 MiB",
+        "write it anew",
+    ];
+    let cure = End::BlockedUntil("cat /run/former >/etc/resolv.conf");
+    a_start(endless, &says, cure);
+}
+
+#[test]
+fn nothing_leaks_where_the_hosts_file_has_no_end() {
+    let endless = |recipe: Recipe| {
+        let recipe = recipe.memory(200 << 20);
+        recipe.first("truncate -s 3G /etc/hosts")
+    };
+    let says = ["reading /etc/hosts: it is larger than 1 MiB"];
+    a_start(endless, &says, End::Connected);
+}
+
 // Processes and memory.
 
 /// Where the kernel has WireGuard, what is left to be started does with little.

@@ -249,7 +249,7 @@ fn hooks() -> Option<Finding> {
 
 /// What a former life left that a new one takes away.
 fn leftovers() -> Vec<&'static str> {
-    let resolv_conf = files::read_if_present(Path::new(paths::RESOLV_CONF))
+    let resolv_conf = files::read_shared(Path::new(paths::RESOLV_CONF))
         .ok()
         .flatten()
         .unwrap_or_default();
