@@ -228,7 +228,8 @@ impl Supervisor {
     }
 
     /// Meanwhile what is owed is tried again: a search, a watch or the port's worker that got no
-    /// thread, rules that could not be loaded, networks that could not be followed; and the port is looked at when that is due.
+    /// thread, rules that could not be loaded, networks that could not be followed; and
+    /// the port is looked at when that is due.
     /// `None` when nobody reports any more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
         while let Some(due) = self.next_act() {
