@@ -7,6 +7,8 @@ mod trial;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -39,6 +41,8 @@ const DOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Tunnel {
     /// The server and the registration it rests on.
     pub joined: Joined,
+    /// Those inside have answered by this registration, so that their silence speaks against it.
+    pub has_answered: Arc<AtomicBool>,
     kill_switch: KillSwitch,
     wg_quick: WgQuick,
     dns: Vec<Ipv4Addr>,
@@ -60,6 +64,7 @@ impl Tunnel {
             dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
             wg_quick: wg_quick(container, &kill_switch),
             kill_switch,
+            has_answered: Arc::default(),
             joined,
         };
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
@@ -124,7 +129,15 @@ impl Tunnel {
         if let Some(qdisc) = &container.settings.qdisc {
             add_qdisc(qdisc, &container.stop);
         }
-        trial.wait(&self.joined, &self.peering(container), &container.stop)
+        self.pass(&trial, container)
+    }
+
+    /// Waits until the tunnel has carried something.
+    fn pass(&self, trial: &TunnelTrial, container: &Container) -> Result<(), Failure> {
+        let peering = self.peering(container);
+        let is_answered = trial.wait(&self.joined, &peering, &container.stop)?;
+        self.has_answered.store(is_answered, Ordering::Relaxed);
+        Ok(())
     }
 
     fn conf(&self, container: &Container) -> Conf {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::networks::Networks;
 use super::trial::TunnelTrial;
@@ -46,6 +47,7 @@ impl Tunnel {
             dns: dns_servers(&container.settings.dns, &joined.registration.dns_servers),
             wg_quick: self.wg_quick.clone(),
             kill_switch: self.kill_switch.clone(),
+            has_answered: Arc::default(),
             joined,
         };
         let networks = Networks::find(container)?;
@@ -105,7 +107,7 @@ impl Tunnel {
     /// Once the changed interface has carried something, nothing else is let out any more.
     fn take_over(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
         let trial = TunnelTrial::begin(&self.joined);
-        trial.wait(&self.joined, &self.peering(container), &container.stop)?;
+        self.pass(&trial, container)?;
         let policy = self.policy(container, networks);
         if let Err(error) = self.kill_switch.moved(self.joined.endpoint(), policy) {
             log::warn!("{error}; they are narrowed as soon as that can be done");

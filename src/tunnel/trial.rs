@@ -43,7 +43,8 @@ impl TunnelTrial {
         }
     }
 
-    /// Waits for the first thing that comes out of the tunnel, whoever it is for.
+    /// Waits for the first thing that comes out of the tunnel, whoever it is for, and says whether
+    /// it was an answer of those inside.
     ///
     /// # Errors
     /// When nothing does in time: that server is of no use, or this machine lets nothing in.
@@ -52,12 +53,13 @@ impl TunnelTrial {
         joined: &Joined,
         peering: &Peering,
         stop: &CancellationToken,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut shaken_at = self.begun;
         loop {
-            if self.questions.any_answered(REPEAT_INTERVAL, stop)? || self.has_carried() {
+            let is_answered = self.questions.any_answered(REPEAT_INTERVAL, stop)?;
+            if is_answered || self.has_carried() {
                 log::debug!("the tunnel carries, after {:?}", self.begun.elapsed());
-                return Ok(());
+                return Ok(is_answered);
             }
             if self.begun.elapsed() >= PATIENCE {
                 return Err(failure(joined, stop));

@@ -546,6 +546,32 @@ fn a_network_that_was_away_costs_no_registration() {
     assert!(registrations() <= 2, "{}", registrations());
 }
 
+/// Such a script is content with an interface, whether it carries anything or not.
+#[test]
+fn an_own_healthcheck_that_is_content_with_a_dead_tunnel_does_not_keep_it() {
+    let world = World::new();
+    let container = watching(&world)
+        .script("/scripts/healthcheck.sh", "wg show wg0\n")
+        .connect();
+    let said = |text: &str| {
+        container.shell("ping -c1 -W1 1.1.1.1 || true");
+        container.logs().contains(text)
+    };
+    world.server_in_use().silence_endpoint();
+    for server in world.pia.servers() {
+        server.close_registration();
+    }
+    wait_until("a search in vain", LATER, || {
+        said("no server could be connected to")
+    });
+    for server in world.pia.servers() {
+        server.open_registration();
+    }
+    wait_until("the reconnect", LATER, || said(RECONNECTED));
+    world.assert_carries();
+    assert!(!said("keeping it"));
+}
+
 /// The program that carries the tunnel takes all that it is told, and is stuck. `wg` would wait for
 /// it without an end.
 fn hangs_in_user_space(world: &World, container: &Container) {

@@ -1,6 +1,8 @@
 //! Whether the endpoint in use is there: the interface's own counters are looked at while something
 //! passes, which costs no process, and only where they speak against it those inside are asked.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,10 +14,13 @@ use crate::system::paths;
 use crate::underlay::first_sign::Witnesses;
 use crate::underlay::passing::Passing;
 use crate::wireguard::routing_rules;
-use crate::wireguard::show::{self, Counters};
+use crate::wireguard::show::{self, Counters, Traffic};
 
 /// Between two questions to an endpoint that is known to be silent.
 const SILENT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Between two questions to those inside that have not answered yet, while the tunnel carries.
+const UNHEARD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// For an interface that was taken down by hand to be up again.
 const BY_HAND_PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +28,9 @@ const BY_HAND_PATIENCE: Duration = Duration::from_secs(10);
 /// One endpoint under watch.
 pub(super) struct EndpointWatch {
     pub witnesses: Witnesses,
+    /// They have, since this registration began, whatever watched it then. Those that never did do
+    /// not speak against the endpoint.
+    pub has_answered: Arc<AtomicBool>,
     pub reporter: Reporter,
     pub events: Sender<Event>,
     /// That of the tunnel's packets, by which its routing rules are known.
@@ -42,9 +50,11 @@ impl EndpointWatch {
 
     /// Says why the main loop has to act.
     fn watch(&self, stop: &CancellationToken) -> Result<String, Cancelled> {
-        // Those that have never answered by this endpoint do not speak against it.
-        let mut have_answered = self.witnesses.any_answers(CHECK_TIMEOUT, stop)?;
+        if !self.has_answered() {
+            self.ask(stop)?;
+        }
         let begun = Instant::now();
+        let mut unheard = Unheard::default();
         let mut silence = Silence::default();
         loop {
             let Ok(counters) = show::counters() else {
@@ -60,22 +70,40 @@ impl EndpointWatch {
                 steady: begun.elapsed(),
                 wall: SystemTime::now(),
             };
+            if !self.has_answered() && unheard.is_due(now.steady, counters.received) {
+                self.ask(stop)?;
+                continue;
+            }
             match silence.look(now, counters) {
                 Verdict::LookAgain(pause) => stop.pause(pause)?,
                 Verdict::Rest(at_most) => rest(counters, at_most, stop)?,
                 Verdict::Suspect => {
                     let is_dead = self.is_dead(counters, stop)?;
-                    if is_dead && have_answered {
+                    if is_dead && self.has_answered() {
                         if self.reconnects {
                             return Ok("nothing comes through the tunnel any more".to_owned());
                         }
                         self.wait_for_life(stop)?;
                     }
-                    have_answered |= !is_dead;
+                    if !is_dead {
+                        self.has_answered.store(true, Ordering::Relaxed);
+                    }
                     stop.pause(CALM_INTERVAL)?;
                 }
             }
         }
+    }
+
+    fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// Asks those inside, and notes an answer.
+    fn ask(&self, stop: &CancellationToken) -> Result<(), Cancelled> {
+        if self.witnesses.any_answers(CHECK_TIMEOUT, stop)? {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// Somebody who takes the interface down by hand is likely to bring it up again, as after a
@@ -128,6 +156,25 @@ impl EndpointWatch {
     }
 }
 
+/// When those inside that have not answered were asked last, and what had come by then.
+#[derive(Debug, Default)]
+struct Unheard {
+    asked_at: Duration,
+    received: Traffic,
+}
+
+impl Unheard {
+    /// Whether to ask them again `now`: where nothing else came since, their silence says nothing.
+    fn is_due(&mut self, now: Duration, received: Traffic) -> bool {
+        let is_due = now.saturating_sub(self.asked_at) >= UNHEARD_INTERVAL
+            && silence::is_life(self.received, received);
+        if is_due {
+            (self.asked_at, self.received) = (now, received);
+        }
+        is_due
+    }
+}
+
 /// Waits until something passes, which `before` does not count yet, for `at_most`. Without the
 /// right to see packets the wait is short, and the counters tell.
 fn rest(before: Counters, at_most: Duration, stop: &CancellationToken) -> Result<(), Cancelled> {
@@ -146,5 +193,24 @@ fn rest(before: Counters, at_most: Duration, stop: &CancellationToken) -> Result
     match show::counters() {
         Ok(now) if now != before => stop.pause(silence::AFTER_REST),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_have_not_answered_are_asked_again_while_the_tunnel_carries() {
+        let mut unheard = Unheard::default();
+        let mut is_due = |seconds, packets| {
+            let bytes = packets * 100;
+            unheard.is_due(Duration::from_secs(seconds), Traffic { packets, bytes })
+        };
+        assert!(!is_due(59, 10));
+        assert!(is_due(60, 10));
+        assert!(!is_due(119, 20));
+        assert!(!is_due(120, 10), "nothing came");
+        assert!(is_due(130, 20));
     }
 }

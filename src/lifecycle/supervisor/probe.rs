@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::container::Container;
@@ -10,6 +11,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError, status_in_words};
 use crate::system::paths;
 use crate::tunnel::Tunnel;
+use crate::underlay::first_sign::Witnesses;
 use crate::underlay::ping::{Prober, Unanswered};
 
 /// For the user's own health check, as Docker gives one by default.
@@ -25,55 +27,77 @@ pub(super) enum Probe {
     Script {
         script: PathBuf,
         environment: Vec<(OsString, OsString)>,
+        /// Where these have answered by this server, a search asks them first, for this time: the
+        /// script may be content with an interface.
+        witnesses: Option<(Witnesses, Duration)>,
     },
 }
 
 impl Probe {
     pub(super) fn new(tunnel: &Tunnel, container: &Container) -> Self {
+        let timeout = container.settings.probing.timeout;
+        let has_answered = tunnel.has_answered.load(Ordering::Relaxed);
         match own_script::find(own_script::HEALTHCHECK) {
             Some(script) => Self::Script {
                 script,
                 environment: container.environment(),
+                witnesses: has_answered.then(|| (tunnel.witnesses(), timeout)),
             },
-            None => Self::Ping(tunnel.prober(container), container.settings.probing.timeout),
+            None => Self::Ping(tunnel.prober(container), timeout),
         }
     }
 
     /// Who says that the tunnel carries.
     pub(super) fn run(&self, stop: &CancellationToken) -> Result<String, Unanswered> {
-        self.within(self.timeout(), SCRIPT_TIMEOUT, stop)
-    }
-
-    /// For an answer; a script answers as it is at the moment, and has a limit of its own.
-    pub(super) fn timeout(&self) -> Duration {
         match self {
-            Self::Ping(_, timeout) => *timeout,
-            Self::Script { .. } => Duration::ZERO,
+            Self::Ping(prober, timeout) => prober.any_answers(*timeout, stop),
+            Self::Script {
+                script,
+                environment,
+                ..
+            } => run_script(script, environment, SCRIPT_TIMEOUT, stop),
         }
     }
 
-    /// The same for a search, with so much time for an answer to a ping.
+    /// For an answer from inside the tunnel in a search; a script has a limit of its own.
+    pub(super) fn timeout(&self) -> Duration {
+        match self {
+            Self::Ping(_, timeout) => *timeout,
+            Self::Script { witnesses, .. } => {
+                let timeout = witnesses.as_ref().map(|(_, timeout)| *timeout);
+                timeout.unwrap_or_default()
+            }
+        }
+    }
+
+    /// Who says in a search that the old tunnel carries, with so much time for an answer.
     pub(super) fn run_in_search(
         &self,
         timeout: Duration,
         stop: &CancellationToken,
     ) -> Result<String, Unanswered> {
-        self.within(timeout, SEARCH_SCRIPT_TIMEOUT, stop)
-    }
-
-    fn within(
-        &self,
-        for_answer: Duration,
-        for_script: Duration,
-        stop: &CancellationToken,
-    ) -> Result<String, Unanswered> {
         match self {
-            Self::Ping(prober, _) => prober.any_answers(for_answer, stop),
+            Self::Ping(prober, _) => prober.any_answers(timeout, stop),
             Self::Script {
                 script,
                 environment,
-            } => run_script(script, environment, for_script, stop),
+                witnesses,
+            } => {
+                if let Some((witnesses, _)) = witnesses
+                    && !witnesses.any_answers(timeout, stop)?
+                {
+                    return Err(silent("nobody inside answers".to_owned()));
+                }
+                run_script(script, environment, SEARCH_SCRIPT_TIMEOUT, stop)
+            }
         }
+    }
+}
+
+fn silent(failure: String) -> Unanswered {
+    Unanswered::Silent {
+        interface: paths::INTERFACE.to_owned(),
+        failures: vec![failure],
     }
 }
 
@@ -107,8 +131,5 @@ fn run_script(
         Err(error) => error.to_string(),
     };
     stop.check()?;
-    Err(Unanswered::Silent {
-        interface: paths::INTERFACE.to_owned(),
-        failures: vec![failure],
-    })
+    Err(silent(failure))
 }

@@ -16,6 +16,7 @@ use crate::settings::ServerChoice;
 use crate::status::{self, Reporter};
 use crate::system::backoff::{Backoff, pause_in_outage};
 use crate::system::cancellation::CancellationToken;
+use crate::underlay::deadline::Deadline;
 
 /// While the failure may pass at any moment.
 const PAUSES: RangeInclusive<Duration> = Duration::from_millis(800)..=Duration::from_secs(10);
@@ -115,12 +116,17 @@ impl Search {
     }
 
     /// If it was the network that was away, the old tunnel is as good as a new one, and costs no
-    /// registration. Asked at the end of a pause and within it, so that silence costs no time.
+    /// registration. Asked at the end of a pause and within it, so that silence costs no time, and
+    /// an answer that comes early does not shorten it.
     fn old_tunnel_within(&self, pause: Duration, stop: &CancellationToken) -> Option<SearchNews> {
         let asking = self.probe.timeout().min(pause);
+        let end = Deadline::after(pause);
         self.is_waiting.store(true, Ordering::Relaxed);
         stop.pause(pause.saturating_sub(asking)).ok()?;
         let answered = self.probe.run_in_search(asking, stop);
+        if answered.is_err() {
+            stop.pause(end.left()).ok()?;
+        }
         self.is_waiting.store(false, Ordering::Relaxed);
         Some(SearchNews::Recovered(answered.ok()?))
     }

@@ -46,6 +46,7 @@ impl Supervisor {
     fn watch_endpoint(&mut self, container: &Container) {
         let watch = EndpointWatch {
             witnesses: self.tunnel.witnesses(),
+            has_answered: Arc::clone(&self.tunnel.has_answered),
             reporter: container.reporter.clone(),
             events: self.events.clone(),
             mark: container.mark,
