@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::doctor::leaks;
-use crate::settings::{Environment, Settings};
+use crate::settings::{Environment, MONITOR_ASKS, Settings};
 use crate::status::{State, Status};
 use crate::system::cancellation::CancellationToken;
 use crate::system::{files, paths};
@@ -73,9 +73,11 @@ pub fn run(environment: &Environment) -> ExitCode {
 }
 
 /// Whoever asks with `PORT_FORWARDING=0`, as the monitor asks a check of the user's, asks for the
-/// tunnel alone. Where `PRE_UP` turned it on, the container's environment may say so, too.
+/// tunnel alone. Where `PRE_UP` turned it on, the container's environment may say so, too, and only
+/// the monitor means it.
 fn as_asked(mut status: Status, environment: &Environment) -> Status {
-    if environment.refuses_port() && !status.port_wanted_by_hook {
+    let is_meant = !status.port_wanted_by_hook || environment.text(MONITOR_ASKS).is_some();
+    if environment.refuses_port() && is_meant {
         status.port_wanted = false;
     }
     status

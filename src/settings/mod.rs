@@ -44,7 +44,7 @@ pub use credential_sources::CredentialSources;
 pub use dns::VpnDns;
 pub use environment::Environment;
 pub use hook_commands::HookCommands;
-pub use monitoring::{Monitor, Probing};
+pub use monitoring::{MONITOR_ASKS, Monitor, Probing};
 pub use port_forwarding::PortForwarding;
 pub use read::list;
 pub use server_choice::{Meta, SeenServer, ServerChoice};

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use super::variables::Variables;
 
+/// Set where the monitor runs a health check of the user's, for ours, which that may call.
+pub const MONITOR_ASKS: &str = "WIREGUARD_PIA_MONITOR";
+
 /// How the endpoint is probed, for the health check and the monitor.
 #[derive(Debug, Clone)]
 pub struct Probing {

@@ -113,6 +113,28 @@ fn a_check_that_is_called_without_port_forwarding_leaves_the_port_out() {
     unhealthy(&container, &["PORT_FORWARDING=0"], "");
 }
 
+/// The container's own `PORT_FORWARDING=0` says nothing there, but the monitor's question does.
+#[test]
+fn the_monitor_leaves_a_port_out_that_pre_up_turned_on() {
+    let world = World::new();
+    world.pia.refuse_signature();
+    let check = "wireguard-pia healthcheck >>/pia/said\n";
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let container = recipe
+        .env("PORT_FORWARDING", "0")
+        .env("PRE_UP", "PORT_FORWARDING=1")
+        .env("RECONNECT", "1")
+        .env("MONITOR_INTERVAL", "1")
+        .env("MONITOR_RETRIES", "1000")
+        .script("/scripts/healthcheck.sh", check)
+        .connect();
+    wait_until("the probe is content", SOON, || {
+        let said = container.read("/pia/said").unwrap_or_default();
+        said.lines().any(|line| line.starts_with("healthy: "))
+    });
+    unhealthy(&container, &[], "no port is forwarded");
+}
+
 /// "the log, `status` and the health check say that IPv6 is not blocked" (README.md), for as long
 /// as that is so: ip6tables may be made to work meanwhile, by the modprobe that they ask for.
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::container::Container;
 use crate::hooks::own_script;
+use crate::settings::MONITOR_ASKS;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError, status_in_words};
 use crate::system::paths;
@@ -113,6 +114,7 @@ fn run_script(
         .environment(environment.iter().cloned())
         .variable("ACTIVE_HEALTHCHECKS", "1")
         .variable("PORT_FORWARDING", "0")
+        .variable(MONITOR_ASKS, "1")
         .directory(Path::new(paths::WORKING_DIRECTORY));
     let script = script.display().to_string();
     let outcome = CancellationToken::within(limit, |limited| {
