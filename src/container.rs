@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use crate::hooks::shell::{Exit, Shell};
@@ -28,6 +29,8 @@ pub struct Container {
     pub mark: u32,
     warned: HashSet<Warning>,
     shell: Arc<Shell>,
+    /// Of those that everything else goes on beside.
+    pub hook_runs: Arc<HookRuns>,
 }
 
 impl Container {
@@ -43,6 +46,7 @@ impl Container {
             mark: paths::FWMARK,
             warned: HashSet::new(),
             shell: Arc::default(),
+            hook_runs: Arc::default(),
         };
         container.warn(warnings);
         container.tell_paths();
@@ -119,11 +123,13 @@ impl Container {
         }
         let (environment, stop) = (self.environment(), self.stop.clone());
         let (text, shell) = (self.text_of(stage), Arc::clone(&self.shell));
+        let runs = Arc::clone(&self.hook_runs);
         let run = move || {
             let around = Surroundings {
                 environment: &environment,
                 stop: &stop,
             };
+            let _run = runs.begin();
             let exit = shell.run_stage(stage, text.as_deref(), &names(), &around);
             exit.map(on_exit);
         };
@@ -223,6 +229,35 @@ impl Container {
                 log::warn!("{warning}");
             }
         }
+    }
+}
+
+/// The stages of hooks that were run beside a tunnel that stands, whose routes they may change.
+#[derive(Debug, Default)]
+pub struct HookRuns {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+/// One of them, until it is dropped.
+struct HookRun<'a>(&'a HookRuns);
+
+impl HookRuns {
+    /// How many there were; `None` while there is one.
+    pub fn count(&self) -> Option<usize> {
+        let ended = self.ended.load(Ordering::SeqCst);
+        (self.begun.load(Ordering::SeqCst) == ended).then_some(ended)
+    }
+
+    fn begin(&self) -> HookRun<'_> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        HookRun(self)
+    }
+}
+
+impl Drop for HookRun<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Facts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interface {
     Missing,
+    Down,
     WithoutPeer,
     /// The program that carries it does not answer.
     Silent,
@@ -96,6 +97,9 @@ fn interface(stop: &CancellationToken) -> Interface {
     if !show::exists() {
         return Interface::Missing;
     }
+    if !show::is_up() {
+        return Interface::Down;
+    }
     match peers::list(stop) {
         Ok(peers) if !peers.is_empty() => Interface::Complete,
         Ok(_) => Interface::WithoutPeer,
@@ -131,6 +135,7 @@ pub fn judge(facts: &Facts) -> Result<String, String> {
     }
     match facts.interface {
         Interface::Missing => return Err(format!("the interface {} is gone", paths::INTERFACE)),
+        Interface::Down => return Err(format!("the interface {} is down", paths::INTERFACE)),
         Interface::WithoutPeer => {
             return Err(format!("the interface {} has no peer", paths::INTERFACE));
         }
@@ -277,10 +282,11 @@ mod tests {
         };
         assert!(with(unwritten).is_err_and(|why| why.contains("PORT_FILE: read-only")));
         type Change = fn(&mut Facts, &mut Status);
-        let bad: [(Change, &str); 12] = [
+        let bad: [(Change, &str); 13] = [
             (|facts, _| facts.running = false, "not running"),
             (|facts, _| facts.status = Err("garbage".into()), "garbage"),
             (|facts, _| facts.interface = Interface::Missing, "gone"),
+            (|facts, _| facts.interface = Interface::Down, "down"),
             (
                 |facts, _| facts.interface = Interface::WithoutPeer,
                 "no peer",

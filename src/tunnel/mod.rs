@@ -4,6 +4,7 @@ mod mtu;
 mod networks;
 mod replace;
 mod trial;
+mod way_in;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -15,6 +16,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use self::networks::Networks;
 use self::trial::TunnelTrial;
+pub use self::way_in::{Lack, WayIn};
 use crate::connect::register::Joined;
 use crate::container::Container;
 use crate::failure::Failure;
@@ -46,6 +48,7 @@ pub struct Tunnel {
     kill_switch: KillSwitch,
     wg_quick: WgQuick,
     dns: Vec<Ipv4Addr>,
+    way_in: Arc<WayIn>,
 }
 
 impl Tunnel {
@@ -66,6 +69,7 @@ impl Tunnel {
             kill_switch,
             has_answered: Arc::default(),
             joined,
+            way_in: Arc::new(WayIn::new(container)),
         };
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
@@ -291,6 +295,11 @@ impl Tunnel {
             );
         }
         Ok(())
+    }
+
+    /// Whether packets find into it.
+    pub fn way_in(&self) -> Arc<WayIn> {
+        Arc::clone(&self.way_in)
     }
 
     /// Those inside who can say whether it carries.

@@ -1,4 +1,4 @@
-//! A new registration on the live interface, or on a new one where that is gone.
+//! A new registration on the live interface, or on a new one where that is gone or of no use.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::container::Container;
 use crate::failure::Failure;
 use crate::system::cancellation::CancellationToken;
 use crate::system::{parallel, paths, tcp_connections};
+use crate::wireguard::hung;
 use crate::wireguard::peering::Peering;
-use crate::wireguard::{hung, show};
 
 /// How often a change of the interface is tried before it is taken back.
 const MAX_TRIES: usize = 3;
 
 impl Tunnel {
     /// Changes the tunnel to `joined`. The old one is given up only once the new one has carried
-    /// something; should the change fail, it is taken back. An interface that somebody took away,
-    /// or whose program hangs, is brought up anew.
+    /// something; should the change fail, it is taken back. An interface that somebody took away or
+    /// set down, that has lost its route, or whose program hangs, is brought up anew.
     ///
     /// # Errors
     /// When the change failed, or the new server carries nothing: the tunnel is then as it was
@@ -29,12 +29,12 @@ impl Tunnel {
     pub fn reconnect(&mut self, container: &Container, joined: Joined) -> Result<(), Failure> {
         let former = self.peering(container).address;
         hung::end();
-        if show::exists() {
-            self.replace(container, joined)?;
-        } else {
-            log::warn!("{} is gone; bringing it up anew", paths::INTERFACE);
+        if let Some(lack) = self.way_in.lack() {
+            log::warn!("{lack}; bringing it up anew");
             self.remove_interface();
             *self = Self::bring_up(container, self.kill_switch.clone(), joined)?;
+        } else {
+            self.replace(container, joined)?;
         }
         if former != self.peering(container).address {
             end_connections_from(former);
@@ -48,6 +48,7 @@ impl Tunnel {
             wg_quick: self.wg_quick.clone(),
             kill_switch: self.kill_switch.clone(),
             has_answered: Arc::default(),
+            way_in: self.way_in(),
             joined,
         };
         let networks = Networks::find(container)?;

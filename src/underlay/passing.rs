@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use nix::libc::RTMGRP_LINK;
+use nix::libc::{RTMGRP_IPV4_ROUTE, RTMGRP_LINK};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
@@ -20,8 +20,8 @@ use crate::system::readiness;
 #[derive(Debug)]
 pub struct Passing {
     packets: OwnedFd,
-    /// Interfaces that come or go.
-    interfaces: OwnedFd,
+    /// Interfaces that come, change or go, and routes of IPv4.
+    changes: OwnedFd,
 }
 
 impl Passing {
@@ -38,21 +38,19 @@ impl Passing {
         // Until then it saw those of other interfaces.
         while recv(packets.as_raw_fd(), &mut [0], MsgFlags::empty()).is_ok() {}
         let (netlink, routes) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
-        let interfaces = socket(netlink, SockType::Raw, flags, routes)?;
-        let group = NetlinkAddr::new(0, RTMGRP_LINK.cast_unsigned());
-        bind(interfaces.as_raw_fd(), &group)?;
-        Ok(Self {
-            packets,
-            interfaces,
-        })
+        let changes = socket(netlink, SockType::Raw, flags, routes)?;
+        let groups = (RTMGRP_LINK | RTMGRP_IPV4_ROUTE).cast_unsigned();
+        bind(changes.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Self { packets, changes })
     }
 
-    /// Waits for a packet, for `timeout` at most; an interface that comes or goes counts as one.
+    /// Waits for a packet, for `timeout` at most; an interface or a route that comes or
+    /// goes counts as one.
     ///
     /// # Errors
     /// When a stop is asked for.
     pub fn wait(&self, timeout: Duration, stop: &CancellationToken) -> Result<(), Cancelled> {
-        let both = [self.packets.as_fd(), self.interfaces.as_fd()];
+        let both = [self.packets.as_fd(), self.changes.as_fd()];
         readiness::wait(&both, timeout, stop)
     }
 }

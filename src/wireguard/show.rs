@@ -14,6 +14,18 @@ pub fn exists() -> bool {
     Path::new("/sys/class/net").join(paths::INTERFACE).exists()
 }
 
+/// Whether the interface is up, as `ip link set wg0 up` makes it. Where the kernel does not tell,
+/// it is taken to be.
+pub fn is_up() -> bool {
+    const IFF_UP: u32 = 1;
+    let file = Path::new("/sys/class/net")
+        .join(paths::INTERFACE)
+        .join("flags");
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let digits = text.trim().trim_start_matches("0x");
+    u32::from_str_radix(digits, 16).map_or(true, |flags| flags & IFF_UP != 0)
+}
+
 /// What went one way through the interface since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {

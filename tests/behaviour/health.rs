@@ -410,6 +410,16 @@ fn a_removed_interface_is_not_healthy() {
 }
 
 #[test]
+fn an_interface_that_is_down_is_not_healthy() {
+    let world = World::new();
+    let container = connected(&world);
+    container.shell("ip link set wg0 down");
+    unhealthy(&container, &[], "the interface wg0 is down");
+    container.wait_for_log(RECONNECTED, LATER);
+    assert!(health(&container, &[]).0);
+}
+
+#[test]
 fn a_status_file_of_garbage_is_not_healthy() {
     let world = World::new();
     let container = connected(&world);

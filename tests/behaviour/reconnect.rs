@@ -617,6 +617,87 @@ fn an_interface_that_is_gone_is_brought_up_anew() {
     assert_eq!(world.pia.records().of(Api::AddKey).len(), 2);
 }
 
+/// What people do to see whether the kill switch holds.
+#[test]
+fn an_interface_that_is_down_is_brought_up_anew() {
+    for reconnects in ["0", "1"] {
+        let world = World::new();
+        let container = watching(&world).env("RECONNECT", reconnects).connect();
+        container.shell("ip link set wg0 down");
+        container.wait_for_log(RECONNECTED, LATER);
+        world.assert_carries();
+        assert_eq!(world.repeated_rules(), [""; 0]);
+        let logs = container.logs();
+        assert!(!logs.contains("nothing comes back from"), "{logs}");
+    }
+}
+
+/// The kernel takes the routes of a link that is set down away, and nobody puts them back.
+#[test]
+fn an_interface_that_has_lost_its_route_is_brought_up_anew() {
+    let losses = [
+        "ip link set wg0 down; ip link set wg0 up",
+        "ip route del default dev wg0 table 51820",
+    ];
+    for (loss, reconnects) in losses.into_iter().zip(["0", "1"]) {
+        let world = World::new();
+        let container = watching(&world).env("RECONNECT", reconnects).connect();
+        container.shell(loss);
+        container.wait_for_log("wg0 has lost its default route", LATER);
+        container.wait_for_log(RECONNECTED, LATER);
+        world.assert_carries();
+        assert_eq!(world.repeated_rules(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_reconnect_that_is_asked_for_repairs_the_interface_at_once() {
+    let world = World::builder().servers("one", Kind::New, 1).build();
+    let container = watching(&world).env("LOC", "one").connect();
+    for damage in [
+        "ip link set wg0 down",
+        "ip link set wg0 down; ip link set wg0 up",
+    ] {
+        container.shell(damage);
+        reconnect_times_more(&world, &container);
+    }
+    let logs = container.logs();
+    assert!(!logs.contains("nothing comes back from"), "{logs}");
+}
+
+/// Who takes it down by hand has ten seconds to bring it up.
+#[test]
+fn a_link_can_be_set_down_and_up_by_hand() {
+    let world = World::new();
+    let recipe = watching(&world).env("RECONNECT", "0");
+    let container = recipe.connect();
+    let index = interface(&container);
+    container.shell("ip link set wg0 down");
+    container.wait_for_log("wg0 was taken down by hand", SOON);
+    container.shell("ip link set wg0 up; ip route add default dev wg0 table 51820");
+    container.wait_for_log("wg0 is up again", SOON);
+    world.assert_carries();
+    assert_eq!(interface(&container), index);
+    assert!(!container.logs().contains("Reconnecting"));
+}
+
+/// Programs that are bound to the device need no route by it.
+#[test]
+fn a_route_that_a_hook_takes_away_is_not_missed() {
+    let world = World::new();
+    let container = watching(&world)
+        .env("POST_UP", "ip route del default dev wg0 table 51820")
+        .env("DEBUG", "1")
+        .start();
+    container.wait_for_log("The post-up hook has ended", LATER);
+    let index = interface(&container);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, LATER);
+    assert_eq!(interface(&container), index);
+    let logs = container.logs();
+    assert!(!logs.contains("has lost its default route"), "{logs}");
+}
+
 /// With the image's `wg-quick`.
 fn with_wg_quick_by_hand(world: &World) -> Recipe {
     let script = include_bytes!("../../scripts/wg-quick");

@@ -140,10 +140,12 @@ fn verdict(status: Result<Status, String>) -> Result<String, String> {
         running: true,
         status,
         // To see its peers takes a capability.
-        interface: if show::exists() {
-            Interface::Complete
-        } else {
+        interface: if !show::exists() {
             Interface::Missing
+        } else if !show::is_up() {
+            Interface::Down
+        } else {
+            Interface::Complete
         },
     })
 }

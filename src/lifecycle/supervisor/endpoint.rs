@@ -11,6 +11,7 @@ use super::silence::{self, CALM_INTERVAL, CHECK_TIMEOUT, Moment, Silence, Verdic
 use crate::status::Reporter;
 use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::paths;
+use crate::tunnel::{Lack, WayIn};
 use crate::underlay::first_sign::Witnesses;
 use crate::underlay::passing::Passing;
 use crate::wireguard::routing_rules;
@@ -33,8 +34,7 @@ pub(super) struct EndpointWatch {
     pub has_answered: Arc<AtomicBool>,
     pub reporter: Reporter,
     pub events: Sender<Event>,
-    /// That of the tunnel's packets, by which its routing rules are known.
-    pub mark: u32,
+    pub way_in: Arc<WayIn>,
     /// `RECONNECT`: another server is asked for where this one is dead.
     pub reconnects: bool,
 }
@@ -57,14 +57,16 @@ impl EndpointWatch {
         let mut unheard = Unheard::default();
         let mut silence = Silence::default();
         loop {
-            let Ok(counters) = show::counters() else {
+            let lack = self.way_in.lack();
+            let Some(counters) = show::counters().ok().filter(|_| lack.is_none()) else {
                 if self.comes_back(stop)? {
                     silence = Silence::default();
                     // wg-quick has taken our routing rules away with its own.
                     let _ = self.events.send(Event::NetworksChanged);
                     continue;
                 }
-                return Ok(format!("the interface {} is gone", paths::INTERFACE));
+                let lack = lack.unwrap_or(Lack::Interface);
+                return Ok(format!("the interface {lack}"));
             };
             let now = Moment {
                 steady: begun.elapsed(),
@@ -76,7 +78,7 @@ impl EndpointWatch {
             }
             match silence.look(now, counters) {
                 Verdict::LookAgain(pause) => stop.pause(pause)?,
-                Verdict::Rest(at_most) => rest(counters, at_most, stop)?,
+                Verdict::Rest(at_most) => self.rest(counters, at_most, stop)?,
                 Verdict::Suspect => {
                     let is_dead = self.is_dead(counters, stop)?;
                     if is_dead && self.has_answered() {
@@ -109,21 +111,23 @@ impl EndpointWatch {
     /// Somebody who takes the interface down by hand is likely to bring it up again, as after a
     /// change of the configuration, and is left the time for it.
     fn comes_back(&self, stop: &CancellationToken) -> Result<bool, Cancelled> {
-        if routing_rules::lead_into_tunnel(self.mark) {
-            return Ok(false);
-        }
-        let patience = BY_HAND_PATIENCE.as_secs();
-        log::warn!(
-            "{} was taken down by hand; unless it is up again within {patience} s, it is brought \
-             up anew",
-            paths::INTERFACE
-        );
         let noticed = Instant::now();
-        while !show::exists() {
-            if noticed.elapsed() >= BY_HAND_PATIENCE {
+        let mut said = None;
+        while let Some(lack) = self.way_in.lack() {
+            let is_gone = lack == Lack::Interface;
+            let is_deleted = is_gone && routing_rules::lead_into_tunnel(self.way_in.mark());
+            if is_deleted || noticed.elapsed() >= BY_HAND_PATIENCE {
                 return Ok(false);
             }
+            // An interface that is being deleted is down first.
+            if said != Some(lack) && (is_gone || noticed.elapsed() >= CALM_INTERVAL) {
+                say_by_hand(lack);
+                said = Some(lack);
+            }
             stop.pause(CALM_INTERVAL)?;
+        }
+        if said.is_some() {
+            log::info!("{} is up again", paths::INTERFACE);
         }
         Ok(true)
     }
@@ -142,7 +146,7 @@ impl EndpointWatch {
     fn wait_for_life(&self, stop: &CancellationToken) -> Result<(), Cancelled> {
         log::warn!("The endpoint is silent: packets are sent, and nothing comes back");
         self.reporter.update(|status| status.endpoint_silent = true);
-        while show::exists() {
+        while self.way_in.lack().is_none() {
             if self.witnesses.any_answers(CALM_INTERVAL, stop)? {
                 log::info!("The endpoint answers again");
                 break;
@@ -153,6 +157,32 @@ impl EndpointWatch {
         self.reporter
             .update(|status| status.endpoint_silent = false);
         Ok(())
+    }
+
+    /// Waits until something passes, which `before` does not count yet, for `at_most`. Without the
+    /// right to see packets the wait is short, and the counters tell.
+    fn rest(
+        &self,
+        before: Counters,
+        at_most: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), Cancelled> {
+        let passing = match Passing::watch(paths::INTERFACE) {
+            Ok(passing) => passing,
+            Err(error) => {
+                log::debug!("packets of {} cannot be seen: {error}", paths::INTERFACE);
+                return stop.pause(at_most.min(silence::IDLE_INTERVAL));
+            }
+        };
+        if show::counters().is_ok_and(|now| now == before) && self.way_in.lack().is_none() {
+            passing.wait(at_most, stop)?;
+        }
+        // It is not to cost anything while much passes.
+        drop(passing);
+        match show::counters() {
+            Ok(now) if now != before => stop.pause(silence::AFTER_REST),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -175,25 +205,13 @@ impl Unheard {
     }
 }
 
-/// Waits until something passes, which `before` does not count yet, for `at_most`. Without the
-/// right to see packets the wait is short, and the counters tell.
-fn rest(before: Counters, at_most: Duration, stop: &CancellationToken) -> Result<(), Cancelled> {
-    let passing = match Passing::watch(paths::INTERFACE) {
-        Ok(passing) => passing,
-        Err(error) => {
-            log::debug!("packets of {} cannot be seen: {error}", paths::INTERFACE);
-            return stop.pause(at_most.min(silence::IDLE_INTERVAL));
-        }
+fn say_by_hand(lack: Lack) {
+    let what = match lack {
+        Lack::Interface | Lack::Link => format!("{} was taken down by hand", paths::INTERFACE),
+        Lack::Route => lack.to_string(),
     };
-    if show::counters().is_ok_and(|now| now == before) {
-        passing.wait(at_most, stop)?;
-    }
-    // It is not to cost anything while much passes.
-    drop(passing);
-    match show::counters() {
-        Ok(now) if now != before => stop.pause(silence::AFTER_REST),
-        _ => Ok(()),
-    }
+    let patience = BY_HAND_PATIENCE.as_secs();
+    log::warn!("{what}; unless it is up again within {patience} s, it is brought up anew");
 }
 
 #[cfg(test)]

@@ -423,6 +423,7 @@ impl Supervisor {
                 .map(|(server, _)| server.clone())
                 .collect(),
             probe: Probe::new(&self.tunnel, container),
+            way_in: self.tunnel.way_in(),
             fallback: self.steering.fallback(),
             tried: self.steering.tried(),
             retry_delay: container.settings.retry.delay,

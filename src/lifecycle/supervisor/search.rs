@@ -16,6 +16,7 @@ use crate::settings::ServerChoice;
 use crate::status::{self, Reporter};
 use crate::system::backoff::{Backoff, pause_in_outage};
 use crate::system::cancellation::CancellationToken;
+use crate::tunnel::WayIn;
 use crate::underlay::deadline::Deadline;
 
 /// While the failure may pass at any moment.
@@ -35,6 +36,8 @@ pub(super) struct Search {
     /// Servers that did not respond, the latest at the end.
     pub avoid: Vec<Server>,
     pub probe: Probe,
+    /// Into the old tunnel: where nobody finds into it, it is not kept, whoever answers by it.
+    pub way_in: Arc<WayIn>,
     /// What to choose by instead, where a choice that a command made leads to no server.
     pub fallback: Option<ServerChoice>,
     /// By that choice, servers that took the key and carried nothing.
@@ -124,11 +127,13 @@ impl Search {
         self.is_waiting.store(true, Ordering::Relaxed);
         stop.pause(pause.saturating_sub(asking)).ok()?;
         let answered = self.probe.run_in_search(asking, stop);
-        if answered.is_err() {
+        let is_lost = self.way_in.lack().is_some();
+        if answered.is_err() || is_lost {
             stop.pause(end.left()).ok()?;
         }
         self.is_waiting.store(false, Ordering::Relaxed);
-        Some(SearchNews::Recovered(answered.ok()?))
+        let recovered = answered.ok().filter(|_| !is_lost);
+        recovered.map(SearchNews::Recovered)
     }
 }
 

@@ -49,7 +49,7 @@ impl Supervisor {
             has_answered: Arc::clone(&self.tunnel.has_answered),
             reporter: container.reporter.clone(),
             events: self.events.clone(),
-            mark: container.mark,
+            way_in: self.tunnel.way_in(),
             reconnects: container.settings.monitor.enabled,
         };
         let watching = Task::start_at(
