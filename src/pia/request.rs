@@ -118,8 +118,8 @@ impl<'a> Ask<'a> {
         let is_page = text.trim_start().starts_with('<');
         match status {
             200..=299 => is_page.then_some(ApiErrorKind::WebPage { status }),
-            // Only who shows PIA's certificate is asked, so a page with it is a refusal in its words;
-            // but a content network blocks with 403, too.
+            // Only who shows PIA's certificate is asked, so a page with it is a refusal in other
+            // words; but a content network blocks with 403, too.
             401 => Some(self.refused(status, &text)),
             403 if !is_page => Some(self.refused(status, &text)),
             402 if self.call.is_of_account() => Some(ApiErrorKind::SubscriptionOver),

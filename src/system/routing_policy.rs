@@ -53,8 +53,8 @@ pub fn rules(family: AddressFamily) -> io::Result<Vec<KernelRule>> {
     Ok(rules)
 }
 
-/// Whether the kernel keeps the protocols of the rules that it lists so. Linux before 4.17 does not;
-/// since then its own rules have one.
+/// Whether the kernel keeps the protocols of the rules that it lists so. Linux before 4.17 does
+/// not; since then its own rules have one.
 pub fn keep_protocols(rules: &[KernelRule]) -> bool {
     rules.iter().any(|rule| rule.protocol != 0)
 }

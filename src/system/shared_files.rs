@@ -39,7 +39,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// As [`write`].
+    /// As [`write()`].
     ///
     /// # Errors
     /// When it cannot be written.

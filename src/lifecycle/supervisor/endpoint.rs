@@ -54,7 +54,7 @@ impl EndpointWatch {
             self.ask(stop)?;
         }
         let begun = Instant::now();
-        let mut unheard = Unheard::default();
+        let mut last_question = LastQuestion::default();
         let mut silence = Silence::default();
         loop {
             let lack = self.way_in.lack();
@@ -72,7 +72,7 @@ impl EndpointWatch {
                 steady: begun.elapsed(),
                 wall: SystemTime::now(),
             };
-            if !self.has_answered() && unheard.is_due(now.steady, counters.received) {
+            if !self.has_answered() && last_question.is_due(now.steady, counters.received) {
                 self.ask(stop)?;
                 continue;
             }
@@ -188,12 +188,12 @@ impl EndpointWatch {
 
 /// When those inside that have not answered were asked last, and what had come by then.
 #[derive(Debug, Default)]
-struct Unheard {
+struct LastQuestion {
     asked_at: Duration,
     received: Traffic,
 }
 
-impl Unheard {
+impl LastQuestion {
     /// Whether to ask them again `now`: where nothing else came since, their silence says nothing.
     fn is_due(&mut self, now: Duration, received: Traffic) -> bool {
         let is_due = now.saturating_sub(self.asked_at) >= UNHEARD_INTERVAL
@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn those_that_have_not_answered_are_asked_again_while_the_tunnel_carries() {
-        let mut unheard = Unheard::default();
+        let mut last_question = LastQuestion::default();
         let mut is_due = |seconds, packets| {
             let bytes = packets * 100;
-            unheard.is_due(Duration::from_secs(seconds), Traffic { packets, bytes })
+            last_question.is_due(Duration::from_secs(seconds), Traffic { packets, bytes })
         };
         assert!(!is_due(59, 10));
         assert!(is_due(60, 10));
