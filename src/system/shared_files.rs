@@ -7,9 +7,9 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 use std::path::{Component, Path};
 
@@ -396,35 +396,11 @@ fn stat(directory: &OwnedFd, name: &OsStr) -> io::Result<Option<FileStat>> {
     }
 }
 
-/// Whether others than root of this container and we can change what lies in the directory.
+/// Whether others than root and we can change what lies in the directory.
 fn is_shared(directory: &OwnedFd) -> io::Result<bool> {
     let stat = fstat(directory)?;
     let is_ours = stat.st_uid == 0 || stat.st_uid == geteuid().as_raw();
-    let is_open = stat.st_mode & 0o022 != 0;
-    // An ordinary user's own directories are nobody else's, wherever they are mounted. Where it is
-    // not told (gVisor), owner and mode are all that is known.
-    let may_be_roots = || geteuid().is_root() && is_in_a_volume(directory).unwrap_or(false);
-    Ok(!is_ours || is_open || may_be_roots())
-}
-
-/// Whether the directory is of another mount than `/`, and so may be a sibling's, too, whose root
-/// is the same user. By the mount, as a volume and the container's own files may lie on one device.
-fn is_in_a_volume(directory: &OwnedFd) -> io::Result<bool> {
-    // What is in /proc the kernel makes, and what is in /dev the engine.
-    let mount = mount_of(directory)?;
-    if mount == mount_of(&open("/", DIRECTORY, Mode::empty())?)? || is_in_proc(directory)? {
-        return Ok(false);
-    }
-    let devices = open("/dev", DIRECTORY, Mode::empty());
-    Ok(!devices.is_ok_and(|devices| mount_of(&devices).is_ok_and(|of| of == mount)))
-}
-
-/// The line of the kernel's that tells which mount it is of.
-fn mount_of(directory: &OwnedFd) -> io::Result<String> {
-    let told = fs::read_to_string(format!("/proc/self/fdinfo/{}", directory.as_raw_fd()))?;
-    let mut lines = told.lines().filter(|line| line.starts_with("mnt_id:"));
-    let line = lines.next().ok_or(io::ErrorKind::Unsupported)?;
-    Ok(line.to_owned())
+    Ok(!is_ours || stat.st_mode & 0o022 != 0)
 }
 
 /// The links in /proc are the kernel's; they may lead to what has no path, such as a pipe.
@@ -435,7 +411,7 @@ fn is_in_proc(directory: &OwnedFd) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -452,9 +428,7 @@ mod tests {
 
     /// A directory that anybody can write, and one beside it that only we can.
     fn directories() -> (tempfile::TempDir, PathBuf, PathBuf) {
-        // For root /tmp may be a volume.
-        let above = if geteuid().is_root() { "/" } else { "/tmp" };
-        let directory = tempfile::tempdir_in(above).unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let (shared, private) = (
             directory.path().join("shared"),
             directory.path().join("own"),

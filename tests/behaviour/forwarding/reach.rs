@@ -349,46 +349,6 @@ fn a_siblings_link_in_place_of_the_port_file_leads_nowhere() {
     assert!(token.len() > 100, "{token:?}");
 }
 
-/// A fresh named volume is root's, 0755, and so is a sibling's root, which needs no right for it.
-#[test]
-fn a_link_by_root_of_a_sibling_in_a_volume_leads_nowhere() {
-    let world = World::new();
-    let folder = world.files().directory.join("volume");
-    std::fs::create_dir(&folder).expect("a new folder");
-    let link = |file: &str| {
-        let _ = std::fs::remove_file(folder.join("port.dat"));
-        std::os::unix::fs::symlink(file, folder.join("port.dat")).expect("a new link");
-    };
-    link("/scripts/mine");
-    let container = forwarding(&world)
-        .bind(&folder, "/pia-shared")
-        .file("/scripts/mine", "mine")
-        .env("PORT_FILE_CLEANUP", "1")
-        .start();
-    container.wait_for_log(FORWARDING, SOON);
-    let port = std::fs::read_to_string(folder.join("port.dat")).expect("the port file");
-    assert_eq!(port, format!("{}\n", world.pia.bound_ports()[0].port));
-    link("/scripts/mine");
-    assert!(container.stop().status.success());
-    assert_eq!(container.read("/scripts/mine").as_deref(), Some("mine"));
-}
-
-/// One that the user made in the container itself.
-#[test]
-fn a_link_in_a_folder_of_the_container_is_followed() {
-    let world = World::new();
-    let folder = world.files().directory.join("volume");
-    std::fs::create_dir(&folder).expect("a new folder");
-    let container = forwarding(&world)
-        .bind(&folder, "/data")
-        .env("PORT_FILE", "/opt/port.dat")
-        .first("ln -s /data/port.dat /opt/port.dat")
-        .start();
-    container.wait_for_log(FORWARDING, SOON);
-    let port = std::fs::read_to_string(folder.join("port.dat")).expect("the port file");
-    assert_eq!(port, format!("{}\n", world.pia.bound_ports()[0].port));
-}
-
 #[test]
 fn a_siblings_pipe_in_place_of_the_port_file_holds_nothing_up() {
     let world = World::new();
