@@ -173,7 +173,12 @@ fn strict_filter_unmarked() -> Life {
 /// The kernel refuses a rule of wg-quick's.
 fn lacking(name: &'static str) -> Life {
     Life::of(name).given(|_, mut recipe| {
-        for program in ["iptables-restore", "iptables-nft-restore"] {
+        // What the kernel has no module for neither backend can load.
+        for program in [
+            "iptables-restore",
+            "iptables-nft-restore",
+            "iptables-legacy-restore",
+        ] {
             let script = format!(
                 "#!/bin/bash\nrules=$(cat)\n\
                  [[ $rules != *addrtype* ]] || {{ echo {program}: no module >&2; exit 2; }}\n\
