@@ -189,19 +189,24 @@ fn unreadable(_: x509_cert::der::Error) -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::BadEncoding)
 }
 
-/// A server signs the handshake; where a certificate says what its key is for, that must be among
-/// it.
+/// Where a certificate says what its key is for, there must be something among it that a server of
+/// TLS does with one. Not only signing, which is all that today's TLS does: OpenSSL, and so curl,
+/// takes any of the three.
 fn verify_key_usage(certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
     let certificate = Certificate::from_der(certificate).map_err(unreadable)?;
     let usage = certificate
         .tbs_certificate()
         .get_extension::<KeyUsage>()
         .map_err(unreadable)?;
-    match usage {
-        Some((_, usage)) if !usage.digital_signature() => Err(rustls::Error::InvalidCertificate(
+    let is_for_tls = usage.is_none_or(|(_, usage)| {
+        usage.digital_signature() || usage.key_encipherment() || usage.key_agreement()
+    });
+    if is_for_tls {
+        Ok(())
+    } else {
+        Err(rustls::Error::InvalidCertificate(
             CertificateError::InvalidPurpose,
-        )),
-        _ => Ok(()),
+        ))
     }
 }
 
@@ -602,7 +607,9 @@ mod tests {
         let pia = authority("Private Internet Access");
         for (usages, is_good) in [
             (vec![KeyUsagePurpose::KeyCertSign], false),
-            (vec![KeyUsagePurpose::KeyEncipherment], false),
+            (vec![KeyUsagePurpose::DataEncipherment], false),
+            (vec![KeyUsagePurpose::KeyEncipherment], true),
+            (vec![KeyUsagePurpose::KeyAgreement], true),
             (vec![KeyUsagePurpose::DigitalSignature], true),
             (
                 vec![
