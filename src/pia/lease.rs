@@ -127,6 +127,22 @@ mod tests {
     }
 
     #[test]
+    fn a_port_may_be_a_text() {
+        let port = |port: &str| {
+            let payload = format!(r#"{{"port":{port},"expires_at":"2026-12-29T03:10:26Z"}}"#);
+            Lease::parse(&answer(&payload)).map(|lease| lease.port)
+        };
+        assert_eq!(port(r#""47047""#), Ok(47047));
+        for none in ["0", r#""0""#, "null"] {
+            assert_eq!(port(none).unwrap_err().0, "its port is 0");
+        }
+        for bad in ["65536", r#""65536""#, r#""""#, r#""a""#, "[1]", "true"] {
+            let why = port(bad).unwrap_err().0;
+            assert!(why.starts_with("its payload has no port"), "{bad}: {why}");
+        }
+    }
+
+    #[test]
     fn it_is_renewed_seven_days_before_its_end() {
         let lease = Lease::parse(&answer(GOOD)).unwrap();
         let day = Duration::from_secs(24 * 3600);

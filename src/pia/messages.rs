@@ -1,7 +1,10 @@
 //! The API's answers as they are on the wire, and nothing of what they mean: unknown fields are
 //! ignored, missing ones are empty, and what each must hold is checked where it is used.
 
-use serde::Deserialize;
+use std::str::FromStr;
+
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -32,7 +35,9 @@ pub struct AddKeyAnswer {
     pub status: Option<String>,
     pub message: Option<String>,
     pub server_key: Option<String>,
-    pub server_port: Option<u16>,
+    /// 0 where there is none.
+    #[serde(deserialize_with = "tolerant")]
+    pub server_port: u16,
     /// A text, or there is none to be used.
     pub server_ip: Value,
     pub server_vip: Option<String>,
@@ -63,6 +68,7 @@ pub struct ClientStatusAnswer {
 /// The decoded payload of a signature.
 #[derive(Deserialize)]
 pub struct SignaturePayload {
+    #[serde(deserialize_with = "tolerant")]
     pub port: u16,
     pub expires_at: String,
 }
@@ -90,22 +96,26 @@ pub struct ServerListAnswer<'a> {
 #[derive(Deserialize)]
 pub struct GroupAnswer {
     #[serde(default)]
-    pub ports: Vec<u16>,
+    pub ports: Vec<PortAnswer>,
 }
+
+/// One port of a group.
+#[derive(Deserialize)]
+pub struct PortAnswer(#[serde(deserialize_with = "tolerant")] pub u16);
 
 /// One region.
 #[derive(Deserialize)]
 pub struct RegionAnswer {
     pub id: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tolerant")]
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tolerant")]
     pub country: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tolerant")]
     pub port_forward: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tolerant")]
     pub geo: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tolerant")]
     pub offline: bool,
     #[serde(default)]
     pub servers: Value,
@@ -116,4 +126,20 @@ pub struct RegionAnswer {
 pub struct ServerAnswer {
     pub ip: String,
     pub cn: String,
+}
+
+/// What PIA's scripts read with `jq -r`, to which a number or truth value and the text of it are
+/// the same. Null is none: 0, false, empty.
+fn tolerant<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + FromStr + Default,
+{
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(T::default()),
+        Value::String(text) => text
+            .parse()
+            .map_err(|_| D::Error::custom("a text of another kind than expected")),
+        value => serde_json::from_value(value).map_err(D::Error::custom),
+    }
 }

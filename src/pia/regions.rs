@@ -162,6 +162,7 @@ impl ServerList {
 fn registration_port(groups: &Value) -> Option<u16> {
     each(groups.get("wg")?.clone())
         .flat_map(|group: GroupAnswer| group.ports)
+        .map(|port| port.0)
         .find(|port| *port != 0)
 }
 
@@ -342,6 +343,30 @@ pub(super) mod tests {
             .collect();
         assert_eq!(names, ["zurich406", "Server-12144-3a"]);
         assert!(swiss.port_forward && !swiss.geo);
+    }
+
+    #[test]
+    fn texts_in_place_of_numbers_and_nulls_cost_no_location() {
+        let of = |fields: &str| {
+            let list = format!(
+                r#"{{"groups":{{"wg":[{{"ports":[70000]}},{{"ports":["0",null,"1338"]}}]}},
+                "regions":[{{"id":"swiss",{fields}}},{{"id":"a"}}]}}"#
+            );
+            let mut list = ServerList::parse(list.as_bytes()).unwrap();
+            assert_eq!(list.registration_port, 1338);
+            (list.locations.len() == 2).then(|| list.locations.remove(1))
+        };
+        let swiss = of(
+            r#""name":null,"country":null,"port_forward":null,"geo":null,
+            "offline":null,"servers":null"#,
+        )
+        .unwrap();
+        assert_eq!((swiss.name.as_str(), swiss.country.as_str()), ("", ""));
+        assert!(!swiss.port_forward && !swiss.geo && !swiss.offline);
+        let swiss = of(r#""port_forward":"true","geo":"true","offline":"false""#).unwrap();
+        assert!(swiss.port_forward && swiss.geo && !swiss.offline);
+        assert_eq!(of(r#""port_forward":"perhaps""#), None);
+        assert_eq!(of(r#""country":{}"#), None);
     }
 
     #[test]

@@ -155,10 +155,10 @@ pub(super) fn read_registration(
     if answer.peer_pubkey.as_deref() != Some(public_key) {
         return Err(ApiErrorKind::ForeignKey);
     }
-    let server_port = answer
-        .server_port
-        .filter(|port| *port != 0)
-        .ok_or_else(|| lacks("server_port"))?;
+    let server_port = answer.server_port;
+    if server_port == 0 {
+        return Err(lacks("server_port"));
+    }
     let peer_ip = answer.peer_ip.as_deref().map(str::trim);
     let peer_ip: Ipv4Addr = peer_ip
         .and_then(|text| text.trim_end_matches("/32").parse().ok())
@@ -249,6 +249,16 @@ mod tests {
             read_with("peer_ip", json!("10.7.33.2")).unwrap().peer_ip,
             registration.peer_ip
         );
+    }
+
+    #[test]
+    fn a_port_may_be_a_text() {
+        let port = |value| read_with("server_port", value).map(|answer| answer.server_port);
+        assert_eq!(port(json!("1337")).unwrap(), 1337);
+        for bad in ["0", "65536", "-1", "", "wg"].map(Value::from) {
+            let refused = port(bad.clone()).unwrap_err();
+            assert!(matches!(refused, ApiErrorKind::Malformed(_)), "{bad}");
+        }
     }
 
     #[test]
@@ -348,6 +358,8 @@ mod tests {
             ("server_key", json!("*\nPostUp = x")),
             ("server_port", json!(0)),
             ("server_port", json!(70000)),
+            ("server_port", json!([1337])),
+            ("server_port", Value::Null),
             ("peer_ip", json!("10.7.33.2/24")),
             ("peer_ip", Value::Null),
         ] {
