@@ -330,7 +330,7 @@ fn interface_gone() -> Life {
             stage.container.shell("ip link delete wg0");
         })
         .sees("comes_back", leaves_by("nl_amsterdam"))
-        .differs("A wg0 that is gone is brought up anew.")
+        .differs("A wg0 that is gone, down or without its default route is brought up anew.")
 }
 
 fn sighup() -> Life {
