@@ -4,10 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-
-use super::messages::{SignatureAnswer, SignaturePayload};
+use super::messages::{SignatureAnswer, SignaturePayload, from_base64};
 
 /// The longest that may lie between two refreshes of a binding: PIA's clients refresh every quarter
 /// of an hour, and leave time to try again before the binding ends.
@@ -48,9 +45,8 @@ impl Lease {
         let signature = message
             .signature
             .ok_or_else(|| bad("it has no signature"))?;
-        let decoded = BASE64_STANDARD
-            .decode(payload.trim())
-            .map_err(|_| bad("its payload is not base64"))?;
+        let decoded =
+            from_base64(payload.as_bytes()).map_err(|_| bad("its payload is not base64"))?;
         let decoded: SignaturePayload = serde_json::from_slice(&decoded).map_err(|error| {
             LeaseError(format!(
                 "its payload has no port or expiry ({:?})",
@@ -102,6 +98,8 @@ fn parse_time(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
     use proptest::prelude::*;
 
     fn answer(payload: &str) -> Vec<u8> {
@@ -139,6 +137,23 @@ mod tests {
         for bad in ["65536", r#""65536""#, r#""""#, r#""a""#, "[1]", "true"] {
             let why = port(bad).unwrap_err().0;
             assert!(why.starts_with("its payload has no port"), "{bad}: {why}");
+        }
+    }
+
+    #[test]
+    fn base64_may_be_in_lines_and_without_padding() {
+        let strict = BASE64_STANDARD.encode(format!("{GOOD} "));
+        assert!(strict.ends_with('='));
+        let (first, second) = strict.split_at(76);
+        for payload in [
+            strict.trim_end_matches('=').to_owned(),
+            format!("{first}\n{second}\n"),
+            format!(" {first}\r\n{second}\r\n").replace('=', ""),
+        ] {
+            let raw = serde_json::json!({"status": "OK", "payload": payload, "signature": "c2ln"});
+            let lease = Lease::parse(raw.to_string().as_bytes()).unwrap();
+            assert_eq!(lease.port, 47047);
+            assert_eq!(lease.payload, payload, "it goes back as it came");
         }
     }
 

@@ -3,10 +3,19 @@
 
 use std::str::FromStr;
 
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError, Engine};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+/// Padded or not.
+static BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// `POST /api/client/v2/token`: the token, or a refusal.
 #[derive(Deserialize, Default)]
@@ -142,4 +151,11 @@ where
             .map_err(|_| D::Error::custom("a text of another kind than expected")),
         value => serde_json::from_value(value).map_err(D::Error::custom),
     }
+}
+
+/// Base64 as `base64 -d` takes it, in lines of any length, and without its padding, too.
+pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
+    let is_text = |byte: &u8| !byte.is_ascii_whitespace();
+    let text: Vec<u8> = text.iter().copied().filter(is_text).collect();
+    BASE64.decode(text)
 }

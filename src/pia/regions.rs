@@ -4,8 +4,6 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{ServerName, SubjectPublicKeyInfoDer};
@@ -15,7 +13,7 @@ use serde_json::value::RawValue;
 use x509_cert::der::Decode;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer};
+use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer, from_base64};
 use crate::system::invisible::is_invisible;
 
 /// Where servers take registrations, unless the list says otherwise; a dedicated IP's always here.
@@ -123,17 +121,11 @@ impl ServerList {
             .position(|byte| *byte == b'\n')
             .ok_or(ListError::NoSignature)?;
         let (line, rest) = text.split_at(end);
-        let signature: Vec<u8> = rest
-            .iter()
-            .copied()
-            .filter(|byte| !byte.is_ascii_whitespace())
-            .collect();
+        let signature = rest.trim_ascii();
         if signature.is_empty() {
             return Err(ListError::NoSignature);
         }
-        let signature = BASE64_STANDARD
-            .decode(signature)
-            .map_err(|_| ListError::WrongSignature)?;
+        let signature = from_base64(signature).map_err(|_| ListError::WrongSignature)?;
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key.0)
             .verify(line, &signature)
             .map_err(|_| ListError::WrongSignature)?;
@@ -237,6 +229,8 @@ pub(super) mod tests {
     use super::*;
     use crate::system::cancellation::CancellationToken;
     use crate::system::command::Command;
+    use base64::Engine;
+    use base64::prelude::BASE64_STANDARD;
     use proptest::prelude::*;
 
     const LINE: &str = r#"{"groups":{"wg":[{"name":"wireguard","ports":[1337]}],
@@ -318,6 +312,11 @@ pub(super) mod tests {
             ServerList::verify(&text[..text.len() - 20], &key),
             Err(ListError::WrongSignature)
         );
+        let unpadded = String::from_utf8(text.clone()).unwrap();
+        let (list, signature) = unpadded.split_once("\n\n").unwrap();
+        assert!(signature.contains('='));
+        let unpadded = format!("{list}\n\n{}", signature.replace('=', ""));
+        assert!(ServerList::verify(unpadded.as_bytes(), &key).is_ok());
         let (other_key, _) = signed(&line);
         assert_eq!(
             ServerList::verify(&text, &other_key),
