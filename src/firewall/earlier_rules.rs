@@ -2,15 +2,18 @@
 //! earlier one. The kernel tells at once that there is nothing, which is so in a new network;
 //! to list all rules takes a program for each backend and family.
 
+use std::path::Path;
 use std::{fs, io};
 
 use nix::libc::{AF_INET, AF_INET6};
 
 use super::backend::Backend;
+use super::programs::Programs;
 use super::tables::Family;
 use super::wg_quick_rule;
 use crate::system::network_table;
 use crate::system::nf_tables::{self, Chain};
+use crate::system::paths;
 
 /// Those that a life makes in any of its states.
 pub(super) const OUR_CHAINS: [&str; 6] = [
@@ -61,6 +64,20 @@ impl EarlierRules {
         let name = wg_quick_rule::nft_table(interface);
         self.chains.iter().any(|chain| chain.table == name)
     }
+}
+
+/// Whether a life has loaded rules in this network, by whichever backend, and they still stand.
+/// Rules that cannot be listed are none that a life of this container's programs has loaded.
+pub fn has_our_chains() -> bool {
+    let is_ours = |chain: &Chain| OUR_CHAINS.contains(&chain.name.as_str());
+    if nf_tables::chains().is_ok_and(|chains| chains.iter().any(is_ours)) {
+        return true;
+    }
+    let private_bin = Path::new(paths::PRIVATE_BIN);
+    possible(Backend::Legacy, Family::V4)
+        && Programs::find(Backend::Legacy, private_bin)
+            .and_then(|programs| programs.save(Family::V4).ok())
+            .is_some_and(|rules| rules.contains(":PIA_OUTPUT "))
 }
 
 /// Whether this backend may hold rules of an earlier life, as far as that is told without a look at

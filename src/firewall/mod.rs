@@ -42,10 +42,9 @@ mod wire;
 #[cfg(test)]
 mod rules_tests;
 
-use std::path::Path;
-
 pub use self::apply::{Firewall, Sealing};
 pub use self::backend::Backend;
+pub use self::earlier_rules::has_our_chains;
 pub use self::error::FirewallError;
 pub use self::local_access::{Direction, LocalAccess, parse_range};
 pub use self::policy::{
@@ -55,19 +54,6 @@ pub use self::policy::{
 pub use self::programs::Programs;
 use self::tables::Family;
 pub use self::traffic::{PortRange, Protocol, TrafficKind};
-use crate::system::paths;
-
-/// Whether a life has loaded rules in this network, by whichever backend, and they still stand.
-pub fn has_our_chains() -> bool {
-    let backends = Backend::wanted(None).into_iter();
-    let mut installed =
-        backends.filter_map(|backend| Programs::find(backend, Path::new(paths::PRIVATE_BIN)));
-    installed.any(|programs| {
-        let saved = programs.save(Family::V4);
-        // Rules that cannot be listed are none that a life has loaded with these programs.
-        saved.is_ok_and(|text| text.contains(":PIA_OUTPUT "))
-    })
-}
 
 /// Leaves this network no way out by other means, where no packet filter can be had; the next load
 /// that succeeds takes that back. Says what is open all the same.
