@@ -93,7 +93,7 @@ fn threads() -> usize {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     wished
         .and_then(|number| number.parse().ok())
-        .unwrap_or(2 * processors)
+        .unwrap_or(4 * processors)
 }
 
 /// Sentences that cases name and that do not stand in the page.
