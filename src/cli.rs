@@ -20,6 +20,7 @@ use crate::settings::Environment;
 use crate::settings::variables;
 use crate::system::cancellation::CancellationToken;
 use crate::system::core_dumps;
+use crate::system::heap;
 use crate::system::log_output;
 use crate::system::signals;
 
@@ -178,6 +179,7 @@ pub fn command() -> clap::Command {
 
 /// Does what the arguments say.
 pub fn main() -> ExitCode {
+    heap::share_among_threads();
     let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
     let parsed = command()

@@ -9,6 +9,7 @@ pub mod core_dumps;
 pub mod docker;
 pub mod files;
 pub mod generic_netlink;
+pub mod heap;
 pub mod interface_address;
 pub mod interface_name;
 pub mod invisible;

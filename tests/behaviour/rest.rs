@@ -26,6 +26,11 @@ fn at_rest_nothing_is_made_and_nobody_is_woken_up_often() {
     println!("{rest:?}");
     assert_eq!(rest.made, 0, "{rest:?}");
     assert!(rest.all_wake_ups() <= 12, "{rest:?}");
+    assert_eq!(
+        container.heaps_of_threads(),
+        0,
+        "what they free stays in them"
+    );
     assert_nothing_is_there_unasked(&container);
 }
 

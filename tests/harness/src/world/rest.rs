@@ -64,6 +64,15 @@ impl Container {
         names
     }
 
+    /// The heaps that glibc has made for single threads of its processes but WireGuard's. Each is
+    /// the beginning of 64 MiB that are reserved for it.
+    pub fn heaps_of_threads(&self) -> usize {
+        let maps = members(self.pid(), Whose::Ours)
+            .into_iter()
+            .filter_map(|member| fs::read_to_string(member.join("maps")).ok());
+        maps.map(|maps| heaps_of_threads(&maps)).sum()
+    }
+
     /// The TCP ports of its network on which somebody listens.
     pub fn listening(&self) -> Vec<u16> {
         let tables = ["tcp", "tcp6"].map(|name| format!("/proc/{}/net/{name}", self.pid()));
@@ -137,6 +146,28 @@ fn members(pid: i32, whose: Whose) -> Vec<PathBuf> {
         .filter(|path| own.is_some() && place(path) == own)
         .filter(|path| is_wireguard(path) == (whose == Whose::WireGuard))
         .collect()
+}
+
+fn heaps_of_threads(maps: &str) -> usize {
+    const RESERVED: u64 = 64 << 20;
+    let ranges: Vec<(u64, u64, &str)> = maps.lines().filter_map(mapped_range).collect();
+    let pairs = ranges.iter().zip(ranges.iter().skip(1));
+    let heaps = pairs.filter(|(used, reserved)| {
+        let (start, end, rights) = **used;
+        let (next, next_end, next_rights) = **reserved;
+        (rights, next_rights, next) == ("rw-p", "---p", end)
+            && start.is_multiple_of(RESERVED)
+            && next_end.is_multiple_of(RESERVED)
+    });
+    heaps.count()
+}
+
+/// First address, end and rights, from a line of `/proc/PID/maps`.
+fn mapped_range(line: &str) -> Option<(u64, u64, &str)> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    Some((address(start)?, address(end)?, rest.get(..4)?))
 }
 
 fn threads_of(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
