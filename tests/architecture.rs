@@ -281,11 +281,9 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
             .map(str::to_owned)
             .collect();
         let mut used = BTreeSet::new();
-        for declaration in without_tests(text)
-            .split("\nuse ")
-            .chain(without_tests(text).split("\npub use "))
-            .skip(1)
-        {
+        let text = without_tests(text);
+        let declarations = text.split("\nuse ").skip(1);
+        for declaration in declarations.chain(text.split("\npub use ").skip(1)) {
             for path in expand(declaration.split(';').next().unwrap()) {
                 let words: Vec<String> = path
                     .split("::")
