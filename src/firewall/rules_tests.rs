@@ -62,10 +62,18 @@ fn rules(policy: &Policy, name: TableName) -> String {
 }
 
 /// Nobody is somebody else on lo.
-const STRANGERS: [&str; 2] = [
-    "-A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -j DROP",
-    "-A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -j DROP",
+const STRANGERS: [&str; 4] = [
+    "-A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -m conntrack --ctdir ORIGINAL -j DROP",
+    "-A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -m conntrack --ctdir ORIGINAL -j DROP",
+    "-A PIA_INPUT -i lo -p udp --sport 53 -m addrtype ! --src-type LOCAL -m conntrack \
+     ! --ctstate DNAT -j DROP",
+    "-A PIA_INPUT -i lo -p tcp --sport 53 -m addrtype ! --src-type LOCAL -m conntrack \
+     ! --ctstate DNAT -j DROP",
 ];
+
+fn strangers() -> String {
+    STRANGERS.map(|rule| format!("{rule}\n")).concat()
+}
 
 #[test]
 fn the_first_load_closes_everything_and_jumps_to_our_chains() {
@@ -86,8 +94,7 @@ fn the_first_load_closes_everything_and_jumps_to_our_chains() {
         -A PIA_OUTPUT -o lo -j ACCEPT\n\
         -A PIA_OUTPUT -d 192.0.2.1/32 -p tcp -m mark --mark 0xca6c --dport 443 -j ACCEPT\n\
         -A PIA_OUTPUT -d 9.9.9.9/32 -p udp -m mark --mark 0xca6c --dport 53 -j ACCEPT\nCOMMIT\n";
-    let strangers = STRANGERS.map(|rule| format!("{rule}\n")).concat();
-    let rules = strangers + rules;
+    let rules = strangers() + rules;
     assert_eq!(table.to_string(), format!("{head}{jumps}{rules}"));
     assert_eq!(table.without_jumps().to_string(), format!("{head}{rules}"));
 }
@@ -102,6 +109,10 @@ fn an_ipv6_name_server_has_exact_rules_and_its_neighbours() {
     let text = tables[0].without_jumps().to_string();
     let of = |server: &str, rest: &str| format!("-A PIA_OUTPUT -d {server} -p {rest} -j ACCEPT");
     let mut expected: Vec<String> = [
+        &[
+            "-A PIA_INPUT -i lo -s ::1/128 -j ACCEPT",
+            "-A PIA_OUTPUT -o lo -s ::1/128 -j ACCEPT",
+        ],
         &STRANGERS[..],
         &[
             "-A PIA_INPUT -i lo -j ACCEPT",
@@ -139,8 +150,6 @@ fn ipv6_has_lo_and_nothing_else() {
             .collect::<String>(),
         "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n:OUTPUT DROP [0:0]\n:PIA_INPUT - \
          [0:0]\n:PIA_OUTPUT - [0:0]\n\
-         -A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -j DROP\n\
-         -A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -j DROP\n\
          -A PIA_INPUT -i lo -j ACCEPT\n-A PIA_OUTPUT -o lo -j ACCEPT\nCOMMIT\n"
     );
 }
@@ -192,9 +201,8 @@ fn connected_opens_the_tunnel_the_endpoint_and_the_named_networks() {
     });
     assert_eq!(
         rules(&policy, TableName::Filter),
-        "-A PIA_OUTPUT -o lo -m addrtype ! --src-type LOCAL -j DROP\n\
-         -A PIA_INPUT -i lo -m addrtype ! --src-type LOCAL -j DROP\n\
-         -A PIA_INPUT -i lo -j ACCEPT\n\
+        strangers()
+            + "-A PIA_INPUT -i lo -j ACCEPT\n\
          -A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
          -A PIA_OUTPUT -s 127.0.0.11/32 -m conntrack --ctdir ORIGINAL -j DROP\n\
          -A PIA_OUTPUT -d 127.0.0.11/32 -j DROP\n\
@@ -422,8 +430,6 @@ fn without_a_module_a_rule_goes_or_still_names_address_and_port() {
     assert_eq!(
         rules,
         [
-            STRANGERS[0],
-            STRANGERS[1],
             "-A PIA_INPUT -i lo -j ACCEPT",
             "-A PIA_OUTPUT -d 127.0.0.11/32 -j ACCEPT",
             "-A PIA_OUTPUT -d 127.0.0.11/32 -j DROP",
@@ -812,6 +818,8 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
         ..TunnelPolicy::default()
     });
     let mut expected = vec![
+        "-A PIA_INPUT -i lo -s ::1/128 -j ACCEPT".to_owned(),
+        "-A PIA_OUTPUT -o lo -s ::1/128 -j ACCEPT".to_owned(),
         "-A PIA_OUTPUT -s fd77::/64 -m addrtype ! --src-type LOCAL -j DROP".to_owned(),
         "-A PIA_OUTPUT -p ipv6-icmp --icmpv6-type 137 -j DROP".to_owned(),
         "-A PIA_INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT".to_owned(),
@@ -836,7 +844,7 @@ fn an_ipv6_range_has_its_neighbours_and_no_route_by_advertisement() {
         expected.push(rule.to_owned());
     }
     // That rule of IPv4 is among those of every policy.
-    expected.remove(2);
+    expected.remove(4);
     assert_eq!(rules, expected);
 }
 

@@ -1,13 +1,16 @@
 //! The LAN on a leash: directions, ports, IPv6; who reaches whom, with real sockets.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpListener, TcpStream};
 use std::net::{SocketAddrV4, UdpSocket};
+use std::thread;
 use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
-use socket2::{Domain, Protocol, Socket, Type};
-use wireguard_pia::firewall_internals::{Firewall, Policy, TrafficKind, TunnelPolicy};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use wireguard_pia::firewall_internals::{
+    Backend, Destination, Firewall, Policy, TrafficKind, TunnelPolicy,
+};
 
 use crate::namespace::{MARK, Namespace, iptables, lacking, run};
 use crate::packets::{ARRIVES, BLOCKED, Far, HERE, THERE, both, gets_out, hears, ip, open};
@@ -236,6 +239,67 @@ fn nobody_here_speaks_in_the_name_of_a_host_elsewhere() {
         let (is_believed, _) = is_believed_and_answered(&listener, &far, forger);
         assert!(is_believed, "nothing but that rule stops it");
     }
+}
+
+/// Whether such a datagram is taken for the answer to a look-up of ours.
+fn answers_our_look_up(far: &Far, forge: Forge) -> bool {
+    let _name_server = far.run(|| UdpSocket::bind((THERE, 53)).unwrap());
+    let ours = listen_to_lies();
+    SockRef::from(&ours).set_mark(MARK).unwrap();
+    ours.send_to(b"question", (THERE, 53)).unwrap();
+    forge(&lie(53));
+    hears(|| ours.recv(&mut [0; 16]))
+}
+
+#[test]
+fn nobody_here_answers_our_look_ups_in_the_name_of_the_name_server() {
+    for (_, forge) in FORGERS {
+        for backend in [Backend::NfTables, Backend::Legacy] {
+            let far = Far::connect("eth0");
+            let policy = Policy::bootstrap(MARK, [Destination::udp(THERE, 53)]);
+            let _firewall = open(backend, &policy);
+            assert!(!answers_our_look_up(&far, forge));
+        }
+        let far = Far::connect("eth0");
+        let namespace = Namespace::here();
+        let firewall = Firewall::new(lacking(&namespace, "-m addrtype"), &namespace.bin(), false);
+        let policy = Policy::bootstrap(MARK, [Destination::udp(THERE, 53)]);
+        let _firewall = Firewall::open_any(vec![firewall], Some(&policy)).unwrap();
+        assert!(
+            answers_our_look_up(&far, forge),
+            "nothing but that rule stops it"
+        );
+    }
+}
+
+/// A resolver or proxy of the user's own, and what is to fail at once.
+#[test]
+fn what_users_lead_to_a_service_here_is_answered_and_what_they_refuse_is_refused() {
+    both(|backend| {
+        let _far = Far::connect("wg0");
+        let iptables = iptables(backend);
+        let resolver = UdpSocket::bind("127.0.0.1:5353").unwrap();
+        thread::spawn(move || {
+            while let Ok((_, from)) = resolver.recv_from(&mut [0; 16]) {
+                if resolver.send_to(b"answer", from).is_err() {
+                    break;
+                }
+            }
+        });
+        let _firewall = open(backend, &connected(TunnelPolicy::default()));
+        run(&format!(
+            "{iptables} -t nat -A OUTPUT -p udp --dport 53 -j REDIRECT --to-ports 5353"
+        ));
+        run(&format!(
+            "{iptables} -I OUTPUT -p tcp --dport 81 -j REJECT --reject-with tcp-reset"
+        ));
+        let client = UdpSocket::bind("0.0.0.0:0").unwrap();
+        client.set_read_timeout(Some(ARRIVES)).unwrap();
+        client.send_to(b"question", (THERE, 53)).unwrap();
+        assert!(hears(|| client.recv(&mut [0; 16])));
+        let refused = TcpStream::connect_timeout(&SocketAddr::from((THERE, 81)), ARRIVES);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    });
 }
 
 /// Who has NET_RAW can write such a packet.
