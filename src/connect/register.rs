@@ -172,6 +172,10 @@ impl Registrar<'_> {
             }
             stop.pause(self.retry.delay)?;
         }
+        // The pause is the account's, not the servers'.
+        if let Some(login) = token.no_login() {
+            return Err(login.clone());
+        }
         let text = format!(
             "no server could be connected to. Tried {}. If this does not pass, {}",
             tried.in_words(),

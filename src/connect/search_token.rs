@@ -11,6 +11,8 @@ pub(super) struct SearchToken<'a> {
     token: Token,
     /// Whether another login could not help, as this token has just been got by one.
     is_new: bool,
+    /// Why there is no new token now. Nobody is asked for one again in this search.
+    no_login: Option<Failure>,
 }
 
 impl<'a> SearchToken<'a> {
@@ -24,14 +26,20 @@ impl<'a> SearchToken<'a> {
             account,
             token,
             is_new,
+            no_login: None,
         })
+    }
+
+    /// Why there is no new token, where the old one was refused and another may be had later.
+    pub(super) fn no_login(&self) -> Option<&Failure> {
+        self.no_login.as_ref()
     }
 
     /// Makes a request, and once more with a new token where the old one is refused.
     ///
     /// # Errors
-    /// The request's failure, or why there is no new token. [`Retry::LogIn`] means that the token
-    /// is new and refused all the same.
+    /// The request's failure, or why there will be no new token. [`Retry::LogIn`] means that the
+    /// token is new and refused all the same, or old, and [`Self::no_login`] says why it still is.
     pub(super) fn request<T>(
         &mut self,
         stop: &CancellationToken,
@@ -41,11 +49,22 @@ impl<'a> SearchToken<'a> {
         if let Err(failure) = &outcome
             && failure.retry == Retry::LogIn
             && !self.is_new
+            && self.no_login.is_none()
         {
             log::info!("The token is refused; logging in again");
-            self.token = self.account.renew(Some(&self.token), stop)?;
-            self.is_new = true;
-            outcome = request(&self.token);
+            match self.account.renew(Some(&self.token), stop) {
+                Ok(token) => {
+                    self.token = token;
+                    self.is_new = true;
+                    outcome = request(&self.token);
+                }
+                Err(login) if login.retry == Retry::Never => return Err(login),
+                // Another server may take the old one.
+                Err(login) => {
+                    log::warn!("{login}");
+                    self.no_login = Some(login);
+                }
+            }
         }
         if outcome.is_ok() {
             self.account.prove(&self.token);

@@ -116,13 +116,12 @@ impl ServerList {
     /// When the signature is missing or wrong, or the list as a whole cannot be read. A location or
     /// server that cannot is left out.
     pub fn verify(text: &[u8], key: &ListKey) -> Result<Self, ListError> {
-        let end = text
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or(ListError::NoSignature)?;
-        let (line, rest) = text.split_at(end);
+        let end = text.iter().position(|byte| *byte == b'\n');
+        let (line, rest) = text.split_at(end.unwrap_or(text.len()));
         let signature = rest.trim_ascii();
         if signature.is_empty() {
+            // What is no list, an empty answer for one, lacks more than that.
+            Self::parse(line)?;
             return Err(ListError::NoSignature);
         }
         let signature = from_base64(signature).map_err(|_| ListError::WrongSignature)?;
@@ -308,6 +307,13 @@ pub(super) mod tests {
             ServerList::verify(&text[..=line.len()], &key),
             Err(ListError::NoSignature)
         );
+        for no_list in ["", "\n", "{}\n", r#"{"error":"maintenance"}"#, "<html>"] {
+            let verified = ServerList::verify(no_list.as_bytes(), &key);
+            assert!(
+                matches!(verified, Err(ListError::Unreadable(_) | ListError::Empty)),
+                "{no_list}: {verified:?}"
+            );
+        }
         assert_eq!(
             ServerList::verify(&text[..text.len() - 20], &key),
             Err(ListError::WrongSignature)

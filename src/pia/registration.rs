@@ -146,6 +146,8 @@ pub(super) fn read_registration(
             return Err(ApiErrorKind::LoginFailed);
         }
         None => return Err(ask.refusal(response).unwrap_or_else(|| lacks("status"))),
+        // Whatever it says beside that.
+        Some(_) if response.status == 401 => return Err(ApiErrorKind::TokenRefused),
         Some(status) => {
             return Err(ApiErrorKind::RegistrationRefused {
                 message: ask.excerpt(&format!("{status}: {message}")),
@@ -283,6 +285,8 @@ mod tests {
         let login = r#"{"status":"ERROR","message":"Login failed!"}"#;
         assert!(matches!(read(200, login), Err(ApiErrorKind::LoginFailed)));
         assert!(matches!(read(401, login), Err(ApiErrorKind::LoginFailed)));
+        let over = r#"{"status":"ERROR","message":"token expired"}"#;
+        assert!(matches!(read(401, over), Err(ApiErrorKind::TokenRefused)));
         let full = read(200, r#"{"status":"ERROR","message":"server\nfull"}"#).unwrap_err();
         assert_eq!(full.to_string(), "the server refused: ERROR: server full");
         assert!(matches!(
