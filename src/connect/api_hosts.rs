@@ -15,6 +15,7 @@ use crate::pia::trust;
 use crate::settings::Meta;
 use crate::system::cancellation::CancellationToken;
 use crate::system::parallel;
+use crate::underlay::public_address;
 use crate::underlay::resolver::{ResolveError, Resolver};
 use crate::underlay::socket::Via;
 
@@ -47,6 +48,13 @@ struct Known {
 impl Known {
     fn is_sure(&self) -> bool {
         !self.addresses.is_empty() && !self.is_in_doubt
+    }
+
+    /// A router that answers every question by itself while its own way out is down does not have
+    /// what was true forgotten.
+    fn is_truer_than(&self, addresses: &[Ipv4Addr]) -> bool {
+        let is_public = |address: &Ipv4Addr| public_address::is_possible(*address, &[]);
+        self.addresses.iter().any(is_public) && !addresses.iter().any(is_public)
     }
 }
 
@@ -220,6 +228,9 @@ impl ApiHosts {
             let mut learnt = self.lock();
             let known = learnt.known(service);
             match answer {
+                Ok(addresses) if known.is_truer_than(&addresses) => {
+                    log::warn!("{}: using the addresses known from before", service.name());
+                }
                 Ok(addresses) => {
                     *known = Known {
                         addresses,
