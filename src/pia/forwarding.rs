@@ -38,7 +38,7 @@ pub(super) fn read_lease(ask: &Ask<'_>, response: &Response) -> Result<Lease, Ap
     };
     match answer.status.as_deref() {
         Some("OK") => Ok(Lease::parse(&response.body)?),
-        status => Err(refused(ask, response.status, status, answer.message)),
+        status => Err(refused(ask, response, status, answer.message)),
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) fn read_bound(ask: &Ask<'_>, response: &Response) -> Result<String, A
     };
     match answer.status.as_deref() {
         Some("OK") => Ok(ask.excerpt(&answer.message.unwrap_or_default())),
-        status => Err(refused(ask, response.status, status, answer.message)),
+        status => Err(refused(ask, response, status, answer.message)),
     }
 }
 
@@ -99,17 +99,17 @@ fn refusal_of_lease(ask: &Ask<'_>, response: &Response) -> Option<ApiErrorKind> 
 /// refusal: it passes.
 fn refused(
     ask: &Ask<'_>,
-    http_status: u16,
+    response: &Response,
     status: Option<&str>,
     message: Option<String>,
 ) -> ApiErrorKind {
-    match http_status {
-        408 | 500.. => {
-            return ApiErrorKind::ServerTrouble {
-                status: http_status,
+    match response.status {
+        status @ (408 | 500..) => return ApiErrorKind::ServerTrouble { status },
+        429 => {
+            return ApiErrorKind::RateLimited {
+                retry_after: response.retry_after,
             };
         }
-        429 => return ApiErrorKind::RateLimited { retry_after: None },
         _ => (),
     }
     // The status of a refusal is often empty.
@@ -123,7 +123,7 @@ fn refused(
     } else {
         reasons.join(": ")
     };
-    let reason = LeaseRefusal::of(http_status, &reply);
+    let reason = LeaseRefusal::of(response.status, &reply);
     ApiErrorKind::LeaseRefused {
         message: ask.excerpt(&reply),
         reason,
@@ -163,7 +163,7 @@ mod tests {
         );
         let response = Response {
             status,
-            retry_after: None,
+            retry_after: Some(Duration::from_secs(30)),
             headers: Vec::new(),
             body: body.into(),
         };
@@ -210,7 +210,7 @@ mod tests {
         );
         assert_eq!(
             bound(429, r#"{"status":"ERROR"}"#),
-            Err("too many requests (HTTP 429)".to_owned())
+            Err("too many requests (HTTP 429), not again for 30s".to_owned())
         );
     }
 
