@@ -5,10 +5,12 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, connect, getsockopt, socket,
+    AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, connect, getsockopt, shutdown, socket,
     sockopt::PeerCredentials,
 };
 use nix::unistd::geteuid;
@@ -30,6 +32,9 @@ pub const NAME_TAKEN: &str = "a program in this network has the name of a wiregu
 /// The name of an abstract socket, which exists once in a network namespace, until its owner ends.
 const NETWORK_CLAIM: &[u8] = b"wireguard-pia";
 
+/// Of the thread that only accepts.
+const STACK_SIZE: usize = 64 * 1024;
+
 const MAX_LOCK_TRIES: u32 = 10;
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -47,8 +52,8 @@ pub fn is_held() -> bool {
 
 /// Claims this network for as long as the returned value lives; `None` if somebody else has. That
 /// alone proves nothing, as everybody in the network can use the name: see [`is_claim_roots`].
-pub fn claim_network() -> Option<UnixListener> {
-    claim(NETWORK_CLAIM)
+pub fn claim_network() -> Option<NetworkClaim> {
+    NetworkClaim::make(NETWORK_CLAIM)
 }
 
 /// Whether a program of root's, or of our own user, has claimed this network. Root of a container
@@ -57,10 +62,41 @@ pub fn is_claim_roots() -> bool {
     listener_of(NETWORK_CLAIM).is_some_and(|user| user == 0 || user == geteuid().as_raw())
 }
 
-/// Bound and listened to, so that the kernel tells whose it is.
-fn claim(name: &[u8]) -> Option<UnixListener> {
-    let address = SocketAddr::from_abstract_name(name).ok()?;
-    UnixListener::bind_addr(&address).ok()
+/// A name in this network that is taken for as long as this lives. It is listened to, so that the
+/// kernel tells whose it is.
+pub struct NetworkClaim {
+    listener: Arc<UnixListener>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl NetworkClaim {
+    fn make(name: &[u8]) -> Option<Self> {
+        let address = SocketAddr::from_abstract_name(name).ok()?;
+        let listener = Arc::new(UnixListener::bind_addr(&address).ok()?);
+        let accepting = Arc::clone(&listener);
+        // Whoever asks whose the name is leaves a connection behind, a container that is restarted
+        // over and over one each time, and with a full queue nobody could tell any more. Without
+        // this thread that takes thousands of them.
+        let accepting = Builder::new()
+            .name("claim".to_owned())
+            .stack_size(STACK_SIZE)
+            .spawn(move || while accepting.accept().is_ok() {})
+            .ok();
+        Some(Self {
+            listener,
+            accepting,
+        })
+    }
+}
+
+impl Drop for NetworkClaim {
+    fn drop(&mut self) {
+        // Nothing is accepted any more.
+        let ended = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
+        if let Some(accepting) = self.accepting.take().filter(|_| ended.is_ok()) {
+            let _ = accepting.join();
+        }
+    }
 }
 
 /// The user who listens there, as the kernel tells; `None` where nobody does, or where so many ask
@@ -99,9 +135,21 @@ mod tests {
         let name = format!("wireguard-pia test of a claim {}", std::process::id());
         let name = name.as_bytes();
         assert_eq!(listener_of(name), None);
-        let ours = claim(name);
-        assert!(ours.is_some() && claim(name).is_none());
-        assert_eq!(listener_of(name), Some(geteuid().as_raw()));
+        let ours = NetworkClaim::make(name);
+        assert!(ours.is_some() && NetworkClaim::make(name).is_none());
+        let own = Some(geteuid().as_raw());
+        assert_eq!(listener_of(name), own);
+        // More than fit into the queue.
+        for _ in 0..10_000 {
+            let _ = listener_of(name);
+        }
+        let asked_again = (0..200).any(|_| {
+            std::thread::sleep(Duration::from_millis(100));
+            listener_of(name) == own
+        });
+        assert!(asked_again);
+        drop(ours);
+        assert!(NetworkClaim::make(name).is_some());
 
         let silent = format!("wireguard-pia test of a name {}", std::process::id());
         let silent = silent.as_bytes();
@@ -109,7 +157,7 @@ mod tests {
         let bound = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
         let address = UnixAddr::new_abstract(silent).unwrap();
         nix::sys::socket::bind(bound.as_raw_fd(), &address).unwrap();
-        assert!(claim(silent).is_none());
+        assert!(NetworkClaim::make(silent).is_none());
         assert_eq!(listener_of(silent), None, "it does not listen");
     }
 }
