@@ -3,7 +3,7 @@
 //! whoever is bound to the interface finds in, as the program's own questions do, and nobody else.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::container::{Container, HookRuns};
 use crate::system::{paths, route};
@@ -44,6 +44,9 @@ struct Expected {
     after: Option<usize>,
     /// Hooks may want other routes, or none.
     route: bool,
+    /// The link has been down since the route was seen last: what is missing then is what the
+    /// kernel took away.
+    was_down: bool,
 }
 
 impl WayIn {
@@ -54,7 +57,11 @@ impl WayIn {
         Self {
             mark: container.mark,
             hooks,
-            expected: Mutex::new(Expected { after, route: true }),
+            expected: Mutex::new(Expected {
+                after,
+                route: true,
+                was_down: false,
+            }),
         }
     }
 
@@ -64,6 +71,7 @@ impl WayIn {
             return Some(Lack::Interface);
         }
         if !show::is_up() {
+            self.expected().was_down = true;
             return Some(Lack::Link);
         }
         self.lacks_route().then_some(Lack::Route)
@@ -74,17 +82,21 @@ impl WayIn {
         let before = self.hooks.count();
         let is_there = route::has_default(self.mark, paths::INTERFACE).unwrap_or(true);
         let after = self.hooks.count().filter(|_| before.is_some());
-        let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expected = self.expected();
         if before != after {
             return false;
         }
+        let was_down = expected.was_down && !is_there;
         if after.is_none() || after != expected.after {
-            *expected = Expected {
-                after,
-                route: is_there,
-            };
+            expected.after = after;
+            expected.route = is_there || was_down && expected.route;
         }
+        expected.was_down = was_down;
         !is_there && expected.route && routing_rules::lead_into_tunnel(self.mark)
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The mark of the tunnel's own packets.

@@ -650,6 +650,17 @@ fn an_interface_that_has_lost_its_route_is_brought_up_anew() {
     }
 }
 
+/// What hooks do to the routes is theirs; what the kernel does after one is not.
+#[test]
+fn a_route_that_was_lost_after_a_hook_is_not_what_the_hook_wished() {
+    let world = World::new();
+    let container = watching(&world).env("POST_UP", "true").connect();
+    container.shell("ip link set wg0 down; sleep 3; ip link set wg0 up");
+    container.wait_for_log("wg0 has lost its default route", LATER);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+}
+
 #[test]
 fn a_reconnect_that_is_asked_for_repairs_the_interface_at_once() {
     let world = World::builder().servers("one", Kind::New, 1).build();

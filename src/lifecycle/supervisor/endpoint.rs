@@ -59,6 +59,11 @@ impl EndpointWatch {
         loop {
             let lack = self.way_in.lack();
             let Some(counters) = show::counters().ok().filter(|_| lack.is_none()) else {
+                if lack.is_none() && self.way_in.lack().is_none() {
+                    // The counters cannot be read, as where no file can be opened.
+                    stop.pause(CALM_INTERVAL)?;
+                    continue;
+                }
                 if self.comes_back(stop)? {
                     silence = Silence::default();
                     // wg-quick has taken our routing rules away with its own.
@@ -147,7 +152,8 @@ impl EndpointWatch {
         log::warn!("The endpoint is silent: packets are sent, and nothing comes back");
         self.reporter.update(|status| status.endpoint_silent = true);
         while self.way_in.lack().is_none() {
-            if self.witnesses.any_answers(CALM_INTERVAL, stop)? {
+            // On a slow way it takes its time.
+            if self.witnesses.any_answers(CHECK_TIMEOUT, stop)? {
                 log::info!("The endpoint answers again");
                 break;
             }
