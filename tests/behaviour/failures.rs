@@ -314,6 +314,31 @@ fn a_longer_pause_than_curl_max_time_is_kept_too() {
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
+/// Not anew at each server that refuses the old token.
+#[test]
+fn a_login_that_has_to_wait_is_asked_for_once_in_a_search() {
+    let world = World::new();
+    world.pia.rate_limit(Duration::from_secs(600));
+    let recipe = container(&world).file("/pia/.token", "stale");
+    let container = recipe.env("LOC", "nl_amsterdam").start();
+    container.wait_for_log("Trying again in 600 s", SOON);
+    assert_eq!(world.pia.login_attempts(), 1);
+    let servers = world.pia.servers_of("nl_amsterdam").len();
+    assert!(servers > 1);
+    assert_eq!(world.pia.records().of(Api::AddKey).len(), servers);
+}
+
+#[test]
+fn a_stored_list_serves_where_an_answer_is_no_list() {
+    let world = World::new();
+    let list = world.pia.lists().download(false);
+    world.pia.malformed(Api::List);
+    let recipe = container(&world).file("/pia/servers.json", list);
+    let container = recipe.start();
+    container.wait_for_log("using the stored server list", SOON);
+    container.wait_for_log(UP, SOON);
+}
+
 #[test]
 fn a_pause_longer_than_any_clock_is_an_hour() {
     let world = World::new();
