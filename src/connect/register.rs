@@ -138,6 +138,8 @@ impl Registrar<'_> {
         let started = Instant::now();
         let mut waiting = candidates;
         let mut has_answer = false;
+        // The least pause that was asked for, where each server asked for one.
+        let mut patience = Some(Duration::MAX);
         for round in 0..=self.retry.retries {
             let mut busy = Vec::new();
             while let Some((candidate, place)) = self.next(&mut waiting)? {
@@ -159,7 +161,10 @@ impl Registrar<'_> {
                 log::warn!("{}: {failure}", candidate.location);
                 tried.add(&candidate.location, &candidate.server, &failure);
                 has_answer |= failure.is_answer();
-                if matches!(failure.retry, Retry::Later(_)) {
+                let not_before = failure.not_before();
+                patience = patience.zip(not_before).map(|(one, other)| one.min(other));
+                let may_ask = not_before.is_none_or(|pause| pause <= self.retry.delay);
+                if matches!(failure.retry, Retry::Later(_)) && may_ask {
                     busy.push(candidate);
                 }
             }
@@ -181,7 +186,8 @@ impl Registrar<'_> {
             tried.in_words(),
             cure(self.choice)
         );
-        let failure = Failure::new(FailureKind::Registration, Retry::Later(None), text);
+        let retry = Retry::Later(patience.filter(|pause| *pause < Duration::MAX));
+        let failure = Failure::new(FailureKind::Registration, retry, text);
         Err(failure.with_answer(has_answer))
     }
 

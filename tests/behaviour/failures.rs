@@ -314,6 +314,16 @@ fn a_longer_pause_than_curl_max_time_is_kept_too() {
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
+#[test]
+fn servers_that_ask_for_patience_are_left_alone_for_as_long() {
+    let world = World::new();
+    world.pia.fail(Api::AddKey, Fault::RateLimit(600));
+    let container = container(&world).env("LOC", "nl_amsterdam").start();
+    container.wait_for_log("Trying again in 600 s", SOON);
+    let servers = world.pia.servers_of("nl_amsterdam").len();
+    assert_eq!(world.pia.records().of(Api::AddKey).len(), servers);
+}
+
 /// Not anew at each server that refuses the old token.
 #[test]
 fn a_login_that_has_to_wait_is_asked_for_once_in_a_search() {

@@ -650,6 +650,38 @@ fn an_interface_that_has_lost_its_route_is_brought_up_anew() {
     }
 }
 
+/// They are made for PIA's sake, who does not hear of it.
+#[test]
+fn in_a_long_pause_the_old_tunnel_is_asked_too() {
+    let world = World::new();
+    let container = up(&world);
+    let server = world.server_in_use();
+    world.pia.forget_tokens();
+    world.pia.refuse_login();
+    server.silence_endpoint();
+    container.wait_for_log("Trying again in ", LATER);
+    server.restore_endpoint();
+    container.wait_for_log("through the old tunnel again; keeping it", LATER);
+    world.assert_carries();
+}
+
+#[test]
+fn a_list_host_that_answers_with_errors_is_left_alone_for_a_while() {
+    let world = World::new();
+    let container = up(&world);
+    let lists = || world.pia.records().of(Api::List).len();
+    let before = lists();
+    world.pia.fail_times(Api::List, 503, 999);
+    for server in world.pia.servers() {
+        server.close_registration();
+        server.silence_endpoint();
+    }
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("using the stored server list", LATER);
+    thread::sleep(Duration::from_secs(15));
+    assert!(lists() <= before + 3, "{} lists", lists() - before);
+}
+
 /// What hooks do to the routes is theirs; what the kernel does after one is not.
 #[test]
 fn a_route_that_was_lost_after_a_hook_is_not_what_the_hook_wished() {

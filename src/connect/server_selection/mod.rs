@@ -77,6 +77,8 @@ pub struct ServerSelection {
     dedicated: Option<(Secret, Candidate)>,
     /// Nothing that is known led to a server the last time: ask again.
     in_doubt: bool,
+    /// Until then the list at hand has to serve: its host answered, but with no list.
+    no_list_before: Option<Instant>,
     /// When what is known was last asked for with success.
     learnt_at: Option<Instant>,
     /// When more was last asked for than is known.
@@ -99,6 +101,7 @@ impl ServerSelection {
             hosts,
             dedicated: None,
             in_doubt: false,
+            no_list_before: None,
             learnt_at: None,
             furthered_at: None,
             newer_at: None,
@@ -412,7 +415,8 @@ impl ServerSelection {
 
     fn have_list(&mut self, stop: &CancellationToken) -> Result<ListOrigin, Failure> {
         let is_at_hand = self.lists.first().is_some();
-        if is_at_hand && !self.in_doubt {
+        let must_wait = self.no_list_before.is_some_and(|end| Instant::now() < end);
+        if is_at_hand && (!self.in_doubt || must_wait) {
             return Ok(ListOrigin::Remembered);
         }
         let mut retry = self.selection.retry;
@@ -439,6 +443,9 @@ impl ServerSelection {
         }
         if !is_at_hand && !self.lists.recall()? {
             return Err(failure);
+        }
+        if failure.is_answer() {
+            self.no_list_before = Instant::now().checked_add(failure.least_pause(NEW_FOR));
         }
         log::warn!("{failure}; using the stored server list");
         Ok(ListOrigin::Remembered)

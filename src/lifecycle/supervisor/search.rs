@@ -27,6 +27,9 @@ const LASTING_BACKOFF: Backoff = Backoff {
     ceiling: Duration::from_secs(3600),
 };
 
+/// Between two questions to the old tunnel in a pause that is longer.
+const OLD_TUNNEL_INTERVAL: Duration = Duration::from_secs(30);
+
 /// What a search needs.
 pub(super) struct Search {
     /// Of its news.
@@ -125,7 +128,16 @@ impl Search {
         let asking = self.probe.timeout().min(pause);
         let end = Deadline::after(pause);
         self.is_waiting.store(true, Ordering::Relaxed);
-        stop.pause(pause.saturating_sub(asking)).ok()?;
+        // To ask it costs PIA nothing, for whose sake a long pause is made.
+        while end.left() > OLD_TUNNEL_INTERVAL.saturating_add(asking) {
+            stop.pause(OLD_TUNNEL_INTERVAL).ok()?;
+            let answered = self.probe.run_in_search(asking, stop).ok();
+            if let Some(answer) = answered.filter(|_| self.way_in.lack().is_none()) {
+                self.is_waiting.store(false, Ordering::Relaxed);
+                return Some(SearchNews::Recovered(answer));
+            }
+        }
+        stop.pause(end.left().saturating_sub(asking)).ok()?;
         let answered = self.probe.run_in_search(asking, stop);
         let is_lost = self.way_in.lack().is_some();
         if answered.is_err() || is_lost {
