@@ -116,6 +116,7 @@ impl Container {
     pub fn start_hooks(
         &self,
         stage: Stage,
+        on_end: impl FnOnce() + Send + 'static,
         on_exit: impl FnOnce(Exit) + Send + 'static,
     ) -> Option<JoinHandle<()>> {
         if !self.has_hook(stage) {
@@ -129,8 +130,10 @@ impl Container {
                 environment: &environment,
                 stop: &stop,
             };
-            let _run = runs.begin();
+            let this_run = runs.begin();
             let exit = shell.run_stage(stage, text.as_deref(), &names(), &around);
+            drop(this_run);
+            on_end();
             exit.map(on_exit);
         };
         let spawned = std::thread::Builder::new()

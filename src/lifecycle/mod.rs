@@ -376,9 +376,15 @@ impl Life {
 
     /// Beside everything else, for they may wait for the forwarded port, and may take their time.
     fn start_post_up_hooks(&mut self) {
-        self.post_up_hooks = self
-            .container
-            .start_hooks(Stage::PostUp, event::ended_by_hook(&self.events));
+        let Phase::Connected(supervisor) = &self.phase else {
+            return;
+        };
+        let way_in = supervisor.way_in();
+        self.post_up_hooks = self.container.start_hooks(
+            Stage::PostUp,
+            move || way_in.note_wishes(),
+            event::ended_by_hook(&self.events),
+        );
     }
 
     fn supervise(&mut self) -> Result<Infallible, End> {

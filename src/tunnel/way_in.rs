@@ -77,6 +77,11 @@ impl WayIn {
         self.lacks_route().then_some(Lack::Route)
     }
 
+    /// What is missing at the end of hooks is what they wished.
+    pub fn note_wishes(&self) {
+        self.lack();
+    }
+
     /// The rule that leads to it does not stand alone where somebody has another configuration.
     fn lacks_route(&self) -> bool {
         let before = self.hooks.count();

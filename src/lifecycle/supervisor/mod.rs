@@ -55,7 +55,7 @@ use crate::port_forward::Effect;
 use crate::settings::ServerChoice;
 use crate::status::{self, ReconnectCause, State};
 use crate::system::backoff::Backoff;
-use crate::tunnel::Tunnel;
+use crate::tunnel::{Tunnel, WayIn};
 
 /// How long a server that did not respond is thought to be worse than others.
 const AVOIDANCE_PERIOD: Duration = Duration::from_secs(600);
@@ -538,12 +538,19 @@ impl Supervisor {
         self.start_port_forward(container);
         container.reporter.enter(State::Connected, None);
         self.start_watches(container);
+        let way_in = self.way_in();
+        let on_end = move || way_in.note_wishes();
         let on_exit = event::ended_by_hook(&self.events);
         // Beside everything else, for they may wait for the forwarded port.
-        if let Some(hooks) = container.start_hooks(Stage::PostReconnect, on_exit) {
+        if let Some(hooks) = container.start_hooks(Stage::PostReconnect, on_end, on_exit) {
             self.hooks.retain(|running| !running.is_finished());
             self.hooks.push(hooks);
         }
+    }
+
+    /// Of the tunnel of the moment.
+    pub fn way_in(&self) -> Arc<WayIn> {
+        self.tunnel.way_in()
     }
 
     /// Ends the long tasks and takes the tunnel down; the kill switch is left.
