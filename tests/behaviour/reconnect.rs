@@ -690,8 +690,9 @@ fn a_route_that_was_lost_after_a_hook_is_not_what_the_hook_wished() {
         "ip link set wg0 down; sleep 3; ip link set wg0 up",
     ] {
         let world = World::new();
-        let recipe = watching(&world).env("POST_UP", "sleep 1; echo done");
-        let container = recipe.connect();
+        // The monitor is to find nothing meanwhile.
+        let recipe = watching(&world).env("MONITOR_INTERVAL", "1000");
+        let container = recipe.env("POST_UP", "sleep 1; echo done").connect();
         container.wait_for_log("[post-up] done", SOON);
         container.shell(loss);
         container.wait_for_log("wg0 has lost its default route", LATER);
