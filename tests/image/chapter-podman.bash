@@ -36,7 +36,8 @@ write_settings() {
 
 podman_network() {
 	local subnet=10.213.$2.0/24
-	podman network create --subnet "$subnet" "$1" >/dev/null
+	# It lists the machine's interfaces, and fails where one goes away meanwhile, as those of other chapters do.
+	eventually 10 podman network create --subnet "$subnet" "$1"
 	ip rule add from "$subnet" lookup "$TABLE" pref "$TABLE"
 	ip rule add from "$subnet" to 10.213.0.0/16 lookup main pref $((TABLE - 1))
 }

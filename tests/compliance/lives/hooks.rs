@@ -210,7 +210,7 @@ fn names() -> Life {
             "defaults_are_not_exported",
             file_is("/pia/default", "none\n"),
         )
-        .differs("are there where the user set them, not with their defaults.")
+        .differs("are there where the user set them")
         .sees(
             "the_location_is_known",
             file_is("/pia/location", "nl_amsterdam\n"),
