@@ -6,6 +6,7 @@ use std::process::Command;
 use std::thread;
 
 use harness::netns::Namespace;
+use harness::waiting::bind_when_free;
 use harness::world::World;
 use harness::world::network::{CLIENT, CLIENT_V6, ELSEWHERE_V6, GATEWAY_V6, LAN};
 use harness::world::pcap::Packet;
@@ -113,7 +114,7 @@ fn publish(router: &Namespace) {
 /// By both families.
 fn listen(place: &Namespace, port: u16) -> (TcpListener, u16) {
     let any = (Ipv6Addr::UNSPECIFIED, port);
-    let listener = place.run(|| TcpListener::bind(any)).expect("it is free");
+    let listener = place.run(|| bind_when_free(|| TcpListener::bind(any)));
     let port = listener.local_addr().expect("it is bound").port();
     (listener, port)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use harness::netns::Namespace;
-use harness::waiting::{SOON, wait_for, wait_until};
+use harness::waiting::{SOON, bind_when_free, wait_for, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use nix::sys::signal::Signal;
@@ -62,7 +62,7 @@ fn serve(
     port: u16,
     answer: impl Fn(&str, &str, &str, &str) -> (u16, String) + Send + 'static,
 ) {
-    let listener = network.run(|| TcpListener::bind(("127.0.0.1", port)).expect("it is free"));
+    let listener = network.run(|| bind_when_free(|| TcpListener::bind(("127.0.0.1", port))));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             drop(one_request(&stream, &answer));

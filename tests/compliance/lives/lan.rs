@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use harness::waiting::bind_when_free;
 use harness::world::World;
 use harness::world::network::{BEHIND, CLIENT, CLIENT_SECOND, ELSEWHERE, LAN};
 
@@ -175,7 +176,7 @@ fn gateway_without_firewall() -> Life {
                 let port = wait_for_port(stage);
                 let any = (Ipv4Addr::UNSPECIFIED, port);
                 let behind = stage.world.behind();
-                let _listener = behind.run(|| TcpListener::bind(any)).expect("it is free");
+                let _listener = behind.run(|| bind_when_free(|| TcpListener::bind(any)));
                 let kept = stage.world.router().is_kept_from((CLIENT, port));
                 so(kept, || {
                     "it is reached from the attached network".to_owned()

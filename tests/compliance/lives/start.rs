@@ -28,7 +28,7 @@ fn usual() -> Life {
             "says_its_steps_in_words_of_its_own",
             not_logged("[#] ip link add"),
         )
-        .differs("wg-quick's `[#]` lines, do not appear in this form.")
+        .differs("wg-quick's `[#]` lines, do not appear in this form")
         .sees("logs_in_once", asked(Api::Token, 1))
         .sees("registers_once", asked(Api::AddKey, 1))
         .sees("fetches_the_list", asked(Api::List, 1))

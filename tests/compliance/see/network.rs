@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use harness::netns::Namespace;
+use harness::waiting::bind_when_free;
 use harness::world::World;
 use harness::world::network::{ELSEWHERE, LAN};
 use socket2::{Domain, Socket, Type};
@@ -140,15 +141,11 @@ pub fn port_leads_to(place: fn(&World) -> &Namespace) -> Check {
     now(move |stage| {
         let port = wait_for_port(stage);
         let any = (Ipv4Addr::UNSPECIFIED, port);
-        let _listener = place(&stage.world)
-            .run(|| TcpListener::bind(any))
-            .expect("it is free");
-        let listener = place(&stage.world).run(|| UdpSocket::bind(any));
-        let listener = listener.and_then(|socket| {
-            socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            Ok(socket)
-        });
-        let listener = listener.expect("it is free");
+        let place = place(&stage.world);
+        let _listener = place.run(|| bind_when_free(|| TcpListener::bind(any)));
+        let listener = place.run(|| bind_when_free(|| UdpSocket::bind(any)));
+        let limited = listener.set_read_timeout(Some(ANSWER_TIMEOUT));
+        limited.expect("a socket has a timeout");
         let internet = stage.world.internet();
         let server = stage.world.server_in_use().address();
         let by_tcp = internet.reaches((server, port));

@@ -4,6 +4,7 @@
 //! what a busy machine needs, and never below [`SOON`]. Limits that are promises of the program
 //! stand in the tests of timing.
 
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,5 +30,20 @@ pub fn wait_for<T>(what: &str, timeout: Duration, look: impl Fn() -> Option<T>) 
         }
         assert!(begun.elapsed() < timeout, "{what}: not within {timeout:?}");
         thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// Binds an address that this process may have had a moment ago: a program that another test starts
+/// holds the sockets of all until it is executed.
+#[track_caller]
+pub fn bind_when_free<T>(bind: impl Fn() -> io::Result<T>) -> T {
+    let end = Instant::now() + SOON;
+    loop {
+        match bind() {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound.expect("the address can be bound"),
+        }
     }
 }
