@@ -179,7 +179,7 @@ impl Registrar<'_> {
         }
         // The pause is the account's, not the servers'.
         if let Some(login) = token.no_login() {
-            return Err(login.clone());
+            return Err(login.clone().with_answer(has_answer || login.is_answer()));
         }
         let text = format!(
             "no server could be connected to. Tried {}. If this does not pass, {}",
