@@ -694,6 +694,11 @@ fn a_route_that_was_lost_after_a_hook_is_not_what_the_hook_wished() {
         let recipe = watching(&world).env("MONITOR_INTERVAL", "1000");
         let container = recipe.env("POST_UP", "sleep 1; echo done").connect();
         container.wait_for_log("[post-up] done", SOON);
+        // Its last line is not its end, up to which all is its wish.
+        wait_until("the hook's end", SOON, || {
+            let threads = container.threads_by_name();
+            threads.iter().all(|name| name != "post-up")
+        });
         container.shell(loss);
         container.wait_for_log("wg0 has lost its default route", LATER);
         container.wait_for_log(RECONNECTED, LATER);
