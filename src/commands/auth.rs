@@ -111,7 +111,9 @@ fn log_in_or_revoke(
         return revoke(&client, file, stop);
     }
     let credentials = credentials(arguments, environment)?;
-    let host = client.hosts.service(Service::Account, stop)?;
+    let host = client
+        .hosts
+        .service_patiently(Service::Account, &client.retry, stop)?;
     let token = account::log_in(&host, &credentials, &client.retry, stop)?;
     print(&format!("{}\n", token.expose()))
 }

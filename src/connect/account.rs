@@ -315,7 +315,7 @@ impl Account {
         stop: &CancellationToken,
     ) -> Result<Token, Failure> {
         let _opening = hosts.gate().open();
-        let host = hosts.service(Service::Account, stop)?;
+        let host = hosts.service_patiently(Service::Account, retry, stop)?;
         account::log_in(&host, &credentials, retry, stop).map_err(|error| {
             hosts.doubt(Service::Account);
             let is_refusal = error.are_credentials_refused();

@@ -1,8 +1,10 @@
 //! The hosts of PIA's API: looked up once, remembered, and let through the gate.
 
+use std::error::Error;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 
@@ -11,13 +13,18 @@ use crate::failure::Failure;
 use crate::firewall::Destination;
 use crate::pia::host::{self, Host};
 use crate::pia::regions::Server;
+use crate::pia::retry::RetryPolicy;
 use crate::pia::trust;
 use crate::settings::Meta;
+use crate::system::backoff::pause_in_outage;
 use crate::system::cancellation::CancellationToken;
 use crate::system::parallel;
 use crate::underlay::public_address;
 use crate::underlay::resolver::{ResolveError, Resolver};
 use crate::underlay::socket::Via;
+
+/// The shortest pause between two look-ups in an outage of the name servers.
+const MIN_PAUSE: Duration = Duration::from_millis(800);
 
 /// What is asked of PIA outside a VPN server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +171,39 @@ impl ApiHosts {
         })
     }
 
+    /// [`Self::service`], looked up again where name servers may yet answer, for as long as `retry`
+    /// would ask the host itself.
+    ///
+    /// # Errors
+    /// As [`Self::service`].
+    pub fn service_patiently(
+        &self,
+        service: Service,
+        retry: &RetryPolicy,
+        stop: &CancellationToken,
+    ) -> Result<Host, Failure> {
+        let patience = retry.patience();
+        let begun = Instant::now();
+        let mut rng = fastrand::Rng::new();
+        let mut is_said = false;
+        loop {
+            let failure = match self.service(service, stop) {
+                Err(failure) if may_pass(&failure) => failure,
+                outcome => return outcome,
+            };
+            let pause = pause_in_outage(begun.elapsed(), MIN_PAUSE..=retry.delay, &mut rng);
+            let left = patience.saturating_sub(begun.elapsed());
+            if left <= pause {
+                return Err(failure);
+            }
+            if !is_said {
+                is_said = true;
+                log::warn!("{failure}. Trying again for {} s", left.as_secs().max(1));
+            }
+            stop.pause(pause)?;
+        }
+    }
+
     /// A request to this service failed on the way: its name is looked up again before the next.
     pub fn doubt(&self, service: Service) {
         self.lock().known(service).is_in_doubt = true;
@@ -263,4 +303,11 @@ impl ApiHosts {
     fn lock(&self) -> MutexGuard<'_, Learnt> {
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether only name servers failed, and may yet answer.
+fn may_pass(failure: &Failure) -> bool {
+    let source = failure.source();
+    let resolve = source.and_then(|source| source.downcast_ref::<ResolveError>());
+    resolve.is_some_and(ResolveError::may_pass)
 }

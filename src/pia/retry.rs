@@ -41,6 +41,17 @@ impl RetryPolicy {
         })
     }
 
+    /// How long all tries take where each fails at once: so long what a request needs, such as its
+    /// host's address, is waited for.
+    pub fn patience(&self) -> Duration {
+        let pauses = self.delay.saturating_mul(self.retries);
+        if self.max_time.is_zero() {
+            pauses
+        } else {
+            pauses.min(self.max_time)
+        }
+    }
+
     /// Calls `attempt` with the time that it may take, again as long as it fails for a passing
     /// reason.
     pub(super) fn run<T>(
@@ -210,6 +221,23 @@ mod tests {
             [seconds(120, 15), seconds(2, 15), seconds(0, 15)],
             [15, 2, 15]
         );
+    }
+
+    #[test]
+    fn what_a_request_needs_is_waited_for_as_long_as_it_would_be_tried() {
+        assert_eq!(RETRY.patience().as_secs(), 10);
+        let short = RetryPolicy {
+            max_time: Duration::from_secs(7),
+            ..RETRY
+        };
+        assert_eq!(short.patience().as_secs(), 7);
+        let endless = RetryPolicy {
+            delay: Duration::MAX,
+            max_time: Duration::ZERO,
+            ..RETRY
+        };
+        assert_eq!(endless.patience(), Duration::MAX);
+        assert_eq!(RETRY.briefly(Duration::MAX).patience(), Duration::ZERO);
     }
 
     #[test]

@@ -315,7 +315,7 @@ variables! {
     cycle_ports: Vec<PortNumber>;
     /// Seconds for each of `CYCLE_PORTS`
     cycle_interval: Interval = "180";
-    /// Retries after a failure of PIA's API that may pass
+    /// Retries after a failure of PIA's API or of name servers that may pass
     curl_retry: u32 = "5";
     /// Seconds between those retries
     curl_retry_delay: Seconds = "5";

@@ -53,6 +53,19 @@ pub enum ResolveError {
     Interrupted { host: String },
 }
 
+impl ResolveError {
+    /// Whether the same question may be answered within seconds: a server has said nothing, or
+    /// nothing definite.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Failed { failures, .. } => {
+                failures.iter().any(|(_, failure)| is_worth_asking(failure))
+            }
+            Self::BadName { .. } | Self::NoServers { .. } | Self::Interrupted { .. } => false,
+        }
+    }
+}
+
 fn failures_in_words(failures: &[(NameServer, DnsFailure)]) -> String {
     let failures: Vec<String> = failures
         .iter()

@@ -2,6 +2,7 @@
 //! account is not.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use harness::log_lines::{UP, count, in_order};
@@ -281,7 +282,7 @@ fn a_list_that_is_forbidden_for_a_while_says_nothing_of_the_account() {
     assert_eq!(world.pia.login_attempts(), 1);
 }
 
-/// "Retries after a failure of PIA's API that may pass" (README.md)
+/// "Retries after a failure of PIA's API or of name servers that may pass" (README.md)
 #[test]
 fn trouble_that_does_not_pass_ends_with_the_number_of_tries() {
     let world = World::new();
@@ -526,6 +527,30 @@ fn name_servers_that_refuse() {
             "check the container's DNS",
         ],
     );
+}
+
+/// As after a power cut, when the router is not up yet: who shares the network would lose it for
+/// good if the container ended.
+#[test]
+fn name_servers_that_are_not_up_yet_are_waited_for_as_curl_retry_says() {
+    for (outage, is_logged_in) in [
+        (Outage::DnsRefuses, false),
+        (Outage::DnsSilent, false),
+        (Outage::DnsRefuses, true),
+    ] {
+        let world = World::new();
+        let mut recipe = container(&world).env("CURL_RETRY_DELAY", "5");
+        if is_logged_in {
+            recipe = recipe.file("/pia/.token", world.pia.issue_token());
+        }
+        world.begin(outage);
+        let container = recipe.env("EXIT_ON_FATAL", "1").start();
+        container.wait_for_log(". Trying again for ", SOON);
+        thread::sleep(Duration::from_secs(4));
+        world.end(outage);
+        container.wait_for_log(UP, SOON);
+        assert!(!container.logs().contains("Fatal error"));
+    }
 }
 
 #[test]

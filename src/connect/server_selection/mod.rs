@@ -218,7 +218,9 @@ impl ServerSelection {
         retry: &RetryPolicy,
         stop: &CancellationToken,
     ) -> Result<Candidate, Failure> {
-        let host = self.hosts.service(Service::Account, stop)?;
+        let host = self
+            .hosts
+            .service_patiently(Service::Account, retry, stop)?;
         log::info!("Asking for the server of the dedicated IP");
         let answer = token.request(stop, |token| {
             let answer = account::dedicated_ip(&host, token, dip, retry, stop);
@@ -522,7 +524,9 @@ impl ServerSelection {
         retry: &RetryPolicy,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        let host = self.hosts.service(Service::ServerList, stop)?;
+        let host = self
+            .hosts
+            .service_patiently(Service::ServerList, retry, stop)?;
         let fetched = self.lists.fetch(&host, version, retry, stop);
         fetched.inspect_err(|_| self.hosts.doubt(Service::ServerList))
     }
