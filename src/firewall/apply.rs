@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::backend::Backend;
+use super::changes::{self, Change};
 use super::cleanup::{self, InUse};
 use super::earlier_rules::EarlierRules;
 use super::error::FirewallError;
@@ -22,7 +23,6 @@ use super::wire::Wire;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::CommandError;
 use crate::system::network_table;
-use crate::system::parallel;
 use crate::system::paths;
 
 /// How often a policy is loaded before its failure counts: what fails in passing does no harm.
@@ -377,15 +377,22 @@ impl Firewall {
     }
 }
 
-/// Both families at once with nf_tables, where each waits for the kernel; legacy has one lock for
-/// both.
+/// Both families at once with nf_tables, where each waits for the kernel, and only until the rules
+/// are in force; legacy has one lock for both.
 fn run_loads(programs: &Programs, loads: &[Load]) -> Vec<Result<(), CommandError>> {
-    let run = |load: &Load| programs.load(load.family, &load.text);
     if programs.backend == Backend::Legacy {
+        let run = |load: &Load| programs.load(load.family, &load.text);
         return loads.iter().map(run).collect();
     }
-    let loads: Vec<&Load> = loads.iter().collect();
-    parallel::map(&loads, run)
+    let change = |load: &Load| Change {
+        command: programs.loading(load.family, &load.text),
+        tables: load
+            .tables
+            .iter()
+            .map(|table| table.name.name().to_owned())
+            .collect(),
+    };
+    changes::make(loads.iter().map(change).collect())
 }
 
 /// The failure that counts.

@@ -11,6 +11,7 @@ mod apply;
 pub mod arrivals;
 mod backend;
 mod backend_selection;
+mod changes;
 mod cleanup;
 pub mod diagnose;
 mod dropped;

@@ -109,23 +109,22 @@ impl Programs {
         self.named(name).map(|program| program.path.as_path())
     }
 
-    /// Loads `text` in one step, keeping what it does not mention.
-    pub(super) fn load(&self, family: Family, text: &str) -> Result<(), CommandError> {
+    /// What loads `text` in one step, keeping what it does not mention.
+    pub(super) fn loading(&self, family: Family, text: &str) -> Command {
         log::debug!("loading for {family:?}:\n{text}");
-        let name = if family == Family::V4 {
-            "iptables-restore"
-        } else {
-            "ip6tables-restore"
-        };
-        let command = self
-            .command(name, &["--noflush", "--wait", "1"])
-            .input(text);
+        self.command(restore(family), &["--noflush", "--wait", "1"])
+            .input(text)
+    }
+
+    /// Loads `text` so. Where another program holds legacy's lock, it is waited for.
+    pub(super) fn load(&self, family: Family, text: &str) -> Result<(), CommandError> {
+        let command = self.loading(family, text);
         let started = Instant::now();
         loop {
             self.wait_for_lock(started);
             if self.stop.is_cancelled() && self.is_locked() {
                 return Err(CommandError::Interrupted {
-                    program: name.to_owned(),
+                    program: restore(family).to_owned(),
                 });
             }
             // A load is never given up half way, not even for a stop.
@@ -266,6 +265,14 @@ impl Programs {
             // Running it says that it is missing.
             None => Command::new(self.backend.own_name(name), arguments),
         }
+    }
+}
+
+fn restore(family: Family) -> &'static str {
+    if family == Family::V4 {
+        "iptables-restore"
+    } else {
+        "ip6tables-restore"
     }
 }
 

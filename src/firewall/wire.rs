@@ -20,6 +20,7 @@ use nix::libc::ARPHRD_ETHER;
 use nix::net::if_::if_nametoindex;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use super::changes::{self, Change};
 use super::tables::Family;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
@@ -177,7 +178,7 @@ impl EgressFilter {
     }
 
     fn load_chains(&self, interfaces: &[EgressInterface]) -> Result<(), CommandError> {
-        run(&self.nft, &["-f", "-"], &render(self.stamp, interfaces)).map(drop)
+        load(&self.nft, &render(self.stamp, interfaces))
     }
 }
 
@@ -215,8 +216,7 @@ pub(super) fn shut(interfaces: &[EgressInterface]) -> Result<(), String> {
     let nft = find_nft().ok_or("the program nft is not installed")?;
     let table = TABLE;
     let text = Shut { table, interfaces }.to_string();
-    let loaded = run(&nft, &["-f", "-"], &text);
-    loaded.map(drop).map_err(|error| error.to_string())
+    load(&nft, &text).map_err(|error| error.to_string())
 }
 
 /// Takes the chains of an earlier life away.
@@ -224,11 +224,11 @@ pub(super) fn remove() {
     let Some(nft) = find_nft() else {
         return;
     };
-    let tables = run(&nft, &["list", "tables", "netdev"], "").unwrap_or_default();
+    let tables = run(&nft, &["list", "tables", "netdev"]).unwrap_or_default();
     if tables
         .lines()
         .any(|line| line == format!("table netdev {TABLE}"))
-        && let Err(error) = run(&nft, &["delete", "table", "netdev", TABLE], "")
+        && let Err(error) = run(&nft, &["delete", "table", "netdev", TABLE])
     {
         log::error!("firewall: {error}: nothing leaves while the nft table netdev {TABLE} stands");
     }
@@ -236,7 +236,7 @@ pub(super) fn remove() {
 
 /// The chains as they are in the kernel, counters included.
 pub(super) fn list(nft: &Path) -> Result<String, CommandError> {
-    run(nft, &["list", "table", "netdev", TABLE], "")
+    run(nft, &["list", "table", "netdev", TABLE])
 }
 
 fn render(stamp: u32, interfaces: &[EgressInterface]) -> String {
@@ -248,10 +248,17 @@ fn render(stamp: u32, interfaces: &[EgressInterface]) -> String {
     egress.to_string()
 }
 
-fn run(nft: &Path, arguments: &[&str], input: &str) -> Result<String, CommandError> {
-    Command::new(nft, arguments)
-        .input(input)
-        .run(&CancellationToken::never())
+/// Loads what changes our table.
+fn load(nft: &Path, text: &str) -> Result<(), CommandError> {
+    let change = Change {
+        command: Command::new(nft, ["-f", "-"]).input(text),
+        tables: vec![TABLE.to_owned()],
+    };
+    changes::make(vec![change]).into_iter().collect()
+}
+
+fn run(nft: &Path, arguments: &[&str]) -> Result<String, CommandError> {
+    Command::new(nft, arguments).run(&CancellationToken::never())
 }
 
 fn find_nft() -> Option<PathBuf> {

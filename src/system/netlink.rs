@@ -80,13 +80,34 @@ pub fn read(datagram: &[u8], each: &mut impl FnMut(&[u8]) -> io::Result<()>) -> 
             NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(true),
             _ => {}
         }
-        let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-        // Messages begin at multiples of four bytes.
-        rest = rest
-            .get(length.saturating_add(3) & !3..)
-            .unwrap_or_default();
+        rest = after(rest, &message.header);
     }
     Ok(false)
+}
+
+/// Hands on what the kernel tells without being asked: of each message the port of the socket that
+/// caused it, its kind, and what follows its header.
+///
+/// # Errors
+/// When it is cut off.
+pub fn read_told(datagram: &[u8], each: &mut impl FnMut(u32, u16, &[u8])) -> io::Result<()> {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkMessage::<Body>::deserialize(rest).map_err(io::Error::other)?;
+        if let NetlinkPayload::InnerMessage(body) = message.payload {
+            each(message.header.port_number, body.kind, &body.bytes);
+        }
+        rest = after(rest, &message.header);
+    }
+    Ok(())
+}
+
+/// Messages begin at multiples of four bytes.
+fn after<'a>(messages: &'a [u8], header: &NetlinkHeader) -> &'a [u8] {
+    let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+    messages
+        .get(length.saturating_add(3) & !3..)
+        .unwrap_or_default()
 }
 
 /// An attribute whose value is a text, as C has it.

@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 
+mod changes;
 mod embedded_dns;
 mod ipv6;
 mod lan;

@@ -33,6 +33,8 @@ fn kernel_answer() {
         });
         // Each has a head of 16 bytes.
         assert!(messages <= bytes.len() / 16);
+        let mut hearing = nf_tables::Hearing::of(4711, &["filter".to_owned()]);
+        let _ = hearing.take(bytes);
     });
 }
 
