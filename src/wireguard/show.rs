@@ -59,27 +59,33 @@ pub struct Counters {
     pub sent: Traffic,
 }
 
-/// The counters, read without starting a process.
+/// The counters, read without starting a process, and from one file, for some ask once a second.
 ///
 /// # Errors
 /// When there is no such interface.
 pub fn counters() -> io::Result<Counters> {
-    let directory = Path::new("/sys/class/net")
-        .join(paths::INTERFACE)
-        .join("statistics");
-    let count = |name| {
-        let text = fs::read_to_string(directory.join(name))?;
-        text.trim().parse().map_err(io::Error::other)
+    let table = fs::read_to_string("/proc/net/dev")?;
+    counters_of(paths::INTERFACE, &table).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Reads the line of an interface: eight numbers of what came in, bytes and packets first, and as
+/// many of what went out (proc_pid_net(5)).
+fn counters_of(interface: &str, table: &str) -> Option<Counters> {
+    let mut lines = table.lines().filter_map(|line| line.split_once(':'));
+    let (_, numbers) = lines.find(|(name, _)| name.trim() == interface)?;
+    let numbers: Vec<u64> = numbers
+        .split_whitespace()
+        .map_while(|number| number.parse().ok())
+        .collect();
+    let traffic = |first: usize| {
+        Some(Traffic {
+            bytes: *numbers.get(first)?,
+            packets: *numbers.get(first.saturating_add(1))?,
+        })
     };
-    Ok(Counters {
-        received: Traffic {
-            packets: count("rx_packets")?,
-            bytes: count("rx_bytes")?,
-        },
-        sent: Traffic {
-            packets: count("tx_packets")?,
-            bytes: count("tx_bytes")?,
-        },
+    Some(Counters {
+        received: traffic(0)?,
+        sent: traffic(8)?,
     })
 }
 
@@ -109,6 +115,23 @@ pub fn for_people(stop: &CancellationToken) -> Result<String, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counters_are_those_of_the_interface() {
+        let table = "Inter-|   Receive                    |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs
+    lo:    84       1    0    0    0     0          0         0       84       1    0
+   wg0: 12345      17    0    0    0     0          0         0     6789      23    0
+wg01:1 2 0 0 0 0 0 0 3 4 0
+";
+        let traffic = |packets, bytes| Traffic { packets, bytes };
+        let of = |interface| counters_of(interface, table);
+        let expected = |received, sent| Some(Counters { received, sent });
+        assert_eq!(of("wg0"), expected(traffic(17, 12345), traffic(23, 6789)));
+        assert_eq!(of("wg01"), expected(traffic(2, 1), traffic(4, 3)));
+        assert_eq!(of("wg"), None);
+        assert_eq!(of("wg02"), None);
+    }
 
     #[test]
     fn handshakes_and_keepalives_are_no_data() {
