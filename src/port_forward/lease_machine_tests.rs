@@ -143,6 +143,28 @@ fn pause(effects: &[Effect]) -> Duration {
 }
 
 #[test]
+fn a_tunnel_that_carries_again_keeps_its_port_while_that_is_confirmed() {
+    let mut line = Timeline::announced(TERMS);
+    line.pass(5 * MINUTE);
+    line.machine.return_to_server(line.now);
+    let is_withdrawn = |effects: &[Effect]| {
+        effects
+            .iter()
+            .any(|it| matches!(it, Effect::Withdraw { .. }))
+    };
+    assert!(!is_withdrawn(&line.bind_with(Err(down()))));
+    let pause = line.waits();
+    assert!(pause < MINUTE, "{pause:?}");
+    line.pass(pause);
+    assert_eq!(line.bind(), [Effect::Bound { port: 40_001 }]);
+    assert!(line.waits() > 14 * MINUTE);
+    // By then its time is over.
+    line.pass(21 * MINUTE);
+    line.machine.return_to_server(line.now);
+    assert!(is_withdrawn(&line.bind_with(Err(down()))));
+}
+
+#[test]
 fn a_port_is_signed_bound_kept_and_refreshed_every_quarter_of_an_hour() {
     let mut line = Timeline::new(TERMS, None);
     line.sign();

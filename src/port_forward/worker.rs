@@ -70,6 +70,11 @@ impl Worker {
         machine.move_to_server(self.service.is_supported, Now::read());
     }
 
+    /// The machine's server, which is this one, answers again.
+    pub fn come_back(&self, machine: &mut LeaseMachine) {
+        machine.return_to_server(Now::read());
+    }
+
     /// Takes one step after the other until it is cancelled, or `handle` wants no more. It must be
     /// the machine's server.
     pub fn run<T>(

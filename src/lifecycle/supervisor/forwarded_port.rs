@@ -122,12 +122,14 @@ impl PortKeeper {
         // A command may have chosen otherwise since.
         machine.may_change_server(may_change_server(container));
         let key = Some(tunnel.joined.keys.public.clone());
-        if std::mem::replace(&mut self.tunnel_key, key.clone()) != key {
+        let is_same = std::mem::replace(&mut self.tunnel_key, key.clone()) == key;
+        if !is_same {
             self.announcement.move_to_tunnel(container);
         }
         let worker = self.worker(tunnel, container);
         match wish {
             Some(wish) => machine.wish(wish),
+            None if is_same => worker.come_back(&mut machine),
             None => worker.take_over(&mut machine),
         }
         self.run(Level::Warn, worker, machine, container, events);

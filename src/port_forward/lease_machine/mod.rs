@@ -55,6 +55,8 @@ struct ServerState {
     is_absence_told: bool,
     /// When it last confirmed the lease in use.
     bound_at: Option<Duration>,
+    /// The lease in use is bound again without waiting for its time.
+    is_to_be_confirmed: bool,
     /// Of bindings, without a success in between.
     refusals: u32,
     leasing: Attempts,
@@ -72,6 +74,7 @@ impl ServerState {
             is_supported,
             is_absence_told: false,
             bound_at: None,
+            is_to_be_confirmed: false,
             refusals: 0,
             leasing: Attempts::default(),
             binding: Attempts::default(),
@@ -156,6 +159,15 @@ impl LeaseMachine {
         }
     }
 
+    /// The tunnel to the same server, with the same key, carries again: what is bound there still
+    /// is, unless its time is over, which is found out at once.
+    pub fn return_to_server(&mut self, now: Now) {
+        self.time.advance(now);
+        self.server.is_to_be_confirmed = true;
+        self.server.leasing = Attempts::default();
+        self.server.binding = Attempts::default();
+    }
+
     /// Whether another server may be asked for from now on.
     pub fn may_change_server(&mut self, may: bool) {
         self.options.other_servers = may;
@@ -228,8 +240,8 @@ impl LeaseMachine {
             return Some(Duration::ZERO);
         }
         let due = match self.server.bound_at {
-            Some(at) => at.saturating_add(self.options.interval),
-            None => Duration::ZERO,
+            Some(at) if !self.server.is_to_be_confirmed => at.saturating_add(self.options.interval),
+            Some(_) | None => Duration::ZERO,
         };
         Some(self.left(due.max(self.server.binding.not_before())))
     }
@@ -377,6 +389,7 @@ impl LeaseMachine {
         self.server.vain_bindings = 0;
         self.other_servers.reset();
         self.server.bound_at = Some(self.time.apparent);
+        self.server.is_to_be_confirmed = false;
         self.server.binding = Attempts::default();
         if std::mem::take(&mut self.server.refusals) > 0 {
             self.server.leasing.forget_failures();
