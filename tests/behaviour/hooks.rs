@@ -546,21 +546,26 @@ fn a_proxy_is_passed_on_but_not_used_and_our_own_names_win() {
     container.wait_for_log("[post-up] no pf.sh", SOON);
 }
 
-/// "run … with the port appended": a block of YAML ends in a newline.
+/// "run … with the port appended": a block of YAML ends in a newline. In the original it is the
+/// first argument, too.
 #[test]
 fn the_port_is_appended_to_the_last_line_of_a_port_script() {
     let world = World::new();
     let container = container(&world)
         .env("PORT_FORWARDING", "1")
-        .env("PORT_SCRIPT", "echo first\necho last $#\n")
-        .env("PORT_DOWN_SCRIPT", "echo down\n")
+        .env("PORT_SCRIPT", "echo first\necho last ${1:+1}\n")
+        .env("PORT_DOWN_SCRIPT", "echo down $1 as\n")
         .start();
-    container.wait_for_log("[port-script] last 0 ", SOON);
+    container.wait_for_log("[port-script] last 1 ", SOON);
     let port = container.read("/pia-shared/port.dat").expect("a port");
     assert!(container.stop().status.success());
     let log = container.logs();
-    for said in ["[port-script] last 0", "[port-down-script] down"] {
-        assert!(log.contains(&format!("{said} {port}")), "{log}");
+    let port = port.trim_end();
+    for said in [
+        format!("[port-script] last 1 {port}"),
+        format!("[port-down-script] down {port} as {port}"),
+    ] {
+        assert!(log.contains(&said), "{log}");
     }
 }
 
