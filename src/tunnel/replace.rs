@@ -98,7 +98,10 @@ impl Tunnel {
         let (old, new) = (self.peering(container), next.peering(container));
         new.replace(&old, stop)?;
         new.drop_address_of(&old)?;
-        next.conf(container).write(Path::new(paths::WG_CONF))?;
+        // The interface needs no file.
+        if let Err(error) = next.conf(container).write(Path::new(paths::WG_CONF)) {
+            log::warn!("{error}; the tunnel goes on without it");
+        }
         if next.dns != self.dns {
             next.set_dns(container);
         }

@@ -76,6 +76,18 @@ fn sighup_reconnects_at_once() {
     assert_ne!(world.server_in_use().cn(), before.cn());
 }
 
+#[test]
+fn a_reconnect_needs_no_file() {
+    let world = World::new();
+    let container = up(&world);
+    container.shell("rm -r /etc/wireguard; touch /etc/wireguard");
+    world.server_in_use().silence_endpoint();
+    container.wait_for_log("; the tunnel goes on without it", LATER);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    assert!(container.stop().status.success());
+}
+
 /// Who asks for it while there is no tunnel yet gets the one that is being made.
 #[test]
 fn a_sighup_during_the_start_leads_to_one_connection() {
