@@ -114,7 +114,7 @@ fn log_in_or_revoke(
     let host = client
         .hosts
         .service_patiently(Service::Account, &client.retry, stop)?;
-    let token = account::log_in(&host, &credentials, &client.retry, stop)?;
+    let token = account::log_in(|_| host.clone(), &credentials, &client.retry, stop)?;
     print(&format!("{}\n", token.expose()))
 }
 

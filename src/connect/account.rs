@@ -316,7 +316,8 @@ impl Account {
     ) -> Result<Token, Failure> {
         let _opening = hosts.gate().open();
         let host = hosts.service_patiently(Service::Account, retry, stop)?;
-        account::log_in(&host, &credentials, retry, stop).map_err(|error| {
+        let host = hosts.at_each_try(Service::Account, host, stop);
+        account::log_in(host, &credentials, retry, stop).map_err(|error| {
             hosts.doubt(Service::Account);
             let is_refusal = error.are_credentials_refused();
             let failure = Failure::from(error);

@@ -11,6 +11,7 @@ use rustls::ClientConfig;
 use super::gate::Gate;
 use crate::failure::Failure;
 use crate::firewall::Destination;
+use crate::pia::error::ApiError;
 use crate::pia::host::{self, Host};
 use crate::pia::regions::Server;
 use crate::pia::retry::RetryPolicy;
@@ -201,6 +202,26 @@ impl ApiHosts {
                 log::warn!("{failure}. Trying again for {} s", left.as_secs().max(1));
             }
             stop.pause(pause)?;
+        }
+    }
+
+    /// This host of a service, for one try after the other: after a failure on the way it is looked
+    /// up again, as a name server may have lied.
+    pub fn at_each_try(
+        &self,
+        service: Service,
+        host: Host,
+        stop: &CancellationToken,
+    ) -> impl FnMut(Option<&ApiError>) -> Host {
+        let mut host = host;
+        move |before| {
+            if before.is_some_and(|error| !error.is_answer()) {
+                self.doubt(service);
+                if let Ok(found) = self.service(service, stop) {
+                    host = found;
+                }
+            }
+            host.clone()
         }
     }
 

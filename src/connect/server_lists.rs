@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::failure::Failure;
 use crate::pia::account::{self, ListVersion, SignedList};
+use crate::pia::error::ApiError;
 use crate::pia::host::Host;
 use crate::pia::regions::{ListKey, ServerList};
 use crate::pia::retry::RetryPolicy;
@@ -69,7 +70,7 @@ impl ServerLists {
     /// When the key cannot be read or the list cannot be had.
     pub(super) fn fetch(
         &mut self,
-        host: &Host,
+        host: impl FnMut(Option<&ApiError>) -> Host,
         version: ListVersion,
         retry: &RetryPolicy,
         stop: &CancellationToken,

@@ -15,9 +15,10 @@ use crate::system::secret::Secret;
 use crate::underlay::http::{Content, Response};
 
 /// Turns the credentials into a token. An answer that refuses them is final: to repeat it would
-/// lock the account.
+/// lock the account. `host` gets the failure before each further try, as its addresses may have
+/// been wrong.
 pub fn log_in(
-    host: &Host,
+    mut host: impl FnMut(Option<&ApiError>) -> Host,
     credentials: &Credentials,
     retry: &RetryPolicy,
     stop: &CancellationToken,
@@ -26,12 +27,15 @@ pub fn log_in(
         ("username", credentials.user.expose()),
         ("password", credentials.password.expose()),
     ];
-    let ask = Ask {
-        content: Content::Form(&fields),
-        secrets: &[&credentials.password, &credentials.user],
-        ..Ask::new(Call::Token, host, "/api/client/v2/token")
-    };
-    retry.run(stop, |timeout| ask.send(timeout, stop, read_token))
+    retry.run(stop, |timeout, before| {
+        let host = host(before);
+        let ask = Ask {
+            content: Content::Form(&fields),
+            secrets: &[&credentials.password, &credentials.user],
+            ..Ask::new(Call::Token, &host, "/api/client/v2/token")
+        };
+        ask.send(timeout, stop, read_token)
+    })
 }
 
 pub(super) fn read_token(ask: &Ask<'_>, response: &Response) -> Result<Token, ApiErrorKind> {
@@ -75,9 +79,9 @@ pub struct DedicatedIp {
     pub port_forward: bool,
 }
 
-/// Asks which server stands behind a dedicated IP's token.
+/// Asks which server stands behind a dedicated IP's token. `host` is as for [`log_in`].
 pub fn dedicated_ip(
-    host: &Host,
+    mut host: impl FnMut(Option<&ApiError>) -> Host,
     token: &Token,
     dip_token: &Secret,
     retry: &RetryPolicy,
@@ -85,13 +89,16 @@ pub fn dedicated_ip(
 ) -> Result<DedicatedIp, ApiError> {
     let authorization = format!("Token {}", token.expose());
     let body = serde_json::json!({ "tokens": [dip_token.expose()] }).to_string();
-    let ask = Ask {
-        headers: &[("Authorization", &authorization)],
-        content: Content::Json(&body),
-        secrets: &[token.secret(), dip_token],
-        ..Ask::new(Call::DedicatedIp, host, "/api/client/v2/dedicated_ip")
-    };
-    retry.run(stop, |timeout| ask.send(timeout, stop, read_dedicated_ip))
+    retry.run(stop, |timeout, before| {
+        let host = host(before);
+        let ask = Ask {
+            headers: &[("Authorization", &authorization)],
+            content: Content::Json(&body),
+            secrets: &[token.secret(), dip_token],
+            ..Ask::new(Call::DedicatedIp, &host, "/api/client/v2/dedicated_ip")
+        };
+        ask.send(timeout, stop, read_dedicated_ip)
+    })
 }
 
 pub(super) fn read_dedicated_ip(
@@ -153,9 +160,9 @@ pub struct SignedList {
     pub list: ServerList,
 }
 
-/// Downloads a server list and verifies it.
+/// Downloads a server list and verifies it. `host` is as for [`log_in`].
 pub fn server_list(
-    host: &Host,
+    mut host: impl FnMut(Option<&ApiError>) -> Host,
     version: ListVersion,
     key: &ListKey,
     retry: &RetryPolicy,
@@ -165,8 +172,9 @@ pub fn server_list(
         ListVersion::V6 => "/vpninfo/servers/v6",
         ListVersion::V7 => "/vpninfo/servers/v7",
     };
-    let ask = Ask::new(Call::ServerList, host, path);
-    retry.run(stop, |timeout| {
+    retry.run(stop, |timeout, before| {
+        let host = host(before);
+        let ask = Ask::new(Call::ServerList, &host, path);
         ask.send(timeout, stop, |ask, response| {
             if let Some(refusal) = ask.refusal(response) {
                 return Err(refusal);

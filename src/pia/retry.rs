@@ -52,17 +52,19 @@ impl RetryPolicy {
         }
     }
 
-    /// Calls `attempt` with the time that it may take, again as long as it fails for a passing
-    /// reason.
+    /// Calls `attempt` with the time that it may take and the failure before it, again as long as
+    /// it fails for a passing reason.
     pub(super) fn run<T>(
         &self,
         stop: &CancellationToken,
-        mut attempt: impl FnMut(Duration) -> Result<T, ApiError>,
+        mut attempt: impl FnMut(Duration, Option<&ApiError>) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         let started = Instant::now();
         let mut tries = 0_u32;
+        let mut before = None;
         loop {
-            let mut error = match attempt(self.time_for_one(started.elapsed())) {
+            let timeout = self.time_for_one(started.elapsed());
+            let mut error = match attempt(timeout, before.as_ref()) {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
@@ -76,6 +78,7 @@ impl RetryPolicy {
                 error.kind = ApiErrorKind::Stopped;
                 return Err(error);
             }
+            before = Some(error);
         }
     }
 
@@ -246,8 +249,9 @@ mod tests {
             delay: Duration::ZERO,
             ..RETRY
         };
-        let failing =
-            |_| -> Result<(), ApiError> { Err(error(ApiErrorKind::ServerTrouble { status: 500 })) };
+        let failing = |_, _: Option<&ApiError>| -> Result<(), ApiError> {
+            Err(error(ApiErrorKind::ServerTrouble { status: 500 }))
+        };
         assert_eq!(
             quick
                 .run(&CancellationToken::new(), failing)

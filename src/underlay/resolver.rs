@@ -54,13 +54,13 @@ pub enum ResolveError {
 }
 
 impl ResolveError {
-    /// Whether the same question may be answered within seconds: a server has said nothing, or
-    /// nothing definite.
+    /// Whether the same question may be answered within seconds: a server was silent or of no use,
+    /// as a router's is that has no way out yet. One that lies has been told to.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Failed { failures, .. } => {
-                failures.iter().any(|(_, failure)| is_worth_asking(failure))
-            }
+            Self::Failed { failures, .. } => failures
+                .iter()
+                .any(|(_, failure)| !matches!(failure, DnsFailure::Untrue(_))),
             Self::BadName { .. } | Self::NoServers { .. } | Self::Interrupted { .. } => false,
         }
     }

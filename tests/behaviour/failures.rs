@@ -12,7 +12,7 @@ use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::internet::Outage;
-use harness::world::network::{API, ELSEWHERE, INTERNET, LIST};
+use harness::world::network::{API, DNS, ELSEWHERE, INTERNET, LIST};
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
 
@@ -533,24 +533,55 @@ fn name_servers_that_refuse() {
 /// good if the container ended.
 #[test]
 fn name_servers_that_are_not_up_yet_are_waited_for_as_curl_retry_says() {
+    let nameless = |world: &World, so: bool| {
+        for (host, address) in [(API_HOST, API), (LIST_HOST, LIST)] {
+            let addresses = [address];
+            let addresses = if so { &[][..] } else { &addresses };
+            world.pia.names().set(host, addresses);
+        }
+    };
     for (outage, is_logged_in) in [
-        (Outage::DnsRefuses, false),
-        (Outage::DnsSilent, false),
-        (Outage::DnsRefuses, true),
+        (Some(Outage::DnsRefuses), false),
+        (Some(Outage::DnsSilent), false),
+        (Some(Outage::DnsRefuses), true),
+        (None, false),
     ] {
         let world = World::new();
         let mut recipe = container(&world).env("CURL_RETRY_DELAY", "5");
         if is_logged_in {
             recipe = recipe.file("/pia/.token", world.pia.issue_token());
         }
-        world.begin(outage);
+        match outage {
+            Some(outage) => world.begin(outage),
+            None => nameless(&world, true),
+        }
         let container = recipe.env("EXIT_ON_FATAL", "1").start();
         container.wait_for_log(". Trying again for ", SOON);
         thread::sleep(Duration::from_secs(4));
-        world.end(outage);
+        match outage {
+            Some(outage) => world.end(outage),
+            None => nameless(&world, false),
+        }
         container.wait_for_log(UP, SOON);
         assert!(!container.logs().contains("Fatal error"));
     }
+}
+
+/// As that of a router that leads everybody to itself until its way out is there.
+#[test]
+fn a_name_server_that_lies_for_a_moment_is_asked_again_after_a_failed_try() {
+    let world = World::new();
+    let names = |api, list| {
+        world.pia.names().set(API_HOST, &[api]);
+        world.pia.names().set(LIST_HOST, &[list]);
+    };
+    // Nobody listens there.
+    names(DNS, DNS);
+    let container = container(&world).env("CURL_RETRY_DELAY", "5");
+    let container = container.env("EXIT_ON_FATAL", "1").start();
+    container.wait_for_log("Trying again in 5 s", SOON);
+    names(API, LIST);
+    container.wait_for_log(UP, SOON);
 }
 
 #[test]

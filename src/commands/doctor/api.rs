@@ -290,7 +290,7 @@ fn log_in(client: &ApiClient, subject: &Subject) -> Finding {
         Ok(host) => host,
         Err(failure) => return Finding::failure(LOGIN, failure.text, advice(subject)),
     };
-    match account::log_in(&host, &credentials, &client.retry, &subject.stop) {
+    match account::log_in(|_| host.clone(), &credentials, &client.retry, &subject.stop) {
         Ok(_) => Finding::ok(LOGIN, "PIA takes user name and password"),
         Err(error) => Finding::failure(
             LOGIN,

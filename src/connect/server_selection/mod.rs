@@ -223,7 +223,8 @@ impl ServerSelection {
             .service_patiently(Service::Account, retry, stop)?;
         log::info!("Asking for the server of the dedicated IP");
         let answer = token.request(stop, |token| {
-            let answer = account::dedicated_ip(&host, token, dip, retry, stop);
+            let host = self.hosts.at_each_try(Service::Account, host.clone(), stop);
+            let answer = account::dedicated_ip(host, token, dip, retry, stop);
             Ok(answer.inspect_err(|_| self.hosts.doubt(Service::Account))?)
         });
         let found = answer?;
@@ -527,7 +528,8 @@ impl ServerSelection {
         let host = self
             .hosts
             .service_patiently(Service::ServerList, retry, stop)?;
-        let fetched = self.lists.fetch(&host, version, retry, stop);
+        let host = self.hosts.at_each_try(Service::ServerList, host, stop);
+        let fetched = self.lists.fetch(host, version, retry, stop);
         fetched.inspect_err(|_| self.hosts.doubt(Service::ServerList))
     }
 

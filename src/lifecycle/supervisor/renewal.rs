@@ -119,7 +119,13 @@ impl Renewal {
         let key = ListKey::read(&self.list_key)?;
         let host = self.hosts.service(Service::ServerList, stop)?;
         let retry = self.retry.briefly(timeout);
-        Ok(account::server_list(&host, version, &key, &retry, stop)?)
+        Ok(account::server_list(
+            |_| host.clone(),
+            version,
+            &key,
+            &retry,
+            stop,
+        )?)
     }
 }
 
