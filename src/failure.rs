@@ -184,6 +184,11 @@ impl Failure {
         Self { kind, ..self }
     }
 
+    /// The same with another hope.
+    pub fn with_retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
     /// The same with `before` in front of its text.
     pub fn with_text_before(self, before: &str) -> Self {
         let text = format!("{before}{}", self.text);

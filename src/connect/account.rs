@@ -150,7 +150,12 @@ impl Account {
             && let TokenOrigin::Stored { file, .. } = &self.0.origin
         {
             match read_token(file) {
-                Ok(token) => state.token = token,
+                Ok(token) => {
+                    if token.is_some() {
+                        log::info!("Using the stored token");
+                    }
+                    state.token = token;
+                }
                 Err(why) if state.unusable.as_ref() == Some(&why) => {}
                 Err(why) => {
                     log::warn!("{why}");
@@ -190,8 +195,9 @@ impl Account {
         (is_same && is_recent).then(|| refusal.failure.clone())
     }
 
-    /// A token in place of the `refused` one: that which another thread got meanwhile, else by a
-    /// login. The old one is kept until the new one is there.
+    /// A token in place of the `refused` one: that which another thread got meanwhile, else that
+    /// which the user or another container has stored since, else by a login. The old one is kept
+    /// until the new one is there.
     ///
     /// # Errors
     /// When the credentials are missing or refused, or PIA cannot be reached.
@@ -200,6 +206,9 @@ impl Account {
         refused: Option<&Token>,
         stop: &CancellationToken,
     ) -> Result<Token, Failure> {
+        if let Some(token) = refused.and_then(|refused| self.stored_since(refused)) {
+            return Ok(token);
+        }
         let turn = self.take_turn(stop, |token| {
             refused.is_some_and(|refused| refused != token)
         })?;
@@ -207,6 +216,23 @@ impl Account {
             Some(token) => Ok(token),
             None => self.log_in_alone(|| self.log_in(&self.0.hosts, stop)),
         }
+    }
+
+    /// The stored token, from now on in use, where it is another one than the refused that is.
+    fn stored_since(&self, refused: &Token) -> Option<Token> {
+        let TokenOrigin::Stored { file, .. } = &self.0.origin else {
+            return None;
+        };
+        let mut state = self.lock();
+        if state.token.as_ref() != Some(refused) || state.is_logging_in {
+            return None;
+        }
+        let stored = read_token(file).ok().flatten();
+        let stored = stored.filter(|stored| stored != refused)?;
+        log::info!("Using the token that has been stored since");
+        state.token = Some(stored.clone());
+        state.unproven = None;
+        Some(stored)
     }
 
     /// A new token while the old one is still good, by way of these hosts: one try. Credentials
@@ -342,7 +368,6 @@ fn read_token(file: &Path) -> Result<Option<Token>, String> {
     let Some(text) = text else { return Ok(None) };
     match Token::parse(&text) {
         Ok(token) => {
-            log::info!("Using the stored token");
             // Users' scripts read the file, too, and curl's `name@file` would send the newline.
             if token.expose() != text
                 && let Err(error) = files::replace(file, token.expose().as_bytes(), 0o600)
@@ -424,6 +449,25 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_token_that_has_been_stored_since_needs_no_login() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(".token");
+        std::fs::write(&file, "old").unwrap();
+        let account = account(&file, CredentialSources::default());
+        let old = account.token().unwrap();
+        let stop = CancellationToken::new();
+        let renewed = || {
+            account
+                .renew(Some(&old), &stop)
+                .map(|token| token.expose().to_owned())
+        };
+        assert!(renewed().is_err());
+        std::fs::write(&file, "byhand").unwrap();
+        assert_eq!(renewed().as_deref(), Ok("byhand"));
+        assert_eq!(account.token().unwrap().expose(), "byhand");
     }
 
     #[test]

@@ -35,11 +35,23 @@ impl<'a> SearchToken<'a> {
         self.no_login.as_ref()
     }
 
+    /// Why a refusal was not met by a login, for a request that nobody else can be asked: the
+    /// login's failure, or that the new token will be good later.
+    pub(super) fn for_want_of_token(&self, failure: Failure) -> Failure {
+        if failure.retry != Retry::LogIn {
+            return failure;
+        }
+        match &self.no_login {
+            Some(login) => login.clone().with_answer(true),
+            None => failure.with_retry(Retry::Later(None)),
+        }
+    }
+
     /// Makes a request, and once more with a new token where the old one is refused.
     ///
     /// # Errors
-    /// The request's failure, or why there will be no new token. [`Retry::LogIn`] means that the
-    /// token is new and refused all the same, or old, and [`Self::no_login`] says why it still is.
+    /// The request's failure. [`Retry::LogIn`] means that the token is new and refused all the
+    /// same, or old, and [`Self::no_login`] says why it still is.
     pub(super) fn request<T>(
         &mut self,
         stop: &CancellationToken,
@@ -58,7 +70,7 @@ impl<'a> SearchToken<'a> {
                     self.is_new = true;
                     outcome = request(&self.token);
                 }
-                Err(login) if login.retry == Retry::Never => return Err(login),
+                Err(login) if login.is_cancelled() => return Err(login),
                 // Another server may take the old one.
                 Err(login) => {
                     log::warn!("{login}");

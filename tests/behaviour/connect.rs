@@ -534,6 +534,18 @@ fn a_new_token_that_servers_refuse_is_their_trouble_and_costs_one_login() {
 }
 
 #[test]
+fn where_there_are_no_credentials_one_server_that_refuses_the_token_is_passed_over() {
+    let world = World::builder().servers("six", Kind::New, 6).build();
+    world.pia.lists().servers_per_download(6);
+    for server in world.pia.servers_of("six").iter().skip(1) {
+        server.refuse_registration("Login failed!");
+    }
+    let container = with_token(&world, "six").start();
+    assert_eq!(location_reached(&world, &container), "six");
+    assert!(!container.logs().contains("Fatal error"));
+}
+
+#[test]
 fn a_fresh_token_that_is_refused_costs_one_login() {
     let world = World::new();
     world

@@ -380,6 +380,20 @@ fn trouble_inside_pia_with_a_dedicated_ip_passes() {
     container.wait_for_log(UP, LATER);
 }
 
+/// Its own host is asked with the account's token, which takes a login.
+#[test]
+fn a_dedicated_ip_waits_for_the_login_that_it_needs() {
+    let (patience, trouble) = (Fault::RateLimit(600), Fault::Status(503, 9));
+    for (fault, words) in [(patience, "Trying again in 600 s"), (trouble, UP)] {
+        let world = World::new();
+        let token = world.pia.dedicate(&world.pia.servers_of("nl_amsterdam")[0]);
+        world.pia.fail(Api::Token, fault);
+        let recipe = container(&world).env("PIA_DIP_TOKEN", token);
+        let container = recipe.file("/pia/.token", "stale").start();
+        container.wait_for_log(words, LATER);
+    }
+}
+
 #[test]
 fn a_web_page_instead_of_a_token() {
     let world = World::new();

@@ -227,7 +227,7 @@ impl ServerSelection {
             let answer = account::dedicated_ip(host, token, dip, retry, stop);
             Ok(answer.inspect_err(|_| self.hosts.doubt(Service::Account))?)
         });
-        let found = answer?;
+        let found = answer.map_err(|failure| token.for_want_of_token(failure))?;
         Ok(Candidate {
             location: found.id,
             port_forwarding: found.port_forward,
