@@ -77,7 +77,9 @@ impl Connector {
         tried: &Tried,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
-        self.find(avoid, tried, stop).map_err(told_with_way_out)
+        let found = self.find(avoid, tried, stop);
+        self.servers.store_fetched();
+        found.map_err(told_with_way_out)
     }
 
     fn find(

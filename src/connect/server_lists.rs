@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::server_selection::locations::is_usable;
 use crate::failure::Failure;
 use crate::pia::account::{self, ListVersion, SignedList};
 use crate::pia::error::ApiError;
 use crate::pia::host::Host;
-use crate::pia::regions::{ListKey, ServerList};
+use crate::pia::regions::{ListKey, Location, ServerList};
 use crate::pia::retry::RetryPolicy;
 use crate::system::cancellation::CancellationToken;
 use crate::system::files;
@@ -31,6 +32,8 @@ pub(super) struct ServerLists {
     /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than
     /// merely not at hand.
     is_fresh: bool,
+    /// The newest of version 6 that was fetched, signature included, until it is stored.
+    unstored: Option<Vec<u8>>,
 }
 
 impl ServerLists {
@@ -41,6 +44,7 @@ impl ServerLists {
             key: None,
             lists: Vec::new(),
             is_fresh: false,
+            unstored: None,
         }
     }
 
@@ -81,11 +85,11 @@ impl ServerLists {
         Ok(())
     }
 
-    /// Puts a list that was fetched first; one of version 6 is stored, signature included, and
-    /// stays before a newer one.
+    /// Puts a list that was fetched first; one of version 6 stays before a newer one, and is to be
+    /// stored.
     pub(super) fn take(&mut self, version: ListVersion, signed: SignedList) {
         if version == ListVersion::V6 {
-            self.store(&signed.text);
+            self.unstored = Some(signed.text);
         }
         let is_behind = |(first, _): &(ListVersion, ServerList)| {
             version == ListVersion::V7 && *first == ListVersion::V6
@@ -104,21 +108,35 @@ impl ServerLists {
         }
     }
 
-    /// Drops all but the newest of each version. A search that needs more servers fetches more.
+    /// Drops all but the newest of each version, and the locations that these lack today. A search
+    /// that needs more servers fetches more.
     pub(super) fn forget_old(&mut self) {
-        let mut kept = Vec::new();
-        self.lists.retain(|(version, _)| {
-            let is_newest = !kept.contains(version);
-            kept.push(*version);
+        let mut versions = Vec::new();
+        let (newest, older): (Vec<_>, Vec<_>) = self.lists.drain(..).partition(|(version, _)| {
+            let is_newest = !versions.contains(version);
+            versions.push(*version);
             is_newest
         });
+        self.lists = newest;
+        for (version, mut list) in older {
+            list.locations.retain(|location| {
+                let is_same = |other: &Location| other.id == location.id && is_usable(other);
+                let is_known = |(_, list): &(_, ServerList)| list.locations.iter().any(is_same);
+                is_usable(location) && !self.lists.iter().any(is_known)
+            });
+            if !list.locations.is_empty() {
+                list.locations.shrink_to_fit();
+                self.lists.push((version, list));
+            }
+        }
     }
 
-    fn store(&self, text: &[u8]) {
-        let Some(file) = &self.files.stored else {
+    /// Stores what was fetched and is not stored yet.
+    pub(super) fn store_fetched(&mut self) {
+        let (Some(file), Some(text)) = (&self.files.stored, self.unstored.take()) else {
             return;
         };
-        if let Err(error) = files::replace(file, text, 0o644) {
+        if let Err(error) = files::replace(file, &text, 0o644) {
             log::warn!(
                 "{error}; should PIA's server list be down at the next start, there is none to \
                  fall back on"

@@ -224,6 +224,37 @@ fn a_location_can_be_missing_from_one_download() {
     assert_eq!(location_reached(&world, &container), "swiss");
 }
 
+/// It may be the one that names the location.
+#[test]
+fn a_newer_list_that_cannot_be_had_for_a_moment_is_asked_for_again() {
+    for (failures, exits) in [(2, "1"), (8, "0")] {
+        let world = World::new();
+        let lists = world.pia.lists();
+        lists.edit("swiss", |region| region.only_v7 = true);
+        lists.fail_newer(failures);
+        let recipe = to(&world, "swiss").env("CURL_RETRY_DELAY", "1");
+        let container = recipe.env("EXIT_ON_FATAL", exits).start();
+        assert_eq!(location_reached(&world, &container), "swiss");
+        let is_said = container
+            .logs()
+            .contains("whether the newer list names the location");
+        assert_eq!(is_said, exits == "0");
+    }
+}
+
+/// "a whole location can be missing for hours and come back" (docs/pia-api.md)
+#[test]
+fn a_location_that_todays_lists_lack_is_taken_from_the_stored_one() {
+    let world = World::new();
+    let mut container = to(&world, "swiss").start();
+    container.wait_for_log(UP, SOON);
+    container.stop();
+    let lists = world.pia.lists();
+    lists.edit("swiss", |region| region.missing = true);
+    container.restart();
+    assert_eq!(location_reached(&world, &container), "swiss");
+}
+
 #[test]
 fn a_location_may_be_without_wireguard_for_a_while() {
     let world = World::new();

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use harness::log_lines::{ENABLED, FORWARDING};
+use harness::log_lines::{ENABLED, FORWARDING, RECONNECTED};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::Server;
 use harness::simulator::{API_HOST, LIST_HOST};
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::container::Container;
@@ -442,6 +442,27 @@ fn token_and_list_are_renewed_through_the_tunnel() {
     );
     done(&container, "reconnect --configured");
     watch.expect_only(up, None, |packet| is_registration(&world, packet));
+}
+
+#[test]
+fn a_location_that_vanished_from_renewed_lists_serves_a_reconnect() {
+    let world = World::new();
+    let words = [
+        "/usr/local/bin/wireguard-pia",
+        "run",
+        "--renewal-interval",
+        "1",
+    ];
+    let recipe = steered(&world).env("MONITOR_INTERVAL", "1").command(words);
+    let container = recipe.env("RECONNECT", "1").connect();
+    let lists = world.pia.lists();
+    lists.edit("nl_amsterdam", |region| region.missing = true);
+    let records = world.pia.records();
+    let asked = records.of(Api::List).len();
+    assert!(records.wait_for(Api::List, asked + 5, SOON));
+    world.server_in_use().silence_endpoint();
+    container.wait_for_log(RECONNECTED, LATER);
+    assert_eq!(world.location_in_use(), "nl_amsterdam");
 }
 
 #[test]

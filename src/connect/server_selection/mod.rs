@@ -279,7 +279,8 @@ impl ServerSelection {
             log::warn!("{problem}");
         }
         if choice.locations.is_empty() {
-            let failure = no_location(&choice, self.lists.is_fresh());
+            let knows_all = self.lists.is_fresh() && self.has_newer();
+            let failure = no_location(&choice, knows_all);
             // Whether it is back, only another download can tell.
             if failure.retry == Retry::Seldom {
                 self.doubt();
@@ -386,6 +387,7 @@ impl ServerSelection {
     /// When none can be had.
     pub fn server_list(&mut self, stop: &CancellationToken) -> Result<&ServerList, Failure> {
         self.have_list(stop)?;
+        self.lists.store_fetched();
         self.lists.first().ok_or_else(|| {
             Failure::new(
                 FailureKind::ServerList,
@@ -393,6 +395,12 @@ impl ServerSelection {
                 "there is no server list",
             )
         })
+    }
+
+    /// Stores what was fetched. Until then the stored list is one of an earlier day, which may name
+    /// a location that is away today.
+    pub(super) fn store_fetched(&mut self) {
+        self.lists.store_fetched();
     }
 
     /// Whether a list will have to be fetched.
@@ -482,21 +490,27 @@ impl ServerSelection {
         self.ask_newer(serves, stop)
     }
 
-    /// Looks into a new download of the newer list, and into the stored one, unless that was done
-    /// just now; more briefly where something else `serves`.
+    /// Looks into the stored list, which may be of a better day, and into a new download of the
+    /// newer one, unless that was done just now; only briefly where something else `serves`.
     fn ask_newer(&mut self, serves: bool, stop: &CancellationToken) -> Result<(), Failure> {
         if self.newer_at.is_some_and(is_new) {
             return Ok(());
         }
-        let timeout = if serves {
-            LIST_TIMEOUT_IF_AT_HAND
-        } else {
-            LIST_TIMEOUT_IF_STORED
-        };
-        if self.fetch_more(ListVersion::V7, timeout, stop)? || serves {
-            self.newer_at = Some(Instant::now());
-        }
         self.lists.recall()?;
+        let mut retry = self.selection.retry;
+        if serves {
+            retry = retry.briefly(LIST_TIMEOUT_IF_AT_HAND);
+        }
+        match self.fetch(ListVersion::V7, &retry, stop) {
+            Err(failure) if failure.is_cancelled() => return Err(failure),
+            Err(failure) if serves => log::debug!("{failure}"),
+            Err(failure) => {
+                log::warn!("{failure}; whether the newer list names the location is not known");
+                return Ok(());
+            }
+            Ok(()) => {}
+        }
+        self.newer_at = Some(Instant::now());
         Ok(())
     }
 
@@ -544,10 +558,11 @@ fn is_new(at: Instant) -> bool {
     at.elapsed() < NEW_FOR
 }
 
-fn no_location(choice: &Choice, is_fresh: bool) -> Failure {
+/// `knows_all` is whether all lists are at hand as they are today.
+fn no_location(choice: &Choice, knows_all: bool) -> Failure {
     let problems: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
     let is_unknown = |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
-    let retry = if is_fresh && choice.problems.iter().all(is_unknown) {
+    let retry = if knows_all && choice.problems.iter().all(is_unknown) {
         Retry::Seldom
     } else {
         Retry::Later(None)

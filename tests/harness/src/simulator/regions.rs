@@ -75,6 +75,8 @@ struct State {
     bad_signature: bool,
     missing_once: HashSet<String>,
     flickering: HashMap<String, Flicker>,
+    /// How many downloads more of the newer list fail.
+    newer_failures: u32,
     /// Of either version.
     downloads: [usize; 2],
 }
@@ -99,6 +101,7 @@ impl Default for Lists {
             bad_signature: false,
             missing_once: HashSet::new(),
             flickering: HashMap::new(),
+            newer_failures: 0,
             downloads: [0; 2],
         }))
     }
@@ -173,8 +176,23 @@ impl Lists {
         self.lock().per_download = count;
     }
 
+    /// Lets this many downloads more of the newer list fail.
+    pub fn fail_newer(&self, times: u32) {
+        self.lock().newer_failures = times;
+    }
+
     pub(super) fn answer(&self, request: &Request) -> Reply {
-        let text = self.download(request.path.ends_with("v7"));
+        let is_newer = request.path.ends_with("v7");
+        let failures = if is_newer {
+            self.lock().newer_failures
+        } else {
+            0
+        };
+        if failures > 0 {
+            self.lock().newer_failures = failures - 1;
+            return Reply::text(503, "");
+        }
+        let text = self.download(is_newer);
         let reply = Reply::text(200, "").with("X-Cache", "HIT");
         let gzip = request
             .header("accept-encoding")
