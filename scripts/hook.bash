@@ -13,7 +13,7 @@ trap 'kill $$' QUIT
 __hook() { eval "$__hook_text"; }
 __hook
 __hook_status=$?
-{ set +eux; } 2>/dev/null
+{ set +euxvC; } 2>/dev/null
 unset -f __hook
 {
 	__hook_exported=$(compgen -e)
@@ -36,7 +36,7 @@ unset -f __hook
 	for __hook_name in @OURS@; do
 		[[ ! -v $__hook_name ]] || printf '%s=%s\0' "$__hook_name" "${!__hook_name}"
 	done
-} >"@VARIABLES@" 2>/dev/null
+} >|"@VARIABLES@" 2>/dev/null
 {
 	while IFS= read -r __hook_name; do
 		[[ -v $__hook_name ]] || printf 'unset -v %s\n' "$__hook_name"
@@ -57,5 +57,5 @@ unset -f __hook
 	declare -f
 	# The last line says that all of it is there.
 	printf 'umask %s\ncd -- %q\n@END@\n' "$(umask)" "$PWD"
-} >"@LEFT@" 2>/dev/null
+} >|"@LEFT@" 2>/dev/null
 exit "$__hook_status"

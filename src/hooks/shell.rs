@@ -289,6 +289,8 @@ mod tests {
             "return 3",
             "if",
             "set -e",
+            "set -euC",
+            "set -v",
             "kill -9 $$",
         ] {
             assert_eq!(exit(text), None, "{text}");
