@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use crate::failure::Failure;
+use crate::hooks;
 use crate::settings::{Environment, Settings};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
@@ -30,6 +31,17 @@ pub fn run(
 ) -> Result<(), Failure> {
     let (settings, _) = Settings::of_this_network(environment);
     let port = arguments.port;
+    let opened = open(port, &settings, stop);
+    if let Some(script) = &settings.port_forwarding.script {
+        log::info!("Running PORT_SCRIPT");
+        Command::new("bash", ["-c", &hooks::with_port(script, port)])
+            .show_as("-c (PORT_SCRIPT)")
+            .leave_running()?;
+    }
+    opened
+}
+
+fn open(port: u16, settings: &Settings, stop: &CancellationToken) -> Result<(), Failure> {
     if settings.firewall {
         add(&incoming(port), stop)?;
         log::info!("Allowing incoming traffic on port {port}");
@@ -41,12 +53,6 @@ pub fn run(
             add(&handed_on(port, interface, destination), stop)?;
         }
         log::info!("Forwarding incoming VPN traffic on port {port} to {destination}:{port}");
-    }
-    if let Some(script) = &settings.port_forwarding.script {
-        log::info!("Running PORT_SCRIPT");
-        Command::new("bash", ["-c", &format!("{script} {port}")])
-            .show_as("-c (PORT_SCRIPT)")
-            .leave_running()?;
     }
     Ok(())
 }

@@ -157,6 +157,12 @@ pub fn run_text(name: &'static str, text: &str, around: &Surroundings<'_>) {
     report(name, stream(name, shell(text), around));
 }
 
+/// A text that is told the port: it is appended, and the first argument of the text itself, as in
+/// the original, which evaluates it in a script that is given the port.
+pub fn with_port(text: &str, port: u16) -> String {
+    format!("set -- {port}\n{text} {port}")
+}
+
 /// The user's text as `bash -c` takes it; logs must not show it, for it may hold secrets.
 fn shell(text: &str) -> Command {
     Command::new("bash", ["-c", text]).show_as("-c (hook)")

@@ -280,7 +280,7 @@ impl Announcement {
                 environment: &environment,
                 stop: &CancellationToken::never(),
             };
-            hooks::run_text(PORT_DOWN_SCRIPT, &with_port(text, port), &around);
+            hooks::run_text(PORT_DOWN_SCRIPT, &hooks::with_port(text, port), &around);
         }
     }
 
@@ -296,7 +296,7 @@ impl Announcement {
         let (told, edition) = (self.edition.load(Ordering::Relaxed), self.edition.clone());
         let script = InBackground {
             name,
-            text: with_port(&text, port),
+            text: hooks::with_port(&text, port),
             environment: container.environment(),
             // It may go on for as long as the port is there.
             is_waited_for: false,
@@ -312,18 +312,12 @@ impl Announcement {
         };
         let script = InBackground {
             name: PORT_DOWN_SCRIPT,
-            text: with_port(text, port),
+            text: hooks::with_port(text, port),
             environment: container.environment(),
             is_waited_for: true,
         };
         self.scripts.run(script, &container.stop, || true);
     }
-}
-
-/// The port is appended, and the first argument of the text itself, as in the original, which
-/// evaluates it in a script that is given the port.
-fn with_port(text: &str, port: u16) -> String {
-    format!("set -- {port}\n{text} {port}")
 }
 
 /// Once, for it is not this program's fault, nor a reason to do anything about the port.
