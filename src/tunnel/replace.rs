@@ -78,7 +78,15 @@ impl Tunnel {
                 return Err(failure);
             }
             log::debug!("{} goes back to the former server", paths::INTERFACE);
-            next.change_to(self, container, &uninterrupted)?;
+            let is_back = next.change_to(self, container, &uninterrupted);
+            // Also where peer and key could not be set: it would be the source of what is sent.
+            if let Err(error) = self
+                .peering(container)
+                .drop_address_of(&next.peering(container))
+            {
+                log::warn!("{error}");
+            }
+            is_back?;
             next.have_rule_follow(self, container);
             return Err(failure);
         }

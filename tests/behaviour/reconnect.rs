@@ -889,9 +889,15 @@ fn an_interface_that_is_brought_up_by_hand_after_a_silence_is_healthy() {
     assert!(!container.logs().contains("Reconnecting"));
 }
 
-/// As on a disk that is full.
-fn let_no_configuration_be_written(container: &Container) {
-    container.shell("mv /etc/wireguard /etc/kept; touch /etc/wireguard");
+/// As where no further process can be had.
+fn let_no_peer_be_set(container: &Container) {
+    container.shell(
+        "wg=/usr/local/sbin/wg
+         echo '#!/bin/sh' >$wg
+         echo '[ \"$1\" != set ] || exit 1' >>$wg
+         echo 'exec /usr/bin/wg \"$@\"' >>$wg
+         chmod +x $wg",
+    );
 }
 
 #[test]
@@ -899,7 +905,7 @@ fn the_old_tunnel_is_kept_where_a_new_one_cannot_be_set_and_it_carries() {
     let world = World::new();
     let container = up(&world);
     let before = world.server_in_use();
-    let_no_configuration_be_written(&container);
+    let_no_peer_be_set(&container);
     container.signal(Signal::SIGHUP);
     container.wait_for_log("answers through the old tunnel again; keeping it", LATER);
     assert_eq!(world.server_in_use().cn(), before.cn());
@@ -912,7 +918,7 @@ fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     let world = World::new();
     let container = up(&world);
     world.server_in_use().silence_endpoint();
-    let_no_configuration_be_written(&container);
+    let_no_peer_be_set(&container);
     let tries = || {
         let said = |line: &Line| line.text.contains("The search for a server goes on in");
         let lines = container.lines().into_iter();
@@ -922,7 +928,7 @@ fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     let tries = tries();
     let lasted = tries[2] - tries[0];
     assert!(lasted > Duration::from_secs(4), "{lasted:?}");
-    container.shell("rm /etc/wireguard; mv /etc/kept /etc/wireguard");
+    container.shell("rm /usr/local/sbin/wg");
     container.wait_for_log(RECONNECTED, LATER);
     world.assert_carries();
 }
