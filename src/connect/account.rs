@@ -55,6 +55,8 @@ enum TokenOrigin {
 #[derive(Default)]
 struct TokenSlot {
     token: Option<Token>,
+    /// What was last read from the file, or written to it.
+    stored: Option<Token>,
     /// Why the stored one is of no use, as it was said.
     unusable: Option<String>,
     /// Until a server has taken the token.
@@ -154,6 +156,7 @@ impl Account {
                     if token.is_some() {
                         log::info!("Using the stored token");
                     }
+                    state.stored.clone_from(&token);
                     state.token = token;
                 }
                 Err(why) if state.unusable.as_ref() == Some(&why) => {}
@@ -218,7 +221,8 @@ impl Account {
         }
     }
 
-    /// The stored token, from now on in use, where it is another one than the refused that is.
+    /// The stored token, from now on in use, where it was put there since that was last looked at:
+    /// an older one stays there where a newer cannot be stored.
     fn stored_since(&self, refused: &Token) -> Option<Token> {
         let TokenOrigin::Stored { file, .. } = &self.0.origin else {
             return None;
@@ -227,8 +231,11 @@ impl Account {
         if state.token.as_ref() != Some(refused) || state.is_logging_in {
             return None;
         }
-        let stored = read_token(file).ok().flatten();
-        let stored = stored.filter(|stored| stored != refused)?;
+        let stored = read_token(file).ok().flatten()?;
+        if state.stored.as_ref() == Some(&stored) || stored == *refused {
+            return None;
+        }
+        state.stored = Some(stored.clone());
         log::info!("Using the token that has been stored since");
         state.token = Some(stored.clone());
         state.unproven = None;
@@ -305,7 +312,7 @@ impl Account {
         log::info!("Logging in to PIA");
         let token = self.ask_for_token(hosts, credentials, &self.0.retry, stop)?;
         log::info!("Got a new token");
-        store_token(&token, file);
+        self.store(&token, file);
         Ok(token)
     }
 
@@ -318,8 +325,14 @@ impl Account {
         }
         let retry = self.0.retry.briefly(EARLY_LOGIN_TIMEOUT);
         let token = self.ask_for_token(hosts, credentials, &retry, stop)?;
-        store_token(&token, file);
+        self.store(&token, file);
         Ok(token)
+    }
+
+    fn store(&self, token: &Token, file: &Path) {
+        if store_token(token, file) {
+            self.lock().stored = Some(token.clone());
+        }
     }
 
     fn credentials(&self) -> Result<(&Path, Credentials), Failure> {
@@ -380,17 +393,19 @@ fn read_token(file: &Path) -> Result<Option<Token>, String> {
     }
 }
 
-fn store_token(token: &Token, file: &Path) {
+/// Whether it is stored.
+fn store_token(token: &Token, file: &Path) -> bool {
     let written = file
         .parent()
         .map_or(Ok(()), files::make_directory)
         .and_then(|()| files::replace(file, token.expose().as_bytes(), 0o600));
-    if let Err(error) = written {
+    if let Err(error) = &written {
         log::warn!(
             "{error}; the token is kept in memory only, and the next start needs the credentials \
              again"
         );
     }
+    written.is_ok()
 }
 
 fn credentials_for_login(sources: &CredentialSources, file: &Path) -> Result<Credentials, Failure> {
@@ -468,6 +483,10 @@ mod tests {
         std::fs::write(&file, "byhand").unwrap();
         assert_eq!(renewed().as_deref(), Ok("byhand"));
         assert_eq!(account.token().unwrap().expose(), "byhand");
+        // A login whose token could not be stored.
+        let newer = Token::parse("newer").unwrap();
+        account.lock().token = Some(newer.clone());
+        assert!(account.renew(Some(&newer), &stop).is_err());
     }
 
     #[test]

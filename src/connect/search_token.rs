@@ -5,7 +5,10 @@ use crate::failure::{Failure, Retry};
 use crate::pia::credentials::Token;
 use crate::system::cancellation::CancellationToken;
 
-/// The token that a search makes its requests with; renewed at most once.
+/// One stored since, and one of a login.
+const MAX_RENEWALS: usize = 2;
+
+/// The token that a search makes its requests with; renewed at most once by a login.
 pub(super) struct SearchToken<'a> {
     account: &'a Account,
     token: Token,
@@ -30,7 +33,7 @@ impl<'a> SearchToken<'a> {
         })
     }
 
-    /// Why there is no new token, where the old one was refused and another may be had later.
+    /// Why there is no new token, where the old one was refused.
     pub(super) fn no_login(&self) -> Option<&Failure> {
         self.no_login.as_ref()
     }
@@ -47,7 +50,8 @@ impl<'a> SearchToken<'a> {
         }
     }
 
-    /// Makes a request, and once more with a new token where the old one is refused.
+    /// Makes a request, and once more with a new token where the old one is refused: one that has
+    /// been stored since, and where that is refused as well, one of a login.
     ///
     /// # Errors
     /// The request's failure. [`Retry::LogIn`] means that the token is new and refused all the
@@ -58,16 +62,16 @@ impl<'a> SearchToken<'a> {
         mut request: impl FnMut(&Token) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut outcome = request(&self.token);
-        if let Err(failure) = &outcome
-            && failure.retry == Retry::LogIn
-            && !self.is_new
-            && self.no_login.is_none()
-        {
+        for _ in 0..MAX_RENEWALS {
+            let is_refused = matches!(&outcome, Err(failure) if failure.retry == Retry::LogIn);
+            if !is_refused || self.is_new || self.no_login.is_some() {
+                break;
+            }
             log::info!("The token is refused; logging in again");
             match self.account.renew(Some(&self.token), stop) {
                 Ok(token) => {
                     self.token = token;
-                    self.is_new = true;
+                    self.is_new = self.account.is_unproven();
                     outcome = request(&self.token);
                 }
                 Err(login) if login.is_cancelled() => return Err(login),

@@ -1,6 +1,7 @@
 //! The server lists at hand: fetched now, or stored by an earlier life.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::server_selection::locations::is_usable;
 use crate::failure::Failure;
@@ -14,6 +15,10 @@ use crate::system::files;
 
 /// More lists than that hold nothing new.
 const MAX_LISTS: usize = 8;
+
+/// So long a stored list is kept that names more than later ones: locations have been away for
+/// hours, and those that are away for longer may be so for good.
+const STORED_KEPT_FOR: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// The files that lists need.
 #[derive(Debug, Clone)]
@@ -96,7 +101,9 @@ impl ServerLists {
         };
         let place = usize::from(self.lists.first().is_some_and(is_behind));
         self.lists.insert(place, (version, signed.list));
-        self.lists.truncate(MAX_LISTS);
+        if self.lists.len() > MAX_LISTS {
+            self.forget_old();
+        }
         self.is_fresh = true;
     }
 
@@ -108,8 +115,19 @@ impl ServerLists {
         }
     }
 
-    /// Drops all but the newest of each version, and the locations that these lack today. A search
-    /// that needs more servers fetches more.
+    /// Whether the newest list of a version names this location, and it can be used.
+    pub(super) fn name_today(&self, id: &str) -> bool {
+        let mut versions = Vec::new();
+        self.lists.iter().any(|(version, list)| {
+            let is_newest = !versions.contains(version);
+            versions.push(*version);
+            let is_it = |location: &Location| location.id == id && is_usable(location);
+            is_newest && list.locations.iter().any(is_it)
+        })
+    }
+
+    /// Drops all but the newest of each version, and the locations that these lack today, or whose
+    /// servers they lack. A search that needs more servers fetches more.
     pub(super) fn forget_old(&mut self) {
         let mut versions = Vec::new();
         let (newest, older): (Vec<_>, Vec<_>) = self.lists.drain(..).partition(|(version, _)| {
@@ -120,7 +138,9 @@ impl ServerLists {
         self.lists = newest;
         for (version, mut list) in older {
             list.locations.retain(|location| {
-                let is_same = |other: &Location| other.id == location.id && is_usable(other);
+                let is_same = |other: &Location| {
+                    other.id == location.id && (other.offline || is_usable(other))
+                };
                 let is_known = |(_, list): &(_, ServerList)| list.locations.iter().any(is_same);
                 is_usable(location) && !self.lists.iter().any(is_known)
             });
@@ -131,12 +151,25 @@ impl ServerLists {
         }
     }
 
-    /// Stores what was fetched and is not stored yet.
-    pub(super) fn store_fetched(&mut self) {
-        let (Some(file), Some(text)) = (&self.files.stored, self.unstored.take()) else {
+    /// Stores what was fetched and is not stored yet, unless that `lacks` more of what is wanted
+    /// than the stored list does, which is kept for some days then.
+    pub(super) fn store_fetched(&mut self, lacks: impl Fn(&ServerList) -> usize) {
+        let (Some(file), Some(text)) = (self.files.stored.clone(), self.unstored.take()) else {
             return;
         };
-        if let Err(error) = files::replace(file, &text, 0o644) {
+        let mut of_v6 = self.lists.iter().filter(|(of, _)| *of == ListVersion::V6);
+        let lacking = of_v6.next().map_or(0, |(_, list)| lacks(list));
+        if lacking > 0 && is_of_late(&file) {
+            let stored = self.key().ok().and_then(|key| {
+                let text = files::read_stored(&file).ok()??;
+                ServerList::verify(text.as_bytes(), &key).ok()
+            });
+            if stored.is_some_and(|stored| lacks(&stored) < lacking) {
+                log::debug!("the stored server list is kept, as it names more of the locations");
+                return;
+            }
+        }
+        if let Err(error) = files::replace(&file, &text, 0o644) {
             log::warn!(
                 "{error}; should PIA's server list be down at the next start, there is none to \
                  fall back on"
@@ -189,9 +222,16 @@ impl ServerLists {
     }
 }
 
+fn is_of_late(file: &Path) -> bool {
+    let written = file.metadata().and_then(|metadata| metadata.modified());
+    written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < STORED_KEPT_FOR))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pia::regions::Server;
+    use std::net::Ipv4Addr;
 
     #[test]
     fn a_stored_list_is_taken_once() {
@@ -216,6 +256,47 @@ mod tests {
         (3..99).for_each(|stored| lists.take_last(list(stored)));
         assert_eq!(lists.all().len(), MAX_LISTS);
         assert_eq!(lists.first(), Some(&list(2)));
+    }
+
+    #[test]
+    fn a_location_that_later_lists_lack_is_remembered_and_one_that_is_offline_is_not() {
+        let mut lists = ServerLists::new(ListFiles {
+            key: PathBuf::new(),
+            stored: None,
+        });
+        let location = |id: &str, offline| Location {
+            id: id.to_owned(),
+            offline,
+            servers: vec![Server {
+                cn: id.to_owned(),
+                ip: Ipv4Addr::new(192, 0, 2, 7),
+            }],
+            name: id.to_owned(),
+            country: "XX".to_owned(),
+            port_forward: true,
+            geo: false,
+        };
+        let mut take = |locations| {
+            let list = ServerList {
+                registration_port: 1337,
+                locations,
+            };
+            let text = Vec::new();
+            lists.take(ListVersion::V6, SignedList { text, list });
+        };
+        take(vec![location("gone", false), location("offline", false)]);
+        for _ in 0..20 {
+            take(vec![location("there", false), location("offline", true)]);
+        }
+        lists.forget_old();
+        let all = lists.all();
+        let ids = all.iter().flat_map(|list| &list.locations);
+        let usable: Vec<&str> = ids
+            .filter(|location| is_usable(location))
+            .map(|location| location.id.as_str())
+            .collect();
+        assert_eq!(usable, ["there", "gone"]);
+        assert!(lists.name_today("there") && !lists.name_today("gone"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! CommitListener whose outcome is known before the program that makes them has ended.
+//! Changes whose outcome is known before the program that makes them has ended.
 //!
 //! Where rules or chains were replaced, closing the program's socket waits until the kernel is rid
 //! of the former ones, ten to twenty milliseconds (`nft_rcv_nl_event` in the kernel's

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use harness::log_lines::{ENABLED, FORWARDING, RECONNECTED};
+use harness::log_lines::{ENABLED, FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::Server;
 use harness::simulator::{API_HOST, LIST_HOST};
@@ -454,7 +454,7 @@ fn a_location_that_vanished_from_renewed_lists_serves_a_reconnect() {
         "1",
     ];
     let recipe = steered(&world).env("MONITOR_INTERVAL", "1").command(words);
-    let container = recipe.env("RECONNECT", "1").connect();
+    let mut container = recipe.env("RECONNECT", "1").connect();
     let lists = world.pia.lists();
     lists.edit("nl_amsterdam", |region| region.missing = true);
     let records = world.pia.records();
@@ -462,6 +462,11 @@ fn a_location_that_vanished_from_renewed_lists_serves_a_reconnect() {
     assert!(records.wait_for(Api::List, asked + 5, SOON));
     world.server_in_use().silence_endpoint();
     container.wait_for_log(RECONNECTED, LATER);
+    assert_eq!(world.location_in_use(), "nl_amsterdam");
+    // Nor did the renewals overwrite the stored one.
+    container.stop();
+    container.restart();
+    container.wait_for_log(UP, LATER);
     assert_eq!(world.location_in_use(), "nl_amsterdam");
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wireguard_pia::parser_internals::nf_tables::CommitListener;
 
@@ -34,8 +34,17 @@ impl Drop for Nft {
     }
 }
 
-const NOT_YET: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_secs(20);
+
+/// Waits until this is listed.
+#[track_caller]
+fn wait_for(listed: &str) {
+    let begun = Instant::now();
+    while !run("nft list ruleset").contains(listed) {
+        assert!(begun.elapsed() < SOON, "{listed}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
 
 #[test]
 fn what_a_program_has_changed_is_heard_while_it_runs_on() {
@@ -49,14 +58,15 @@ fn what_a_program_has_changed_is_heard_while_it_runs_on() {
         let tables = ["filter", "mangle"].map(str::to_owned);
         heard.send(commits.hear(pid, &tables, ended.as_fd()))
     });
-    other.change("add table ip filter; add table ip mangle");
-    own.change("add table ip filter");
+    other.change("add table ip filter; add table ip mangle; add chain ip mangle others");
+    wait_for("chain others");
+    own.change("add chain ip filter x");
     own.change("add table ip nat");
-    assert!(told.recv_timeout(NOT_YET).is_err());
-    assert!(run("nft list tables").contains("table ip nat"));
-    own.change("add table ip mangle; add chain ip mangle x");
+    wait_for("table ip nat");
+    assert!(told.try_recv().is_err());
+    own.change("add chain ip mangle x");
     assert_eq!(told.recv_timeout(SOON), Ok(true));
-    assert!(run("nft list chains").contains("chain x"));
+    wait_for("chain x");
     assert!(own.0.try_wait().unwrap().is_none());
 }
 

@@ -79,6 +79,8 @@ pub struct ServerSelection {
     in_doubt: bool,
     /// Until then the list at hand has to serve: its host answered, but with no list.
     no_list_before: Option<Instant>,
+    /// The same of the newer list, which may be asked for in vain as well.
+    no_newer_before: Option<Instant>,
     /// When what is known was last asked for with success.
     learnt_at: Option<Instant>,
     /// When more was last asked for than is known.
@@ -102,6 +104,7 @@ impl ServerSelection {
             dedicated: None,
             in_doubt: false,
             no_list_before: None,
+            no_newer_before: None,
             learnt_at: None,
             furthered_at: None,
             newer_at: None,
@@ -279,8 +282,10 @@ impl ServerSelection {
             log::warn!("{problem}");
         }
         if choice.locations.is_empty() {
-            let knows_all = self.lists.is_fresh() && self.has_newer();
-            let failure = no_location(&choice, knows_all);
+            let knows_all = self.lists.is_fresh() && self.newer_at.is_some_and(is_new);
+            let left = |end: Instant| end.saturating_duration_since(Instant::now());
+            let not_before = self.no_newer_before.map(left);
+            let failure = no_location(&choice, knows_all, not_before);
             // Whether it is back, only another download can tell.
             if failure.retry == Retry::Seldom {
                 self.doubt();
@@ -290,6 +295,9 @@ impl ServerSelection {
             }
             return Err(failure);
         }
+        // What earlier lists alone name may be there no more.
+        let is_of_earlier = |location: &Location| !self.lists.name_today(&location.id);
+        choice.locations.sort_by_key(is_of_earlier);
         if self.selection.stable_ip {
             return self.stable(choice.locations, stop);
         }
@@ -387,7 +395,7 @@ impl ServerSelection {
     /// When none can be had.
     pub fn server_list(&mut self, stop: &CancellationToken) -> Result<&ServerList, Failure> {
         self.have_list(stop)?;
-        self.lists.store_fetched();
+        self.store_fetched();
         self.lists.first().ok_or_else(|| {
             Failure::new(
                 FailureKind::ServerList,
@@ -400,7 +408,12 @@ impl ServerSelection {
     /// Stores what was fetched. Until then the stored list is one of an earlier day, which may name
     /// a location that is away today.
     pub(super) fn store_fetched(&mut self) {
-        self.lists.store_fetched();
+        let ids = match &self.selection.choice {
+            ServerChoice::Locations(ids) | ServerChoice::NearestOf(ids) => ids.as_slice(),
+            _ => &[],
+        };
+        let lacks = |list: &ServerList| locations::choose(ids, &[list]).problems.len();
+        self.lists.store_fetched(lacks);
     }
 
     /// Whether a list will have to be fetched.
@@ -497,20 +510,28 @@ impl ServerSelection {
             return Ok(());
         }
         self.lists.recall()?;
+        if self.no_newer_before.is_some_and(|end| Instant::now() < end) {
+            return Ok(());
+        }
         let mut retry = self.selection.retry;
         if serves {
             retry = retry.briefly(LIST_TIMEOUT_IF_AT_HAND);
         }
-        match self.fetch(ListVersion::V7, &retry, stop) {
-            Err(failure) if failure.is_cancelled() => return Err(failure),
-            Err(failure) if serves => log::debug!("{failure}"),
-            Err(failure) => {
-                log::warn!("{failure}; whether the newer list names the location is not known");
+        let failure = match self.fetch(ListVersion::V7, &retry, stop) {
+            Ok(()) => {
+                self.newer_at = Some(Instant::now());
+                self.no_newer_before = None;
                 return Ok(());
             }
-            Ok(()) => {}
+            Err(failure) if failure.is_cancelled() => return Err(failure),
+            Err(failure) => failure,
+        };
+        self.no_newer_before = Instant::now().checked_add(failure.least_pause(NEW_FOR));
+        if serves {
+            log::debug!("{failure}");
+        } else {
+            log::warn!("{failure}; whether the newer list names the location is not known");
         }
-        self.newer_at = Some(Instant::now());
         Ok(())
     }
 
@@ -558,14 +579,15 @@ fn is_new(at: Instant) -> bool {
     at.elapsed() < NEW_FOR
 }
 
-/// `knows_all` is whether all lists are at hand as they are today.
-fn no_location(choice: &Choice, knows_all: bool) -> Failure {
+/// `knows_all` is whether all lists are at hand as they are today; else not before the newer one may
+/// be asked for.
+fn no_location(choice: &Choice, knows_all: bool, not_before: Option<Duration>) -> Failure {
     let problems: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
     let is_unknown = |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });
     let retry = if knows_all && choice.problems.iter().all(is_unknown) {
         Retry::Seldom
     } else {
-        Retry::Later(None)
+        Retry::Later(not_before)
     };
     answered(retry, problems.join("; "))
 }

@@ -22,7 +22,7 @@ impl ServerSelection {
     /// Takes a list that was fetched elsewhere, while a tunnel stands.
     pub(in crate::connect) fn learn(&mut self, version: ListVersion, list: SignedList) {
         self.lists.take(version, list);
-        self.lists.store_fetched();
+        self.store_fetched();
         self.lists.forget_old();
         self.note_learnt();
     }
