@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -29,6 +29,9 @@ const SIGTERM_GRACE: Duration = Duration::from_millis(500);
 /// How long output may still arrive after the child itself ended: a background process that it
 /// left may hold the pipe for ever.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
+/// A longer line is passed on in pieces, as Docker's logs have it: some write for weeks without an
+/// end of a line, such as progress that is written over and over.
+const MAX_LINE_BYTES: u64 = 16 * 1024;
 /// How much of a passed-on output is kept for the error message.
 const MAX_LAST_LINES: usize = 5;
 
@@ -377,8 +380,14 @@ impl std::fmt::Display for Command {
 /// Passes each line on and returns the last ones joined, without the commands that wg-quick prints.
 fn pass_on(reader: io::PipeReader, each_line: impl Fn(&str)) -> String {
     let mut last = VecDeque::new();
-    for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        let read = Read::take(&mut reader, MAX_LINE_BYTES).read_until(b'\n', &mut line);
+        if !read.is_ok_and(|length| length > 0) {
+            break;
+        }
+        let line = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line));
         let line = line.trim_end_matches('\r');
         each_line(line);
         // After a failure wg-quick prints the commands that undo its work; they would hide why.
@@ -513,6 +522,20 @@ mod tests {
         let (reported, after, _) = outcome("sleep 1; echo why >&2; exit 3", false);
         assert_eq!(reported, Err("bash: exit status 3: why".into()));
         assert!(after >= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_passed_on_in_pieces() {
+        let (line, lines) = mpsc::channel();
+        let text = "head -c 100000 /dev/zero | tr '\\0' x; echo; echo end";
+        bash(text)
+            .stream(&CancellationToken::new(), move |text| {
+                line.send(text.len()).unwrap();
+            })
+            .unwrap();
+        let lengths: Vec<usize> = lines.iter().collect();
+        assert_eq!(lengths.len(), 8, "{lengths:?}");
+        assert_eq!(lengths.iter().sum::<usize>(), 100_003);
     }
 
     #[test]
