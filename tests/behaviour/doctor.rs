@@ -110,6 +110,16 @@ impl Diagnosis {
 
 // Healthy.
 
+/// Others can make one there, and a user may want one.
+#[test]
+fn a_pipe_in_the_place_of_the_port_file_holds_nothing_up() {
+    let world = World::new();
+    let script = format!("mkdir -p /pia-shared; mkfifo /pia-shared/port.dat; {OWN} doctor");
+    let recipe = healthy(&world).env("PORT_FORWARDING", "1");
+    let container = recipe.command(["sh", "-c", &script]).start();
+    container.wait(LATER);
+}
+
 /// "checks everything that a start needs, and names the cure" (README.md)
 #[test]
 fn a_healthy_environment_gives_no_warning() {

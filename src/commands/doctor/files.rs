@@ -142,9 +142,10 @@ pub(super) fn check_volumes(subject: &Subject, report: &mut impl FnMut(Finding))
         .parent()
         .map(Path::to_owned)
         .filter(|_| subject.settings.port_forwarding.enabled);
-    // A single mounted file is written in place.
-    let port_directory =
-        port_directory.filter(|_| fs::OpenOptions::new().write(true).open(port_file).is_err());
+    // A single mounted file is written in place. A pipe would wait for a reader, or end one.
+    let is_writable =
+        || port_file.is_file() && fs::OpenOptions::new().write(true).open(port_file).is_ok();
+    let port_directory = port_directory.filter(|_| !is_writable());
     let port = port_directory.map(|directory| {
         (
             directory,
