@@ -70,8 +70,8 @@ impl Worker {
         machine.move_to_server(self.service.is_supported, Now::read());
     }
 
-    /// The machine's server, which is this one, answers again.
-    pub fn come_back(&self, machine: &mut LeaseMachine) {
+    /// The machine's server, with the same key, answers again.
+    pub fn come_back(machine: &mut LeaseMachine) {
         machine.return_to_server(Now::read());
     }
 

@@ -189,9 +189,9 @@ impl Command {
         Ok(stdout)
     }
 
-    /// Runs it to the end, which nothing interrupts, and reports the outcome as soon as it is known:
-    /// that is before the end where `is_done`, which gets the process id and a pipe whose other
-    /// end is closed when the program ends, says that it has done what it was run for.
+    /// Runs it to the end, which nothing interrupts, and reports the outcome as soon as it is
+    /// known: that is before the end where `is_done`, which gets the process id and a pipe whose
+    /// other end is closed when the program ends, says that it has done what it was run for.
     pub fn run_reporting(
         &self,
         is_done: impl FnOnce(u32, BorrowedFd<'_>) -> bool,

@@ -579,8 +579,8 @@ fn is_new(at: Instant) -> bool {
     at.elapsed() < NEW_FOR
 }
 
-/// `knows_all` is whether all lists are at hand as they are today; else not before the newer one may
-/// be asked for.
+/// `knows_all` is whether all lists are at hand as they are today; else not before the newer one
+/// may be asked for.
 fn no_location(choice: &Choice, knows_all: bool, not_before: Option<Duration>) -> Failure {
     let problems: Vec<String> = choice.problems.iter().map(ToString::to_string).collect();
     let is_unknown = |problem: &LocationProblem| matches!(problem, LocationProblem::Unknown { .. });

@@ -129,7 +129,7 @@ impl PortKeeper {
         let worker = self.worker(tunnel, container);
         match wish {
             Some(wish) => machine.wish(wish),
-            None if is_same => worker.come_back(&mut machine),
+            None if is_same => Worker::come_back(&mut machine),
             None => worker.take_over(&mut machine),
         }
         self.run(Level::Warn, worker, machine, container, events);
