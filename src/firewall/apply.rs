@@ -145,7 +145,13 @@ impl Firewall {
             }
             failures = self.load(policy)?;
         }
-        self.judge(&mut failures)?;
+        if let Err(error) = self.judge(&mut failures) {
+            // It takes no iptables.
+            if policy.sealed {
+                self.cover_new_interfaces();
+            }
+            return Err(error);
+        }
         self.finish(policy, &failures);
         Ok(())
     }

@@ -45,7 +45,9 @@ impl Firewall {
         let wanted = matches!(self.wire, Wire::Untried) && !wire::interfaces().is_empty();
         if !wanted {
             self.clean(failures);
-            self.cover_new_interfaces(policy);
+            if self.cover_new_interfaces() {
+                self.reload(policy);
+            }
             return;
         }
         let loaded = if self.missing.contains(&KernelModule::Mark) {
@@ -96,29 +98,34 @@ impl Firewall {
         Ok(())
     }
 
-    /// Interfaces that came since the last load get chains too.
-    fn cover_new_interfaces(&mut self, policy: &Policy) {
+    /// Interfaces that came since the last load get chains too, and those that are gone are
+    /// forgotten. Whether rules have to set the stamp for another one.
+    pub(super) fn cover_new_interfaces(&mut self) -> bool {
         let Wire::Filtered(filter) = &mut self.wire else {
-            return;
+            return false;
         };
         let now = wire::interfaces();
+        // One that comes back has no chain, in older kernels.
+        filter.interfaces.retain(|known| now.contains(known));
         if now
             .iter()
             .all(|interface| filter.interfaces.contains(interface))
         {
             self.lacks_chain = false;
-            return;
+            return false;
         }
         let covered = filter.cover();
         let lacked = std::mem::replace(&mut self.lacks_chain, covered.is_err());
+        let is_covered = covered.is_ok();
         match covered {
-            Ok(()) => drop(self.reload(policy)),
+            Ok(()) => {}
             Err(error) if lacked => log::debug!("firewall: a new interface: {error}"),
             Err(error) => log::warn!(
                 "firewall: frames by a new interface pass: {error}; it is tried again until they \
                  do not"
             ),
         }
+        is_covered
     }
 
     fn reload(&mut self, policy: &Policy) -> Vec<FailedLoad> {

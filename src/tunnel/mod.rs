@@ -19,7 +19,7 @@ use self::trial::TunnelTrial;
 pub use self::way_in::{Lack, WayIn};
 use crate::connect::register::Joined;
 use crate::container::Container;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind, Retry};
 use crate::firewall::kill_switch::KillSwitch;
 use crate::firewall::{Backend, Destination, GatewayDns, Sealing, TunnelPolicy};
 use crate::settings::VpnDns;
@@ -38,6 +38,9 @@ use crate::wireguard::{hung, leftovers, routing_rules, show, sysctl};
 /// For wg-quick to take the tunnel down, which it does at once, or never where something that it
 /// runs hangs: engines kill what has not ended after ten seconds.
 const DOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// For `wg-quick up`, which takes a twentieth of a second, and a minute at most where a machine is
+/// very busy.
+const UP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A tunnel that is up.
 pub struct Tunnel {
@@ -96,18 +99,37 @@ impl Tunnel {
         };
         let bring_up = || {
             log::info!("Bringing up WireGuard interface {}", paths::INTERFACE);
-            self.wg_quick.up(Path::new(paths::WG_CONF), &container.stop)
+            self.bring_up_within(UP_TIMEOUT, &container.stop)
         };
         let is_open = self
             .kill_switch
             .admits(Destination::udp(*endpoint.ip(), endpoint.port()));
         if !is_open || !self.kill_switch.loads_beside_others() {
             load()?;
-            return Ok(bring_up()?);
+            return bring_up();
         }
         let (loaded, up) = parallel::both(load, bring_up);
         loaded?;
-        Ok(up?)
+        up
+    }
+
+    /// wg-quick waits without an end for a WireGuard that hangs.
+    fn bring_up_within(&self, limit: Duration, stop: &CancellationToken) -> Result<(), Failure> {
+        let up = CancellationToken::within(limit, |limited| {
+            let too_late = limited.clone();
+            let _guard = stop.on_cancel(move || too_late.cancel());
+            self.wg_quick.up(Path::new(paths::WG_CONF), limited)
+        });
+        match up {
+            Err(error) if error.is_interrupted() && !stop.is_cancelled() => {
+                let text = format!(
+                    "wg-quick up has not ended within {} s, and is ended",
+                    limit.as_secs()
+                );
+                Err(Failure::new(FailureKind::Local, Retry::Later(None), text))
+            }
+            up => Ok(up?),
+        }
     }
 
     /// The kill switch around it.

@@ -15,6 +15,7 @@ use crate::system::routing_policy::{self, AddressFamily, KernelRule, MAIN_TABLE}
 
 /// On our interface, from its first moment: see `scripts/wg-quick.bash`.
 pub(super) const ALIAS: &str = "wireguard-pia";
+const INTERFACES: &str = "/sys/class/net";
 /// Where PIA's servers have WireGuard, as a rule.
 const PIA_PORT: &str = "1337";
 
@@ -30,6 +31,10 @@ pub fn remove(stop: &CancellationToken) -> Result<u32, WireGuardError> {
     if show::exists() {
         log::info!("Removing {} of an earlier life", paths::INTERFACE);
         Command::new("ip", ["link", "delete", "dev", paths::INTERFACE]).run(stop)?;
+    }
+    for name in renamed() {
+        log::info!("Removing {name}, which was {}", paths::INTERFACE);
+        Command::new("ip", ["link", "delete", "dev", &name]).run(stop)?;
     }
     let mut of_others = Vec::new();
     for (flag, family) in [("-4", AddressFamily::Inet), ("-6", AddressFamily::Inet6)] {
@@ -56,6 +61,20 @@ pub fn remove(stop: &CancellationToken) -> Result<u32, WireGuardError> {
     Ok(mark)
 }
 
+/// Interfaces with our mark that somebody has given another name: each has our routes still, which
+/// keeps the next from getting them.
+fn renamed() -> Vec<String> {
+    let mut names = Vec::new();
+    for interface in fs::read_dir(INTERFACES).into_iter().flatten().flatten() {
+        let alias = fs::read_to_string(interface.path().join("ifalias"));
+        let name = interface.file_name().to_string_lossy().into_owned();
+        if name != paths::INTERFACE && alias.is_ok_and(|alias| alias.trim() == ALIAS) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// The mark of the tunnel that is up, else the usual one.
 pub fn mark_in_use(stop: &CancellationToken) -> u32 {
     let shown = Command::new("wg", ["show", paths::INTERFACE, "fwmark"]);
@@ -79,9 +98,7 @@ pub fn is_interface_ours(stop: &CancellationToken) -> bool {
     if !show::exists() {
         return true;
     }
-    let alias = Path::new("/sys/class/net")
-        .join(paths::INTERFACE)
-        .join("ifalias");
+    let alias = Path::new(INTERFACES).join(paths::INTERFACE).join("ifalias");
     match fs::read_to_string(alias).unwrap_or_default().trim() {
         ALIAS => true,
         "" => {

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
@@ -101,15 +102,21 @@ pub fn is_in_user_space() -> bool {
     device.join("tun_flags").exists()
 }
 
+/// For `wg show`: the kernel, or the program that carries the interface, answers at once or hangs.
+const SHOW_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// `wg show`, as people read it; wg hides the private key itself.
 ///
 /// # Errors
-/// When `wg` fails.
+/// When `wg` fails, or nobody answers it.
 pub fn for_people(stop: &CancellationToken) -> Result<String, CommandError> {
     // Without this variable wg would show keys that a user's own environment asks for.
-    Command::new("wg", ["show", paths::INTERFACE])
-        .variable("WG_HIDE_KEYS", "always")
-        .run(stop)
+    let command = Command::new("wg", ["show", paths::INTERFACE]).variable("WG_HIDE_KEYS", "always");
+    CancellationToken::within(SHOW_TIMEOUT, |limited| {
+        let too_late = limited.clone();
+        let _guard = stop.on_cancel(move || too_late.cancel());
+        command.run(limited)
+    })
 }
 
 #[cfg(test)]

@@ -718,6 +718,56 @@ fn a_route_that_was_lost_after_a_hook_is_not_what_the_hook_wished() {
     }
 }
 
+/// By somebody in its network, and as that leaves its routes where they are.
+#[test]
+fn an_interface_that_gets_another_name_is_replaced() {
+    let world = World::new();
+    let mut container = up(&world);
+    let rename = "ip link set wg0 name foo 2>/dev/null ||
+        { ip link set wg0 down; ip link set wg0 name foo; ip link set foo up; }";
+    container.shell(rename);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+    assert!(!container.shell("ls /sys/class/net").contains("foo"));
+    // The same where nobody has seen it.
+    container.signal(Signal::SIGSTOP);
+    container.shell(rename);
+    container.kill();
+    container.restart();
+    container.wait_for_log(UP, LATER);
+    world.assert_carries();
+}
+
+#[test]
+fn a_program_that_outlives_its_interface_is_ended() {
+    let world = World::new();
+    let container = up(&world);
+    container.halt("wireguard-go");
+    container.shell("ip link delete wg0");
+    container.wait_for_log("has not ended with it, and is ended", LATER);
+    container.wait_for_log(RECONNECTED, LATER);
+    world.assert_carries();
+}
+
+#[test]
+fn a_wg_quick_that_hangs_is_ended_and_tried_again() {
+    let world = World::new();
+    let script = "#!/bin/sh
+[ -e /run/hung ] || { touch /run/hung; sleep 1000; }
+exec wireguard-go \"$@\"
+";
+    let container = watching(&world)
+        .script("/usr/local/sbin/slow-go", script)
+        .env("WG_QUICK_USERSPACE_IMPLEMENTATION", "slow-go")
+        .start();
+    container.wait_for_log(
+        "wg-quick up has not ended within 60 s, and is ended",
+        2 * LATER,
+    );
+    container.wait_for_log(UP, LATER);
+    world.assert_carries();
+}
+
 #[test]
 fn a_reconnect_that_is_asked_for_repairs_the_interface_at_once() {
     let world = World::builder().servers("one", Kind::New, 1).build();

@@ -3,9 +3,12 @@
 //! until `errno=`.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Peer, time};
 use crate::system::paths;
@@ -15,13 +18,30 @@ const SOCKETS: &str = "/var/run/wireguard";
 /// A line for each range of each peer: ours has one.
 const MAX_ANSWER: u64 = 64 * 1024;
 
+/// A connection to the program that carries the interface, or that has carried it. It is not waited
+/// for: the queue of one that hangs may be full.
+///
+/// # Errors
+/// When there is none, or its queue is full ([`io::ErrorKind::WouldBlock`]).
+pub(in crate::wireguard) fn connect() -> io::Result<UnixStream> {
+    let stream = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    stream.set_nonblocking(true)?;
+    stream.connect(&SockAddr::unix(socket())?)?;
+    stream.set_nonblocking(false)?;
+    Ok(OwnedFd::from(stream).into())
+}
+
+/// Where that program takes questions.
+pub(in crate::wireguard) fn socket() -> PathBuf {
+    Path::new(SOCKETS).join(format!("{}.sock", paths::INTERFACE))
+}
+
 /// The peers of the interface.
 ///
 /// # Errors
 /// When nobody answers there within `timeout`, or refuses.
 pub(in crate::wireguard) fn peers(timeout: Duration) -> io::Result<Vec<Peer>> {
-    let socket = Path::new(SOCKETS).join(format!("{}.sock", paths::INTERFACE));
-    let mut stream = UnixStream::connect(socket)?;
+    let mut stream = connect()?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     stream.write_all(b"get=1\n\n")?;
