@@ -212,7 +212,8 @@ impl Firewall {
     /// Whether nothing of the last policy is left to be loaded. A failure for IPv6, whose former
     /// rules stay in force then, and one for a new interface's chain are no errors of a load.
     pub fn is_settled(&self) -> bool {
-        !self.lacks_chain && self.loaded.values().all(Option::is_some)
+        let lacks_filter = self.lacks_chain || matches!(self.wire, Wire::Owed(_));
+        !lacks_filter && self.loaded.values().all(Option::is_some)
     }
 
     /// Whether any rules of ours are known to be in force.

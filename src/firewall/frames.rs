@@ -2,16 +2,18 @@
 
 use std::thread;
 
+use log::Level;
+
 use super::apply::{FailedLoad, Firewall, LOAD_INTERVAL, Sealing, of_v4};
 use super::kernel_modules::KernelModule;
 use super::policy::Policy;
-use super::wire::{self, EgressFilter, Wire};
+use super::wire::{self, EgressFilter, Unfiltered, Wire};
 
 impl Firewall {
     /// Why a program with `NET_RAW` can write frames past the rules; `None` where it cannot.
     pub fn frames_pass(&self) -> Option<&str> {
         match &self.wire {
-            Wire::Open(why) => Some(why),
+            Wire::Open(why) | Wire::Owed(why) => Some(why),
             _ => None,
         }
     }
@@ -36,13 +38,14 @@ impl Firewall {
 
     fn filter_frames(&mut self, policy: &Policy, failures: &[FailedLoad]) {
         if !policy.sealed {
-            if matches!(self.wire, Wire::Untried) && !self.is_cleaned() {
+            if !matches!(self.wire, Wire::Filtered(_)) && !self.is_cleaned() {
                 wire::remove();
             }
             self.clean(failures);
             return;
         }
-        let wanted = matches!(self.wire, Wire::Untried) && !wire::interfaces().is_empty();
+        let lacks_filter = matches!(self.wire, Wire::Untried | Wire::Owed(_));
+        let wanted = lacks_filter && !wire::interfaces().is_empty();
         if !wanted {
             self.clean(failures);
             if self.cover_new_interfaces() {
@@ -52,7 +55,7 @@ impl Firewall {
         }
         let loaded = if self.missing.contains(&KernelModule::Mark) {
             self.clean(failures);
-            Err("the kernel has no xt_mark".to_owned())
+            Err(Unfiltered::lastingly("the kernel has no xt_mark"))
         } else {
             thread::scope(|scope| {
                 let thread = thread::Builder::new().spawn_scoped(scope, EgressFilter::load);
@@ -64,10 +67,22 @@ impl Firewall {
                 }
             })
         };
-        if let Err(why) = loaded.and_then(|filter| self.stamp(filter, policy)) {
+        let was_owed = matches!(self.wire, Wire::Owed(_));
+        let stamp = |filter| {
+            let stamped = self.stamp(filter, policy);
+            stamped.map_err(Unfiltered::lastingly)
+        };
+        if let Err(Unfiltered { why, may_pass }) = loaded.and_then(stamp) {
             wire::remove();
-            log::warn!("firewall: {}", wire::consequence(&why));
-            self.wire = Wire::Open(why);
+            let level = match was_owed && may_pass {
+                true => Level::Debug,
+                false => Level::Warn,
+            };
+            log::log!(level, "firewall: {}", wire::consequence(&why));
+            self.wire = match may_pass {
+                true => Wire::Owed(why),
+                false => Wire::Open(why),
+            };
             self.reload(policy);
         }
     }

@@ -10,6 +10,7 @@
 //! where the chain can be had it is the first thing that closes a network.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -41,8 +42,25 @@ pub(super) enum Wire {
     #[default]
     Untried,
     Filtered(EgressFilter),
+    /// It could not be had, for a reason that may pass, and is tried again.
+    Owed(String),
     /// It cannot be had; with the reason.
     Open(String),
+}
+
+/// Why frames are not filtered.
+pub(super) struct Unfiltered {
+    pub why: String,
+    pub may_pass: bool,
+}
+
+impl Unfiltered {
+    pub(super) fn lastingly(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            may_pass: false,
+        }
+    }
 }
 
 /// The chains that are loaded, one an interface.
@@ -107,15 +125,22 @@ impl Wire {
 impl EgressFilter {
     /// Loads chains with a stamp of their own. Those of an earlier life are replaced in the same
     /// transaction, so that there is no moment without any.
-    pub fn load() -> Result<Self, String> {
-        let mut filter = Self::without_chains()?;
-        filter.cover().map_err(|error| {
-            log::debug!("egress hook: {error}");
-            "nft cannot load a chain at the egress hook, which takes Linux 5.16 with \
-             CONFIG_NETFILTER_EGRESS"
-                .to_owned()
-        })?;
-        Ok(filter)
+    pub fn load() -> Result<Self, Unfiltered> {
+        let mut filter = Self::without_chains().map_err(Unfiltered::lastingly)?;
+        match filter.cover() {
+            Ok(()) => Ok(filter),
+            Err(error) if is_want_of_means(&error) => Err(Unfiltered {
+                why: format!("{error}, which is tried again"),
+                may_pass: true,
+            }),
+            Err(error) => {
+                log::debug!("egress hook: {error}");
+                Err(Unfiltered::lastingly(
+                    "nft cannot load a chain at the egress hook, which takes Linux 5.16 with \
+                     CONFIG_NETFILTER_EGRESS",
+                ))
+            }
+        }
     }
 
     /// Likewise before there are any rules, so that the network is closed from then on: tried once,
@@ -166,7 +191,10 @@ impl EgressFilter {
         let mut loaded = self.load_chains(&interfaces);
         for _ in 1..MAX_TRIES {
             match &loaded {
-                Err(error) if !is_unknown_to_kernel(error) => thread::sleep(TRY_INTERVAL),
+                // One that has gone meanwhile is not found either.
+                Err(error) if !is_unknown_to_kernel(error) || interfaces != self::interfaces() => {
+                    thread::sleep(TRY_INTERVAL);
+                }
                 _ => break,
             }
             interfaces = self::interfaces();
@@ -201,6 +229,26 @@ fn is_unknown_to_kernel(error: &CommandError) -> bool {
     ["not supported", "No such file or directory", "syntax error"]
         .iter()
         .any(|sign| text.contains(sign))
+}
+
+/// Whether there was no process or no memory for it, or the kernel was busy.
+fn is_want_of_means(error: &CommandError) -> bool {
+    let signs = [
+        "temporarily unavailable",
+        "Cannot allocate memory",
+        "out of memory",
+        "resource busy",
+    ];
+    match error {
+        CommandError::NotRun { source, .. } => matches!(
+            source.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory
+        ),
+        CommandError::Failed { status, stderr, .. } => {
+            status.code().is_none() || signs.iter().any(|sign| stderr.contains(sign))
+        }
+        CommandError::Interrupted { .. } => false,
+    }
 }
 
 /// What follows from `why` it cannot be had, and what to do about it.

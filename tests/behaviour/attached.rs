@@ -162,6 +162,37 @@ fn the_chain_of_an_attached_network_is_tried_again_until_it_is_there() {
     wait_until("the network card has its chain", LATER, has_chain);
 }
 
+/// The same at the start.
+#[test]
+fn chains_that_cannot_be_had_for_want_of_means_are_tried_again() {
+    let world = World::new();
+    let container = world
+        .container(PROGRAM)
+        .credentials()
+        .env("LOC", "swiss")
+        .bind("/usr/sbin/nft", "/opt/nft")
+        .script(
+            "/usr/local/libexec/wireguard-pia/nft",
+            "#!/bin/sh\n[ ! -e /run/enough ] || exec /opt/nft \"$@\"\n\
+             echo 'netlink: Error: Resource temporarily unavailable' >&2\nexit 1\n",
+        )
+        .connect();
+    container.wait_for_log("which is tried again; add `cap_drop", SOON);
+    let says = |what: &str| {
+        let status = container.shell("wireguard-pia status --json");
+        status.contains(&format!("\"frames_pass\": {what}"))
+    };
+    assert!(says("\"frames that"));
+    container.shell("touch /run/enough");
+    wait_until("the network card has its chain", LATER, || {
+        world
+            .look("nft list table netdev wireguard-pia")
+            .contains("\"eth0\"")
+    });
+    wait_until("that is said", SOON, || says("null"));
+    world.assert_carries();
+}
+
 fn life(world: &World) -> Recipe {
     world
         .container(PROGRAM)
