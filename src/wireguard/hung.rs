@@ -32,11 +32,16 @@ pub fn end() {
         return;
     }
     // One that does not hang ends by itself.
-    if !wait_until(|| user_space::connect().is_err()) {
+    if !wait_until(has_nobody) {
         log::warn!("the program that carried {INTERFACE} has not ended with it, and is ended");
         kill_one(listener());
-        wait_until(|| user_space::connect().is_err());
+        wait_until(has_nobody);
     }
+}
+
+/// Whether nobody takes questions about the interface. A full queue is somebody's.
+fn has_nobody() -> bool {
+    user_space::connect().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
 }
 
 /// Whether it is so in time.
