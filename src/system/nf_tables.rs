@@ -21,8 +21,9 @@ const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
 /// The table's name, in messages about tables, chains and rules alike.
 const OF_TABLE: u16 = 1;
-/// What the kernel puts into one datagram of changes at most: a page or two.
-const MAX_DATAGRAM: usize = 32 * 1024;
+/// What the kernel puts into one datagram of changes at most (`NLMSG_GOODSIZE`). On the stack, as
+/// what threads free of a heap may stay with the program.
+const MAX_DATAGRAM: usize = 8 * 1024;
 /// `struct nfgenmsg` (linux/netfilter/nfnetlink.h): family, version, number of a resource.
 const HEAD_LENGTH: usize = 4;
 
@@ -110,7 +111,7 @@ impl CommitListener {
     /// is closed. Whether it was heard.
     pub fn hear(&self, pid: u32, tables: &[String], ended: BorrowedFd<'_>) -> bool {
         let mut hearing = Hearing::of(pid, tables);
-        let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut buffer = [0; MAX_DATAGRAM];
         while !hearing.is_done() {
             let mut any = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
