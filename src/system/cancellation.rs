@@ -152,6 +152,15 @@ impl CancellationToken {
         })
     }
 
+    /// [`Self::within`], ended by this token as well.
+    pub fn limited<T>(&self, limit: Duration, work: impl FnOnce(&Self) -> T) -> T {
+        Self::within(limit, |limited| {
+            let too_late = limited.clone();
+            let _guard = self.on_cancel(move || too_late.cancel());
+            work(limited)
+        })
+    }
+
     /// A child: cancelled with this one, or on its own.
     pub fn child(&self) -> (Self, Guard) {
         let child = Self::new();

@@ -115,9 +115,7 @@ impl Tunnel {
 
     /// wg-quick waits without an end for a WireGuard that hangs.
     fn bring_up_within(&self, limit: Duration, stop: &CancellationToken) -> Result<(), Failure> {
-        let up = CancellationToken::within(limit, |limited| {
-            let too_late = limited.clone();
-            let _guard = stop.on_cancel(move || too_late.cancel());
+        let up = stop.limited(limit, |limited| {
             self.wg_quick.up(Path::new(paths::WG_CONF), limited)
         });
         match up {

@@ -21,11 +21,7 @@ pub(super) fn set(
     if let Some(input) = input {
         command = command.input(input);
     }
-    let outcome = CancellationToken::within(ANSWER_TIMEOUT, |limited| {
-        let too_late = limited.clone();
-        let _guard = stop.on_cancel(move || too_late.cancel());
-        command.run(limited)
-    });
+    let outcome = stop.limited(ANSWER_TIMEOUT, |limited| command.run(limited));
     match outcome {
         Ok(_) => Ok(()),
         Err(CommandError::Interrupted { .. }) if !stop.is_cancelled() => {

@@ -112,11 +112,7 @@ const SHOW_TIMEOUT: Duration = Duration::from_secs(1);
 pub fn for_people(stop: &CancellationToken) -> Result<String, CommandError> {
     // Without this variable wg would show keys that a user's own environment asks for.
     let command = Command::new("wg", ["show", paths::INTERFACE]).variable("WG_HIDE_KEYS", "always");
-    CancellationToken::within(SHOW_TIMEOUT, |limited| {
-        let too_late = limited.clone();
-        let _guard = stop.on_cancel(move || too_late.cancel());
-        command.run(limited)
-    })
+    stop.limited(SHOW_TIMEOUT, |limited| command.run(limited))
 }
 
 #[cfg(test)]

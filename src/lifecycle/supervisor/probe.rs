@@ -117,11 +117,7 @@ fn run_script(
         .variable(MONITOR_ASKS, "1")
         .directory(Path::new(paths::WORKING_DIRECTORY));
     let script = script.display().to_string();
-    let outcome = CancellationToken::within(limit, |limited| {
-        let limited_too = limited.clone();
-        let _guard = stop.on_cancel(move || limited_too.cancel());
-        command.run(limited)
-    });
+    let outcome = stop.limited(limit, |limited| command.run(limited));
     let failure = match outcome {
         Ok(_) => return Ok(script),
         Err(CommandError::Failed { status, .. }) => {
