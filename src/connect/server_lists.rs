@@ -117,24 +117,19 @@ impl ServerLists {
 
     /// Whether the newest list of a version names this location, and it can be used.
     pub(super) fn name_today(&self, id: &str) -> bool {
-        let mut versions = Vec::new();
+        let mut is_newest = first_of_version();
         self.lists.iter().any(|(version, list)| {
-            let is_newest = !versions.contains(version);
-            versions.push(*version);
             let is_it = |location: &Location| location.id == id && is_usable(location);
-            is_newest && list.locations.iter().any(is_it)
+            is_newest(*version) && list.locations.iter().any(is_it)
         })
     }
 
     /// Drops all but the newest of each version, and the locations that these lack today, or whose
     /// servers they lack. A search that needs more servers fetches more.
     pub(super) fn forget_old(&mut self) {
-        let mut versions = Vec::new();
-        let (newest, older): (Vec<_>, Vec<_>) = self.lists.drain(..).partition(|(version, _)| {
-            let is_newest = !versions.contains(version);
-            versions.push(*version);
-            is_newest
-        });
+        let mut is_newest = first_of_version();
+        let lists = self.lists.drain(..);
+        let (newest, older): (Vec<_>, Vec<_>) = lists.partition(|(version, _)| is_newest(*version));
         self.lists = newest;
         for (version, mut list) in older {
             list.locations.retain(|location| {
@@ -219,6 +214,16 @@ impl ServerLists {
         let key = ListKey::read(&self.files.key)?;
         self.key = Some(key.clone());
         Ok(key)
+    }
+}
+
+/// Says of one list after the other whether it is the first of its version, which is the newest.
+fn first_of_version() -> impl FnMut(ListVersion) -> bool {
+    let mut seen = Vec::new();
+    move |version| {
+        let is_first = !seen.contains(&version);
+        seen.push(version);
+        is_first
     }
 }
 

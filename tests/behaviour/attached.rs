@@ -10,6 +10,7 @@ use harness::simulator::server::TUNNEL_DNS;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::capture::Capture;
+use harness::world::container::Container;
 use harness::world::network::{CLIENT, CLIENT_SECOND, LAN};
 use harness::world::pcap::Packet;
 use harness::world::recipe::Recipe;
@@ -134,20 +135,23 @@ fn a_network_that_is_attached_while_the_start_waits_passes_no_frame() {
     assert!(!container.logs().contains(UP));
 }
 
+/// A life whose nft does this first, and may go on as the real one, `/opt/nft`.
+fn life_with_nft(world: &World, script: &str) -> Container {
+    let container = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let (nft, script) = (
+        "/usr/local/libexec/wireguard-pia/nft",
+        format!("#!/bin/sh\n{script}\n"),
+    );
+    let container = container.bind("/usr/sbin/nft", "/opt/nft");
+    container.script(nft, script).connect()
+}
+
 /// A passing failure of nft, such as memory that is short.
 #[test]
 fn the_chain_of_an_attached_network_is_tried_again_until_it_is_there() {
     let world = World::new();
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "swiss")
-        .bind("/usr/sbin/nft", "/opt/nft")
-        .script(
-            "/usr/local/libexec/wireguard-pia/nft",
-            "#!/bin/sh\n[ ! -e /run/short ] || exit 1\nexec /opt/nft \"$@\"\n",
-        )
-        .connect();
+    let short = "[ ! -e /run/short ] || exit 1\nexec /opt/nft \"$@\"";
+    let container = life_with_nft(&world, short);
     container.shell("touch /run/short");
     attach(&world, ROUTER_SECOND, CLIENT_SECOND);
     container.wait_for_log("frames by a new interface pass", SOON);
@@ -166,17 +170,9 @@ fn the_chain_of_an_attached_network_is_tried_again_until_it_is_there() {
 #[test]
 fn chains_that_cannot_be_had_for_want_of_means_are_tried_again() {
     let world = World::new();
-    let container = world
-        .container(PROGRAM)
-        .credentials()
-        .env("LOC", "swiss")
-        .bind("/usr/sbin/nft", "/opt/nft")
-        .script(
-            "/usr/local/libexec/wireguard-pia/nft",
-            "#!/bin/sh\n[ ! -e /run/enough ] || exec /opt/nft \"$@\"\n\
-             echo 'netlink: Error: Resource temporarily unavailable' >&2\nexit 1\n",
-        )
-        .connect();
+    let short = "[ ! -e /run/enough ] || exec /opt/nft \"$@\"\n\
+                 echo 'netlink: Error: Resource temporarily unavailable' >&2\nexit 1";
+    let container = life_with_nft(&world, short);
     container.wait_for_log("which is tried again; add `cap_drop", SOON);
     let says = |what: &str| {
         let status = container.shell("wireguard-pia status --json");

@@ -23,6 +23,13 @@ use harness::world::watch::{Watch, ours, the_tunnels};
 use crate::PROGRAM;
 use crate::status_server::ask;
 
+/// With token and list renewed each second.
+const RENEWING: [&str; 4] = [
+    "/usr/local/bin/wireguard-pia",
+    "run",
+    "--renewal-interval",
+    "1",
+];
 const SOCKET: &str = "/run/wireguard-pia/control.sock";
 
 fn steered(world: &World) -> Recipe {
@@ -409,13 +416,7 @@ fn a_command_gets_another_port_or_refreshes_this_one() {
 fn token_and_list_are_renewed_through_the_tunnel() {
     let world = World::new();
     let watch = Watch::begin(&world);
-    let words = [
-        "/usr/local/bin/wireguard-pia",
-        "run",
-        "--renewal-interval",
-        "1",
-    ];
-    let container = steered(&world).command(words).start();
+    let container = steered(&world).command(RENEWING).start();
     let up = container.wait_for_log(ENABLED, SOON).at;
     wait_for_socket(&container);
     let records = world.pia.records();
@@ -447,13 +448,9 @@ fn token_and_list_are_renewed_through_the_tunnel() {
 #[test]
 fn a_location_that_vanished_from_renewed_lists_serves_a_reconnect() {
     let world = World::new();
-    let words = [
-        "/usr/local/bin/wireguard-pia",
-        "run",
-        "--renewal-interval",
-        "1",
-    ];
-    let recipe = steered(&world).env("MONITOR_INTERVAL", "1").command(words);
+    let recipe = steered(&world)
+        .env("MONITOR_INTERVAL", "1")
+        .command(RENEWING);
     let mut container = recipe.env("RECONNECT", "1").connect();
     let lists = world.pia.lists();
     lists.edit("nl_amsterdam", |region| region.missing = true);
@@ -492,13 +489,7 @@ fn a_list_that_is_used_for_one_location_alone_is_renewed_too() {
         region.only_v7 = true;
         later = region.servers.split_off(1);
     });
-    let words = [
-        "/usr/local/bin/wireguard-pia",
-        "run",
-        "--renewal-interval",
-        "1",
-    ];
-    let container = steered(&world).env("LOC", "one").command(words).start();
+    let container = steered(&world).env("LOC", "one").command(RENEWING).start();
     container.wait_for_log(ENABLED, SOON);
     let (first, second) = (world.server_in_use(), later[0].cn.clone());
     lists.edit("one", |region| region.servers = later);
@@ -516,13 +507,7 @@ fn a_list_that_is_used_for_one_location_alone_is_renewed_too() {
 #[test]
 fn a_chosen_server_that_no_list_names_any_more_is_found_where_it_was() {
     let world = World::new();
-    let words = [
-        "/usr/local/bin/wireguard-pia",
-        "run",
-        "--renewal-interval",
-        "1",
-    ];
-    let mut container = steered(&world).command(words).start();
+    let mut container = steered(&world).command(RENEWING).start();
     wait_for_socket(&container);
     let server = world.pia.servers_of("swiss")[0].clone();
     done(
