@@ -18,9 +18,10 @@ pub struct Probing {
 
 impl Probing {
     pub(super) fn of(variables: &Variables) -> Self {
+        let targets = variables.healthcheck_ping_target.iter();
         Self {
             active_healthchecks: variables.active_healthchecks,
-            targets: variables.healthcheck_ping_target.clone(),
+            targets: targets.map(|target| target.0.clone()).collect(),
             timeout: variables.healthcheck_ping_timeout.0,
         }
     }

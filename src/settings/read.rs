@@ -89,13 +89,27 @@ impl<T: Value> Read for Vec<T> {
     const KEEPS_QUOTES: bool = T::KEEPS_QUOTES;
 
     fn read(text: Option<&str>, variable: &Variable, warnings: &mut Vec<Warning>) -> Self {
-        let mut values = Self::new();
-        for part in list(text.or(variable.default).unwrap_or_default()) {
-            match T::parse(part) {
-                Some(value) => values.push(value),
-                None => warnings.push(variable.unfit(part, T::EXPECTED, "it is left out")),
+        let mut read_all = |text| {
+            let mut values = Self::new();
+            for part in list(text) {
+                match T::parse(part) {
+                    Some(value) => values.push(value),
+                    None => warnings.push(variable.unfit(part, T::EXPECTED, "it is left out")),
+                }
             }
+            values
+        };
+        let default = variable.default.unwrap_or_default();
+        let Some(text) = text else {
+            return read_all(default);
+        };
+        let values = read_all(text);
+        if !values.is_empty() || default.is_empty() {
+            return values;
         }
+        let consequence = format!("the default, {default}, is used");
+        let values = read_all(default);
+        warnings.push(variable.warning("nothing is left of it", consequence));
         values
     }
 }

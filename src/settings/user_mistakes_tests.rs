@@ -412,6 +412,40 @@ fn host_bits_of_a_gateway_s_source_are_told() {
     );
 }
 
+/// Without one nothing would ever be healthy.
+#[test]
+fn there_is_always_somebody_to_ping() {
+    let targets = |text| {
+        let (settings, warnings) = settings(&[("HEALTHCHECK_PING_TARGET", text)]);
+        (settings.probing.targets, warnings)
+    };
+    let default = ["www.privateinternetaccess.com", "1.1.1.1"];
+    let (of_nothing, warnings) = targets(",");
+    assert_eq!(of_nothing, default);
+    assert_eq!(
+        warnings,
+        [
+            "HEALTHCHECK_PING_TARGET: nothing is left of it; the default, \
+             www.privateinternetaccess.com 1.1.1.1, is used"
+        ]
+    );
+    let (of_an_address, warnings) = targets("https://1.1.1.1");
+    assert_eq!(
+        (of_an_address.as_slice(), warnings.len()),
+        (&default.map(String::from)[..], 2)
+    );
+    assert_eq!(
+        warnings[0],
+        "HEALTHCHECK_PING_TARGET: expected an IPv4 address or a host's name, not \
+         https://1.1.1.1; it is left out"
+    );
+    let quoted = targets("\"9.9.9.9\",'dns.example'");
+    assert_eq!(
+        quoted,
+        (vec!["9.9.9.9".to_owned(), "dns.example".to_owned()], vec![])
+    );
+}
+
 /// White space within an entry makes no two of it: the first would open more than the whole.
 #[test]
 fn white_space_within_an_entry_opens_no_more_of_the_lan() {

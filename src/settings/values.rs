@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::quotes;
 use super::read::Value;
 use super::variable::Sensitivity;
 use crate::system::interface_name;
@@ -110,6 +111,10 @@ impl ShellCode {
         variable.as_ref().map(|code| code.0.clone())
     }
 }
+
+/// Who is asked for an answer: an address, or a host's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PingTarget(pub String);
 
 /// Text that another program reads, or this one before its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,6 +236,16 @@ impl Value for String {
     const EXPECTED: &'static str = "text";
     fn parse(text: &str) -> Option<Self> {
         Some(text.trim().to_owned())
+    }
+}
+
+impl Value for PingTarget {
+    const EXPECTED: &'static str = "an IPv4 address or a host's name";
+    fn parse(text: &str) -> Option<Self> {
+        // Each of several may be quoted, which the whole is not then.
+        let target = quotes::enclosed(text).unwrap_or(text).trim();
+        let is_valid = target.parse::<Ipv4Addr>().is_ok() || is_domain_name(target);
+        is_valid.then(|| Self(target.to_owned()))
     }
 }
 

@@ -13,8 +13,8 @@ use super::local_network::{LocalNetwork, LocalPorts};
 use super::port_file::PortFile;
 use super::read::{Read, read};
 use super::values::{
-    InterfaceName, Interval, ListenAddress, ModeMask, Mtu, PassedOn, PortNumber, Seconds,
-    ShellCode, Times,
+    InterfaceName, Interval, ListenAddress, ModeMask, Mtu, PassedOn, PingTarget, PortNumber,
+    Seconds, ShellCode, Times,
 };
 use super::variable::Variable;
 use super::warning::Warning;
@@ -284,7 +284,7 @@ variables! {
     /// `1`: the health check also pings through the tunnel
     active_healthchecks: bool = "0";
     /// Hosts to ping; any one that answers is enough
-    healthcheck_ping_target: Vec<String> = "www.privateinternetaccess.com 1.1.1.1";
+    healthcheck_ping_target: Vec<PingTarget> = "www.privateinternetaccess.com 1.1.1.1";
     /// Seconds to wait for an answer, for all hosts together. More than `3` needs a longer
     /// `timeout` in the compose file's `healthcheck`, too
     healthcheck_ping_timeout: Interval = "3";
