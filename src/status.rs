@@ -129,18 +129,26 @@ pub enum ReconnectCause {
     Request,
     /// The server does not respond.
     Endpoint,
+    /// The interface is gone, or leads nowhere.
+    Interface,
     /// The server does not forward the port.
     PortForwarding,
 }
 
 impl ReconnectCause {
-    pub const ALL: [Self; 3] = [Self::Request, Self::Endpoint, Self::PortForwarding];
+    pub const ALL: [Self; 4] = [
+        Self::Request,
+        Self::Endpoint,
+        Self::Interface,
+        Self::PortForwarding,
+    ];
 
     /// As in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Request => "request",
             Self::Endpoint => "endpoint",
+            Self::Interface => "interface",
             Self::PortForwarding => "port_forwarding",
         }
     }

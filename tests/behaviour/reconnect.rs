@@ -899,6 +899,7 @@ fn names_are_looked_up_by_nobody_else_while_an_interface_that_is_gone_comes_back
         server.silence_endpoint();
     }
     container.shell("ip link delete wg0");
+    container.wait_for_log("Reconnecting: the interface wg0 is gone", LATER);
     container.wait_for_log("wg0 is gone; bringing it up anew", LATER);
     container.wait_for_log("nothing comes back from", LATER);
     assert_eq!(container.read("/etc/resolv.conf"), ours);
@@ -985,7 +986,7 @@ fn finds_that_cannot_be_used_are_not_made_without_a_pause() {
     world.assert_carries();
 }
 
-/// "a second server in a row that falls silent within minutes is told with what it may mean"
+/// "a second tunnel in a row that falls silent within minutes is told with what it may mean"
 /// (README.md)
 #[test]
 fn another_container_that_takes_the_place_twice_is_suspected_aloud() {
@@ -993,10 +994,10 @@ fn another_container_that_takes_the_place_twice_is_suspected_aloud() {
     let container = up(&world);
     world.server_in_use().forget_keys();
     container.wait_for_log("Reconnected to", LATER);
-    assert!(!container.logs().contains("second server in a row"));
+    assert!(!container.logs().contains("second tunnel in a row"));
     let second = world.server_in_use();
     second.forget_keys();
-    container.wait_for_log("second server in a row that fell silent", LATER);
+    container.wait_for_log("second tunnel in a row that fell silent", LATER);
     wait_until("a way out by another server", LATER, || {
         world.server_in_use().cn() != second.cn()
     });

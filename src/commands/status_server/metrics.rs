@@ -284,6 +284,7 @@ mod tests {
             "wireguard_pia_port_client_has_port{client=\"slskd\"} 1",
             "wireguard_pia_reconnects_total{cause=\"request\"} 1",
             "wireguard_pia_reconnects_total{cause=\"endpoint\"} 0",
+            "wireguard_pia_reconnects_total{cause=\"interface\"} 0",
             "wireguard_pia_failures_total{kind=\"login\"} 1",
             "wireguard_pia_failures_total{kind=\"network\"} 0",
             "wireguard_pia_failures_total{kind=\"port_forwarding\"} 0",

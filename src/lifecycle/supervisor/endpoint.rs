@@ -42,14 +42,14 @@ pub(super) struct EndpointWatch {
 impl EndpointWatch {
     /// Keeps the status true until it is stopped, or until the main loop has to act.
     pub(super) fn run(&self, stop: &CancellationToken) {
-        if let Ok(why) = self.watch(stop) {
+        if let Ok(event) = self.watch(stop) {
             // The loop may be gone already.
-            let _ = self.events.send(Event::Unresponsive(why));
+            let _ = self.events.send(event);
         }
     }
 
-    /// Says why the main loop has to act.
-    fn watch(&self, stop: &CancellationToken) -> Result<String, Cancelled> {
+    /// Says what the main loop has to act on.
+    fn watch(&self, stop: &CancellationToken) -> Result<Event, Cancelled> {
         if !self.has_answered() {
             self.ask(stop)?;
         }
@@ -70,8 +70,7 @@ impl EndpointWatch {
                     let _ = self.events.send(Event::NetworksChanged);
                     continue;
                 }
-                let lack = lack.unwrap_or(Lack::Interface);
-                return Ok(format!("the interface {lack}"));
+                return Ok(Event::InterfaceLost(lack.unwrap_or(Lack::Interface)));
             };
             let now = Moment {
                 steady: begun.elapsed(),
@@ -88,7 +87,8 @@ impl EndpointWatch {
                     let is_dead = self.is_dead(counters, stop)?;
                     if is_dead && self.has_answered() {
                         if self.reconnects {
-                            return Ok("nothing comes through the tunnel any more".to_owned());
+                            let why = "nothing comes through the tunnel any more";
+                            return Ok(Event::Unresponsive(why.to_owned()));
                         }
                         self.wait_for_life(stop)?;
                     }

@@ -8,6 +8,7 @@ use crate::connect::register::Joined;
 use crate::control::ControlCall;
 use crate::hooks::shell::Exit;
 use crate::port_forward::Effect;
+use crate::tunnel::Lack;
 
 /// News for the main loop, which alone changes the tunnel.
 #[derive(Debug)]
@@ -18,8 +19,10 @@ pub enum Event {
     Reconnect,
     /// A command asks for something, and waits for what comes of it.
     Command(Box<ControlCall>),
-    /// The endpoint does not answer any more, or the interface is gone: this is the reason.
+    /// The endpoint does not answer any more: this is the reason.
     Unresponsive(String),
+    /// There is no way into the tunnel any more.
+    InterfaceLost(Lack),
     /// News of the search of this number; a later one may have taken its place.
     Search(u32, SearchNews),
     /// The renewal of this number, of what was wanted, is over: these lists were fetched through

@@ -32,12 +32,12 @@ impl ExitFinding {
             Some(ip) => Some(format!(
                 "the world sees {ip}, which is this machine's own address, so the tunnel hides \
                  nothing: the server does not do its work; `wireguard-pia reconnect` takes \
-                 another one"
+                 another one, unless a single one is chosen"
             )),
             None if !first.is_pias && !second.is_pias => Some(format!(
                 "the world sees {}, which is none of PIA's addresses, as PIA says: \
-                 `wireguard-pia reconnect` takes another server; if PIA errs, set \
-                 EXIT_ADDRESS_CHECK=0",
+                 `wireguard-pia reconnect` takes another server, unless a single one is chosen; \
+                 if PIA errs, set EXIT_ADDRESS_CHECK=0",
                 first.ip
             )),
             None => None,
@@ -65,9 +65,9 @@ impl ExitFinding {
         let is_known = before.exit.is_some_and(|exit| exit.rotates);
         if let Some(other) = self.other.filter(|_| !is_known) {
             let cure = if container.settings.stable_ip {
-                "`wireguard-pia reconnect` takes another server"
+                "`wireguard-pia reconnect` takes another server, unless a single one is chosen"
             } else {
-                "STABLE_IP=1 keeps to servers whose address stays"
+                "where a location is chosen, STABLE_IP=1 keeps to servers whose address stays"
             };
             log::info!(
                 "This server's public address rotates ({}, then {other}), which private trackers \

@@ -208,6 +208,10 @@ impl Supervisor {
                     let why = format!("unresponsive endpoint: {why}");
                     self.begin_reconnect(container, ReconnectCause::Endpoint, &why);
                 }
+                Event::InterfaceLost(lack) => {
+                    let why = format!("the interface {lack}");
+                    self.begin_reconnect(container, ReconnectCause::Interface, &why);
+                }
                 Event::Search(number, news) if number == self.search_number => {
                     self.follow_search(news, container);
                 }

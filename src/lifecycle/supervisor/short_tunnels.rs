@@ -8,9 +8,9 @@ const SHORT: Duration = Duration::from_secs(300);
 
 /// What is said then. PIA tells nobody why a server falls silent, so it is a guess, and is said as
 /// one.
-pub const ADVICE: &str = "This is the second server in a row that fell silent within minutes. A \
+pub const ADVICE: &str = "This is the second tunnel in a row that fell silent within minutes. A \
     server keeps one client of an account, so another container with this account may have taken \
-    the place: give each a LOC of its own, or several with many servers";
+    the place: give each a server of its own, by a LOC of its own, or by several with many servers";
 
 /// Follows how long tunnels last.
 #[derive(Debug)]
