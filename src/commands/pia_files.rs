@@ -66,6 +66,11 @@ impl PiaFile {
         ))
     }
 
+    /// Where it is to be had, in words.
+    pub fn whence(&self) -> String {
+        format!("{} is at {}", self.what, self.address)
+    }
+
     fn places(&self, environment: &Environment) -> Vec<PathBuf> {
         let config = environment.text("XDG_CONFIG_HOME").map(PathBuf::from);
         let config = config.or_else(|| Some(Path::new(environment.text("HOME")?).join(".config")));

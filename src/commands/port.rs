@@ -4,6 +4,7 @@ use super::output::print;
 use super::{running, status};
 use crate::control::message::{ControlRequest, PortWish};
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::status::State;
 use crate::system::cancellation::CancellationToken;
 
 /// Print the forwarded port, or have the running program get another; exit status 1 if there is
@@ -43,6 +44,10 @@ fn current() -> Result<u16, Failure> {
             }
             Some(port) => return Ok(port.number),
             None if status.port_wanted => "no port is forwarded at the moment".to_owned(),
+            None if status.state == State::Sealed => {
+                "this is an anchor, which has no port: ask the VPN container in its network"
+                    .to_owned()
+            }
             None => "no port is forwarded: PORT_FORWARDING=1 is not set".to_owned(),
         },
         Err(why) => why,

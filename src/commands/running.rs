@@ -7,6 +7,7 @@ use super::status;
 use crate::control::message::ControlRequest;
 use crate::control::{AskError, ask};
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::status::State;
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
 
@@ -36,10 +37,17 @@ pub(super) fn told(
 
 fn nobody() -> String {
     match status::current() {
-        Ok(status) => format!(
-            "no commands are taken before the first connect, nor after the end: it is {}",
-            status.state
-        ),
+        Ok(status) => match status.state {
+            State::Sealed => "this is an anchor, which takes none: ask the VPN container in its \
+                              network"
+                .to_owned(),
+            State::Connected | State::Reconnecting => {
+                "no commands are taken: the log says why".to_owned()
+            }
+            state => format!(
+                "no commands are taken before the first connect, nor after the end: it is {state}"
+            ),
+        },
         Err(why) => why,
     }
 }

@@ -13,10 +13,17 @@ const MAX_OTHERS: usize = 3;
 const TCP_LISTEN: &str = "0A";
 const UDP_UNCONNECTED: &str = "07";
 
-/// What the user can do about that.
-pub const CURE: &str = "Have it listen there: PORT_CLIENTS=qbittorrent (transmission, deluge, \
-                        rtorrent, slskd, http) tells it its port; PORT_REDIRECT leads the port to \
-                        a program that cannot change its own";
+/// What the user can do where nobody listens on the port that `forwarded` leads to.
+pub fn cure(forwarded: u16, leads_to: Option<u16>) -> &'static str {
+    if leads_to.is_some_and(|port| port != forwarded) {
+        "PORT_REDIRECT leads there: have the program listen on that port, or set PORT_REDIRECT to \
+         the one that it listens on"
+    } else {
+        "Have it listen there: PORT_CLIENTS=qbittorrent (transmission, deluge, rtorrent, slskd, \
+         http) tells it its port; PORT_REDIRECT leads the port to a program that cannot change its \
+         own"
+    }
+}
 
 /// A socket that takes what comes to its port from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,6 +165,14 @@ mod tests {
         assert_eq!(port(loopback, "0A", true), None);
         assert_eq!(port("sl", "st", true), None);
         assert_eq!(port("é:1AE1", "0A", true), None);
+    }
+
+    #[test]
+    fn the_cure_fits_where_the_port_leads() {
+        for leads_to in [None, Some(47047)] {
+            assert!(cure(47047, leads_to).contains("PORT_CLIENTS"));
+        }
+        assert!(cure(47047, Some(6881)).contains("set PORT_REDIRECT to the one"));
     }
 
     #[test]

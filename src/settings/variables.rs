@@ -254,8 +254,8 @@ variables! {
     umask: ModeMask = "022";
     /// `0`: no kill switch, unless an anchor holds the network
     firewall: bool = "1";
-    /// `1`: exit on a fatal error. Otherwise the container stays, sealed and unhealthy, so that
-    /// containers which share its network keep it
+    /// `1`: exit on a fatal error. Otherwise the container stays, unhealthy and with the kill
+    /// switch closed, so that containers which share its network keep it
     exit_on_fatal: bool = "0";
     /// Command line that is run when a fatal error occurs
     fatal_script: Option<ShellCode>;

@@ -151,6 +151,24 @@ fn from_life_to_life(nf_tables: &str, lives: [&str; 2]) {
 }
 
 #[test]
+fn an_anchor_sends_whoever_steers_it_to_the_vpn() {
+    let world = World::new();
+    let anchor = anchor(&world, "1").start();
+    wait_until("it is sealed", SOON, || {
+        says(&anchor, "healthcheck").0 == Some(0)
+    });
+    for verb in ["port", "reconnect"] {
+        let output = anchor.exec(&[OWN, verb]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("ask the VPN container in its network"),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
 fn an_anchor_says_what_it_lacks_and_what_was_undone() {
     let world = World::new();
     let without = anchor(&world, "1").cap_drop("net_admin").start();

@@ -515,7 +515,8 @@ fn the_password_is_wrong() {
 fn pias_certificate_is_missing() {
     let world = World::new();
     let found = Diagnosis::of(healthy(&world).env("PIA_CA_FILE", "/nowhere.crt"), &[]);
-    found.assert_says("failure", "certificates", "/nowhere.crt", "mount the file");
+    let cure = "which has them: PIA's certificate authority is at https://";
+    found.assert_says("failure", "certificates", "/nowhere.crt", cure);
 }
 
 #[test]
@@ -527,7 +528,7 @@ fn the_key_of_the_list_is_none() {
         "failure",
         "certificates",
         "no RSA public key",
-        "mount the file",
+        "which has them: the key that signs PIA's server list is at https://",
     );
 }
 

@@ -203,7 +203,7 @@ fn the_fatal_script_runs_before_the_exit() {
     ));
 }
 
-/// "Otherwise the container stays, sealed and unhealthy" (README.md)
+/// "Otherwise the container stays, unhealthy and with the kill switch closed" (README.md)
 #[test]
 fn without_exit_on_fatal_the_container_stays_sealed_until_it_is_stopped() {
     let world = World::new();

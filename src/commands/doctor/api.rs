@@ -38,7 +38,7 @@ pub(super) fn check(
             ACCOUNT,
             "the kill switch is shut and there is no tunnel, so nothing can be reached from here: \
              run doctor in a fresh \
-             container with the same options (docker run --rm … doctor)",
+             container with the same options (docker run --rm … IMAGE wireguard-pia doctor)",
         ));
         return None;
     }

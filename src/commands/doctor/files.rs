@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use super::subject::Subject;
+use crate::commands::pia_files;
 use crate::connect::credentials;
 use crate::pia::credentials::Token;
 use crate::pia::regions::ListKey;
@@ -16,26 +17,37 @@ use crate::underlay::resolv_conf;
 
 pub(super) fn check_pia(subject: &Subject, report: &mut impl FnMut(Finding)) {
     const CHECK: &str = "certificates";
-    let ca = trust::pia(&subject.settings.pia_ca_file)
-        .map(drop)
-        .map_err(|error| error.to_string());
-    let key = ListKey::read(&subject.settings.server_list_key_file)
-        .map(drop)
-        .map_err(|error| error.to_string());
-    let web = trust::web().map(drop).map_err(|error| error.to_string());
-    let bad: Vec<String> = [ca, key, web].into_iter().filter_map(Result::err).collect();
-    report(match bad.as_slice() {
-        [] => Finding::ok(
+    let ca = trust::pia(&subject.settings.pia_ca_file).err();
+    let key = ListKey::read(&subject.settings.server_list_key_file).err();
+    let web = trust::web().err();
+    let mut bad = Vec::new();
+    let mut whence = Vec::new();
+    if let Some(error) = ca {
+        bad.push(error.to_string());
+        whence.push(pia_files::AUTHORITY.whence());
+    }
+    if let Some(error) = key {
+        bad.push(error.to_string());
+        whence.push(pia_files::LIST_KEY.whence());
+    }
+    if let Some(error) = web {
+        bad.push(error.to_string());
+        whence.push("the web's authorities are in the package ca-certificates".to_owned());
+    }
+    report(if bad.is_empty() {
+        Finding::ok(
             CHECK,
             "PIA's authority, its list key and the public web's authorities are there",
-        ),
-        bad => Finding::failure(
+        )
+    } else {
+        Finding::failure(
             CHECK,
             bad.join("; "),
-            "mount the file that is named, or use the image, which has them; `wireguard-pia \
-             wg-gen` says where PIA's files \
-             are to be had",
-        ),
+            format!(
+                "mount the file that is named, or use the image, which has them: {}",
+                whence.join("; ")
+            ),
+        )
     });
 }
 

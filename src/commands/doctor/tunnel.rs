@@ -84,9 +84,11 @@ fn judge_port(status: Option<&Status>, complaint: Option<String>, arrived: Optio
     if let Some(port) = status.port {
         let well = format!("{} is forwarded", port.number);
         return match complaint {
-            Some(complaint) => {
-                Finding::warning(CHECK, format!("{well}, but {complaint}"), listening::CURE)
-            }
+            Some(complaint) => Finding::warning(
+                CHECK,
+                format!("{well}, but {complaint}"),
+                listening::cure(port.number, port.leads_to),
+            ),
             None => Finding::ok(
                 CHECK,
                 match arrived {

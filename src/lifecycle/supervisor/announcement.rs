@@ -325,7 +325,8 @@ fn say_if_nobody_listens(port: u16, container: &Container) {
     if let Some(local) = container.settings.listening_port(port)
         && let Some(complaint) = listening::complaint(local)
     {
-        log::warn!("Port forwarding: {complaint}. {}", listening::CURE);
+        let cure = listening::cure(port, Some(local));
+        log::warn!("Port forwarding: {complaint}. {cure}");
     }
 }
 
