@@ -356,7 +356,7 @@ impl Tunnel {
             Err(error) => log::warn!("wg show: {error}"),
         }
         log::info!("WireGuard successfully started");
-        announce_firewall(container, &self.kill_switch);
+        announce_firewall(container, self.kill_switch.sealing());
         if container.settings.gateway.is_some() && !sysctl::forwards() {
             log::warn!(
                 "FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`"
@@ -476,13 +476,13 @@ where
 }
 
 /// Says whether untunnelled traffic is dropped.
-fn announce_firewall(container: &Container, kill_switch: &KillSwitch) {
+fn announce_firewall(container: &Container, sealing: Sealing) {
     if !container.settings.firewall {
         log::warn!(
             "FIREWALL=0: there is no kill switch; traffic leaves outside the tunnel whenever it \
              is down"
         );
-    } else if let Sealing::WithoutIpv6(why) = kill_switch.sealing() {
+    } else if let Sealing::WithoutIpv6(why) = sealing {
         log::error!("{why}");
     } else {
         log::info!("Firewall enabled: untunnelled traffic is dropped");
