@@ -310,7 +310,8 @@ impl Tunnel {
         let others = resolv_conf::reclaim(Path::new(paths::RESOLV_CONF), &servers, search)?;
         if !others.is_empty() {
             log::warn!(
-                "DNS: {} was put into /etc/resolv.conf beside the VPN's servers, and is taken out",
+                "DNS: {} was put into /etc/resolv.conf, where the VPN's servers are, and is taken \
+                 out",
                 others.join(", ")
             );
         }

@@ -13,6 +13,8 @@ use crate::system::files::{self, FileError};
 const HEADER: &str = "# Written by wireguard-pia: the VPN's name servers. The former content \
                       follows behind \"#| \".";
 const KEPT: &str = "#| ";
+/// In the networks that have names, Docker answers there itself.
+const DOCKERS_RESOLVER: &str = "127.0.0.11";
 
 /// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said
 /// before. Idempotent.
@@ -21,9 +23,11 @@ pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(
     files::write_in_place(path, render(servers, search, &former).as_bytes())
 }
 
-/// Takes out the name servers that somebody put beside `servers`, and returns them. Podman does so
-/// with that of a network that it attaches, first and in a file written anew. Where `servers` are
-/// no longer named, the file is the user's.
+/// Takes out the name servers that an engine put beside `servers` or in their place, and returns
+/// them. Podman puts that of a network that it attaches first, in a file written anew; Docker
+/// writes the file over with its own where a container of the default bridge is attached to a
+/// network that has names (20.10, and later ones that cannot see that the file was changed). Where
+/// others are named instead of `servers`, the file is the user's.
 pub fn reclaim(
     path: &Path,
     servers: &[IpAddr],
@@ -40,6 +44,10 @@ pub fn reclaim(
         .filter(|name| !is_vpns(name))
         .map(|name| (*name).to_owned())
         .collect();
+    if named == [DOCKERS_RESOLVER] && !others.is_empty() {
+        take_over(path, servers, search)?;
+        return Ok(others);
+    }
     if all_named && !others.is_empty() {
         let former: Vec<&str> = text
             .split('\n')
@@ -149,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_beside_the_vpn_servers_is_taken_out_and_becomes_the_former_content() {
+    fn what_an_engine_names_is_taken_out_and_becomes_the_former_content() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("resolv.conf");
         let active = || {
@@ -180,6 +188,11 @@ mod tests {
         fs::write(&path, "nameserver 1.1.1.1\n").unwrap();
         assert_eq!(reclaimed(), [""; 0]);
         assert_eq!(active(), ["1.1.1.1"]);
+        let dockers = "search lan\nnameserver 127.0.0.11\noptions ndots:0\n";
+        fs::write(&path, dockers).unwrap();
+        assert_eq!(reclaimed(), ["127.0.0.11"]);
+        assert_eq!(active(), ["10.0.0.243", "10.0.0.242"]);
+        assert_eq!(original(&path).unwrap(), dockers);
     }
 
     #[test]

@@ -115,6 +115,21 @@ fn a_name_server_that_comes_with_a_later_network_is_not_asked() {
     assert_eq!(name_servers(&container), [theirs]);
 }
 
+/// Docker writes its own over what a container of the default bridge has, where it cannot see that
+/// this was changed.
+#[test]
+fn dockers_resolver_takes_no_place_of_the_vpns_name_servers() {
+    let world = World::new();
+    let container = life(&world).connect();
+    let ours = name_servers(&container);
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    container.shell("printf 'nameserver 127.0.0.11\\noptions ndots:0\\n' >/etc/resolv.conf");
+    wait_until("it is taken out", SOON, || name_servers(&container) == ours);
+    container.wait_for_log("DNS: 127.0.0.11 was put into", SOON);
+    container.stop();
+    assert_eq!(name_servers(&container), ["127.0.0.11"]);
+}
+
 /// It is no reason to try a refused password again.
 #[test]
 fn a_network_that_is_attached_while_the_start_waits_passes_no_frame() {
