@@ -171,8 +171,10 @@ impl EffectHandler<'_> {
             Effect::Store(lease) => {
                 let days = humantime::format_rfc3339_seconds(lease.expires_at);
                 log::info!("Leased port {} until {days}", lease.port);
-                if let Some(file) = &self.lease_file {
-                    file.store(&lease);
+                if let Some(file) = &self.lease_file
+                    && let Err(error) = file.store(&lease)
+                {
+                    log::warn!("storing the lease: {error}; the next start gets another port");
                 }
             }
             Effect::Bound { port } => self.announce(port),

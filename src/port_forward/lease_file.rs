@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::pia::lease::Lease;
-use crate::system::files;
+use crate::system::files::{self, FileError};
 
 /// A file with the answer that gave the lease, as it was received. It holds the account token, so
 /// it is nobody else's to read.
@@ -99,16 +99,15 @@ impl LeaseFile {
         Some(lease)
     }
 
-    /// Stores the lease; where that fails, the next start gets another port.
-    pub fn store(&self, lease: &Lease) {
-        let written = self
-            .path
+    /// Stores the lease.
+    ///
+    /// # Errors
+    /// When it cannot be written: the next start gets another port.
+    pub fn store(&self, lease: &Lease) -> Result<(), FileError> {
+        self.path
             .parent()
             .map_or(Ok(()), files::make_directory)
-            .and_then(|()| files::replace(&self.path, lease.answer(), 0o600));
-        if let Err(error) = written {
-            log::warn!("storing the lease: {error}; the next start gets another port");
-        }
+            .and_then(|()| files::replace(&self.path, lease.answer(), 0o600))
     }
 }
 

@@ -184,7 +184,8 @@ impl Ownership {
 
 /// Replaces the file in one step: readers see the old content or the new, never a part, and it has
 /// `mode` from the first byte, where the file system lets it have one. A file that cannot be
-/// replaced because it is a mount point is written in place.
+/// replaced because it is a mount point is written in place, and so it is where its file system is
+/// full, if that takes no more room than the file has.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -203,9 +204,25 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
         Ok(()) => Ok(()),
         // A single bind-mounted file answers EBUSY; its directory may also be read-only while the
         // file is not.
-        Err(_) if path.exists() => write_in_place(path, content),
+        Err(error) if path.exists() && !would_tear(&error, path, content) => {
+            write_in_place(path, content)
+        }
         Err(error) => Err(failed("writing", path)(error)),
     }
+}
+
+/// What a file system gives a file at a time.
+const BLOCK: u64 = 4096;
+
+/// Whether there is no room for all of `content` in the file's place, so that the start of the new
+/// would stand before nothing.
+fn would_tear(why: &io::Error, path: &Path, content: &[u8]) -> bool {
+    let is_full = matches!(
+        why.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    );
+    let room = || fs::metadata(path).map_or(0, |metadata| metadata.len().next_multiple_of(BLOCK));
+    is_full && content.len() as u64 > room()
 }
 
 /// Gives a file that we have just made this mode: the umask may have taken bits away that readers
@@ -428,6 +445,23 @@ mod tests {
             0o644
         );
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_full_disk_tears_no_file_that_has_to_grow() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("list");
+        for (has, wants, kind, expected) in [
+            (6, 6, io::ErrorKind::StorageFull, false),
+            (6, 4096, io::ErrorKind::StorageFull, false),
+            (6, 4097, io::ErrorKind::StorageFull, true),
+            (0, 6, io::ErrorKind::QuotaExceeded, true),
+            (0, 6, io::ErrorKind::ResourceBusy, false),
+        ] {
+            fs::write(&path, vec![b'a'; has]).unwrap();
+            let tears = would_tear(&kind.into(), &path, &vec![b'b'; wants]);
+            assert_eq!(tears, expected, "{has} {wants} {kind}");
+        }
     }
 
     #[test]

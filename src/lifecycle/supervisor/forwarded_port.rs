@@ -16,6 +16,7 @@ use crate::container::Container;
 use crate::control::ControlCall;
 use crate::control::message::PortWish;
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::pia::lease::Lease;
 use crate::port_forward::{
     Effect, LeaseFile, LeaseMachine, LeaseOptions, LeaseWish, PortService, Worker,
 };
@@ -40,6 +41,8 @@ pub enum Demand {
 pub struct PortKeeper {
     options: LeaseOptions,
     file: Option<LeaseFile>,
+    /// What could not be written there.
+    unstored: Option<Lease>,
     account: Account,
     announcement: Announcement,
     task: Option<Task<Option<LeaseMachine>>>,
@@ -68,6 +71,7 @@ impl PortKeeper {
         Self {
             options,
             file: persist.then(|| LeaseFile::claim(Path::new(paths::PORT_SIGNATURE))),
+            unstored: None,
             account,
             announcement: Announcement::new(tunnel.kill_switch().clone()),
             task: None,
@@ -237,11 +241,11 @@ impl PortKeeper {
     fn obey(&mut self, effect: Effect, container: &mut Container) -> Option<Demand> {
         match effect {
             Effect::Store(lease) => {
-                if let Some(file) = &self.file {
-                    file.store(&lease);
-                }
+                self.unstored = Some(lease);
+                self.store_lease(Level::Warn);
             }
             Effect::Bound { port } => {
+                self.store_lease(Level::Debug);
                 self.announcement
                     .announce(port, SystemTime::now(), container);
                 if container.reporter.current().state == State::Blocked {
@@ -282,6 +286,21 @@ impl PortKeeper {
             }
         }
         None
+    }
+
+    fn store_lease(&mut self, failure_level: Level) {
+        let Some(lease) = self.unstored.take() else {
+            return;
+        };
+        let Some(file) = &self.file else { return };
+        if let Err(error) = file.store(&lease) {
+            log::log!(
+                failure_level,
+                "storing the lease: {error}; tried again at each refresh, as without it the next \
+                 start gets another port"
+            );
+            self.unstored = Some(lease);
+        }
     }
 
     /// Who waits, whom nobody will answer any more.

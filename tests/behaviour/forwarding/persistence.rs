@@ -78,6 +78,24 @@ fn without_port_persist_each_life_has_a_port_of_its_own() {
     assert_eq!(container.read(LEASE), None);
 }
 
+#[test]
+fn a_lease_that_could_not_be_stored_is_stored_once_there_is_room() {
+    let world = World::new();
+    let container = forwarding(&world)
+        .env("PORT_PERSIST", "1")
+        .tmpfs("/pia", "size=64k")
+        .env("PRE_UP", "cat /dev/zero >/pia/full || true")
+        .start();
+    container.wait_for_log("storing the lease", SOON);
+    let port = agreed_port(&world, &container);
+    container.shell("rm /pia/full");
+    let stored = || container.shell("cat /pia/portsig.json || true");
+    wait_until("it is stored", SOON, || stored().contains("payload"));
+    let said = container.logs();
+    assert_eq!(said.matches("storing the lease").count(), 1, "{said}");
+    assert_eq!(agreed_port(&world, &container), port);
+}
+
 /// "a persistent port's signature are taken over from `/pia`" (docs/migration.md)
 #[test]
 fn a_lease_that_the_original_left_is_used() {
