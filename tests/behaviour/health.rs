@@ -296,6 +296,28 @@ fn a_dead_endpoint_shows_in_the_ping() {
     wait_until("it answers again", LATER, || health(&container, &[]).0);
 }
 
+/// The host inside and the name servers may never answer again.
+#[test]
+fn an_endpoint_that_carries_for_others_is_silent_no_more() {
+    let world = World::new();
+    let container = connected(&world);
+    let server = world.server_in_use();
+    server.silence_endpoint();
+    wait_until("the silence is noticed", LATER, || {
+        container.shell("ping -c1 -W1 1.1.1.1 || true");
+        container.logs().contains("The endpoint is silent")
+    });
+    // WireGuard greets anew after 15 seconds without an answer.
+    container.shell("ping -c16 -W1 1.1.1.1 || true");
+    server.silence_inside();
+    server.restore_endpoint();
+    wait_until("others are answered", LATER, || {
+        container.shell("ping -c5 -i0.2 -W1 1.1.1.1 || true");
+        container.logs().contains("The tunnel carries again")
+    });
+    assert!(health(&container, &[]).0);
+}
+
 #[test]
 fn a_lost_port_is_not_healthy() {
     let world = World::new();

@@ -14,6 +14,7 @@ use crate::system::paths;
 use crate::tunnel::{Lack, WayIn};
 use crate::underlay::first_sign::Witnesses;
 use crate::underlay::passing::Passing;
+use crate::wireguard::peers;
 use crate::wireguard::routing_rules;
 use crate::wireguard::show::{self, Counters, Traffic};
 
@@ -151,13 +152,21 @@ impl EndpointWatch {
     fn wait_for_life(&self, stop: &CancellationToken) -> Result<(), Cancelled> {
         log::warn!("The endpoint is silent: packets are sent, and nothing comes back");
         self.reporter.update(|status| status.endpoint_silent = true);
+        let begun = SystemTime::now();
         while self.way_in.lack().is_none() {
             // On a slow way it takes its time.
             if self.witnesses.any_answers(CHECK_TIMEOUT, stop)? {
                 log::info!("The endpoint answers again");
                 break;
             }
+            let before = show::counters().ok();
             stop.pause(SILENT_INTERVAL)?;
+            // Those inside may have fallen silent for good, while others are answered. Only a new
+            // handshake says that the endpoint hears us.
+            if silence::was_answered(before, show::counters().ok()) && has_greeted(begun, stop) {
+                log::info!("The tunnel carries again");
+                break;
+            }
         }
         // It is not the endpoint's silence that counts where the interface is gone.
         self.reporter
@@ -190,6 +199,14 @@ impl EndpointWatch {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a handshake was completed after this time.
+fn has_greeted(begun: SystemTime, stop: &CancellationToken) -> bool {
+    let peers = peers::list(stop).unwrap_or_default();
+    peers
+        .iter()
+        .any(|peer| peer.last_handshake.is_some_and(|at| at > begun))
 }
 
 /// When those inside that have not answered were asked last, and what had come by then.

@@ -143,6 +143,16 @@ fn is_mostly_unanswered(before: Counters, now: Counters) -> bool {
     sent >= received.saturating_mul(3) && asks_for_an_answer(before.sent, now.sent)
 }
 
+/// Whether what was sent was answered, by all that the counters say.
+pub(super) fn was_answered(before: Option<Counters>, now: Option<Counters>) -> bool {
+    let (Some(before), Some(now)) = (before, now) else {
+        return false;
+    };
+    asks_for_an_answer(before.sent, now.sent)
+        && is_life(before.received, now.received)
+        && !is_mostly_unanswered(before, now)
+}
+
 /// Whether more than keepalives was sent.
 pub(super) fn asks_for_an_answer(before: Traffic, now: Traffic) -> bool {
     let packets = now.packets.saturating_sub(before.packets);

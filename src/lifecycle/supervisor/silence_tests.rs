@@ -286,3 +286,25 @@ fn what_others_repeat_is_no_sign_that_the_endpoint_hears() {
     assert!(came(10) && came(100));
     assert!(hardly_anything_came(counters(9, 9), None));
 }
+
+#[test]
+fn an_answer_is_what_comes_where_something_was_sent() {
+    let counters = |received: u64, sent: u64| {
+        let mut counters = Counters::default();
+        add(&mut counters.received, received, 1000);
+        add(&mut counters.sent, sent, 60);
+        Some(counters)
+    };
+    for (before, now, expected) in [
+        (counters(9, 9), counters(9, 9), false),
+        // What comes unasked may be of one that does not hear.
+        (counters(9, 9), counters(19, 9), false),
+        (counters(9, 9), counters(9, 19), false),
+        (counters(9, 9), counters(12, 19), false),
+        (counters(9, 9), counters(19, 19), true),
+        (None, counters(9, 9), false),
+        (counters(9, 9), None, false),
+    ] {
+        assert_eq!(was_answered(before, now), expected, "{before:?} {now:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
-use super::{Plan, PortService, Server, State};
+use super::{Plan, PortService, Server, State, TUNNEL_DNS};
 use crate::simulator::certificates::{self, Cert};
 
 /// By how many of its addresses a server's connections leave.
@@ -25,6 +25,7 @@ pub(super) enum Disturbance {
     PortForwardingSilentInside,
     TunnelDead,
     HandshakesOnly,
+    InsideSilent,
 }
 
 impl Server {
@@ -74,6 +75,11 @@ impl Server {
 
     pub fn answer_everything(&self) {
         self.disturb(Disturbance::HandshakesOnly, false);
+    }
+
+    /// Neither the host inside the tunnel nor its name servers answer; others do through it.
+    pub fn silence_inside(&self) {
+        self.disturb(Disturbance::InsideSilent, true);
     }
 
     /// Port 1337 refuses connections.
@@ -292,6 +298,11 @@ impl Server {
         if has(Disturbance::PortForwardingSilentInside) {
             let vip = self.plan.vip;
             rules += &format!("-A INPUT -d {vip} -p tcp --dport 19999 -j DROP\n");
+        }
+        if has(Disturbance::InsideSilent) {
+            for address in [self.plan.vip, TUNNEL_DNS[0], TUNNEL_DNS[1]] {
+                rules += &format!("-A INPUT -d {address} -j DROP\n");
+            }
         }
         if has(Disturbance::PortForwardingSilent) {
             rules += "-A INPUT -p tcp --dport 19999 -j DROP\n";
