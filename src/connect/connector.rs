@@ -79,6 +79,7 @@ impl Connector {
     ) -> Result<Joined, Failure> {
         let found = self.find(avoid, tried, stop);
         self.servers.store_fetched();
+        self.servers.rest();
         found.map_err(told_with_way_out)
     }
 

@@ -10,6 +10,7 @@ pub mod api_hosts;
 pub mod connector;
 pub mod credentials;
 pub mod gate;
+mod kept_list;
 pub mod location_table;
 pub mod places;
 pub mod progress;

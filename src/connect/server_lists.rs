@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::kept_list::KeptList;
 use super::server_selection::locations::is_usable;
 use crate::failure::Failure;
 use crate::pia::account::{self, ListVersion, SignedList};
@@ -33,7 +34,7 @@ pub struct ListFiles {
 pub(super) struct ServerLists {
     files: ListFiles,
     key: Option<ListKey>,
-    lists: Vec<(ListVersion, ServerList)>,
+    lists: Vec<(ListVersion, KeptList)>,
     /// Whether a list was fetched in this life, so that an id it lacks is unknown rather than
     /// merely not at hand.
     is_fresh: bool,
@@ -55,12 +56,17 @@ impl ServerLists {
 
     /// All lists at hand.
     pub(super) fn all(&self) -> Vec<&ServerList> {
-        self.lists.iter().map(|(_, list)| list).collect()
+        self.lists.iter().map(|(_, kept)| kept.list()).collect()
     }
 
     /// The best one.
     pub(super) fn first(&self) -> Option<&ServerList> {
-        self.lists.first().map(|(_, list)| list)
+        self.lists.first().map(|(_, kept)| kept.list())
+    }
+
+    /// Nobody will look at them soon.
+    pub(super) fn rest(&mut self) {
+        self.lists.iter_mut().for_each(|(_, kept)| kept.rest());
     }
 
     /// Whether one of this version is at hand.
@@ -96,11 +102,12 @@ impl ServerLists {
         if version == ListVersion::V6 {
             self.unstored = Some(signed.text);
         }
-        let is_behind = |(first, _): &(ListVersion, ServerList)| {
+        let is_behind = |(first, _): &(ListVersion, KeptList)| {
             version == ListVersion::V7 && *first == ListVersion::V6
         };
         let place = usize::from(self.lists.first().is_some_and(is_behind));
-        self.lists.insert(place, (version, signed.list));
+        self.lists
+            .insert(place, (version, KeptList::new(signed.list)));
         if self.lists.len() > MAX_LISTS {
             self.forget_old();
         }
@@ -109,8 +116,8 @@ impl ServerLists {
 
     /// Puts a stored list last, unless it is at hand.
     fn take_last(&mut self, list: ServerList) {
-        if self.lists.iter().all(|(_, at_hand)| *at_hand != list) {
-            self.lists.push((ListVersion::V6, list));
+        if self.all().iter().all(|at_hand| **at_hand != list) {
+            self.lists.push((ListVersion::V6, KeptList::new(list)));
             self.lists.truncate(MAX_LISTS);
         }
     }
@@ -118,9 +125,9 @@ impl ServerLists {
     /// Whether the newest list of a version names this location, and it can be used.
     pub(super) fn name_today(&self, id: &str) -> bool {
         let mut is_newest = first_of_version();
-        self.lists.iter().any(|(version, list)| {
+        self.lists.iter().any(|(version, kept)| {
             let is_it = |location: &Location| location.id == id && is_usable(location);
-            is_newest(*version) && list.locations.iter().any(is_it)
+            is_newest(*version) && kept.list().locations.iter().any(is_it)
         })
     }
 
@@ -131,17 +138,18 @@ impl ServerLists {
         let lists = self.lists.drain(..);
         let (newest, older): (Vec<_>, Vec<_>) = lists.partition(|(version, _)| is_newest(*version));
         self.lists = newest;
-        for (version, mut list) in older {
+        for (version, kept) in older {
+            let mut list = kept.into_list();
             list.locations.retain(|location| {
                 let is_same = |other: &Location| {
                     other.id == location.id && (other.offline || is_usable(other))
                 };
-                let is_known = |(_, list): &(_, ServerList)| list.locations.iter().any(is_same);
+                let is_known =
+                    |(_, kept): &(_, KeptList)| kept.list().locations.iter().any(is_same);
                 is_usable(location) && !self.lists.iter().any(is_known)
             });
             if !list.locations.is_empty() {
-                list.locations.shrink_to_fit();
-                self.lists.push((version, list));
+                self.lists.push((version, KeptList::new(list)));
             }
         }
     }
@@ -153,7 +161,7 @@ impl ServerLists {
             return;
         };
         let mut of_v6 = self.lists.iter().filter(|(of, _)| *of == ListVersion::V6);
-        let lacking = of_v6.next().map_or(0, |(_, list)| lacks(list));
+        let lacking = of_v6.next().map_or(0, |(_, kept)| lacks(kept.list()));
         if lacking > 0 && is_of_late(&file) {
             let stored = self.key().ok().and_then(|key| {
                 let text = files::read_stored(&file).ok()??;

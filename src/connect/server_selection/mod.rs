@@ -416,6 +416,11 @@ impl ServerSelection {
         self.lists.store_fetched(lacks);
     }
 
+    /// A server was found, or was not: the lists are not looked at until the next search.
+    pub(super) fn rest(&mut self) {
+        self.lists.rest();
+    }
+
     /// Whether a list will have to be fetched.
     pub(super) fn needs_list(&self) -> bool {
         let is_at_hand = self.lists.first().is_some() && !self.in_doubt;

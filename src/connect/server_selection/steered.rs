@@ -24,6 +24,7 @@ impl ServerSelection {
         self.lists.take(version, list);
         self.store_fetched();
         self.lists.forget_old();
+        self.rest();
         self.note_learnt();
     }
 
