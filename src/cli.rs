@@ -22,6 +22,7 @@ use crate::system::cancellation::CancellationToken;
 use crate::system::core_dumps;
 use crate::system::heap;
 use crate::system::log_output;
+use crate::system::parallel;
 use crate::system::signals;
 
 /// Joins Private Internet Access over WireGuard and lends its network to other containers.
@@ -182,10 +183,13 @@ pub fn main() -> ExitCode {
     heap::share_among_threads();
     let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
-    let parsed = command()
-        .version(version(&environment))
-        .try_get_matches_from(&words)
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    // What the stack of this thread has once been used for is kept for life.
+    let parsed = parallel::aside(|| {
+        command()
+            .version(version(&environment))
+            .try_get_matches_from(&words)
+            .and_then(|matches| Arguments::from_arg_matches(&matches))
+    });
     match parsed {
         Ok(arguments) => act(
             arguments
