@@ -75,6 +75,8 @@ pub(super) struct Parts {
     /// API hosts and candidate servers, as they became known.
     api: BTreeSet<Destination>,
     endpoint: Option<SocketAddrV4>,
+    /// That of a tunnel which is on trial in the place of ours.
+    next: Option<SocketAddrV4>,
     tunnel: Option<TunnelPolicy>,
 }
 
@@ -129,6 +131,10 @@ impl Parts {
                 ..Policy::closed(self.mark)
             },
         };
+        let next = self
+            .next
+            .map(|next| Destination::udp(*next.ip(), next.port()));
+        policy.untunnelled.extend(next);
         if self.searching {
             policy.untunnelled.extend(&self.name_servers);
             policy.name_servers_v6.clone_from(&self.name_servers_v6);
@@ -164,13 +170,25 @@ pub fn first_policy(sealed: bool, servers: &NameServerAccess) -> Policy {
 impl Parts {
     fn connect(&mut self, endpoint: SocketAddrV4, tunnel: TunnelPolicy) {
         let forwarded = self.tunnel.as_ref().and_then(|before| before.forwarded);
-        self.searching = false;
-        self.api.clear();
+        self.end_requests();
+        self.next = None;
         self.endpoint = Some(endpoint);
         self.tunnel = Some(TunnelPolicy {
             forwarded,
             ..tunnel
         });
+    }
+
+    fn try_next(&mut self, endpoint: SocketAddrV4, name_servers: &BTreeSet<Ipv4Addr>) {
+        self.next = Some(endpoint);
+        if let Some(tunnel) = &mut self.tunnel {
+            tunnel.name_servers.extend(name_servers);
+        }
+    }
+
+    fn end_requests(&mut self) {
+        self.searching = false;
+        self.api.clear();
     }
 
     fn new(sealed: bool, servers: &NameServerAccess) -> Self {
@@ -190,6 +208,7 @@ impl Parts {
             lookups: 0,
             api: BTreeSet::new(),
             endpoint: None,
+            next: None,
             tunnel: None,
         }
     }
@@ -254,7 +273,7 @@ impl KillSwitch {
     }
 
     /// Opens the way to the endpoint of a tunnel that is to take the place of ours, whose own name
-    /// servers are `name_servers`.
+    /// servers are `name_servers`, whatever requests begin or end meanwhile.
     ///
     /// # Errors
     /// As [`Self::admit`].
@@ -263,15 +282,15 @@ impl KillSwitch {
         endpoint: SocketAddrV4,
         name_servers: &BTreeSet<Ipv4Addr>,
     ) -> Result<(), FirewallError> {
-        self.change(|parts| {
-            parts.searching = true;
-            parts
-                .api
-                .insert(Destination::udp(*endpoint.ip(), endpoint.port()));
-            if let Some(tunnel) = &mut parts.tunnel {
-                tunnel.name_servers.extend(name_servers);
-            }
-        })
+        self.change(|parts| parts.try_next(endpoint, name_servers))
+    }
+
+    /// The tunnel that was on trial is given up.
+    ///
+    /// # Errors
+    /// As [`Self::moved`].
+    pub fn drop_next(&self) -> Result<(), FirewallError> {
+        self.narrow(|parts| parts.next = None)
     }
 
     /// Whether the rules in force let our packets out to `destination`.
@@ -319,19 +338,18 @@ impl KillSwitch {
     pub fn forget_tunnel(&self) -> Result<(), FirewallError> {
         self.narrow(|parts| {
             parts.endpoint = None;
+            parts.next = None;
             parts.tunnel = None;
         })
     }
 
-    /// The search ended without a new server: the endpoint in use keeps its rule, the rest goes.
+    /// Nobody has anything to ask PIA now: the endpoints in use and on trial keep their rules, the
+    /// rest goes.
     ///
     /// # Errors
     /// As [`Self::moved`].
     pub fn settle(&self) -> Result<(), FirewallError> {
-        self.narrow(|parts| {
-            parts.searching = false;
-            parts.api.clear();
-        })
+        self.narrow(Parts::end_requests)
     }
 
     /// Does what interfaces that came since the last load call for.
@@ -395,9 +413,9 @@ impl KillSwitch {
     pub fn close(&self) -> Result<(), FirewallError> {
         self.lock().firewall.set_policies_again();
         let closed = self.narrow(|parts| {
-            parts.searching = false;
-            parts.api.clear();
+            parts.end_requests();
             parts.endpoint = None;
+            parts.next = None;
             if let Some(tunnel) = &mut parts.tunnel {
                 tunnel.forwarded = None;
             }
@@ -444,5 +462,30 @@ impl KillSwitch {
     // A panic elsewhere must not open anything, so a poisoned lock is used all the same.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tunnel_on_trial_keeps_its_way_whoever_ends_a_request() {
+        let endpoint = |last| SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, last), 1337);
+        let way = |last| Destination::udp(Ipv4Addr::new(192, 0, 2, last), 1337);
+        let mut parts = Parts::new(true, &NameServerAccess::default());
+        parts.searching = true;
+        parts.api.insert(way(9));
+        parts.connect(endpoint(1), TunnelPolicy::default());
+        let open = |parts: &Parts| parts.policy().untunnelled.into_iter().collect::<Vec<_>>();
+        assert_eq!(open(&parts), [way(1)]);
+        parts.searching = true;
+        parts.api.insert(way(9));
+        parts.try_next(endpoint(2), &BTreeSet::new());
+        assert_eq!(open(&parts), [way(1), way(2), way(9)]);
+        parts.end_requests();
+        assert_eq!(open(&parts), [way(1), way(2)]);
+        parts.connect(endpoint(2), TunnelPolicy::default());
+        assert_eq!(open(&parts), [way(2)]);
     }
 }

@@ -87,6 +87,9 @@ impl Tunnel {
                 log::warn!("{error}");
             }
             is_back?;
+            if let Err(error) = self.kill_switch.drop_next() {
+                log::warn!("{error}; it is shut as soon as that can be done");
+            }
             next.have_rule_follow(self, container);
             return Err(failure);
         }
