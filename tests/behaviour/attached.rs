@@ -1,6 +1,7 @@
 //! Networks that come, change and go meanwhile, as `docker network connect` makes them.
 
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::slice;
 use std::thread;
 use std::time::Duration;
@@ -128,6 +129,32 @@ fn dockers_resolver_takes_no_place_of_the_vpns_name_servers() {
     container.wait_for_log("DNS: 127.0.0.11 was put into", SOON);
     container.stop();
     assert_eq!(name_servers(&container), ["127.0.0.11"]);
+}
+
+/// As where a sibling that shares the user's limits has opened all files.
+#[test]
+fn networks_are_followed_again_once_files_can_be_opened() {
+    let world = World::new();
+    let container = life(&world).connect();
+    let limit = |files: u32| {
+        let pid = container.pid().to_string();
+        let mut prlimit = Command::new("prlimit");
+        prlimit.args(["--pid", &pid, &format!("--nofile={files}:1024")]);
+        assert!(
+            prlimit
+                .status()
+                .expect("prlimit is of util-linux")
+                .success()
+        );
+    };
+    limit(1);
+    attach(&world, ROUTER_SECOND, CLIENT_SECOND);
+    container.wait_for_log("may be followed late", SOON);
+    limit(1024);
+    let (_router, there) = world.router().listen();
+    wait_until("the network is followed", LATER, || {
+        world.client().reaches((ROUTER_SECOND, there))
+    });
 }
 
 /// It is no reason to try a refused password again.
