@@ -51,18 +51,18 @@ struct PackedList {
 
 /// Lengths are in bytes of the names.
 struct PackedLocation {
-    id: usize,
-    name: usize,
-    country: usize,
+    id: u32,
+    name: u32,
+    country: u32,
     /// How many servers are its own.
-    servers: usize,
+    servers: u32,
     port_forward: bool,
     geo: bool,
     offline: bool,
 }
 
 struct PackedServer {
-    cn: usize,
+    cn: u32,
     ip: Ipv4Addr,
 }
 
@@ -72,14 +72,14 @@ impl PackedList {
         let mut servers = Vec::new();
         let mut pack = |name: &str| {
             names.push_str(name);
-            name.len()
+            short(name.len())
         };
         let locations = list.locations.iter().map(|location| {
             let packed = PackedLocation {
                 id: pack(&location.id),
                 name: pack(&location.name),
                 country: pack(&location.country),
-                servers: location.servers.len(),
+                servers: short(location.servers.len()),
                 port_forward: location.port_forward,
                 geo: location.geo,
                 offline: location.offline,
@@ -101,7 +101,7 @@ impl PackedList {
     fn unpack(&self) -> ServerList {
         let mut names = &*self.names;
         let mut next_name = |length| {
-            let (name, rest) = names.split_at_checked(length).unwrap_or((names, ""));
+            let (name, rest) = names.split_at_checked(long(length)).unwrap_or((names, ""));
             names = rest;
             name.to_owned()
         };
@@ -115,7 +115,7 @@ impl PackedList {
             offline: location.offline,
             servers: servers
                 .by_ref()
-                .take(location.servers)
+                .take(long(location.servers))
                 .map(|server| Server {
                     cn: next_name(server.cn),
                     ip: server.ip,
@@ -127,6 +127,15 @@ impl PackedList {
             locations: locations.collect(),
         }
     }
+}
+
+/// Nothing in a list is so long that it does not fit.
+fn short(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+fn long(length: u32) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

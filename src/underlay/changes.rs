@@ -13,6 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
+use nix::unistd::read;
 
 use crate::system::cancellation::CancellationToken;
 use crate::system::paths;
@@ -78,10 +79,12 @@ impl Changes {
     }
 
     fn take_all(&self) -> io::Result<()> {
+        // What a thread's stack is once used for it keeps: of a file's watch an event is 16 bytes,
+        // and of a netlink message the rest is dropped.
+        let mut message = [0; 64];
         if let Some(writers) = &self.resolv_conf {
-            while writers.read_events().is_ok_and(|events| !events.is_empty()) {}
+            while read(writers, &mut message).is_ok() {}
         }
-        let mut message = [0; 4096];
         loop {
             match recv(self.networks.as_raw_fd(), &mut message, MsgFlags::empty()) {
                 Err(Errno::EAGAIN) => return Ok(()),
