@@ -43,7 +43,7 @@ use crate::settings::{Environment, ServerChoice};
 use crate::status::State;
 use crate::system::cancellation::{CancellationToken, Guard};
 use crate::system::command::advice_on_spawning;
-use crate::system::{paths, shared_files, signals};
+use crate::system::{parallel, paths, shared_files, signals};
 use crate::tunnel::{self, Tunnel};
 use crate::wireguard::{leftovers, show, sysctl};
 
@@ -158,6 +158,12 @@ impl Life {
     }
 
     fn live(&mut self) -> Result<Infallible, End> {
+        // Its stack is deep, and what follows lasts for weeks.
+        parallel::aside(|| self.start())?;
+        self.supervise()
+    }
+
+    fn start(&mut self) -> Result<(), End> {
         self.until_done(|_| check_capabilities("no tunnel can be set up"))?;
         let kill_switch = self.until_done(Self::choose_backend)?;
         self.until_done(Self::take_lock)?;
@@ -170,7 +176,7 @@ impl Life {
         let tunnel = self.until_done(|life| life.connect(&mut connector, &kill_switch))?;
         self.hand_over(tunnel, connector, connectors);
         self.start_post_up_hooks();
-        self.supervise()
+        Ok(())
     }
 
     fn take_lock(&mut self) -> Result<(), Failure> {

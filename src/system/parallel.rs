@@ -31,14 +31,17 @@ pub fn map<T: Copy + Send, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -
 /// The result of `work`, done on a thread of its own: what the work needed of a stack, and of the
 /// heap that is a thread's, is given back when it ends. Where a thread is refused, this one does
 /// it.
-pub fn aside<R: Send>(work: impl Fn() -> R + Sync) -> R {
-    scope(|scope| match Builder::new().spawn_scoped(scope, &work) {
-        Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        Err(error) => {
-            log::debug!("no further thread: {error}");
-            work()
-        }
-    })
+pub fn aside<R: Send>(mut work: impl FnMut() -> R + Send) -> R {
+    let done = scope(
+        |scope| match Builder::new().spawn_scoped(scope, &mut work) {
+            Ok(thread) => Some(thread.join().unwrap_or_else(|panic| resume_unwind(panic))),
+            Err(error) => {
+                log::debug!("no further thread: {error}");
+                None
+            }
+        },
+    );
+    done.unwrap_or_else(work)
 }
 
 /// The results of both, done at the same time; the first, which is done on a thread of its own, is
