@@ -244,9 +244,9 @@ impl Subject<'_> {
             .start();
         container.wait_for_log(UP, SOON);
         thread::sleep(2 * TO_REST);
+        let rest = container.rest(RESTING);
         let memory = container.memory("VmRSS");
         let anonymous = container.memory("RssAnon");
-        let rest = container.rest(RESTING);
         Resting {
             memory: megabytes(memory),
             anonymous: megabytes(anonymous),

@@ -20,6 +20,7 @@ pub mod network_table;
 pub mod nf_tables;
 pub mod parallel;
 pub mod paths;
+pub mod program_text;
 pub mod readiness;
 pub mod route;
 pub mod routing_policy;

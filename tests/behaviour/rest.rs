@@ -31,6 +31,9 @@ fn at_rest_nothing_is_made_and_nobody_is_woken_up_often() {
         0,
         "what they free stays in them"
     );
+    let (now, most) = (container.memory("VmRSS"), container.memory("VmHWM"));
+    println!("{now} of {most} bytes are resident");
+    assert!(now < most - most / 10, "the program stays mapped");
     assert_nothing_is_there_unasked(&container);
 }
 

@@ -55,6 +55,7 @@ use crate::port_forward::Effect;
 use crate::settings::ServerChoice;
 use crate::status::{self, ReconnectCause, State};
 use crate::system::backoff::Backoff;
+use crate::system::program_text;
 use crate::tunnel::{Tunnel, WayIn};
 
 /// How long a server that did not respond is thought to be worse than others.
@@ -68,6 +69,9 @@ const CHANGE_BACKOFF: Backoff = Backoff {
 
 /// Between two tries to get a thread, or to follow networks that changed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// From the last event until the tunnel is at rest.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// What a life is told beside its settings.
 #[derive(Debug, Clone)]
@@ -117,6 +121,8 @@ pub struct Supervisor {
     refusal_level: Level,
     /// When what is owed is tried again.
     retry_at: Option<Instant>,
+    /// When what the last event took is given back.
+    rest_at: Option<Instant>,
     /// Servers that did not respond, and when, the latest at the end.
     avoided: Vec<(Server, Instant)>,
     /// What does not care which server it is.
@@ -159,6 +165,7 @@ impl Supervisor {
             owed_watches: Vec::new(),
             refusal_level: Level::Warn,
             retry_at: None,
+            rest_at: None,
             avoided: Vec::new(),
             others: Vec::new(),
             hooks: Vec::new(),
@@ -191,7 +198,9 @@ impl Supervisor {
 
     /// Reacts to events until a stop or a fatal error.
     pub fn run(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> SupervisorEnd {
+        self.rest_at = Instant::now().checked_add(REST_AFTER);
         while let Some(event) = self.next_event(container, inbox) {
+            self.rest_at = Instant::now().checked_add(REST_AFTER);
             // What came in before the stop is of no interest any more.
             if container.stop.is_cancelled() {
                 break;
@@ -259,13 +268,20 @@ impl Supervisor {
         self.retry_at = is_owed.then(retry).flatten();
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         let renewal = self.renewal.due();
-        self.retry_at.into_iter().chain(look).chain(renewal).min()
+        let acts = [self.retry_at, self.rest_at, look, renewal];
+        acts.into_iter().flatten().min()
     }
 
     fn act(&mut self, container: &mut Container) {
         if self.retry_at.is_some_and(|due| due <= Instant::now()) {
             self.retry_at = None;
             self.try_owed(container);
+        }
+        if self.rest_at.is_some_and(|due| due <= Instant::now()) {
+            self.rest_at = None;
+            if let Err(error) = program_text::unmap_unused() {
+                log::debug!("what was used of the program stays mapped: {error}");
+            }
         }
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         if let Some(port) = &mut self.port
