@@ -227,7 +227,10 @@ impl Subject<'_> {
         let forked = |line: &&str| {
             forks.iter().any(|call| line.contains(call)) && !line.contains("CLONE_THREAD")
         };
-        let executed = |line: &&str| line.contains("execve(") && line.ends_with(" = 0");
+        // Where another process comes between, the second half of a call is a line of its own.
+        let executed = |line: &&str| {
+            (line.contains("execve(") || line.contains("execve resumed")) && line.ends_with(" = 0")
+        };
         (
             trace.lines().filter(forked).count(),
             trace.lines().filter(executed).count(),
