@@ -17,7 +17,7 @@ pub fn answer(path: &str, status: Option<&Status>) -> Option<Value> {
 }
 
 fn ports(status: Option<&Status>) -> Value {
-    match status.and_then(|status| status.port) {
+    match status.and_then(Status::forwarded) {
         Some(port) => json!({ "port": port.number, "ports": [port.number] }),
         None => json!({ "port": 0, "ports": [] }),
     }
@@ -42,5 +42,27 @@ fn state(status: Option<&Status>) -> &'static str {
         Some(State::Blocked) => "crashed",
         Some(State::Stopping) => "stopping",
         Some(State::Sealed) | None => "stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Port, Reporter};
+
+    #[test]
+    fn a_port_of_the_server_before_is_told_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut status = Reporter::new(&folder.path().join("status.json")).current();
+        status.port = Some(Port {
+            number: 47047,
+            bound_at: 0,
+            leads_to: None,
+        });
+        let told =
+            |status: &Status| answer("/v1/portforward", Some(status)).unwrap()["port"].clone();
+        assert_eq!(told(&status), 47047);
+        status.port_unbound = true;
+        assert_eq!(told(&status), 0);
     }
 }
