@@ -14,7 +14,7 @@
 #
 # A few things are left out because one of the builders lacks them: heredocs, `ADD --checksum`, `COPY --link`, cache
 # mounts. `HEALTHCHECK --start-interval` is one more, so for the first half minute a container's health is asked for
-# every five seconds at most; compose files of the newer kind can set `start_interval: 1s` (docker-compose.yml).
+# every five seconds at most; compose files of the newer kind can set `start_interval: 1s` (docs/migration.md).
 ARG BASE_IMAGE=alpine:3.24
 ARG BUILD_IMAGE=${BASE_IMAGE}
 

@@ -108,9 +108,9 @@ const fn first(words: &[&'static str]) -> Option<&'static str> {
 }
 
 variables! {
-    /// Location ids in order of preference, for example `swiss ca_ontario`. Names do too, and
+    /// Location ids in order of preference, for example `swiss ca_ontario`. Names work, too, and
     /// countries with one location; put a comma between names of several words: `CA Toronto, US
-    /// East`. `auto` takes the location with the lowest latency, `fastest: swiss nl_amsterdam` the
+    /// East`. `auto` takes the location with the lowest latency, `fastest:swiss nl_amsterdam` the
     /// nearest of these. When empty, all locations are printed and the container exits
     loc: Option<String>;
     /// PIA username; without it and `USER_FILE`, a secret named `pia_user` is used: of Docker's and
@@ -141,8 +141,8 @@ variables! {
     /// Port of that meta server; `8080` often works too
     meta_port: PortNumber = "443";
     /// Ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`.
-    /// `192.168.1.0/255.255.255.0` and `10/8` work too. A range wider than `/8` is left out. An
-    /// entry may say less: `in:192.168.1.0/24`, `192.168.1.10:8096/tcp`, `out:192.168.1.5:53/udp`
+    /// `192.168.1.0/255.255.255.0` and `10/8` work too. An IPv4 range wider than `/8` is left out,
+    /// and a public IPv6 one wider than `/48`. An entry may say less: `in:192.168.1.0/24`, `192.168.1.10:8096/tcp`, `out:192.168.1.5:53/udp`
     /// ([the LAN](docs/lan.md)). An IPv6 range, such as `fd00::/8`, opens IPv6 to it and to
     /// attached networks
     local_network: LocalNetwork;
@@ -161,8 +161,8 @@ variables! {
     vpndns: VpnDns, unset: "PIA's";
     /// `1`: have a port forwarded. Not every location offers it
     port_forwarding: bool = "0";
-    /// Where the forwarded port is written. In a folder it is the file `port.dat`; `%h` stands for
-    /// the host name
+    /// Where the forwarded port is written. If it names a folder, the file is `port.dat` in it;
+    /// `%h` stands for the host name
     port_file: PortFile = paths::PORT_FILE;
     /// `1`: remove the port file at start and at exit
     port_file_cleanup: bool = "0";
@@ -288,13 +288,15 @@ variables! {
     /// Seconds to wait for an answer, for all hosts together. More than `3` needs a longer
     /// `timeout` in the compose file's `healthcheck`, too
     healthcheck_ping_timeout: Interval = "3";
-    /// `0`: do not ask PIA, through the tunnel, which address the world sees after each connect
+    /// `0`: do not ask PIA, through the tunnel, which address the world sees after each connect;
+    /// one that is none of PIA's makes the container unhealthy
     exit_address_check: bool = "1";
     /// Where an HTTP server tells how things are, for example `:8000`: `/healthz`, `/status.json`,
     /// `/metrics` for Prometheus, and what gluetun's helpers ask. It can be reached from attached
     /// networks and `LOCAL_NETWORK`, never through the tunnel
     status_listen: Option<ListenAddress>, unset: "no server";
-    /// File with a key, without which the status server answers nobody (header `X-API-Key`)
+    /// File with a key that whoever asks the status server has to send (header `X-API-Key`); where
+    /// it cannot be read there is no server. Unset, none is asked for
     status_key_file: Option<PathBuf>;
     /// `1`: `/metrics` tells the address that the world sees, too
     status_exit_address: bool = "0";

@@ -70,12 +70,12 @@ fn the_nearest_location_is_chosen() {
     );
 }
 
-/// "`fastest: swiss nl_amsterdam` the nearest of these" (README.md)
+/// "`fastest:swiss nl_amsterdam` the nearest of these" (README.md)
 #[test]
 fn of_those_that_are_listed_the_nearest_is_chosen() {
     let world = world();
     let _delay = one_after_the_other(&world);
-    let container = to(&world, "fastest: austria, Switzerland").start();
+    let container = to(&world, "fastest:austria, Switzerland").start();
     assert_eq!(location_chosen(&world, &container), "swiss");
     // It is all that is admitted and asked.
     let shown = container.wait_for_log("Nearest locations:", LATER).text;
