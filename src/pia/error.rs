@@ -185,7 +185,7 @@ impl LeaseRefusal {
     pub(super) fn of(status: u16, text: &str) -> Self {
         let text = text.to_ascii_lowercase();
         match status {
-            _ if text.contains("bad signature") => Self::Other,
+            _ if text.contains("bad signature") || text.contains("expired") => Self::Other,
             401 => Self::Unauthorized,
             409 => Self::Busy,
             _ if text.contains("unauthorized") => Self::Unauthorized,
@@ -281,6 +281,17 @@ impl ApiError {
     /// another address may serve.
     pub fn is_of_address(&self) -> bool {
         self.is_nobody_there() || matches!(self.kind, ApiErrorKind::Network(_))
+    }
+
+    /// Whether whoever answered has shown the certificate of the one who was asked for.
+    pub fn is_of_right_host(&self) -> bool {
+        !matches!(
+            self.kind,
+            ApiErrorKind::Network(_)
+                | ApiErrorKind::OnTheWay { .. }
+                | ApiErrorKind::NoPortForwarding(_)
+                | ApiErrorKind::Stopped
+        )
     }
 
     /// Whether user name and password were refused.

@@ -231,6 +231,7 @@ mod tests {
             ),
             (400, "port expired", LeaseRefusal::Other),
             (401, "bad signature", LeaseRefusal::Other),
+            (401, "port expired", LeaseRefusal::Other),
         ] {
             assert_eq!(LeaseRefusal::of(status, text), reason, "{status} {text}");
         }

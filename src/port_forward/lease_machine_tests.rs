@@ -486,6 +486,43 @@ fn refused_credentials_are_left_alone_for_a_day() {
     assert_eq!(line.step(), Step::LogIn);
 }
 
+/// The service may take the old one again, and so may another server.
+#[test]
+fn a_login_that_cannot_be_had_keeps_no_lease_from_being_asked_for() {
+    let mut line = Timeline::new(TERMS, None);
+    for _ in 0..2 {
+        line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+        assert_eq!(line.step(), Step::LogIn);
+        let away = failure(FailureKind::Login, Retry::Later(None));
+        let effects = line.machine.logged_in(Err(away), line.now);
+        line.pass(pause(&effects));
+        assert_eq!(line.step(), Step::Lease);
+    }
+    line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    assert_eq!(line.step(), Step::LogIn);
+    line.machine.move_to_server(true, line.now);
+    line.sign();
+    line.bind();
+}
+
+#[test]
+fn leases_that_a_server_refuses_time_and_again_lead_to_another_one() {
+    for (other_servers, refusals) in [(false, None), (true, Some(3))] {
+        let options = LeaseOptions {
+            other_servers,
+            ..TERMS
+        };
+        let mut line = Timeline::new(options, None);
+        let first = (1..9).find(|_| {
+            line.sign();
+            let effects = line.bind_with(Err(refused(LeaseRefusal::Other)));
+            line.pass(pause(&effects));
+            elsewhere(&effects)
+        });
+        assert_eq!(first, refusals);
+    }
+}
+
 #[test]
 fn a_machine_that_slept_or_whose_clock_jumped_refreshes_at_once() {
     let mut line = Timeline::announced(TERMS);

@@ -38,6 +38,8 @@ const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
 const LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 /// After the credentials were refused: they would lock the account.
 const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// So many leases in a row that a server refuses say that it is the server.
+const REFUSALS_TO_LEAVE: u32 = 3;
 
 /// A lease, and whether it was handed out to be stored.
 #[derive(Debug)]
@@ -154,6 +156,8 @@ impl LeaseMachine {
         }
         let could_have_one = self.server.is_supported;
         self.server = ServerState::new(is_supported);
+        // Its registration has just proved the token.
+        self.wants_token = false;
         if self.announced.is_none() && !(could_have_one && self.loss.is_some()) {
             self.loss = Some(Loss::new(self.time.awake));
         }
@@ -304,8 +308,9 @@ impl LeaseMachine {
                 self.server.leasing = Attempts::default();
             }
             Err(failure) => {
+                // The service may take the old one by then.
+                self.wants_token = false;
                 if failure.retry == Retry::Never {
-                    self.wants_token = false;
                     let apart = REFUSED_LOGIN_INTERVAL;
                     self.no_login_before = self.time.apparent.saturating_add(apart);
                 }
@@ -425,7 +430,8 @@ impl LeaseMachine {
             return;
         }
         let what = format!("{failure}, also with a new lease");
-        let is_elsewhere_better = reason == LeaseRefusal::Busy;
+        let is_elsewhere_better =
+            reason == LeaseRefusal::Busy || self.server.refusals >= REFUSALS_TO_LEAVE;
         if is_elsewhere_better && self.ask_another_server(&what, effects) {
             // The loss is not final yet.
         } else if self.is_loss_fatal() && self.tell_fatal() {
