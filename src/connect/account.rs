@@ -357,7 +357,7 @@ impl Account {
         let host = hosts.service_patiently(Service::Account, retry, stop)?;
         let host = hosts.at_each_try(Service::Account, host, stop);
         account::log_in(host, &credentials, retry, stop).map_err(|error| {
-            hosts.doubt(Service::Account);
+            hosts.doubt_after(&error, Service::Account);
             let is_refusal = error.are_credentials_refused();
             let failure = Failure::from(error);
             self.lock().refusal = is_refusal.then(|| Refusal {

@@ -230,6 +230,14 @@ impl ApiHosts {
         self.lock().known(service).is_in_doubt = true;
     }
 
+    /// The same, unless the failure is an answer of the right host: what a name server says next
+    /// is no truer than its address.
+    pub fn doubt_after(&self, error: &ApiError, service: Service) {
+        if !error.is_of_right_host() {
+            self.doubt(service);
+        }
+    }
+
     /// A VPN server, to register there.
     ///
     /// # Errors

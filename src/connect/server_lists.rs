@@ -64,6 +64,11 @@ impl ServerLists {
         self.lists.first().map(|(_, kept)| kept.list())
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
     /// Nobody will look at them soon.
     pub(super) fn rest(&mut self) {
         self.lists.iter_mut().for_each(|(_, kept)| kept.rest());

@@ -141,6 +141,11 @@ impl Life {
                 Some(Event::StopRequested) => return Err(End::Stopped),
                 // No reason to ask PIA again.
                 Some(Event::NetworksChanged) => {}
+                // However many there are, one attempt is what they ask for.
+                Some(Event::Reconnect) => {
+                    self.forget_requests();
+                    return Ok(());
+                }
                 _ => return Ok(()),
             }
         }

@@ -354,14 +354,22 @@ impl Life {
 
     /// A reconnect that was asked for while there was no tunnel is done by connecting.
     fn forget_early_requests(&self) {
-        let early: Vec<Event> = self.inbox.try_iter().collect();
-        for event in early {
-            match event {
-                Event::Reconnect => log::info!("This is the connection that SIGHUP asked for"),
-                // The other end of the channel is our own.
-                event => drop(self.events.send(event)),
-            }
+        if self.forget_requests() {
+            log::info!("This is the connection that SIGHUP asked for");
         }
+    }
+
+    /// Whether any reconnect was asked for.
+    fn forget_requests(&self) -> bool {
+        let early: Vec<Event> = self.inbox.try_iter().collect();
+        let (requests, others): (Vec<_>, Vec<_>) = early
+            .into_iter()
+            .partition(|event| matches!(event, Event::Reconnect));
+        // The other end of the channel is our own.
+        others
+            .into_iter()
+            .for_each(|event| drop(self.events.send(event)));
+        !requests.is_empty()
     }
 
     fn hand_over(&mut self, tunnel: Tunnel, connector: Connector, connectors: ContainerConnector) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use harness::log_lines::{UP, count, in_order};
+use harness::log_lines::{RECONNECTED, UP, count, in_order};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::{API_HOST, LIST_HOST};
 use harness::waiting::{LATER, SOON, wait_until};
@@ -127,6 +127,26 @@ fn a_login_is_sent_once_for_each_form_of_refusal() {
         wait_until(&format!("{status} {body}"), SOON, || times() > before);
     }
     assert_eq!(world.pia.login_attempts(), 1 + forms.len());
+}
+
+/// Each attempt sends a password that is refused.
+#[test]
+fn signals_that_come_while_an_attempt_fails_are_one_further_attempt() {
+    let world = World::new();
+    world.pia.refuse_login();
+    let container = container(&world)
+        .env("FATAL_SCRIPT", "echo begun; sleep 2; echo ended")
+        .start();
+    let times = |what: &str| container.logs().matches(what).count();
+    wait_until("it fails", SOON, || times("begun") == 1);
+    for _ in 0..5 {
+        container.signal(Signal::SIGHUP);
+        thread::sleep(Duration::from_millis(100));
+    }
+    wait_until("the further attempt fails", SOON, || times("ended") == 2);
+    wait_until("it waits", SOON, || times(WAITING) == 2);
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(world.pia.login_attempts(), 2);
 }
 
 #[test]
@@ -596,6 +616,26 @@ fn a_name_server_that_lies_for_a_moment_is_asked_again_after_a_failed_try() {
     container.wait_for_log("Trying again in 5 s", SOON);
     names(API, LIST);
     container.wait_for_log(UP, SOON);
+}
+
+/// Its certificate has proved the address; what a name server says next is no truer.
+#[test]
+fn an_address_that_answered_is_kept_where_a_name_server_lies_later() {
+    let world = World::new();
+    let container = container(&world).env("CURL_RETRY", "1").connect();
+    world.pia.forget_tokens();
+    world.pia.fail_times(Api::Token, 503, 99);
+    let records = world.pia.records();
+    let before = records.of(Api::Token).len();
+    container.signal(Signal::SIGHUP);
+    world.server_in_use().silence_endpoint();
+    assert!(records.wait_for(Api::Token, before + 2, LATER));
+    // Nobody listens there.
+    world.pia.names().set(API_HOST, &[DNS]);
+    let before = records.of(Api::Token).len();
+    assert!(records.wait_for(Api::Token, before + 4, LATER));
+    world.pia.heal(Api::Token);
+    container.wait_for_log(RECONNECTED, LATER);
 }
 
 #[test]

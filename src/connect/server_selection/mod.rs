@@ -228,7 +228,7 @@ impl ServerSelection {
         let answer = token.request(stop, |token| {
             let host = self.hosts.at_each_try(Service::Account, host.clone(), stop);
             let answer = account::dedicated_ip(host, token, dip, retry, stop);
-            Ok(answer.inspect_err(|_| self.hosts.doubt(Service::Account))?)
+            Ok(answer.inspect_err(|error| self.hosts.doubt_after(error, Service::Account))?)
         });
         let found = answer.map_err(|failure| token.for_want_of_token(failure))?;
         Ok(Candidate {
@@ -416,14 +416,14 @@ impl ServerSelection {
         self.lists.store_fetched(lacks);
     }
 
-    /// A server was found, or was not: the lists are not looked at until the next search.
+    /// The lists are not looked at until the next search.
     pub(super) fn rest(&mut self) {
         self.lists.rest();
     }
 
     /// Whether a list will have to be fetched.
     pub(super) fn needs_list(&self) -> bool {
-        let is_at_hand = self.lists.first().is_some() && !self.in_doubt;
+        let is_at_hand = !self.lists.is_empty() && !self.in_doubt;
         self.chooses_from_list() && !is_at_hand
     }
 
@@ -443,7 +443,7 @@ impl ServerSelection {
     }
 
     fn have_list(&mut self, stop: &CancellationToken) -> Result<ListOrigin, Failure> {
-        let is_at_hand = self.lists.first().is_some();
+        let is_at_hand = !self.lists.is_empty();
         let must_wait = self.no_list_before.is_some_and(|end| Instant::now() < end);
         if is_at_hand && (!self.in_doubt || must_wait) {
             return Ok(ListOrigin::Remembered);

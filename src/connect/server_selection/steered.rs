@@ -85,7 +85,7 @@ impl ServerSelection {
     }
 
     fn has_list(&mut self) -> bool {
-        self.lists.first().is_some() || self.lists.recall().unwrap_or_default()
+        !self.lists.is_empty() || self.lists.recall().unwrap_or_default()
     }
 
     /// A failure to register with a server that was chosen by its name, and that no new list names:
