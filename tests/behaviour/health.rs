@@ -307,7 +307,7 @@ fn an_endpoint_that_carries_for_others_is_silent_no_more() {
         container.shell("ping -c1 -W1 1.1.1.1 || true");
         container.logs().contains("The endpoint is silent")
     });
-    // WireGuard greets anew after 15 seconds without an answer.
+    // WireGuard shakes hands anew after 15 seconds without an answer.
     container.shell("ping -c16 -W1 1.1.1.1 || true");
     server.silence_inside();
     server.restore_endpoint();
@@ -315,7 +315,7 @@ fn an_endpoint_that_carries_for_others_is_silent_no_more() {
         container.shell("ping -c5 -i0.2 -W1 1.1.1.1 || true");
         container.logs().contains("The tunnel carries again")
     });
-    assert!(health(&container, &[]).0);
+    wait_until("healthy", SOON, || health(&container, &[]).0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::event::Event;
-use super::silence::{self, CALM_INTERVAL, CHECK_TIMEOUT, Moment, Silence, Verdict};
+use super::silence::{self, CALM_INTERVAL, CHECK_TIMEOUT, Finding, Moment, Silence, Verdict};
 use crate::status::Reporter;
 use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::paths;
@@ -92,6 +92,8 @@ impl EndpointWatch {
                             return Ok(Event::Unresponsive(why.to_owned()));
                         }
                         self.wait_for_life(stop)?;
+                        // What was seen until now was silence.
+                        silence = Silence::default();
                     }
                     if !is_dead {
                         self.has_answered.store(true, Ordering::Relaxed);
@@ -141,11 +143,20 @@ impl EndpointWatch {
     /// Asks, often, whether a suspicion is true.
     fn is_dead(&self, before: Counters, stop: &CancellationToken) -> Result<bool, Cancelled> {
         log::debug!("packets were sent and nothing came back; probing");
-        if self.witnesses.any_answers(CHECK_TIMEOUT, stop)? {
-            log::debug!("there is an answer");
-            return Ok(false);
+        let begun = Instant::now();
+        let mut before = before;
+        loop {
+            if self.witnesses.any_answers(CHECK_TIMEOUT, stop)? {
+                log::debug!("there is an answer");
+                return Ok(false);
+            }
+            let after = show::counters().ok();
+            match silence::find(before, after, begun.elapsed()) {
+                Finding::Alive => return Ok(false),
+                Finding::Dead => return Ok(true),
+                Finding::AskOn => before = after.unwrap_or(before),
+            }
         }
-        Ok(silence::hardly_anything_came(before, show::counters().ok()))
     }
 
     /// Says that the endpoint is silent for as long as it is.
@@ -162,8 +173,13 @@ impl EndpointWatch {
             let before = show::counters().ok();
             stop.pause(SILENT_INTERVAL)?;
             // Those inside may have fallen silent for good, while others are answered. Only a new
-            // handshake says that the endpoint hears us.
-            if silence::was_answered(before, show::counters().ok()) && has_greeted(begun, stop) {
+            // handshake says that the endpoint hears us, and only data that it carries.
+            let now = show::counters().ok();
+            if silence::was_answered(before, now, show::counts_handshakes())
+                && has_shaken_hands_since(begun, stop)
+            {
+                // They say nothing against it until they are heard again.
+                self.has_answered.store(false, Ordering::Relaxed);
                 log::info!("The tunnel carries again");
                 break;
             }
@@ -182,6 +198,7 @@ impl EndpointWatch {
         at_most: Duration,
         stop: &CancellationToken,
     ) -> Result<(), Cancelled> {
+        let begun = Instant::now();
         let passing = match Passing::watch(paths::INTERFACE) {
             Ok(passing) => passing,
             Err(error) => {
@@ -194,15 +211,16 @@ impl EndpointWatch {
         }
         // It is not to cost anything while much passes.
         drop(passing);
-        match show::counters() {
-            Ok(now) if now != before => stop.pause(silence::AFTER_REST),
-            _ => Ok(()),
+        if begun.elapsed() >= at_most {
+            return Ok(());
         }
+        // Also where the counters stand: the kernel counts nothing that it cannot send.
+        stop.pause(silence::AFTER_REST)
     }
 }
 
 /// Whether a handshake was completed after this time.
-fn has_greeted(begun: SystemTime, stop: &CancellationToken) -> bool {
+fn has_shaken_hands_since(begun: SystemTime, stop: &CancellationToken) -> bool {
     let peers = peers::list(stop).unwrap_or_default();
     peers
         .iter()

@@ -23,6 +23,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 /// For the answer to a question that is asked on suspicion: time for two handshakes. With the looks
 /// before, a dead endpoint is known within 15 seconds.
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
+/// WireGuard tries one every five seconds, and repeats what it may.
+const HANDSHAKES_PER_CHECK: u64 = 3;
+/// For the first of many handshakes that a lossy link lets through.
+const KEYLESS_PATIENCE: Duration = Duration::from_secs(66);
 /// After an answered suspicion.
 pub(super) const CALM_INTERVAL: Duration = Duration::from_millis(500);
 /// A machine that woke up needs a while until its own network is there again.
@@ -144,12 +148,18 @@ fn is_mostly_unanswered(before: Counters, now: Counters) -> bool {
 }
 
 /// Whether what was sent was answered, by all that the counters say.
-pub(super) fn was_answered(before: Option<Counters>, now: Option<Counters>) -> bool {
+pub(super) fn was_answered(
+    before: Option<Counters>,
+    now: Option<Counters>,
+    counts_handshakes: bool,
+) -> bool {
     let (Some(before), Some(now)) = (before, now) else {
         return false;
     };
     asks_for_an_answer(before.sent, now.sent)
-        && is_life(before.received, now.received)
+        && now
+            .received
+            .has_data_since(before.received, counts_handshakes)
         && !is_mostly_unanswered(before, now)
 }
 
@@ -160,17 +170,37 @@ pub(super) fn asks_for_an_answer(before: Traffic, now: Traffic) -> bool {
     bytes > packets.saturating_mul(KEEPALIVE_BYTES)
 }
 
-/// Whether far less came than was sent while somebody was asked: a server that hears nothing still
-/// passes on what others repeat, such as the end of a TCP connection. An interface that is gone
-/// carries nothing.
-pub(super) fn hardly_anything_came(before: Counters, after: Option<Counters>) -> bool {
-    let Some(after) = after else { return true };
+/// What a time of unanswered questions says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Finding {
+    Alive,
+    Dead,
+    /// They may not have left yet.
+    AskOn,
+}
+
+/// What the counters say before and after those inside were asked in vain for so long. Far less that
+/// came than was sent means a dead endpoint: a server that hears nothing still passes on what others
+/// repeat, such as the end of a TCP connection. An interface that is gone carries nothing.
+pub(super) fn find(before: Counters, after: Option<Counters>, asked_for: Duration) -> Finding {
+    let Some(after) = after else {
+        return Finding::Dead;
+    };
     let sent = after.sent.packets.saturating_sub(before.sent.packets);
     let received = after
         .received
         .packets
         .saturating_sub(before.received.packets);
-    received < sent / 4
+    if received >= sent / 4 && is_life(before.received, after.received) {
+        return Finding::Alive;
+    }
+    // The kernel counts nothing that it has no key or no way for, but for the handshakes that it
+    // tries, of which two may be lost on the way.
+    if sent > HANDSHAKES_PER_CHECK || asked_for >= KEYLESS_PATIENCE {
+        Finding::Dead
+    } else {
+        Finding::AskOn
+    }
 }
 
 #[cfg(test)]

@@ -280,11 +280,22 @@ fn what_others_repeat_is_no_sign_that_the_endpoint_hears() {
             bytes: sent * 28,
         },
     };
-    let came =
-        |packets: u64| !hardly_anything_came(counters(9, 9), Some(counters(9 + packets, 49)));
-    assert!(!came(0) && !came(3));
-    assert!(came(10) && came(100));
-    assert!(hardly_anything_came(counters(9, 9), None));
+    let found = |packets| {
+        find(
+            counters(9, 9),
+            Some(counters(9 + packets, 49)),
+            CHECK_TIMEOUT,
+        )
+    };
+    for (packets, expected) in [
+        (0_u64, Finding::Dead),
+        (3, Finding::Dead),
+        (10, Finding::Alive),
+        (100, Finding::Alive),
+    ] {
+        assert_eq!(found(packets), expected, "{packets}");
+    }
+    assert_eq!(find(counters(9, 9), None, CHECK_TIMEOUT), Finding::Dead);
 }
 
 #[test]
@@ -305,6 +316,28 @@ fn an_answer_is_what_comes_where_something_was_sent() {
         (None, counters(9, 9), false),
         (counters(9, 9), None, false),
     ] {
-        assert_eq!(was_answered(before, now), expected, "{before:?} {now:?}");
+        let was_answered = was_answered(before, now, true);
+        assert_eq!(was_answered, expected, "{before:?} {now:?}");
+    }
+}
+
+/// The kernel counts a handshake's own packets.
+#[test]
+fn a_handshake_is_no_answer() {
+    let mut after = Counters::default();
+    add(&mut after.received, 1, 92);
+    add(&mut after.sent, 2, 90);
+    assert!(!was_answered(Some(Counters::default()), Some(after), true));
+}
+
+/// With keys that have expired, or no way to the endpoint.
+#[test]
+fn where_nothing_could_be_sent_the_silence_counts_after_a_minute() {
+    let mut after = Counters::default();
+    let found = |after, asked_for| find(Counters::default(), Some(after), asked_for);
+    for _ in 0..2 {
+        assert_eq!(found(after, CHECK_TIMEOUT), Finding::AskOn);
+        assert_eq!(found(after, KEYLESS_PATIENCE), Finding::Dead);
+        add(&mut after.sent, 2, INITIATION_BYTES);
     }
 }

@@ -102,7 +102,8 @@ enum Waiting {
     Until(u64),
     /// Until something passes, or until then.
     Resting(u64),
-    Asking(u64, Counters),
+    /// From then on, until then.
+    Asking(u64, u64, Counters),
 }
 
 fn count(traffic: &mut Traffic, packets: u64, bytes_each: u64) {
@@ -264,10 +265,20 @@ impl WatchedTunnel<'_> {
                 }
                 return false;
             }
-            Waiting::Asking(until, before) => {
-                if is_answered || tick >= until {
+            Waiting::Asking(begun, until, before) => {
+                let lasted = TICK * u32::try_from(tick - begun).unwrap();
+                let finding = match is_answered {
+                    true => Finding::Alive,
+                    false if tick >= until => find(before, Some(self.counters), lasted),
+                    false => Finding::AskOn,
+                };
+                if finding != Finding::AskOn {
                     self.watch = Waiting::Until(tick + in_ticks(CALM_INTERVAL));
-                    return !is_answered && hardly_anything_came(before, Some(self.counters));
+                    return finding == Finding::Dead;
+                }
+                if tick >= until {
+                    let until = tick + in_ticks(CHECK_TIMEOUT);
+                    self.watch = Waiting::Asking(begun, until, self.counters);
                 }
                 self.say(tick, link, (QUESTIONS, QUESTION_BYTES), 1, true);
                 return false;
@@ -286,7 +297,9 @@ impl WatchedTunnel<'_> {
                 self.has_passed = false;
                 Waiting::Resting(tick + in_ticks(at_most))
             }
-            Verdict::Suspect => Waiting::Asking(tick + in_ticks(CHECK_TIMEOUT), self.counters),
+            Verdict::Suspect => {
+                Waiting::Asking(tick, tick + in_ticks(CHECK_TIMEOUT), self.counters)
+            }
         };
         false
     }
@@ -514,4 +527,23 @@ fn a_dead_endpoint_is_known_within_fifteen_seconds_of_traffic() {
         }
     }
     println!("at most {} ms", worst * 500);
+}
+
+/// The kernel counts nothing then but handshakes that it tries.
+#[test]
+fn a_dead_endpoint_is_known_where_its_keys_have_expired() {
+    let quiet = |tick| match tick {
+        ..580 => both_ways(tick),
+        1000.. => both_ways(tick),
+        _ => nothing(tick),
+    };
+    for (death, link) in DEAD {
+        for kind in KINDS {
+            let timeline = timeline("quiet while the keys expire", link, quiet);
+            let mut tunnel = WatchedTunnel::new(kind, &timeline);
+            let alarm = (0..ticks(600)).find(|tick| tunnel.tick(*tick));
+            let what = format!("{death}, {kind:?}: {alarm:?}");
+            assert!(alarm.is_some_and(|tick| tick < 1000 + ticks(90)), "{what}");
+        }
+    }
 }
