@@ -83,7 +83,7 @@ impl Drop for Opening<'_> {
         *users = users.saturating_sub(1);
         if *users == 0
             && !self.is_kept
-            && let Err(error) = kill_switch.settle()
+            && let Err(error) = kill_switch.end_requests()
         {
             log::warn!("{error}");
         }

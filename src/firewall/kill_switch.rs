@@ -348,8 +348,19 @@ impl KillSwitch {
     ///
     /// # Errors
     /// As [`Self::moved`].
-    pub fn settle(&self) -> Result<(), FirewallError> {
+    pub fn end_requests(&self) -> Result<(), FirewallError> {
         self.narrow(Parts::end_requests)
+    }
+
+    /// The search ended without a new server: the endpoint in use keeps its rule, the rest goes.
+    ///
+    /// # Errors
+    /// As [`Self::moved`].
+    pub fn settle(&self) -> Result<(), FirewallError> {
+        self.narrow(|parts| {
+            parts.end_requests();
+            parts.next = None;
+        })
     }
 
     /// Does what interfaces that came since the last load call for.

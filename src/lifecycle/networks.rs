@@ -18,7 +18,7 @@ const SETTLING: Duration = Duration::from_secs(30);
 /// Between tries to hear of changes, as where no file can be opened.
 const RETRY: Backoff = Backoff {
     first: Duration::from_secs(5),
-    ceiling: Duration::from_secs(300),
+    ceiling: Duration::from_secs(20),
 };
 
 /// Watches them from now on. What the kill switch has to do about an interface it does at once,
@@ -54,6 +54,8 @@ pub(super) fn watch(
                     if stop.pause(RETRY.nominal(failures)).is_err() {
                         return;
                     }
+                    // What was missed may be anything.
+                    changed_at = Some(Instant::now());
                     Changes::subscribe(ipv6)
                 }
             };

@@ -211,11 +211,11 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> 
     }
 }
 
-/// What a file system gives a file at a time.
-const BLOCK: u64 = 4096;
+/// What a file system gives a file at a time, at least.
+const BLOCK: u64 = 512;
 
-/// Whether there is no room for all of `content` in the file's place, so that the start of the new
-/// would stand before nothing.
+/// Whether there may be no room for all of `content` in the file's place, so that the start of the
+/// new would stand before nothing. One that copies on write may have none for what fits.
 fn would_tear(why: &io::Error, path: &Path, content: &[u8]) -> bool {
     let is_full = matches!(
         why.kind(),
@@ -453,8 +453,8 @@ mod tests {
         let path = directory.path().join("list");
         for (has, wants, kind, expected) in [
             (6, 6, io::ErrorKind::StorageFull, false),
-            (6, 4096, io::ErrorKind::StorageFull, false),
-            (6, 4097, io::ErrorKind::StorageFull, true),
+            (6, 512, io::ErrorKind::StorageFull, false),
+            (6, 513, io::ErrorKind::StorageFull, true),
             (0, 6, io::ErrorKind::QuotaExceeded, true),
             (0, 6, io::ErrorKind::ResourceBusy, false),
         ] {

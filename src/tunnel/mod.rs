@@ -310,8 +310,7 @@ impl Tunnel {
         let others = resolv_conf::reclaim(Path::new(paths::RESOLV_CONF), &servers, search)?;
         if !others.is_empty() {
             log::warn!(
-                "DNS: {} was put into /etc/resolv.conf, where the VPN's servers are, and is taken \
-                 out",
+                "DNS: {} was put into /etc/resolv.conf by somebody else, and is taken out again",
                 others.join(", ")
             );
         }

@@ -79,8 +79,8 @@ impl Changes {
     }
 
     fn take_all(&self) -> io::Result<()> {
-        // What a thread's stack is once used for it keeps: of a file's watch an event is 16 bytes,
-        // and of a netlink message the rest is dropped.
+        // Small, as it stays resident with the thread's stack: of a file's watch an event is 16
+        // bytes, and of a netlink message the rest is dropped.
         let mut message = [0; 64];
         if let Some(writers) = &self.resolv_conf {
             while read(writers, &mut message).is_ok() {}

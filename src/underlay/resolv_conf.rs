@@ -13,7 +13,7 @@ use crate::system::files::{self, FileError};
 const HEADER: &str = "# Written by wireguard-pia: the VPN's name servers. The former content \
                       follows behind \"#| \".";
 const KEPT: &str = "#| ";
-/// In the networks that have names, Docker answers there itself.
+/// In user-defined networks Docker answers there itself.
 const DOCKERS_RESOLVER: &str = "127.0.0.11";
 
 /// Writes the VPN's name servers and search domains over the file at `path`, keeping what it said
@@ -26,7 +26,7 @@ pub fn take_over(path: &Path, servers: &[IpAddr], search: &[String]) -> Result<(
 /// Takes out the name servers that an engine put beside `servers` or in their place, and returns
 /// them. Podman puts that of a network that it attaches first, in a file written anew; Docker
 /// writes the file over with its own where a container of the default bridge is attached to a
-/// network that has names (20.10, and later ones that cannot see that the file was changed). Where
+/// user-defined network (20.10, and later ones that cannot see that the file was changed). Where
 /// others are named instead of `servers`, the file is the user's.
 pub fn reclaim(
     path: &Path,

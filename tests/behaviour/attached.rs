@@ -155,6 +155,11 @@ fn networks_are_followed_again_once_files_can_be_opened() {
     wait_until("the network is followed", LATER, || {
         world.client().reaches((ROUTER_SECOND, there))
     });
+    // The main loop tries again what it owes; that this goes away, nobody but the watch tells it.
+    world.client().ip("link delete eth1");
+    wait_until("the network is forgotten", LATER, || {
+        !container.shell("iptables -S").contains("172.19.")
+    });
 }
 
 /// It is no reason to try a refused password again.
