@@ -183,7 +183,7 @@ pub fn main() -> ExitCode {
     heap::share_among_threads();
     let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
-    // What the stack of this thread has once been used for is kept for life.
+    // Pages of a stack that were touched once stay resident for as long as the thread lives.
     let parsed = parallel::aside(|| {
         command()
             .version(version(&environment))

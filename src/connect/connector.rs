@@ -79,7 +79,7 @@ impl Connector {
     ) -> Result<Joined, Failure> {
         let found = self.find(avoid, tried, stop);
         self.servers.store_fetched();
-        self.servers.rest();
+        self.rest();
         found.map_err(told_with_way_out)
     }
 
@@ -118,6 +118,11 @@ impl Connector {
             Err(_) => self.servers.doubt_unless_new(),
         }
         outcome.map_err(|failure| self.servers.told_if_unlisted(failure))
+    }
+
+    /// What is known will not be looked at soon.
+    pub fn rest(&mut self) {
+        self.servers.rest();
     }
 
     /// The server list, for those who want to see it.

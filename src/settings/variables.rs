@@ -142,9 +142,9 @@ variables! {
     meta_port: PortNumber = "443";
     /// Ranges that are reached outside the tunnel, both ways, for example `192.168.1.0/24`.
     /// `192.168.1.0/255.255.255.0` and `10/8` work too. An IPv4 range wider than `/8` is left out,
-    /// and a public IPv6 one wider than `/48`. An entry may say less: `in:192.168.1.0/24`, `192.168.1.10:8096/tcp`, `out:192.168.1.5:53/udp`
-    /// ([the LAN](docs/lan.md)). An IPv6 range, such as `fd00::/8`, opens IPv6 to it and to
-    /// attached networks
+    /// and a public IPv6 one wider than `/48`. An entry may say less: `in:192.168.1.0/24`,
+    /// `192.168.1.10:8096/tcp`, `out:192.168.1.5:53/udp` ([the LAN](docs/lan.md)). An IPv6 range,
+    /// such as `fd00::/8`, opens IPv6 to it and to attached networks
     local_network: LocalNetwork;
     /// Ports that `LOCAL_NETWORK` and attached networks reach here, for example `8080 9091/tcp
     /// 6881-6889/udp`; `0` for none. An entry of `LOCAL_NETWORK` with ports of its own has those

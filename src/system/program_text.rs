@@ -17,13 +17,13 @@ struct Mapping {
     length: usize,
 }
 
-/// Has the kernel map no longer what a start, a reconnect or a renewal has used of the program's
-/// file, which is most of it; what is used again is mapped again, a few pages at a time. That is
-/// not counted as ours any more, and is the first that goes where memory is short.
+/// Drops what is resident of the program's file: a start, a reconnect or a renewal uses most of
+/// it, and then it is of no use for hours. It stays in the page cache, but is not counted as ours
+/// any more; what is used again is mapped again, a few pages at a time.
 ///
 /// # Errors
 /// When the kernel does not say what is mapped, or refuses; nothing is lost then.
-pub fn unmap_unused() -> io::Result<()> {
+pub fn drop_resident_pages() -> io::Result<()> {
     let own = fs::read_link("/proc/self/exe")?;
     // A line at a time: the whole of it would be the largest thing that is held.
     let smaps = BufReader::with_capacity(LINE, File::open("/proc/self/smaps")?);
@@ -31,7 +31,7 @@ pub fn unmap_unused() -> io::Result<()> {
         let Some(start) = NonNull::new(std::ptr::with_exposed_provenance_mut(mapping.start)) else {
             continue;
         };
-        unmap(start, mapping.length)?;
+        drop_pages(start, mapping.length)?;
     }
     Ok(())
 }
@@ -46,6 +46,9 @@ fn as_the_file(mut smaps: impl BufRead, own: &str) -> io::Result<Vec<Mapping>> {
     while smaps.read_line(&mut line)? > 0 {
         if let Some(mapping) = mapping(line.trim_end(), own) {
             candidate = mapping;
+        } else if let Some(resident) = line.strip_prefix("Rss:") {
+            // Emulators say so of everything, and of copies, too.
+            candidate = candidate.filter(|_| !is_none(resident));
         } else if let Some(copies) = line.strip_prefix("Anonymous:") {
             candidate = candidate.filter(|_| is_none(copies));
         } else if let Some(copies) = line.strip_prefix("Swap:") {
@@ -78,7 +81,7 @@ fn mapping(line: &str, own: &str) -> Option<Option<Mapping>> {
     unsafe_code,
     reason = "no library offers madvise(2) of what it has not mapped itself as a safe function"
 )]
-fn unmap(start: NonNull<c_void>, length: usize) -> io::Result<()> {
+fn drop_pages(start: NonNull<c_void>, length: usize) -> io::Result<()> {
     // SAFETY: what is mapped there is what the file says, read-only and without a page of our own,
     // so whoever reads it next is given the same again.
     unsafe { madvise(start, length, MmapAdvise::MADV_DONTNEED) }.map_err(Into::into)
@@ -94,25 +97,46 @@ Size:                 64 kB
 Rss:                  64 kB
 Anonymous:             0 kB
 Swap:                  0 kB
-VmFlags: rd ex mr mw me
-00410000-00420000 r-xp 00028000 00:2f 1234 /usr/local/bin/wireguard-pia
+VmFlags: rd mr mw me
+00410000-00420000 r-xp 00018000 00:2f 1234 /usr/local/bin/wireguard-pia
+Size:                 64 kB
+Rss:                  64 kB
 Anonymous:             4 kB
 Swap:                  0 kB
-00420000-00430000 r--p 00038000 00:2f 1234 /usr/local/bin/wireguard-pia
+VmFlags: rd mr mw me
+00420000-00430000 r--p 00018000 00:2f 1234 /usr/local/bin/wireguard-pia
+Size:                 64 kB
+Rss:                   4 kB
 Anonymous:             0 kB
 Swap:                  0 kB
-00430000-00440000 r--p 00048000 00:2f 1234 /usr/local/bin/wireguard-pia
+VmFlags: rd mr mw me
+00430000-00440000 r--p 00018000 00:2f 1234 /usr/local/bin/wireguard-pia
+Size:                 64 kB
+Rss:                  64 kB
 Anonymous:             0 kB
 Swap:                  4 kB
-00440000-00450000 r--p 00058000 00:2f 1234 /usr/local/bin/wireguard-pia
-Anonymous:             0 kB
-00450000-00460000 rw-p 00068000 00:2f 1234 /usr/local/bin/wireguard-pia
+VmFlags: rd mr mw me
+00440000-00450000 r--p 00018000 00:2f 1234 /usr/local/bin/wireguard-pia
+Size:                 64 kB
+Rss:                   0 kB
 Anonymous:             0 kB
 Swap:                  0 kB
-00460000-00470000 rw-p 00000000 00:00 0 [heap]
+VmFlags: rd mr mw me
+00450000-00460000 rw-p 00018000 00:2f 1234 /usr/local/bin/wireguard-pia
+Size:                 64 kB
+Rss:                  64 kB
+Anonymous:             0 kB
+Swap:                  0 kB
+VmFlags: rd mr mw me
+00460000-00470000 r--p 00058000 00:2f 1234 /usr/local/bin/wireguard-pia
+Rss:                  64 kB
+Anonymous:             0 kB
+00470000-00480000 rw-p 00000000 00:00 0 [heap]
+Rss:                  64 kB
 Anonymous:             0 kB
 Swap:                  0 kB
 7f0000000000-7f0000010000 r-xp 00000000 00:2f 99 /usr/lib/libc.so.6
+Rss:                  64 kB
 Anonymous:             0 kB
 Swap:                  0 kB
 ";
@@ -144,7 +168,7 @@ Swap:                  0 kB
             words.nth(1).unwrap().parse::<u64>().unwrap()
         };
         let before = resident();
-        unmap_unused().unwrap();
+        drop_resident_pages().unwrap();
         assert!(resident() < before);
     }
 }

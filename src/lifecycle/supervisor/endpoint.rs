@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::event::Event;
-use super::silence::{self, CALM_INTERVAL, CHECK_TIMEOUT, Finding, Moment, Silence, Verdict};
+use super::silence::{self, CALM_INTERVAL, CHECK_TIMEOUT, Judgement, Moment, Silence, Verdict};
 use crate::status::Reporter;
 use crate::system::cancellation::{CancellationToken, Cancelled};
 use crate::system::paths;
@@ -151,10 +151,10 @@ impl EndpointWatch {
                 return Ok(false);
             }
             let after = show::counters().ok();
-            match silence::find(before, after, begun.elapsed()) {
-                Finding::Alive => return Ok(false),
-                Finding::Dead => return Ok(true),
-                Finding::AskOn => before = after.unwrap_or(before),
+            match silence::judge(before, after, begun.elapsed()) {
+                Judgement::Alive => return Ok(false),
+                Judgement::Dead => return Ok(true),
+                Judgement::AskOn => before = after.unwrap_or(before),
             }
         }
     }

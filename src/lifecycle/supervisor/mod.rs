@@ -70,7 +70,7 @@ const CHANGE_BACKOFF: Backoff = Backoff {
 /// Between two tries to get a thread, or to follow networks that changed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// From the last event until the tunnel is at rest.
+/// From the last event until what it took is given back.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// What a life is told beside its settings.
@@ -242,7 +242,7 @@ impl Supervisor {
 
     /// Meanwhile what is owed is tried again: a search, a watch or the port's worker that got no
     /// thread, rules that could not be loaded, networks that could not be followed; and
-    /// the port is looked at when that is due.
+    /// the port is looked at when that is due, and memory given back some time after each event.
     /// `None` when nobody reports any more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
         while let Some(due) = self.next_act() {
@@ -279,9 +279,7 @@ impl Supervisor {
         }
         if self.rest_at.is_some_and(|due| due <= Instant::now()) {
             self.rest_at = None;
-            if let Err(error) = program_text::unmap_unused() {
-                log::debug!("what was used of the program stays mapped: {error}");
-            }
+            self.rest();
         }
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         if let Some(port) = &mut self.port
@@ -291,6 +289,16 @@ impl Supervisor {
         }
         if self.renewal.due().is_some_and(|due| due <= Instant::now()) {
             self.renew(container);
+        }
+    }
+
+    /// Nothing has happened for a while: what was used is given back.
+    fn rest(&mut self) {
+        if let Some(connector) = &mut self.connector {
+            connector.rest();
+        }
+        if let Err(error) = program_text::drop_resident_pages() {
+            log::debug!("what was used of the program stays resident: {error}");
         }
     }
 

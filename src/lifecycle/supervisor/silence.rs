@@ -172,19 +172,19 @@ pub(super) fn asks_for_an_answer(before: Traffic, now: Traffic) -> bool {
 
 /// What a time of unanswered questions says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
+pub(super) enum Judgement {
     Alive,
     Dead,
     /// They may not have left yet.
     AskOn,
 }
 
-/// What the counters say before and after those inside were asked in vain for so long. Far less that
-/// came than was sent means a dead endpoint: a server that hears nothing still passes on what others
-/// repeat, such as the end of a TCP connection. An interface that is gone carries nothing.
-pub(super) fn find(before: Counters, after: Option<Counters>, asked_for: Duration) -> Finding {
+/// What the counters say before and after those inside were asked in vain for so long. Far less
+/// that came than was sent means a dead endpoint: a server that hears nothing still passes on what
+/// others repeat, such as the end of a TCP connection. An interface that is gone carries nothing.
+pub(super) fn judge(before: Counters, after: Option<Counters>, asked_for: Duration) -> Judgement {
     let Some(after) = after else {
-        return Finding::Dead;
+        return Judgement::Dead;
     };
     let sent = after.sent.packets.saturating_sub(before.sent.packets);
     let received = after
@@ -192,14 +192,14 @@ pub(super) fn find(before: Counters, after: Option<Counters>, asked_for: Duratio
         .packets
         .saturating_sub(before.received.packets);
     if received >= sent / 4 && is_life(before.received, after.received) {
-        return Finding::Alive;
+        return Judgement::Alive;
     }
     // The kernel counts nothing that it has no key or no way for, but for the handshakes that it
     // tries, of which two may be lost on the way.
     if sent > HANDSHAKES_PER_CHECK || asked_for >= KEYLESS_PATIENCE {
-        Finding::Dead
+        Judgement::Dead
     } else {
-        Finding::AskOn
+        Judgement::AskOn
     }
 }
 

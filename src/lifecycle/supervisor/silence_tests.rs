@@ -281,21 +281,21 @@ fn what_others_repeat_is_no_sign_that_the_endpoint_hears() {
         },
     };
     let found = |packets| {
-        find(
+        judge(
             counters(9, 9),
             Some(counters(9 + packets, 49)),
             CHECK_TIMEOUT,
         )
     };
     for (packets, expected) in [
-        (0_u64, Finding::Dead),
-        (3, Finding::Dead),
-        (10, Finding::Alive),
-        (100, Finding::Alive),
+        (0_u64, Judgement::Dead),
+        (3, Judgement::Dead),
+        (10, Judgement::Alive),
+        (100, Judgement::Alive),
     ] {
         assert_eq!(found(packets), expected, "{packets}");
     }
-    assert_eq!(find(counters(9, 9), None, CHECK_TIMEOUT), Finding::Dead);
+    assert_eq!(judge(counters(9, 9), None, CHECK_TIMEOUT), Judgement::Dead);
 }
 
 #[test]
@@ -334,10 +334,10 @@ fn a_handshake_is_no_answer() {
 #[test]
 fn where_nothing_could_be_sent_the_silence_counts_after_a_minute() {
     let mut after = Counters::default();
-    let found = |after, asked_for| find(Counters::default(), Some(after), asked_for);
+    let found = |after, asked_for| judge(Counters::default(), Some(after), asked_for);
     for _ in 0..2 {
-        assert_eq!(found(after, CHECK_TIMEOUT), Finding::AskOn);
-        assert_eq!(found(after, KEYLESS_PATIENCE), Finding::Dead);
+        assert_eq!(found(after, CHECK_TIMEOUT), Judgement::AskOn);
+        assert_eq!(found(after, KEYLESS_PATIENCE), Judgement::Dead);
         add(&mut after.sent, 2, INITIATION_BYTES);
     }
 }

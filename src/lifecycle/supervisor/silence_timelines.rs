@@ -267,14 +267,14 @@ impl WatchedTunnel<'_> {
             }
             Waiting::Asking(begun, until, before) => {
                 let lasted = TICK * u32::try_from(tick - begun).unwrap();
-                let finding = match is_answered {
-                    true => Finding::Alive,
-                    false if tick >= until => find(before, Some(self.counters), lasted),
-                    false => Finding::AskOn,
+                let judgement = match is_answered {
+                    true => Judgement::Alive,
+                    false if tick >= until => judge(before, Some(self.counters), lasted),
+                    false => Judgement::AskOn,
                 };
-                if finding != Finding::AskOn {
+                if judgement != Judgement::AskOn {
                     self.watch = Waiting::Until(tick + in_ticks(CALM_INTERVAL));
-                    return finding == Finding::Dead;
+                    return judgement == Judgement::Dead;
                 }
                 if tick >= until {
                     let until = tick + in_ticks(CHECK_TIMEOUT);
