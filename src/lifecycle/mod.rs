@@ -240,6 +240,10 @@ impl Life {
 
     /// With the network open, as people install packages here.
     fn run_pre_up_hooks(&mut self) -> Result<(), End> {
+        // What a life that was killed left in a file that is mounted names nobody now.
+        if matches!(self.phase, Phase::Hooks(_)) && !show::exists() {
+            tunnel::restore_name_servers();
+        }
         if let Some(exit) = self.container.run_pre_up_hooks() {
             return Err(End::ByHook(exit));
         }

@@ -30,6 +30,12 @@ pub enum Call {
 }
 
 impl Call {
+    /// For how long what wants fewer requests and does not say so is left alone, as PIA's desktop
+    /// app does: each of these is a try at the account.
+    pub(super) fn unsaid_patience(self) -> Option<Duration> {
+        matches!(self, Self::Token | Self::DedicatedIp).then_some(Duration::from_secs(59))
+    }
+
     /// Whether the request holds credentials, a token or a lease of the account, so that a refusal
     /// says something of it.
     pub(super) fn is_of_account(self) -> bool {
@@ -291,6 +297,17 @@ impl ApiError {
                 | ApiErrorKind::OnTheWay { .. }
                 | ApiErrorKind::NoPortForwarding(_)
                 | ApiErrorKind::Stopped
+        )
+    }
+
+    /// Whether we are taken for somebody else, as by an address that serves nobody.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(
+            self.kind,
+            ApiErrorKind::LeaseRefused {
+                reason: LeaseRefusal::Unauthorized,
+                ..
+            }
         )
     }
 

@@ -148,7 +148,13 @@ pub(super) fn read_registration(
         None => return Err(ask.refusal(response).unwrap_or_else(|| lacks("status"))),
         // Whatever it says beside that.
         Some(_) if response.status == 401 => return Err(ApiErrorKind::TokenRefused),
+        // As much of a server that is merely busy.
         Some(status) => {
+            if matches!(response.status, 408 | 429 | 500..=599)
+                && let Some(trouble) = ask.refusal(response)
+            {
+                return Err(trouble);
+            }
             return Err(ApiErrorKind::RegistrationRefused {
                 message: ask.excerpt(&format!("{status}: {message}")),
             });
@@ -289,6 +295,15 @@ mod tests {
         assert!(matches!(read(401, over), Err(ApiErrorKind::TokenRefused)));
         let full = read(200, r#"{"status":"ERROR","message":"server\nfull"}"#).unwrap_err();
         assert_eq!(full.to_string(), "the server refused: ERROR: server full");
+        let busy = r#"{"status":"ERROR","message":"busy"}"#;
+        assert!(matches!(
+            read(503, busy),
+            Err(ApiErrorKind::ServerTrouble { status: 503 })
+        ));
+        assert!(matches!(
+            read(429, busy),
+            Err(ApiErrorKind::RateLimited { retry_after: None })
+        ));
         assert!(matches!(
             read(503, "busy"),
             Err(ApiErrorKind::ServerTrouble { status: 503 })

@@ -111,7 +111,8 @@ impl<'a> Ask<'a> {
         }
         if self.call == Call::Token && is_no(&answer) && matches!(status, 200..=299 | 400..=499) {
             match status {
-                402 | 408 | 429 => (),
+                // Of a gateway that knows of no login, or of PIA's own trouble.
+                402 | 404 | 405 | 408 | 410 | 421 | 425 | 429 => (),
                 _ => return Some(self.refused(status, &text)),
             }
         }
@@ -124,7 +125,7 @@ impl<'a> Ask<'a> {
             403 if !is_page => Some(self.refused(status, &text)),
             402 if self.call.is_of_account() => Some(ApiErrorKind::SubscriptionOver),
             429 => Some(ApiErrorKind::RateLimited {
-                retry_after: response.retry_after,
+                retry_after: response.retry_after.or(self.call.unsaid_patience()),
             }),
             408 | 500..=599 => Some(ApiErrorKind::ServerTrouble { status }),
             _ if is_page => Some(ApiErrorKind::WebPage { status }),
@@ -355,6 +356,36 @@ mod tests {
             refusal(Call::DedicatedIp, 401, "HTTP Token: Access denied."),
             "TokenRefused"
         );
+    }
+
+    #[test]
+    fn a_gateway_that_knows_of_no_login_refuses_no_password() {
+        let unknown = r#"{"message":"no Route matched with those values"}"#;
+        for status in [404, 405, 410, 421, 425] {
+            let refusal = refusal(Call::Token, status, unknown);
+            assert!(refusal.starts_with("Unexpected"), "{status}: {refusal}");
+        }
+        let refused = refusal(Call::Token, 422, unknown);
+        assert_eq!(refused, "CredentialsRefused { status: 422 }");
+    }
+
+    #[test]
+    fn an_unsaid_limit_of_logins_is_a_minute() {
+        let patience = |call| {
+            let host = host();
+            let response = Response {
+                status: 429,
+                retry_after: None,
+                headers: Vec::new(),
+                body: Vec::new(),
+            };
+            match Ask::new(call, &host, "/").refusal(&response) {
+                Some(ApiErrorKind::RateLimited { retry_after }) => retry_after,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(patience(Call::Token), Some(Duration::from_secs(59)));
+        assert_eq!(patience(Call::ServerList), None);
     }
 
     #[test]

@@ -490,8 +490,9 @@ fn refused_credentials_are_left_alone_for_a_day() {
 #[test]
 fn a_login_that_cannot_be_had_keeps_no_lease_from_being_asked_for() {
     let mut line = Timeline::new(TERMS, None);
-    for _ in 0..2 {
-        line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+    for was_said in [false, true] {
+        let told = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+        assert_eq!(told.is_empty(), was_said);
         assert_eq!(line.step(), Step::LogIn);
         let away = failure(FailureKind::Login, Retry::Later(None));
         let effects = line.machine.logged_in(Err(away), line.now);
@@ -503,6 +504,17 @@ fn a_login_that_cannot_be_had_keeps_no_lease_from_being_asked_for() {
     line.machine.move_to_server(true, line.now);
     line.sign();
     line.bind();
+}
+
+/// A lease that is to be renewed is good for another week.
+#[test]
+fn at_another_server_the_port_that_is_told_is_bound_before_a_renewal() {
+    let stored = lease(33_333, SystemTime::now() + 6 * DAY);
+    let mut line = Timeline::new(TERMS, Some(stored));
+    line.fail_to_sign(down());
+    assert!(line.bind().contains(&Effect::Bound { port: 33_333 }));
+    line.machine.move_to_server(true, line.now);
+    assert_eq!(line.bind(), [Effect::Bound { port: 33_333 }]);
 }
 
 #[test]

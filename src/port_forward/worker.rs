@@ -50,6 +50,8 @@ pub struct Worker {
     /// The server by each of its addresses, the one that worked last first; empty before the first
     /// request.
     hosts: Vec<Host>,
+    /// The number of the one that served last.
+    serving: usize,
     /// The token that the last lease was asked for with.
     token: Option<Token>,
 }
@@ -61,6 +63,7 @@ impl Worker {
             service,
             account,
             hosts: Vec::new(),
+            serving: 0,
             token: None,
         }
     }
@@ -143,26 +146,36 @@ impl Worker {
         })
     }
 
-    /// Asks each address of the server until one answers as its port service. What a later one
-    /// refuses counts only where nobody listens at those before: some say no to everybody.
+    /// Asks each address of the server until one answers as its port service, beginning with the
+    /// one that did so last. What a later one refuses counts only where nobody listens at those
+    /// before; and that we are not authorized, which some say to everybody, counts beside the first
+    /// address only of one that has served, and where nobody serves there.
     fn ask<T>(
         &mut self,
         request: impl Fn(&Host, Duration) -> Result<T, ApiError>,
     ) -> Result<T, Failure> {
         self.find_hosts()?;
-        let mut failure: Option<ApiError> = None;
-        for (number, host) in self.hosts.iter().enumerate() {
-            let timeout = match number {
-                0 => REQUEST_TIMEOUT,
-                _ => OTHER_ADDRESS_TIMEOUT,
+        let (mut failure, mut doubtful): (Option<ApiError>, Option<ApiError>) = (None, None);
+        let others = (0..self.hosts.len()).filter(|number| *number != self.serving);
+        for number in std::iter::once(self.serving).chain(others) {
+            let Some(host) = self.hosts.get(number) else {
+                continue;
+            };
+            let timeout = match number == self.serving {
+                true => REQUEST_TIMEOUT,
+                false => OTHER_ADDRESS_TIMEOUT,
             };
             let error = match request(host, timeout) {
                 Ok(answer) => {
-                    self.hosts.swap(0, number);
+                    self.serving = number;
                     return Ok(answer);
                 }
                 Err(error) => error,
             };
+            if number > 0 && error.is_unauthorized() {
+                doubtful = doubtful.or_else(|| (number == self.serving).then_some(error));
+                continue;
+            }
             let counts = failure.as_ref().is_none_or(ApiError::is_nobody_there);
             if error.is_stopped() || (counts && !error.is_of_address()) {
                 return Err(error.into());
@@ -170,6 +183,11 @@ impl Worker {
             if counts {
                 failure = Some(error);
             }
+        }
+        if failure.as_ref().is_none_or(ApiError::is_of_address)
+            && let Some(doubtful) = doubtful
+        {
+            return Err(doubtful.into());
         }
         let no_address = || {
             let text = "the server has no address for port forwarding";

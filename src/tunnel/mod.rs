@@ -55,7 +55,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// Opens the firewall for the tunnel, brings the interface up, sets DNS and routes, and waits
+    /// Sets DNS, opens the firewall for the tunnel, brings the interface up, sets routes, and waits
     /// until the tunnel has carried something.
     ///
     /// # Errors
@@ -77,6 +77,8 @@ impl Tunnel {
         tunnel.conf(container).write(Path::new(paths::WG_CONF))?;
         let networks = Networks::find(container)?;
         let is_first = !tunnel.kill_switch.has_tunnel();
+        // Before attached networks and the LAN are open, where the former name servers may be.
+        tunnel.set_dns(container);
         let up = tunnel
             .make_interface(container, &networks)
             .and_then(|()| tunnel.start(container, &networks));
@@ -138,7 +140,6 @@ impl Tunnel {
     fn start(&self, container: &Container, networks: &Networks) -> Result<(), Failure> {
         // The answer comes while the rest is done.
         let trial = TunnelTrial::begin(&self.joined);
-        self.set_dns(container);
         self.set_routes(container, networks)?;
         for (interface, access) in &networks.local {
             log::info!("Allowing untunnelled access to {access} via {interface}");
@@ -452,7 +453,8 @@ pub fn remove_leftovers() -> Result<u32, Failure> {
     Ok(leftovers::remove(&CancellationToken::never())?)
 }
 
-fn restore_name_servers() {
+/// Puts back the name servers that an earlier life has replaced.
+pub fn restore_name_servers() {
     if let Err(error) = resolv_conf::restore(Path::new(paths::RESOLV_CONF)) {
         log::warn!("DNS: {error}");
     }

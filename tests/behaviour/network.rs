@@ -403,6 +403,22 @@ fn an_ipv6_name_server_serves_where_there_is_no_other() {
     }
 }
 
+/// As a life leaves it that was killed, where the file is mounted.
+#[test]
+fn pre_up_hooks_find_the_name_servers_that_a_killed_life_replaced() {
+    let world = World::new();
+    let left = format!(
+        "# Written by wireguard-pia: the VPN's name servers. The former content follows behind \
+         \"#| \".\nnameserver 10.0.0.243\n#| nameserver {DNS}\n#| \n"
+    );
+    let container = life(&world)
+        .resolv_conf(left)
+        .env("PRE_UP", "cp /etc/resolv.conf /pia-shared/seen")
+        .connect();
+    let seen = container.read("/pia-shared/seen");
+    assert_eq!(seen, Some(format!("nameserver {DNS}\n")));
+}
+
 #[test]
 fn name_servers_that_cannot_be_asked_are_named_in_the_error() {
     let world = World::new();

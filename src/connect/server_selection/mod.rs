@@ -319,6 +319,11 @@ impl ServerSelection {
         if self.selection.stable_ip {
             usable = self.stable(usable, stop)?;
         }
+        if usable.is_empty() && self.selection.port_forwarding {
+            self.doubt_unless_new();
+            let text = "LOC=auto: no location in the server list forwards ports";
+            return Err(answered(Retry::Later(None), text.to_owned()));
+        }
         let mut near = self.measured(usable, stop)?;
         near.truncate(MAX_NEAREST);
         if near.is_empty() {
@@ -340,9 +345,8 @@ impl ServerSelection {
         stop: &CancellationToken,
     ) -> Result<Vec<Location>, Failure> {
         let port = self.registration_port();
-        let first =
-            |location: &Location| Some(Destination::tcp(location.servers.first()?.ip, port));
-        let destinations = locations.iter().filter_map(first);
+        let asked = locations.iter().flat_map(latency::asked);
+        let destinations = asked.map(|server| Destination::tcp(server.ip, port));
         self.hosts.gate().admit(destinations)?;
         let progress = Progress::of(locations.len(), self.selection.shows_progress);
         let show = |left| progress.show(left);

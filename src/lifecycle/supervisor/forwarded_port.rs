@@ -225,6 +225,7 @@ impl PortKeeper {
     /// Tries again what could not be done, and looks at what others have changed.
     pub fn look(&mut self, container: &mut Container) {
         self.next_look = None;
+        self.store_lease(Level::Debug);
         self.announcement.look(container);
         self.schedule_look();
     }
@@ -296,8 +297,8 @@ impl PortKeeper {
         if let Err(error) = file.store(&lease) {
             log::log!(
                 failure_level,
-                "storing the lease: {error}; tried again at each refresh, as without it the next \
-                 start gets another port"
+                "storing the lease: {error}; tried again each minute, as without it the next start \
+                 gets another port"
             );
             self.unstored = Some(lease);
         }
@@ -316,10 +317,11 @@ impl PortKeeper {
 
     /// Ends the thread and withdraws the port, but for the port file, which `PORT_FILE_CLEANUP` is
     /// about.
-    pub fn shut_down(self, container: &mut Container) {
-        if let Some(task) = self.task {
+    pub fn shut_down(mut self, container: &mut Container) {
+        if let Some(task) = self.task.take() {
             task.end();
         }
+        self.store_lease(Level::Warn);
         self.announcement.shut_down(container);
     }
 }

@@ -111,6 +111,8 @@ pub struct LeaseMachine {
     last_leased_at: Option<Duration>,
     announced: Option<u16>,
     wants_token: bool,
+    /// The last login failed, of which was told.
+    lacks_login: bool,
     no_login_before: Duration,
     other_servers: OtherServers,
     open_wish: Option<OpenWish>,
@@ -138,6 +140,7 @@ impl LeaseMachine {
             last_leased_at: None,
             announced: None,
             wants_token: false,
+            lacks_login: false,
             no_login_before: Duration::ZERO,
             other_servers: OtherServers::default(),
             open_wish: None,
@@ -185,9 +188,13 @@ impl LeaseMachine {
         let succession = self.until_succession();
         let lapse = self.until_lapse();
         let fatal = self.until_fatal();
-        // What is bound is kept first of all; what is not yet is bound with the newest lease that
-        // can be had.
-        let refresh_first = self.server.bound_at.is_some() && is_due(binding);
+        // What is bound is kept first of all, and so is what is told; what is not yet is bound with
+        // the newest lease that can be had.
+        let is_told = self
+            .current
+            .as_ref()
+            .is_some_and(|held| self.announced == Some(held.lease.port));
+        let refresh_first = (self.server.bound_at.is_some() || is_told) && is_due(binding);
         if is_due(leasing) && !refresh_first {
             return if self.wants_token {
                 Step::LogIn
@@ -289,7 +296,11 @@ impl LeaseMachine {
         let refused = FailureKind::LeaseRefused(LeaseRefusal::Unauthorized);
         if failure.kind == refused && self.may_log_in() {
             self.wants_token = true;
-            return vec![at_once(failure)];
+            // Told once; the failure of the login is what lasts.
+            return match self.lacks_login {
+                true => Vec::new(),
+                false => vec![at_once(failure)],
+            };
         }
         let mut effects = Vec::new();
         self.fail(Attempt::Lease, failure.clone(), &mut effects);
@@ -304,12 +315,14 @@ impl LeaseMachine {
         match answer {
             Ok(()) => {
                 self.wants_token = false;
+                self.lacks_login = false;
                 self.no_login_before = self.time.apparent.saturating_add(LOGIN_INTERVAL);
                 self.server.leasing = Attempts::default();
             }
             Err(failure) => {
                 // The service may take the old one by then.
                 self.wants_token = false;
+                self.lacks_login = true;
                 if failure.retry == Retry::Never {
                     let apart = REFUSED_LOGIN_INTERVAL;
                     self.no_login_before = self.time.apparent.saturating_add(apart);
@@ -361,6 +374,7 @@ impl LeaseMachine {
             self.server.leasing = Attempts::default();
         }
         self.last_leased_at = Some(self.time.apparent);
+        self.lacks_login = false;
         if self.note_wished(&lease) && self.server.is_on_trial {
             // There is no port to be kept meanwhile.
             self.end_trial();

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use harness::log_lines::{FORWARDING, UP};
 use harness::netns::Namespace;
 use harness::simulator::account::{OTHER_PASSWORD, OTHER_USER};
+use harness::simulator::faults::Api;
 use harness::simulator::server::PortService;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
@@ -199,6 +200,46 @@ fn where_both_addresses_refuse_it_is_asked_until_one_does_not() {
         }
         agreed_port(&world, &container);
     }
+}
+
+/// It says so to everybody.
+#[test]
+fn a_public_address_that_refuses_costs_no_port_while_the_gateway_starts_again() {
+    let world = World::new();
+    for server in world.pia.servers() {
+        server.port_forwarding_at_public_address(PortService::Unauthorized);
+    }
+    let container = forwarding(&world).start();
+    let port = agreed_port(&world, &container);
+    let records = world.pia.records();
+    let logins = records.of(Api::Token).len();
+    let server = world.server_in_use();
+    server.no_port_forwarding_inside();
+    container.wait_for_log("Port forwarding:", SOON);
+    server.port_forwarding_inside();
+    let bound = records.of(Api::BindPort).len();
+    assert!(records.wait_for(Api::BindPort, bound + 1, LATER));
+    assert_eq!(agreed_port(&world, &container), port);
+    assert_eq!(records.of(Api::Token).len(), logins);
+    assert_eq!(records.of(Api::GetSignature).len(), 1);
+}
+
+#[test]
+fn a_public_address_that_served_once_does_not_hide_the_gateway_for_good() {
+    let world = World::new();
+    for server in world.pia.servers() {
+        server.no_port_forwarding_inside();
+    }
+    let container = forwarding(&world).start();
+    let port = agreed_port(&world, &container);
+    let server = world.server_in_use();
+    server.port_forwarding_inside();
+    server.port_forwarding_at_public_address(PortService::Unauthorized);
+    let records = world.pia.records();
+    let bound = records.of(Api::BindPort).len();
+    assert!(records.wait_for(Api::BindPort, bound + 3, LATER));
+    assert_eq!(agreed_port(&world, &container), port);
+    assert_eq!(records.of(Api::GetSignature).len(), 1);
 }
 
 #[test]
@@ -459,11 +500,5 @@ fn without_port_forwarding_nothing_is_asked() {
         .start();
     container.wait_for_log(UP, SOON);
     container.stop();
-    assert!(
-        world
-            .pia
-            .records()
-            .of(harness::simulator::faults::Api::GetSignature)
-            .is_empty()
-    );
+    assert!(world.pia.records().of(Api::GetSignature).is_empty());
 }

@@ -135,6 +135,10 @@ impl Server {
         self.disturb(Disturbance::PortForwardingClosedInside, true);
     }
 
+    pub fn port_forwarding_inside(&self) {
+        self.disturb(Disturbance::PortForwardingClosedInside, false);
+    }
+
     /// What port 19999 does at the public address, for those who come through the tunnel.
     pub fn port_forwarding_at_public_address(&self, service: PortService) {
         let mut state = self.lock();
