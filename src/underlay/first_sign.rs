@@ -112,11 +112,20 @@ impl Questions {
         if waiting.is_empty() {
             return stop.pause(timeout).map(|()| false);
         }
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        // What cannot be waited for is looked at all the same.
-        let _ = poll(&mut waiting, timeout);
-        stop.check()?;
-        Ok(self.0.iter().any(OpenQuestion::is_answered))
+        let deadline = Deadline::after(timeout);
+        loop {
+            let left = PollTimeout::try_from(deadline.left()).unwrap_or(PollTimeout::MAX);
+            // What cannot be waited for is looked at all the same.
+            let waited = poll(&mut waiting, left);
+            stop.check()?;
+            if self.0.iter().any(OpenQuestion::is_answered) {
+                return Ok(true);
+            }
+            // Else it was a refusal, or another's answer: it is no reason to ask again at once.
+            if waited.is_err() || deadline.left().is_zero() {
+                return Ok(false);
+            }
+        }
     }
 }
 

@@ -81,26 +81,25 @@ impl EndpointWatch {
                 self.ask(stop)?;
                 continue;
             }
-            match silence.look(now, counters) {
-                Verdict::LookAgain(pause) => stop.pause(pause)?,
+            let is_suspicious = match silence.look(now, counters) {
+                Verdict::LookAgain(pause) => stop.pause(pause).map(|()| false)?,
                 Verdict::Rest(at_most) => self.rest(counters, at_most, stop)?,
-                Verdict::Suspect => {
-                    let is_dead = self.is_dead(counters, stop)?;
-                    if is_dead && self.has_answered() {
-                        if self.reconnects {
-                            let why = "nothing comes through the tunnel any more";
-                            return Ok(Event::Unresponsive(why.to_owned()));
-                        }
-                        self.wait_for_life(stop)?;
-                        // What was seen until now was silence.
-                        silence = Silence::default();
-                    }
-                    if !is_dead {
-                        self.has_answered.store(true, Ordering::Relaxed);
-                    }
-                    stop.pause(CALM_INTERVAL)?;
-                }
+                Verdict::Suspect => true,
+            };
+            if !is_suspicious {
+                continue;
             }
+            let is_dead = self.is_dead(counters, stop)?;
+            if is_dead && self.has_answered() {
+                if self.reconnects {
+                    let why = "nothing comes through the tunnel any more";
+                    return Ok(Event::Unresponsive(why.to_owned()));
+                }
+                self.wait_for_life(stop)?;
+                // What was seen until now was silence.
+                silence = Silence::default();
+            }
+            stop.pause(CALM_INTERVAL)?;
         }
     }
 
@@ -148,13 +147,20 @@ impl EndpointWatch {
         loop {
             if self.witnesses.any_answers(CHECK_TIMEOUT, stop)? {
                 log::debug!("there is an answer");
+                self.has_answered.store(true, Ordering::Relaxed);
                 return Ok(false);
             }
-            let after = show::counters().ok();
+            // It is not the endpoint's silence where the interface is gone, or is not known.
+            let Some(after) = show::counters().ok() else {
+                return Ok(false);
+            };
+            if self.way_in.lack().is_some() {
+                return Ok(false);
+            }
             match silence::judge(before, after, begun.elapsed()) {
                 Judgement::Alive => return Ok(false),
                 Judgement::Dead => return Ok(true),
-                Judgement::AskOn => before = after.unwrap_or(before),
+                Judgement::AskOn => before = after,
             }
         }
     }
@@ -191,19 +197,22 @@ impl EndpointWatch {
     }
 
     /// Waits until something passes, which `before` does not count yet, for `at_most`. Without the
-    /// right to see packets the wait is short, and the counters tell.
+    /// right to see packets the wait is short, and the counters tell. Whether something passes and
+    /// nothing is counted: the kernel counts nothing that it cannot send, and a program that
+    /// carries the interface nothing that it has not taken.
     fn rest(
         &self,
         before: Counters,
         at_most: Duration,
         stop: &CancellationToken,
-    ) -> Result<(), Cancelled> {
+    ) -> Result<bool, Cancelled> {
         let begun = Instant::now();
         let passing = match Passing::watch(paths::INTERFACE) {
             Ok(passing) => passing,
             Err(error) => {
                 log::debug!("packets of {} cannot be seen: {error}", paths::INTERFACE);
-                return stop.pause(at_most.min(silence::IDLE_INTERVAL));
+                let pause = at_most.min(silence::IDLE_INTERVAL);
+                return stop.pause(pause).map(|()| false);
             }
         };
         if show::counters().is_ok_and(|now| now == before) && self.way_in.lack().is_none() {
@@ -212,10 +221,10 @@ impl EndpointWatch {
         // It is not to cost anything while much passes.
         drop(passing);
         if begun.elapsed() >= at_most {
-            return Ok(());
+            return Ok(false);
         }
-        // Also where the counters stand: the kernel counts nothing that it cannot send.
-        stop.pause(silence::AFTER_REST)
+        stop.pause(silence::AFTER_REST)?;
+        Ok(show::counters().is_ok_and(|now| now == before))
     }
 }
 

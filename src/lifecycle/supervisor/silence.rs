@@ -25,6 +25,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
 pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(6);
 /// WireGuard tries one every five seconds, and repeats what it may.
 const HANDSHAKES_PER_CHECK: u64 = 3;
+/// For a way to be there again.
+const WAYLESS_PATIENCE: Duration = Duration::from_secs(10);
 /// For the first of many handshakes that a lossy link lets through.
 const KEYLESS_PATIENCE: Duration = Duration::from_secs(66);
 /// After an answered suspicion.
@@ -181,11 +183,8 @@ pub(super) enum Judgement {
 
 /// What the counters say before and after those inside were asked in vain for so long. Far less
 /// that came than was sent means a dead endpoint: a server that hears nothing still passes on what
-/// others repeat, such as the end of a TCP connection. An interface that is gone carries nothing.
-pub(super) fn judge(before: Counters, after: Option<Counters>, asked_for: Duration) -> Judgement {
-    let Some(after) = after else {
-        return Judgement::Dead;
-    };
+/// others repeat, such as the end of a TCP connection.
+pub(super) fn judge(before: Counters, after: Counters, asked_for: Duration) -> Judgement {
     let sent = after.sent.packets.saturating_sub(before.sent.packets);
     let received = after
         .received
@@ -196,7 +195,12 @@ pub(super) fn judge(before: Counters, after: Option<Counters>, asked_for: Durati
     }
     // The kernel counts nothing that it has no key or no way for, but for the handshakes that it
     // tries, of which two may be lost on the way.
-    if sent > HANDSHAKES_PER_CHECK || asked_for >= KEYLESS_PATIENCE {
+    // It tries none where there is no way at all.
+    let patience = match sent {
+        0 => WAYLESS_PATIENCE,
+        _ => KEYLESS_PATIENCE,
+    };
+    if sent > HANDSHAKES_PER_CHECK || asked_for >= patience {
         Judgement::Dead
     } else {
         Judgement::AskOn

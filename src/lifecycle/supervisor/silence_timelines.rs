@@ -269,7 +269,7 @@ impl WatchedTunnel<'_> {
                 let lasted = TICK * u32::try_from(tick - begun).unwrap();
                 let judgement = match is_answered {
                     true => Judgement::Alive,
-                    false if tick >= until => judge(before, Some(self.counters), lasted),
+                    false if tick >= until => judge(before, self.counters, lasted),
                     false => Judgement::AskOn,
                 };
                 if judgement != Judgement::AskOn {
