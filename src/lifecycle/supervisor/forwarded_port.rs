@@ -321,7 +321,8 @@ impl PortKeeper {
         if let Some(task) = self.task.take() {
             task.end();
         }
-        self.store_lease(Level::Warn);
+        // That it cannot be is told already.
+        self.store_lease(Level::Debug);
         self.announcement.shut_down(container);
     }
 }
