@@ -41,7 +41,11 @@ const RECONNECTING: &str = "begins to reconnect";
 const TO_REST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+    let mut arguments: Vec<String> = env::args().skip(1).collect();
+    let starts_alone = arguments.first().is_some_and(|what| what == "starts");
+    if starts_alone {
+        arguments.remove(0);
+    }
     if let [what, runs, program] = arguments.as_slice()
         && let Ok(runs @ 1..) = runs.parse()
     {
@@ -61,7 +65,7 @@ fn main() -> ExitCode {
         [runs, program, original] => (runs, program, Some(PathBuf::from(original))),
         _ => {
             eprintln!(
-                "usage: bench [wall|deaths|phases] RUNS PROGRAM [ORIGINAL]; scripts/bench \
+                "usage: bench [wall|deaths|phases|starts] RUNS PROGRAM [ORIGINAL]; scripts/bench \
                  prepares all of them"
             );
             return ExitCode::FAILURE;
@@ -72,27 +76,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let program = Path::new(program);
-    let ours = Subject {
-        program,
-        original: None,
-    };
-    let theirs = original.as_deref().map(|folder| Subject {
-        program,
-        original: Some(folder),
-    });
-    let subjects: Vec<Subject<'_>> = [Some(ours), theirs].into_iter().flatten().collect();
-    // In turn, so that a slow minute of the machine is slow for both.
-    let mut figures = vec![Figures::default(); subjects.len()];
-    for run in 1..=runs {
-        for (subject, figures) in subjects.iter().zip(&mut figures) {
-            eprintln!("run {run} of {runs}: {}", subject.name());
-            subject.measure(figures);
-        }
-    }
-    for (subject, figures) in subjects.iter().zip(&figures) {
-        println!("{}", subject.name());
-        figures.print();
-    }
+    compare(runs, program, original.as_deref(), starts_alone);
     if let Ok(metadata) = fs::metadata(program) {
         println!(
             "wireguard-pia, the binary\n  {:24}{:9.2} MB",
@@ -101,6 +85,34 @@ fn main() -> ExitCode {
         );
     }
     ExitCode::SUCCESS
+}
+
+/// In turn, so that a slow minute of the machine is slow for both.
+fn compare(runs: usize, program: &Path, original: Option<&Path>, starts_alone: bool) {
+    let ours = Subject {
+        program,
+        original: None,
+    };
+    let theirs = original.map(|folder| Subject {
+        program,
+        original: Some(folder),
+    });
+    let subjects: Vec<Subject<'_>> = [Some(ours), theirs].into_iter().flatten().collect();
+    let mut figures = vec![Figures::default(); subjects.len()];
+    for run in 1..=runs {
+        for (subject, figures) in subjects.iter().zip(&mut figures) {
+            eprintln!("run {run} of {runs}: {}", subject.name());
+            if starts_alone {
+                subject.measure_start(figures);
+            } else {
+                subject.measure(figures);
+            }
+        }
+    }
+    for (subject, figures) in subjects.iter().zip(&figures) {
+        println!("{}", subject.name());
+        figures.print();
+    }
 }
 
 /// What is measured.
@@ -154,10 +166,14 @@ impl Subject<'_> {
         }
     }
 
-    fn measure(&self, figures: &mut Figures) {
+    fn measure_start(&self, figures: &mut Figures) {
         let (ready, cpu) = self.time();
         figures.ready.push(ready.as_secs_f64());
         figures.cpu.push(cpu.as_secs_f64());
+    }
+
+    fn measure(&self, figures: &mut Figures) {
+        self.measure_start(figures);
         figures.last_leak.push(self.last_leak().as_secs_f64());
         let (processes, executions) = self.processes();
         figures.processes.push(count(processes));
