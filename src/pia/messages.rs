@@ -94,11 +94,18 @@ pub struct BindPortAnswer {
 /// nothing else.
 #[derive(Deserialize)]
 pub struct ServerListAnswer<'a> {
-    #[serde(default)]
-    pub groups: Value,
+    #[serde(borrow)]
+    pub groups: Option<&'a RawValue>,
     // Kept as text: as parsed values they would take 1.5 MB.
     #[serde(borrow)]
     pub regions: Vec<&'a RawValue>,
+}
+
+/// What there is of each protocol, in the groups and in a region's servers: ours alone counts.
+#[derive(Deserialize)]
+pub struct ByProtocolAnswer<'a> {
+    #[serde(borrow)]
+    pub wg: Option<&'a RawValue>,
 }
 
 /// A group's element: the ports on which its servers listen.
@@ -114,7 +121,7 @@ pub struct PortAnswer(#[serde(deserialize_with = "tolerant")] pub u16);
 
 /// One region.
 #[derive(Deserialize)]
-pub struct RegionAnswer {
+pub struct RegionAnswer<'a> {
     pub id: String,
     #[serde(default, deserialize_with = "tolerant")]
     pub name: String,
@@ -126,8 +133,8 @@ pub struct RegionAnswer {
     pub geo: bool,
     #[serde(default, deserialize_with = "tolerant")]
     pub offline: bool,
-    #[serde(default)]
-    pub servers: Value,
+    #[serde(borrow)]
+    pub servers: Option<&'a RawValue>,
 }
 
 /// One server of a region.

@@ -8,12 +8,13 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{ServerName, SubjectPublicKeyInfoDer};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use x509_cert::der::Decode;
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use super::messages::{GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer, from_base64};
+use super::messages::{
+    ByProtocolAnswer, GroupAnswer, RegionAnswer, ServerAnswer, ServerListAnswer, from_base64,
+};
 use crate::system::invisible::is_invisible;
 
 /// Where servers take registrations, unless the list says otherwise; a dedicated IP's always here.
@@ -134,7 +135,8 @@ impl ServerList {
     pub(super) fn parse(line: &[u8]) -> Result<Self, ListError> {
         let answer: ServerListAnswer<'_> = serde_json::from_slice(line)
             .map_err(|error| ListError::Unreadable(error.to_string()))?;
-        let registration_port = registration_port(&answer.groups).unwrap_or(REGISTRATION_PORT);
+        let registration_port = answer.groups.and_then(registration_port);
+        let registration_port = registration_port.unwrap_or(REGISTRATION_PORT);
         let mut locations: Vec<Location> =
             answer.regions.into_iter().filter_map(location).collect();
         locations.sort_by(|one, other| one.id.cmp(&other.id));
@@ -150,22 +152,22 @@ impl ServerList {
 }
 
 /// The first port of the group of WireGuard servers.
-fn registration_port(groups: &Value) -> Option<u16> {
-    each(groups.get("wg")?.clone())
+fn registration_port(groups: &RawValue) -> Option<u16> {
+    each(of_wireguard(groups)?)
         .flat_map(|group: GroupAnswer| group.ports)
         .map(|port| port.0)
         .find(|port| *port != 0)
 }
 
 fn location(region: &RawValue) -> Option<Location> {
-    let region: RegionAnswer = serde_json::from_str(region.get()).ok()?;
+    let region: RegionAnswer<'_> = serde_json::from_str(region.get()).ok()?;
     if !is_name(&region.id) {
         log::debug!("server list: a location's id is invalid, left out");
         return None;
     }
-    let servers = each(region.servers.get("wg").cloned().unwrap_or_default())
-        .filter_map(server)
-        .collect();
+    let servers = region.servers.and_then(of_wireguard);
+    let servers = servers.into_iter().flat_map(each);
+    let servers = servers.filter_map(server).collect();
     Some(Location {
         name: printable(&region.name),
         country: printable(&region.country),
@@ -199,16 +201,18 @@ impl Server {
     }
 }
 
+/// What is WireGuard's.
+fn of_wireguard(all: &RawValue) -> Option<&RawValue> {
+    let all: ByProtocolAnswer<'_> = serde_json::from_str(all.get()).ok()?;
+    all.wg
+}
+
 /// The elements that have the expected form.
-fn each<T: DeserializeOwned>(list: Value) -> impl Iterator<Item = T> {
-    let elements = if let Value::Array(elements) = list {
-        elements
-    } else {
-        Vec::new()
-    };
+fn each<T: DeserializeOwned>(list: &RawValue) -> impl Iterator<Item = T> {
+    let elements: Vec<&RawValue> = serde_json::from_str(list.get()).unwrap_or_default();
     elements
         .into_iter()
-        .filter_map(|element| serde_json::from_value(element).ok())
+        .filter_map(|element| serde_json::from_str(element.get()).ok())
 }
 
 fn is_name(text: &str) -> bool {

@@ -94,7 +94,11 @@ impl<'a> Ask<'a> {
     /// The refusal in an answer, by its status and by what all of the API's refusals share.
     pub fn refusal(&self, response: &Response) -> Option<ApiErrorKind> {
         let text = String::from_utf8_lossy(&response.body);
-        let answer: TokenAnswer = serde_json::from_slice(&response.body).unwrap_or_default();
+        let answer: TokenAnswer = if self.call.is_of_account() {
+            serde_json::from_slice(&response.body).unwrap_or_default()
+        } else {
+            TokenAnswer::default()
+        };
         if self.call.is_of_account() && answer.code.as_deref() == Some("too_many_attempts") {
             return Some(ApiErrorKind::LockedOut {
                 message: self.excerpt(&answer.message.unwrap_or_default()),
