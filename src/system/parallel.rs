@@ -1,7 +1,19 @@
 //! Work on threads that end with it, as far as threads can be had.
 
+use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::thread::{Builder, scope};
+
+thread_local! {
+    /// Whether this thread ends with the work that it was made for.
+    static ENDS_SOON: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does the work of a thread that ends with it.
+fn to_its_end<R>(work: impl FnOnce() -> R) -> R {
+    ENDS_SOON.set(true);
+    work()
+}
 
 /// The results of `work` in the order of `items`. Where a thread is refused, as `pids_limit` does,
 /// the work is done on this one.
@@ -11,7 +23,7 @@ pub fn map<T: Copy + Send, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -
         let mut begun = Vec::new();
         for item in items {
             let item = *item;
-            let thread = Builder::new().spawn_scoped(scope, move || work(item));
+            let thread = Builder::new().spawn_scoped(scope, move || to_its_end(|| work(item)));
             begun.push((item, thread));
         }
         let mut results = Vec::new();
@@ -30,10 +42,13 @@ pub fn map<T: Copy + Send, R: Send>(items: &[T], work: impl Fn(T) -> R + Sync) -
 
 /// The result of `work`, done on a thread of its own: what the work needed of a stack, and of the
 /// heap that is a thread's, is given back when it ends. Where a thread is refused, this one does
-/// it.
+/// it, as it does where it is such a thread itself.
 pub fn aside<R: Send>(mut work: impl FnMut() -> R + Send) -> R {
+    if ENDS_SOON.get() {
+        return work();
+    }
     let done = scope(
-        |scope| match Builder::new().spawn_scoped(scope, &mut work) {
+        |scope| match Builder::new().spawn_scoped(scope, || to_its_end(&mut work)) {
             Ok(thread) => Some(thread.join().unwrap_or_else(|panic| resume_unwind(panic))),
             Err(error) => {
                 log::debug!("no further thread: {error}");
@@ -47,17 +62,19 @@ pub fn aside<R: Send>(mut work: impl FnMut() -> R + Send) -> R {
 /// The results of both, done at the same time; the first, which is done on a thread of its own, is
 /// done before the other where a thread is refused.
 pub fn both<A: Send, B>(aside: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
-    scope(|scope| match Builder::new().spawn_scoped(scope, &aside) {
-        Ok(thread) => {
-            let here = here();
-            let aside = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            (aside, here)
-        }
-        Err(error) => {
-            log::debug!("no further thread: {error}");
-            (aside(), here())
-        }
-    })
+    scope(
+        |scope| match Builder::new().spawn_scoped(scope, || to_its_end(&aside)) {
+            Ok(thread) => {
+                let here = here();
+                let aside = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+                (aside, here)
+            }
+            Err(error) => {
+                log::debug!("no further thread: {error}");
+                (aside(), here())
+            }
+        },
+    )
 }
 
 #[cfg(test)]
@@ -78,6 +95,9 @@ mod tests {
     #[test]
     fn what_is_done_aside_is_done_on_another_thread() {
         let id = || std::thread::current().id();
+        assert_ne!(aside(id), id());
+        let (outer, inner) = aside(|| (id(), aside(id)));
+        assert_eq!(outer, inner);
         assert_ne!(aside(id), id());
     }
 
