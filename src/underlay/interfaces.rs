@@ -7,7 +7,7 @@ use std::path::Path;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
-use nix::net::if_::if_nameindex;
+use nix::net::if_::if_nametoindex;
 
 use crate::system::files::{self, FileError};
 use crate::system::paths;
@@ -45,7 +45,7 @@ pub struct AttachedNetwork {
 /// All of it at one moment, to be compared with another.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    interfaces: Vec<(String, u32)>,
+    interfaces: Vec<(String, usize)>,
     attached: Vec<AttachedNetwork>,
     default_routes: Vec<DefaultRoute>,
     attached_v6: Vec<(String, Ipv6Net)>,
@@ -57,20 +57,26 @@ pub struct Snapshot {
 /// # Errors
 /// As [`attached_networks`] and [`default_routes`].
 pub fn snapshot(ipv6: bool) -> Result<Snapshot, InterfacesError> {
-    let interfaces = if_nameindex()?
-        .iter()
-        .map(|interface| {
-            let name = interface.name().to_string_lossy().into_owned();
-            (name, interface.index())
-        })
-        .filter(|(name, _)| is_underlay(name))
+    let entries: Vec<InterfaceAddress> = getifaddrs()?
+        .filter(|entry| is_underlay(&entry.interface_name))
         .collect();
+    let interfaces = entries.iter().filter_map(|entry| {
+        let index = match &entry.address {
+            Some(address) => address.as_link_addr()?.ifindex(),
+            // Such as a tun device, which has no link address.
+            None => {
+                let index = if_nametoindex(entry.interface_name.as_str()).ok()?;
+                usize::try_from(index).ok()?
+            }
+        };
+        Some((entry.interface_name.clone(), index))
+    });
     Ok(Snapshot {
-        interfaces,
-        attached: attached_networks()?,
+        interfaces: interfaces.collect(),
+        attached: entries.iter().filter_map(attached_network).collect(),
         default_routes: default_routes()?,
         attached_v6: match ipv6 {
-            true => attached_networks_v6()?,
+            true => each_network_v6(&entries),
             false => Vec::new(),
         },
         default_route_v6: match ipv6 {
@@ -94,13 +100,10 @@ pub fn mtu(interface: &str) -> Option<u32> {
 
 /// The IPv4 networks of all interfaces except `lo` and the tunnel.
 pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
-    let attached = getifaddrs()?
-        .filter(|entry| is_underlay(&entry.interface_name))
-        .filter_map(|entry| {
-            let (address, mask) = ipv4_of(&entry)?;
-            attached_network(entry.interface_name, address, mask)
-        });
-    Ok(attached.collect())
+    let entries = getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name));
+    Ok(entries
+        .filter_map(|entry| attached_network(&entry))
+        .collect())
 }
 
 /// The IPv6 networks of all interfaces except `lo` and the tunnel, but for the link-local ones that
@@ -109,13 +112,17 @@ pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
 /// # Errors
 /// When the addresses cannot be listed.
 pub fn attached_networks_v6() -> Result<Vec<(String, Ipv6Net)>, InterfacesError> {
+    let entries = getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name));
+    Ok(each_network_v6(&entries.collect::<Vec<_>>()))
+}
+
+fn each_network_v6(entries: &[InterfaceAddress]) -> Vec<(String, Ipv6Net)> {
     let mut attached = Vec::new();
-    for entry in getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name)) {
-        let network = ipv6_of(&entry);
-        let network = network.map(|network| (entry.interface_name, network));
+    for entry in entries {
+        let network = ipv6_of(entry).map(|network| (entry.interface_name.clone(), network));
         attached.extend(network.filter(|network| !attached.contains(network)));
     }
-    Ok(attached)
+    attached
 }
 
 /// The interface of the kernel's default route of IPv6.
@@ -164,21 +171,17 @@ fn is_underlay(interface: &str) -> bool {
     interface != LOOPBACK && interface != paths::INTERFACE
 }
 
-fn ipv4_of(entry: &InterfaceAddress) -> Option<(Ipv4Addr, Ipv4Addr)> {
+fn attached_network(entry: &InterfaceAddress) -> Option<AttachedNetwork> {
     let address = entry.address.as_ref()?.as_sockaddr_in()?.ip();
     let mask = entry.netmask.as_ref()?.as_sockaddr_in()?.ip();
-    Some((address, mask))
+    attached_by(&entry.interface_name, address, mask)
 }
 
-fn attached_network(
-    interface: String,
-    address: Ipv4Addr,
-    mask: Ipv4Addr,
-) -> Option<AttachedNetwork> {
+fn attached_by(interface: &str, address: Ipv4Addr, mask: Ipv4Addr) -> Option<AttachedNetwork> {
     let prefix = ipnet::ip_mask_to_prefix(IpAddr::V4(mask)).ok()?;
     let network = Ipv4Net::new(address, prefix).ok()?.trunc();
     Some(AttachedNetwork {
-        interface,
+        interface: interface.to_owned(),
         address,
         network,
     })
@@ -228,6 +231,7 @@ fn parse_address(hexadecimal: &str) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::net::if_::if_nameindex;
     use proptest::prelude::*;
 
     const HEADER: &str =
@@ -297,21 +301,31 @@ mod tests {
 
     #[test]
     fn a_network_is_the_address_without_its_host_part() {
-        let attached = attached_network(
-            "eth0".into(),
+        let attached = attached_by(
+            "eth0",
             Ipv4Addr::new(172, 18, 3, 4),
             Ipv4Addr::new(255, 255, 0, 0),
         )
         .unwrap();
         assert_eq!(attached.network.to_string(), "172.18.0.0/16");
         assert_eq!(
-            attached_network(
-                "eth0".into(),
-                Ipv4Addr::LOCALHOST,
-                Ipv4Addr::new(255, 0, 255, 0)
-            ),
+            attached_by("eth0", Ipv4Addr::LOCALHOST, Ipv4Addr::new(255, 0, 255, 0)),
             None
         );
+    }
+
+    #[test]
+    fn a_snapshot_has_each_interface_by_its_index() {
+        let all = if_nameindex().unwrap();
+        let all = all.iter().map(|interface| {
+            let name = interface.name().to_string_lossy().into_owned();
+            (name, usize::try_from(interface.index()).unwrap())
+        });
+        let mut all: Vec<_> = all.filter(|(name, _)| is_underlay(name)).collect();
+        let mut interfaces = snapshot(true).unwrap().interfaces;
+        all.sort();
+        interfaces.sort();
+        assert_eq!(interfaces, all);
     }
 
     #[test]
