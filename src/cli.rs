@@ -184,12 +184,14 @@ pub fn main() -> ExitCode {
     let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
     // Pages of a stack that were touched once stay resident for as long as the thread lives.
-    let parsed = parallel::aside(|| {
-        command()
+    let parse = |command: clap::Command| {
+        command
             .version(version(&environment))
             .try_get_matches_from(&words)
             .and_then(|matches| Arguments::from_arg_matches(&matches))
-    });
+    };
+    // The variables are for those who ask for help: to lay them out takes longer than all the rest.
+    let parsed = parallel::aside(|| parse(Arguments::command()).or_else(|_| parse(command())));
     match parsed {
         Ok(arguments) => act(
             arguments
