@@ -174,9 +174,18 @@ impl Failure {
 
     /// What it is, and what the user can do, where that is known, apart.
     pub fn what_and_cure(&self) -> (String, Option<&'static str>) {
-        let source = self.source.as_deref();
-        let api = source.and_then(|source| source.downcast_ref::<ApiError>());
-        api.map_or_else(|| (self.text.clone(), None), ApiError::what_and_cure)
+        self.api_error()
+            .map_or_else(|| (self.text.clone(), None), ApiError::what_and_cure)
+    }
+
+    /// Whether PIA refused user name and password, as far as can be known.
+    pub fn may_be_refused_credentials(&self) -> bool {
+        self.api_error()
+            .is_some_and(ApiError::may_be_refused_credentials)
+    }
+
+    fn api_error(&self) -> Option<&ApiError> {
+        self.source.as_deref()?.downcast_ref::<ApiError>()
     }
 
     /// The same as another kind.

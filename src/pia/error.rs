@@ -316,6 +316,15 @@ impl ApiError {
         matches!(self.kind, ApiErrorKind::CredentialsRefused { .. })
     }
 
+    /// The same, or with a page for people, of which we cannot know.
+    pub fn may_be_refused_credentials(&self) -> bool {
+        self.are_credentials_refused()
+            || matches!(
+                (&self.kind, self.call),
+                (ApiErrorKind::WebPage { status: 401 | 403 }, Call::Token)
+            )
+    }
+
     /// Whether a stop was asked for.
     pub fn is_stopped(&self) -> bool {
         matches!(self.kind, ApiErrorKind::Stopped)

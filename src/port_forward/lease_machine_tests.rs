@@ -9,7 +9,7 @@ use super::lease_machine::LeaseMachine;
 use super::step::{Effect, LeaseOptions, LeaseWish, Step};
 use super::timekeeper::Now;
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::pia::error::LeaseRefusal;
+use crate::pia::error::{ApiError, ApiErrorKind, Call, LeaseRefusal};
 use crate::pia::lease::Lease;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -476,7 +476,7 @@ fn refused_credentials_are_left_alone_for_a_day() {
     let mut line = Timeline::new(TERMS, None);
     line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.step(), Step::LogIn);
-    let wrong_password = failure(FailureKind::Login, Retry::Never);
+    let wrong_password = no_login(ApiErrorKind::CredentialsRefused { status: 401 });
     line.machine.logged_in(Err(wrong_password), line.now);
     line.pass(23 * HOUR);
     let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
@@ -484,6 +484,43 @@ fn refused_credentials_are_left_alone_for_a_day() {
     line.pass(2 * HOUR);
     line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
     assert_eq!(line.step(), Step::LogIn);
+}
+
+/// Else a port would stay away for a day after a quarter of an hour's trouble.
+#[test]
+fn a_login_that_fails_for_good_but_for_the_credentials_is_tried_again_after_an_hour() {
+    for kind in [
+        ApiErrorKind::LockedOut {
+            message: "later".into(),
+        },
+        ApiErrorKind::SubscriptionOver,
+        ApiErrorKind::Blocked {
+            code: "1020".into(),
+        },
+    ] {
+        let mut line = Timeline::new(TERMS, None);
+        line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+        assert_eq!(line.step(), Step::LogIn);
+        line.machine.logged_in(Err(no_login(kind)), line.now);
+        line.pass(HOUR - MINUTE);
+        let effects = line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+        assert_eq!(line.waits(), pause(&effects));
+        line.pass(pause(&effects).max(2 * MINUTE));
+        line.fail_to_sign(refused(LeaseRefusal::Unauthorized));
+        assert_eq!(line.step(), Step::LogIn);
+    }
+}
+
+fn no_login(kind: ApiErrorKind) -> Failure {
+    let error = ApiError {
+        call: Call::Token,
+        host: "host".into(),
+        kind,
+        tries: 1,
+    };
+    let failure = Failure::from(error);
+    assert_eq!(failure.retry, Retry::Never);
+    failure
 }
 
 /// The service may take the old one again, and so may another server.

@@ -34,7 +34,8 @@ pub const MAX_HELD: Duration = Duration::from_secs(20 * 60);
 /// How many intervals lie between two renewals, should PIA give leases for less than a week: more
 /// often helps nobody.
 const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
-/// Between two logins: a token that is refused although it is new is not the cause.
+/// Between two logins: a token that is refused although it is new is not the cause, and what else
+/// keeps a login from being made, such as a lockout, passes in its own time.
 const LOGIN_INTERVAL: Duration = Duration::from_secs(3600);
 /// After the credentials were refused: they would lock the account.
 const REFUSED_LOGIN_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -324,7 +325,10 @@ impl LeaseMachine {
                 self.wants_token = false;
                 self.lacks_login = true;
                 if failure.retry == Retry::Never {
-                    let apart = REFUSED_LOGIN_INTERVAL;
+                    let apart = match failure.may_be_refused_credentials() {
+                        true => REFUSED_LOGIN_INTERVAL,
+                        false => LOGIN_INTERVAL,
+                    };
                     self.no_login_before = self.time.apparent.saturating_add(apart);
                 }
                 self.pause(
