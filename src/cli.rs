@@ -183,7 +183,6 @@ pub fn main() -> ExitCode {
     heap::share_among_threads();
     let environment = Environment::from_process();
     let (words, by_old_name) = words_of(std::env::args_os().collect());
-    // Pages of a stack that were touched once stay resident for as long as the thread lives.
     let parse = |command: clap::Command| {
         command
             .version(version(&environment))
@@ -191,7 +190,13 @@ pub fn main() -> ExitCode {
             .and_then(|matches| Arguments::from_arg_matches(&matches))
     };
     // The variables are for those who ask for help: to lay them out takes longer than all the rest.
-    let parsed = parallel::aside(|| parse(Arguments::command()).or_else(|_| parse(command())));
+    let parse = || parse(Arguments::command()).or_else(|_| parse(command()));
+    let parsed = match words.get(1) {
+        // It ends at once, and there is one every few seconds.
+        Some(verb) if verb == "healthcheck" => parse(),
+        // Pages of a stack that were touched once stay resident for as long as the thread lives.
+        _ => parallel::aside(parse),
+    };
     match parsed {
         Ok(arguments) => act(
             arguments
