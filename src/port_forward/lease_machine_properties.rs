@@ -5,11 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 use proptest::prelude::*;
 
 use super::lease_machine::LeaseMachine;
-use super::lease_machine_tests::lease;
+use super::lease_machine_tests::{lease, no_login};
 use super::step::{Effect, LeaseOptions, LeaseWish, Step};
 use super::timekeeper::Now;
 use crate::failure::{Failure, FailureKind, Retry};
-use crate::pia::error::LeaseRefusal;
+use crate::pia::error::{ApiErrorKind, LeaseRefusal};
 use crate::pia::lease::Lease;
 
 const DAY: u64 = 24 * 3600;
@@ -157,7 +157,10 @@ impl Model {
                     self.logins += 1;
                     let answer = match answer() {
                         Reaction::Good | Reaction::Short(_) => Ok(()),
-                        Reaction::Refused(_) => Err(failure(FailureKind::Login, Retry::Never)),
+                        Reaction::Refused(LeaseRefusal::Unauthorized) => {
+                            Err(no_login(ApiErrorKind::CredentialsRefused { status: 401 }))
+                        }
+                        Reaction::Refused(_) => Err(no_login(ApiErrorKind::SubscriptionOver)),
                         _ => Err(failure(FailureKind::Network, Retry::Later(None))),
                     };
                     self.machine.logged_in(answer, self.now)

@@ -511,7 +511,8 @@ fn a_login_that_fails_for_good_but_for_the_credentials_is_tried_again_after_an_h
     }
 }
 
-fn no_login(kind: ApiErrorKind) -> Failure {
+/// A login that is not to be tried again soon.
+pub fn no_login(kind: ApiErrorKind) -> Failure {
     let error = ApiError {
         call: Call::Token,
         host: "host".into(),
