@@ -99,7 +99,7 @@ impl<'a> Ask<'a> {
         } else {
             TokenAnswer::default()
         };
-        if self.call.is_of_account() && answer.code.as_deref() == Some("too_many_attempts") {
+        if answer.code.as_deref() == Some("too_many_attempts") {
             return Some(ApiErrorKind::LockedOut {
                 message: self.excerpt(&answer.message.unwrap_or_default()),
             });

@@ -47,8 +47,7 @@ pub struct PortService {
 pub struct Worker {
     service: PortService,
     account: Account,
-    /// The server by each of its addresses, the one that worked last first; empty before the first
-    /// request.
+    /// The server by each of its addresses; empty before the first request.
     hosts: Vec<Host>,
     /// The number of the one that served last.
     serving: usize,

@@ -57,9 +57,7 @@ pub struct Snapshot {
 /// # Errors
 /// As [`attached_networks`] and [`default_routes`].
 pub fn snapshot(ipv6: bool) -> Result<Snapshot, InterfacesError> {
-    let entries: Vec<InterfaceAddress> = getifaddrs()?
-        .filter(|entry| is_underlay(&entry.interface_name))
-        .collect();
+    let entries = entries()?;
     let interfaces = entries.iter().filter_map(|entry| {
         let index = match &entry.address {
             Some(address) => address.as_link_addr()?.ifindex(),
@@ -100,10 +98,7 @@ pub fn mtu(interface: &str) -> Option<u32> {
 
 /// The IPv4 networks of all interfaces except `lo` and the tunnel.
 pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
-    let entries = getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name));
-    Ok(entries
-        .filter_map(|entry| attached_network(&entry))
-        .collect())
+    Ok(entries()?.iter().filter_map(attached_network).collect())
 }
 
 /// The IPv6 networks of all interfaces except `lo` and the tunnel, but for the link-local ones that
@@ -112,8 +107,13 @@ pub fn attached_networks() -> Result<Vec<AttachedNetwork>, InterfacesError> {
 /// # Errors
 /// When the addresses cannot be listed.
 pub fn attached_networks_v6() -> Result<Vec<(String, Ipv6Net)>, InterfacesError> {
+    Ok(each_network_v6(&entries()?))
+}
+
+/// One for each interface below the tunnel, and one for each of its addresses.
+fn entries() -> Result<Vec<InterfaceAddress>, InterfacesError> {
     let entries = getifaddrs()?.filter(|entry| is_underlay(&entry.interface_name));
-    Ok(each_network_v6(&entries.collect::<Vec<_>>()))
+    Ok(entries.collect())
 }
 
 fn each_network_v6(entries: &[InterfaceAddress]) -> Vec<(String, Ipv6Net)> {
