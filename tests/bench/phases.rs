@@ -33,14 +33,14 @@ pub fn print(runs: usize, program: &Path) -> ExitCode {
     let (mut reconnects, mut checks, mut busy) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..runs {
         let world = world();
-        let container = start(&world, program, "60");
+        let container = start(&world, program, ("DEBUG", "1"));
         for (times, (_, line)) in phases.iter_mut().zip(PHASES) {
             times.extend(ended(&container, line).map(milliseconds));
         }
         reconnects.push(milliseconds(reconnect(&container)));
         checks.push(check(&container));
         drop(container);
-        let container = start(&world, program, "1");
+        let container = start(&world, program, ("MONITOR_INTERVAL", "1"));
         busy.push(milliseconds(container.rest(RESTING).cpu));
     }
     println!("since exec, the end of");
@@ -54,15 +54,14 @@ pub fn print(runs: usize, program: &Path) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn start(world: &World, program: &Path, interval: &str) -> Container {
+fn start(world: &World, program: &Path, (name, value): (&str, &str)) -> Container {
     let container = world
         .container(program)
         .credentials()
         .env("LOC", "swiss")
-        .env("DEBUG", "1")
+        .env(name, value)
         .env("RECONNECT", "1")
         .env("PORT_FORWARDING", "1")
-        .env("MONITOR_INTERVAL", interval)
         .saying_when_executed()
         .start();
     container.wait_for_log(ENABLED, SOON);
