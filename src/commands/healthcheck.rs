@@ -13,7 +13,7 @@ use crate::system::{files, paths};
 use crate::underlay::name_servers;
 use crate::underlay::ping::Prober;
 use crate::wireguard::peers::{self, PeersError};
-use crate::wireguard::show;
+use crate::wireguard::show::{self, LinkState};
 
 /// What the image's health check may take in all, as the Dockerfile has it.
 const IMAGE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -94,11 +94,10 @@ pub fn read_status() -> Result<Status, String> {
 }
 
 fn interface(stop: &CancellationToken) -> Interface {
-    if !show::exists() {
-        return Interface::Missing;
-    }
-    if !show::is_up() {
-        return Interface::Down;
+    match show::link() {
+        LinkState::Gone => return Interface::Missing,
+        LinkState::Down => return Interface::Down,
+        LinkState::Up => {}
     }
     match peers::list(stop) {
         Ok(peers) if !peers.is_empty() => Interface::Complete,

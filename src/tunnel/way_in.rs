@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::container::{Container, HookRuns};
 use crate::system::{paths, route};
-use crate::wireguard::{routing_rules, show};
+use crate::wireguard::routing_rules;
+use crate::wireguard::show::{self, LinkState};
 
 /// What is not as wg-quick has made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,14 +68,14 @@ impl WayIn {
 
     /// What keeps packets from finding into the tunnel, read without a process.
     pub fn lack(&self) -> Option<Lack> {
-        if !show::exists() {
-            return Some(Lack::Interface);
+        match show::link() {
+            LinkState::Gone => Some(Lack::Interface),
+            LinkState::Down => {
+                self.expected().was_down = true;
+                Some(Lack::Link)
+            }
+            LinkState::Up => self.lacks_route().then_some(Lack::Route),
         }
-        if !show::is_up() {
-            self.expected().was_down = true;
-            return Some(Lack::Link);
-        }
-        self.lacks_route().then_some(Lack::Route)
     }
 
     /// What is missing at the end of hooks is what they wished.

@@ -15,16 +15,32 @@ pub fn exists() -> bool {
     Path::new("/sys/class/net").join(paths::INTERFACE).exists()
 }
 
-/// Whether the interface is up, as `ip link set wg0 up` makes it. Where the kernel does not tell,
-/// it is taken to be.
-pub fn is_up() -> bool {
+/// What becomes of packets that are to leave by the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    Gone,
+    /// As `ip link set wg0 down` makes it.
+    Down,
+    Up,
+}
+
+/// The interface's link, read without starting a process, for some ask once a second. Where the
+/// kernel does not tell, it is taken to be up.
+pub fn link() -> LinkState {
     const IFF_UP: u32 = 1;
     let file = Path::new("/sys/class/net")
         .join(paths::INTERFACE)
         .join("flags");
-    let text = fs::read_to_string(file).unwrap_or_default();
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(_) if exists() => return LinkState::Up,
+        Err(_) => return LinkState::Gone,
+    };
     let digits = text.trim().trim_start_matches("0x");
-    u32::from_str_radix(digits, 16).map_or(true, |flags| flags & IFF_UP != 0)
+    match u32::from_str_radix(digits, 16) {
+        Ok(flags) if flags & IFF_UP == 0 => LinkState::Down,
+        _ => LinkState::Up,
+    }
 }
 
 /// What went one way through the interface since it was made.

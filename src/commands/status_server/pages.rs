@@ -9,7 +9,7 @@ use crate::commands::healthcheck::{self, Facts, Interface};
 use crate::status::{self, Status};
 use crate::system::secret::Secret;
 use crate::system::uptime;
-use crate::wireguard::show;
+use crate::wireguard::show::{self, LinkState};
 
 /// What is told, and to whom.
 #[derive(Debug)]
@@ -140,12 +140,10 @@ fn verdict(status: Result<Status, String>) -> Result<String, String> {
         running: true,
         status,
         // To see its peers takes a capability.
-        interface: if !show::exists() {
-            Interface::Missing
-        } else if !show::is_up() {
-            Interface::Down
-        } else {
-            Interface::Complete
+        interface: match show::link() {
+            LinkState::Gone => Interface::Missing,
+            LinkState::Down => Interface::Down,
+            LinkState::Up => Interface::Complete,
         },
     })
 }
