@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::backend::Backend;
-use super::changes::{self, Change};
+use super::changes::{Begun, Change, Changer};
 use super::cleanup::{self, InUse};
 use super::earlier_rules::EarlierRules;
 use super::error::FirewallError;
@@ -42,6 +42,8 @@ pub enum Sealing {
 pub struct Firewall {
     pub(super) programs: Programs,
     pub(super) private_bin: PathBuf,
+    /// Who loads each family's rules, with nf_tables.
+    changers: BTreeMap<Family, Changer>,
     families: Vec<Family>,
     strict_rp_filter: bool,
     pub(super) missing: Vec<KernelModule>,
@@ -92,6 +94,7 @@ impl Firewall {
         Self {
             programs,
             private_bin: private_bin.to_owned(),
+            changers: BTreeMap::new(),
             families: if ipv6 {
                 vec![Family::V4, Family::V6]
             } else {
@@ -231,7 +234,7 @@ impl Firewall {
             }
         }
         let mut failures = Vec::new();
-        let results = run_loads(&self.programs, &loads);
+        let results = self.run_loads(&loads);
         for (load, result) in loads.into_iter().zip(results) {
             let family = load.family;
             let Err(error) = result else {
@@ -255,6 +258,28 @@ impl Firewall {
         }
         self.policies_due &= !failures.is_empty();
         Ok(failures)
+    }
+
+    /// Both families at once with nf_tables, where each waits for the kernel, and only until the
+    /// rules are in force; legacy has one lock for both.
+    fn run_loads(&mut self, loads: &[Load]) -> Vec<Result<(), CommandError>> {
+        if self.backend() == Backend::Legacy {
+            let run = |load: &Load| self.programs.load(load.family, &load.text);
+            return loads.iter().map(run).collect();
+        }
+        let mut begun = Vec::new();
+        for load in loads {
+            let names = load.tables.iter().map(|table| table.name.name().to_owned());
+            log::debug!("loading for {:?}:\n{}", load.family, load.text);
+            let change = Change {
+                command: self.programs.loading(load.family),
+                text: load.text.clone(),
+                tables: names.collect(),
+                is_kept: true,
+            };
+            begun.push(self.changers.entry(load.family).or_default().begin(change));
+        }
+        begun.into_iter().map(Begun::outcome).collect()
     }
 
     fn changed(&self, policy: &Policy, family: Family) -> Result<Vec<Table>, FirewallError> {
@@ -382,24 +407,6 @@ impl Firewall {
         self.tidy = failures.is_empty();
         self.alone = true;
     }
-}
-
-/// Both families at once with nf_tables, where each waits for the kernel, and only until the rules
-/// are in force; legacy has one lock for both.
-fn run_loads(programs: &Programs, loads: &[Load]) -> Vec<Result<(), CommandError>> {
-    if programs.backend == Backend::Legacy {
-        let run = |load: &Load| programs.load(load.family, &load.text);
-        return loads.iter().map(run).collect();
-    }
-    let change = |load: &Load| Change {
-        command: programs.loading(load.family, &load.text),
-        tables: load
-            .tables
-            .iter()
-            .map(|table| table.name.name().to_owned())
-            .collect(),
-    };
-    changes::make(loads.iter().map(change).collect())
 }
 
 /// The failure that counts.

@@ -109,16 +109,15 @@ impl Programs {
         self.named(name).map(|program| program.path.as_path())
     }
 
-    /// What loads `text` in one step, keeping what it does not mention.
-    pub(super) fn loading(&self, family: Family, text: &str) -> Command {
-        log::debug!("loading for {family:?}:\n{text}");
+    /// What loads in one step what it reads, keeping what that does not mention.
+    pub(super) fn loading(&self, family: Family) -> Command {
         self.command(restore(family), &["--noflush", "--wait", "1"])
-            .input(text)
     }
 
     /// Loads `text` so. Where another program holds legacy's lock, it is waited for.
     pub(super) fn load(&self, family: Family, text: &str) -> Result<(), CommandError> {
-        let command = self.loading(family, text);
+        log::debug!("loading for {family:?}:\n{text}");
+        let command = self.loading(family).input(text);
         let started = Instant::now();
         loop {
             self.wait_for_lock(started);

@@ -21,7 +21,7 @@ use nix::libc::ARPHRD_ETHER;
 use nix::net::if_::if_nametoindex;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::changes::{self, Change};
+use super::changes::{Change, Changer};
 use super::tables::Family;
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::{Command, CommandError};
@@ -299,10 +299,12 @@ fn render(stamp: u32, interfaces: &[EgressInterface]) -> String {
 /// Loads what changes our table.
 fn load(nft: &Path, text: &str) -> Result<(), CommandError> {
     let change = Change {
-        command: Command::new(nft, ["-f", "-"]).input(text),
+        command: Command::new(nft, ["-f", "-"]),
+        text: text.to_owned(),
         tables: vec![TABLE.to_owned()],
+        is_kept: false,
     };
-    changes::make(vec![change]).into_iter().collect()
+    Changer::default().begin(change).outcome()
 }
 
 fn run(nft: &Path, arguments: &[&str]) -> Result<String, CommandError> {

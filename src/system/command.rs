@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -89,7 +88,7 @@ impl CommandError {
 }
 
 /// The last line that says what is wrong: iptables adds a line number and how to get help.
-fn last_error_line(stderr: &str) -> &str {
+pub(super) fn last_error_line(stderr: &str) -> &str {
     let is_further =
         |line: &&str| line.starts_with("Try `") || line.starts_with("Error occurred at line");
     stderr
@@ -189,51 +188,6 @@ impl Command {
         Ok(stdout)
     }
 
-    /// Runs it to the end, which nothing interrupts, and reports the outcome as soon as it is
-    /// known: that is before the end where `is_done`, which gets the process id and a pipe whose
-    /// other end is closed when the program ends, says that it has done what it was run for.
-    pub fn run_reporting(
-        &self,
-        is_done: impl FnOnce(u32, BorrowedFd<'_>) -> bool,
-        report: impl FnOnce(Result<(), CommandError>),
-    ) {
-        log::debug!("[#] {self}");
-        let (handle, ended, stderr) = match self.start_with_pipe() {
-            Ok(started) => started,
-            Err(source) => return report(Err(self.not_run(source))),
-        };
-        let pid = handle.pids().first().copied();
-        let is_done = pid.is_some_and(|pid| is_done(pid, ended.as_fd()));
-        let outcome = || -> Result<(), CommandError> {
-            let status = handle.wait().map_err(|source| self.not_run(source))?.status;
-            let stderr = text_of(stderr).map_err(|source| self.not_run(source))?;
-            self.judge(
-                status,
-                last_error_line(&stderr),
-                &CancellationToken::never(),
-            )
-        };
-        if !is_done {
-            return report(outcome());
-        }
-        report(Ok(()));
-        if let Err(error) = outcome() {
-            log::debug!("after it had done its work: {error}");
-        }
-    }
-
-    fn start_with_pipe(&self) -> io::Result<(duct::Handle, io::PipeReader, File)> {
-        let stderr = nameless()?;
-        let (ended, stdout) = io::pipe()?;
-        let handle = self
-            .expression()
-            .stdin_file(self.input_file()?)
-            .stdout_file(stdout)
-            .stderr_file(stderr.try_clone()?)
-            .start()?;
-        Ok((handle, ended, stderr))
-    }
-
     /// Input and outputs are files in memory. Pipes would need a thread each, which may be refused.
     fn run_with_files(&self, stop: &CancellationToken) -> io::Result<(ExitStatus, String, String)> {
         let (stdout, stderr) = (nameless()?, nameless()?);
@@ -304,7 +258,7 @@ impl Command {
         Ok(input)
     }
 
-    fn expression(&self) -> duct::Expression {
+    pub(super) fn expression(&self) -> duct::Expression {
         let mut expression = duct::cmd(&self.program, &self.arguments)
             .unchecked()
             .before_spawn(|command| {
@@ -326,7 +280,7 @@ impl Command {
         expression
     }
 
-    fn judge(
+    pub(super) fn judge(
         &self,
         status: ExitStatus,
         stderr: &str,
@@ -452,12 +406,12 @@ impl Drop for ProcessGroup {
 }
 
 /// An empty file that has no name.
-fn nameless() -> io::Result<File> {
+pub(super) fn nameless() -> io::Result<File> {
     files::nameless(Path::new(paths::RUN))
 }
 
 /// All that was written to the file.
-fn text_of(mut file: File) -> io::Result<String> {
+pub(super) fn text_of(mut file: File) -> io::Result<String> {
     file.rewind()?;
     let mut bytes = Vec::new();
     io::copy(&mut file, &mut bytes)?;
@@ -501,27 +455,6 @@ mod tests {
                 .unwrap(),
             "secret"
         );
-    }
-
-    #[test]
-    fn an_outcome_is_reported_before_the_end_where_it_is_known() {
-        let outcome = |text: &str, is_done: bool| {
-            let (mut outcome, started) = (None, Instant::now());
-            let report = |reported| outcome = Some((reported, started.elapsed()));
-            bash(text).run_reporting(|_, _| is_done, report);
-            let (reported, after) = outcome.unwrap();
-            (
-                reported.map_err(|error| error.to_string()),
-                after,
-                started.elapsed(),
-            )
-        };
-        let (reported, after, ended) = outcome("sleep 1; exit 3", true);
-        assert_eq!(reported, Ok(()));
-        assert!(after < Duration::from_millis(900) && ended >= Duration::from_secs(1));
-        let (reported, after, _) = outcome("sleep 1; echo why >&2; exit 3", false);
-        assert_eq!(reported, Err("bash: exit status 3: why".into()));
-        assert!(after >= Duration::from_secs(1));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod capabilities;
 pub mod command;
 pub mod core_dumps;
 pub mod docker;
+pub mod fed_program;
 pub mod files;
 pub mod generic_netlink;
 pub mod heap;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use nix::errno::Errno;
@@ -107,17 +108,27 @@ impl CommitListener {
     }
 
     /// Waits until the program with this process id, whose socket has it as its port, has changed
-    /// all of these tables and the kernel has put that in force, or until the other end of `ended`
-    /// is closed. Whether it was heard.
-    pub fn hear(&self, pid: u32, tables: &[String], ended: BorrowedFd<'_>) -> bool {
-        let mut hearing = Hearing::of(pid, tables);
+    /// all of these tables and the kernel has put that in force, until the other end of `ended` is
+    /// closed, or until `timeout` is over. Whether it was heard.
+    pub fn hear(
+        &self,
+        pid: u32,
+        tables: &[String],
+        ended: BorrowedFd<'_>,
+        timeout: Duration,
+    ) -> bool {
+        let (mut hearing, begun) = (Hearing::of(pid, tables), Instant::now());
         let mut buffer = [0; MAX_DATAGRAM];
         while !hearing.is_done() {
             let mut any = [
                 PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(ended, PollFlags::empty()),
             ];
-            match poll(&mut any, PollTimeout::NONE) {
+            let left = timeout.saturating_sub(begun.elapsed());
+            match poll(
+                &mut any,
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX),
+            ) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => return false,
             }
