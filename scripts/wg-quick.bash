@@ -27,19 +27,50 @@ sysctl() {
 
 # What has our marks is ours; what others have of the same shape is neither seen nor deleted.
 ip() {
+	local words=("$@")
 	if [[ ${2-} == rule && ${3-} == @(add|delete|show) ]]; then
-		command ip "$@" protocol "$WIREGUARD_PIA_PROTOCOL"
-		return
+		words+=(protocol "$WIREGUARD_PIA_PROTOCOL")
+	elif [[ "${*:1:3}" == 'link set mtu' ]]; then
+		words+=(alias "$WIREGUARD_PIA_ALIAS")
 	fi
 	if __is_bringing_up; then
 		case $* in
 		"link show dev $INTERFACE") __has_interface "$INTERFACE" || return 1 ;;
 		"-o -4 addr show dev $INTERFACE") __show_addresses && return ;;
 		esac
+		case "${FUNCNAME[2]-} $*" in
+		'add_addr -4 address add '* | 'add_default -4 route add '* | 'add_default -4 rule add not fwmark '*)
+			__changes+=("${words[*]:1}")
+			return
+			;;
+		'set_mtu_up link set mtu '*)
+			__changes+=("${words[*]}")
+			__change
+			return
+			;;
+		'add_default -4 rule add table main suppress_prefixlength 0')
+			__changes+=("${words[*]:1}")
+			__change
+			return
+			;;
+		esac
+		__change || return
 	fi
-	local alias=()
-	[[ "${*:1:3}" != 'link set mtu' ]] || alias=(alias "$WIREGUARD_PIA_ALIAS")
-	command ip "$@" "${alias[@]}"
+	command ip "${words[@]}"
+}
+
+# wg-quick gives the interface its addresses and its link, and later the default route and the rules that lead to it. Of
+# each of the two, all is done by one program, when the last of it is asked for: a program costs a start more than a
+# millisecond, and does as little alone.
+__changes=()
+__change() {
+	local changes=("${__changes[@]}") IFS=$'\n'
+	((BASH_SUBSHELL == 0 && ${#changes[@]} > 0)) || return 0
+	__changes=()
+	command ip -4 -batch - <<<"${changes[*]}" && return
+	IFS=';'
+	echo "ip: one of these could not be done: ${changes[*]}" >&2
+	return 1
 }
 
 # Below, what wg-quick asks programs for that can be told without one: each costs a start two milliseconds. What is asked

@@ -197,10 +197,12 @@ mod tests {
     /// PATH, each of which says that it was asked.
     fn printed(script: &str) -> String {
         const PROGRAMS: [&str; 3] = ["ip", "stat", "wg"];
+        const PRINTING: &str = "#!/bin/sh\necho \"asked: ${0##*/} $*\"\n[ \"$2\" != -batch ] || cat\n[ ! \
+             \"$FAILING\" ]\n";
         let folder = tempfile::tempdir().unwrap();
         for program in PROGRAMS {
             let path = folder.path().join(program);
-            std::fs::write(&path, "#!/bin/sh\necho \"asked: ${0##*/} $*\"\n").unwrap();
+            std::fs::write(&path, PRINTING).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         let functions = folder.path().join("functions");
@@ -304,6 +306,70 @@ AllowedIPs = 0.0.0.0/0
             let outside = printed(&format!("INTERFACE=wg0 WG_CONFIG='{CONF}'\n{command}"));
             assert_eq!(outside, format!("asked: {command}\n"));
         }
+    }
+
+    /// As wg-quick has them, with an `ip` that prints what it is to do.
+    fn with_batches(script: &str) -> String {
+        while_bringing_up(
+            CONF,
+            &format!(
+                "cmd() {{ \"$@\"; }}
+                add_addr() {{ cmd ip \"$1\" address add \"$2\" dev wg0; }}
+                set_mtu_up() {{
+                    echo \"$(ip route get 192.0.2.1)\"
+                    cmd ip link set mtu 1420 up dev wg0
+                }}
+                add_default() {{
+                    cmd ip -4 route add 0.0.0.0/0 dev wg0 table 51820
+                    cmd ip -4 rule add not fwmark 51820 table 51820
+                    cmd ip -4 rule add table main suppress_prefixlength 0
+                }}
+                {script}"
+            ),
+        )
+    }
+
+    #[test]
+    fn what_follows_each_other_is_done_by_one_program() {
+        assert_eq!(
+            with_batches("add_addr -4 10.1.2.3/32; add_addr -4 10.1.2.4; set_mtu_up; add_default"),
+            "asked: ip route get 192.0.2.1
+asked: ip -4 -batch -
+address add 10.1.2.3/32 dev wg0
+address add 10.1.2.4 dev wg0
+link set mtu 1420 up dev wg0 alias wireguard-pia
+asked: ip -4 -batch -
+route add 0.0.0.0/0 dev wg0 table 51820
+rule add not fwmark 51820 table 51820 protocol 51
+rule add table main suppress_prefixlength 0 protocol 51
+"
+        );
+    }
+
+    #[test]
+    fn what_of_several_changes_fails_is_a_failure_that_names_them() {
+        let script = "export FAILING=1; add_addr -4 10.1.2.3; set_mtu_up 2>&1 || echo failed";
+        let printed = with_batches(script);
+        let end = "ip: one of these could not be done: address add 10.1.2.3 dev wg0;link set mtu \
+                   1420 up dev wg0 alias wireguard-pia\nfailed\n";
+        assert!(printed.ends_with(end), "{printed}");
+    }
+
+    #[test]
+    fn what_waits_is_done_before_anything_else_and_hooks_wait_for_nothing() {
+        assert_eq!(
+            with_batches("add_addr -4 10.1.2.3; add_addr -6 fd00::1; ip link show"),
+            "asked: ip -4 -batch -
+address add 10.1.2.3 dev wg0
+asked: ip -6 address add fd00::1 dev wg0
+asked: ip link show
+"
+        );
+        let hook = "ip -4 rule add table main suppress_prefixlength 0";
+        assert_eq!(
+            with_batches(&format!("execute_hooks '{hook}'")),
+            format!("asked: {hook} protocol 51\n")
+        );
     }
 
     #[test]
