@@ -69,7 +69,6 @@ impl Site {
             None => {}
         }
         let addresses = [stream.peer_addr()?, stream.local_addr()?];
-        stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let config = Arc::clone(&self.tls.lock().expect("no holder of this lock panics"));
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
