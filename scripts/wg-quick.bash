@@ -39,7 +39,7 @@ ip() {
 		"-o -4 addr show dev $INTERFACE") __show_addresses && return ;;
 		esac
 		case "${FUNCNAME[2]-} $*" in
-		'add_addr -4 address add '* | 'add_default -4 route add '* | 'add_default -4 rule add not fwmark '*)
+		'add_addr -4 address add '*)
 			__changes+=("${words[*]:1}")
 			return
 			;;
@@ -48,9 +48,9 @@ ip() {
 			__change
 			return
 			;;
-		'add_default -4 rule add table main suppress_prefixlength 0')
+		'add_default -4 route add '* | 'add_default -4 rule add '*)
 			__changes+=("${words[*]:1}")
-			__change
+			((${#__changes[@]} < __DEFAULT_CHANGES)) || __change
 			return
 			;;
 		esac
@@ -59,17 +59,19 @@ ip() {
 	command ip "${words[@]}"
 }
 
-# wg-quick gives the interface its addresses and its link, and later the default route and the rules that lead to it. Of
-# each of the two, all is done by one program, when the last of it is asked for: a program costs a start more than a
-# millisecond, and does as little alone.
+# wg-quick gives the interface its addresses and its link, and later the default route and the rules that lead to it, in
+# an order that is another one in newer versions. Of each of the two, all is done by one program, when the last of it is
+# asked for: a program costs a start more than a millisecond, and does as little alone.
 __changes=()
+__DEFAULT_CHANGES=3
 __change() {
-	local changes=("${__changes[@]}") IFS=$'\n'
-	((BASH_SUBSHELL == 0 && ${#changes[@]} > 0)) || return 0
+	local changes
+	((BASH_SUBSHELL == 0 && ${#__changes[@]} > 0)) || return 0
+	printf -v changes '%s\n' "${__changes[@]}"
+	changes=${changes%$'\n'}
 	__changes=()
-	command ip -4 -batch - <<<"${changes[*]}" && return
-	IFS=';'
-	echo "ip: one of these could not be done: ${changes[*]}" >&2
+	command ip -4 -batch - <<<"$changes" && return
+	echo "ip: one of these could not be done: ${changes//$'\n'/; }" >&2
 	return 1
 }
 
@@ -182,8 +184,10 @@ __show_addresses() {
 	done
 }
 
-# wg-quick prefers nft wherever it finds one.
+# wg-quick prefers nft wherever it finds one. It looks for it right after the default route's changes, so whatever of them
+# waits still, in a version that makes fewer, is done by then.
 type() {
+	! __is_bringing_up || __change || exit 1
 	[[ $WIREGUARD_PIA_LEGACY == 1 && $1 == -p && $2 == nft ]] && return 1
 	builtin type "$@"
 }

@@ -308,8 +308,12 @@ AllowedIPs = 0.0.0.0/0
         }
     }
 
-    /// As wg-quick has them, with an `ip` that prints what it is to do.
-    fn with_batches(script: &str) -> String {
+    const ROUTE: &str = "cmd ip -4 route add 0.0.0.0/0 dev wg0 table 51820";
+    const RULES: &str = "cmd ip -4 rule add not fwmark 51820 table 51820
+        cmd ip -4 rule add table main suppress_prefixlength 0";
+
+    /// As wg-quick has them.
+    fn with_batches(defaults: &[&str], script: &str) -> String {
         while_bringing_up(
             CONF,
             &format!(
@@ -319,38 +323,40 @@ AllowedIPs = 0.0.0.0/0
                     echo \"$(ip route get 192.0.2.1)\"
                     cmd ip link set mtu 1420 up dev wg0
                 }}
-                add_default() {{
-                    cmd ip -4 route add 0.0.0.0/0 dev wg0 table 51820
-                    cmd ip -4 rule add not fwmark 51820 table 51820
-                    cmd ip -4 rule add table main suppress_prefixlength 0
-                }}
-                {script}"
+                add_default() {{\n{}\ntype -p nft-of-nobody || true\n}}
+                {script}",
+                defaults.join("\n")
             ),
         )
     }
 
     #[test]
     fn what_follows_each_other_is_done_by_one_program() {
-        assert_eq!(
-            with_batches("add_addr -4 10.1.2.3/32; add_addr -4 10.1.2.4; set_mtu_up; add_default"),
-            "asked: ip route get 192.0.2.1
+        let rules = "rule add not fwmark 51820 table 51820 protocol 51
+rule add table main suppress_prefixlength 0 protocol 51
+";
+        let route = "route add 0.0.0.0/0 dev wg0 table 51820\n";
+        let script = "add_addr -4 10.1.2.3/32; add_addr -4 10.1.2.4; set_mtu_up; add_default";
+        let printed = |defaults: &[&str]| with_batches(defaults, script);
+        let head = "asked: ip route get 192.0.2.1
 asked: ip -4 -batch -
 address add 10.1.2.3/32 dev wg0
 address add 10.1.2.4 dev wg0
 link set mtu 1420 up dev wg0 alias wireguard-pia
 asked: ip -4 -batch -
-route add 0.0.0.0/0 dev wg0 table 51820
-rule add not fwmark 51820 table 51820 protocol 51
-rule add table main suppress_prefixlength 0 protocol 51
-"
-        );
+";
+        assert_eq!(printed(&[ROUTE, RULES]), format!("{head}{route}{rules}"));
+        // So since 1.0.20250521.
+        assert_eq!(printed(&[RULES, ROUTE]), format!("{head}{rules}{route}"));
+        // No version is like that, and none is to leave anything undone.
+        assert_eq!(printed(&[RULES]), format!("{head}{rules}"));
     }
 
     #[test]
     fn what_of_several_changes_fails_is_a_failure_that_names_them() {
         let script = "export FAILING=1; add_addr -4 10.1.2.3; set_mtu_up 2>&1 || echo failed";
-        let printed = with_batches(script);
-        let end = "ip: one of these could not be done: address add 10.1.2.3 dev wg0;link set mtu \
+        let printed = with_batches(&[], script);
+        let end = "ip: one of these could not be done: address add 10.1.2.3 dev wg0; link set mtu \
                    1420 up dev wg0 alias wireguard-pia\nfailed\n";
         assert!(printed.ends_with(end), "{printed}");
     }
@@ -358,7 +364,10 @@ rule add table main suppress_prefixlength 0 protocol 51
     #[test]
     fn what_waits_is_done_before_anything_else_and_hooks_wait_for_nothing() {
         assert_eq!(
-            with_batches("add_addr -4 10.1.2.3; add_addr -6 fd00::1; ip link show"),
+            with_batches(
+                &[],
+                "add_addr -4 10.1.2.3; add_addr -6 fd00::1; ip link show"
+            ),
             "asked: ip -4 -batch -
 address add 10.1.2.3 dev wg0
 asked: ip -6 address add fd00::1 dev wg0
@@ -367,7 +376,7 @@ asked: ip link show
         );
         let hook = "ip -4 rule add table main suppress_prefixlength 0";
         assert_eq!(
-            with_batches(&format!("execute_hooks '{hook}'")),
+            with_batches(&[], &format!("execute_hooks '{hook}'")),
             format!("asked: {hook} protocol 51\n")
         );
     }

@@ -1,5 +1,6 @@
 //! The firewall on kernels of all kinds, and beside what others do with it.
 
+use std::fs;
 use std::process::Command;
 
 use harness::log_lines::{RECONNECTED, UP};
@@ -362,6 +363,34 @@ fn strict_reverse_path_filtering_works_beside_the_wall_whichever_wg_quick_uses()
         container.wait_for_log("Reconnected to", SOON);
         world.assert_carries();
         assert!(!container.logs().contains("AF_PACKET"), "{nft}");
+    }
+}
+
+/// Since 1.0.20250521 wg-quick adds the default route after the rules that lead to it, before that
+/// it did so first.
+#[test]
+fn the_tunnel_is_brought_up_whatever_comes_first_in_wg_quick() {
+    let installed = fs::read_to_string("/usr/bin/wg-quick").unwrap();
+    let lines = |start: &str| {
+        let lines = installed.lines().map(|line| format!("{line}\n"));
+        let found = lines.filter(|line| line.starts_with(&format!("\tcmd ip $proto {start}")));
+        let lines: Vec<String> = found.collect();
+        assert!(!lines.is_empty(), "{start}");
+        lines
+    };
+    let route = lines("route add \"$1\" dev \"$INTERFACE\" table $table");
+    let rules = lines("rule add");
+    for order in [[&route[..], &rules[..]], [&rules[..], &route[..]]] {
+        let mut script = installed.clone();
+        for line in &rules {
+            script = script.replacen(line, "", 1);
+        }
+        script = script.replacen(&route[0], &order.concat().concat(), 1);
+        assert_eq!(script.len(), installed.len());
+        let world = World::new();
+        let container = life(&world).script("/usr/bin/wg-quick", script).connect();
+        world.assert_carries();
+        assert!(container.stop().status.success());
     }
 }
 
