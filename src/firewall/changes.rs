@@ -92,7 +92,9 @@ fn employ(order: Order) -> Sender<Order> {
     let work = move || make_all(first, &orders);
     if let Err(error) = Builder::new().name("load".to_owned()).spawn(work) {
         log::debug!("no further thread: {error}");
-        make_all(order, &mpsc::channel().1);
+        // Nobody has another change for it.
+        let (_, none) = mpsc::channel();
+        make_all(order, &none);
     }
     worker
 }
