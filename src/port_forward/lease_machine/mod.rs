@@ -31,6 +31,8 @@ const INTERVALS_HELD: u32 = 2;
 /// The longest that any binding is taken to last, as PIA's staff and other clients' measurements
 /// say.
 pub const MAX_HELD: Duration = Duration::from_secs(20 * 60);
+/// The longest that one is told: a last refresh that nobody answers takes its time.
+const MAX_TOLD: Duration = Duration::from_secs(20 * 60 - 15);
 /// How many intervals lie between two renewals, should PIA give leases for less than a week: more
 /// often helps nobody.
 const INTERVALS_BETWEEN_RENEWALS: u32 = 4;
@@ -267,7 +269,7 @@ impl LeaseMachine {
     fn until_lapse(&self) -> Option<Duration> {
         self.announced?;
         let held = self.options.interval.saturating_mul(INTERVALS_HELD);
-        Some(self.left(self.server.bound_at?.saturating_add(held.min(MAX_HELD))))
+        Some(self.left(self.server.bound_at?.saturating_add(held.min(MAX_TOLD))))
     }
 
     /// The port was not refreshed in time.
