@@ -216,6 +216,9 @@ pub struct Status {
     /// Those of `PORT_CLIENTS`, by name, while there is a port; not there where there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub port_clients: BTreeMap<String, PortClientStatus>,
+    /// Why `/etc/resolv.conf` does not name the tunnel's name servers.
+    #[serde(default)]
+    pub dns_error: Option<String>,
     /// Packets are sent through the tunnel, and nothing comes back.
     pub endpoint_silent: bool,
     /// What the kill switch should block and does not, and why.
@@ -265,6 +268,7 @@ impl Status {
             port_error: None,
             port_proof: None,
             port_file_error: None,
+            dns_error: None,
             port_clients: BTreeMap::new(),
             endpoint_silent: false,
             not_blocked: None,

@@ -239,6 +239,7 @@ fn lines(
     );
     add("listener", port.and_then(PortFindings::listener_in_words));
     add("arrivals", port.and_then(PortFindings::arrivals_in_words));
+    add("name servers", status.dns_error.clone());
     add("traffic", traffic.map(traffic_in_words));
     add("port file", status.port_file_error.clone());
     for (name, client) in &status.port_clients {

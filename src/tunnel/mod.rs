@@ -26,6 +26,7 @@ use crate::settings::VpnDns;
 use crate::status::{self, State};
 use crate::system::cancellation::CancellationToken;
 use crate::system::command::Command;
+use crate::system::files::FileError;
 use crate::system::{parallel, paths};
 use crate::underlay::first_sign::Witnesses;
 use crate::underlay::name_servers::{self, NameServer, NameServers};
@@ -51,6 +52,8 @@ pub struct Tunnel {
     kill_switch: KillSwitch,
     wg_quick: WgQuick,
     dns: Vec<Ipv4Addr>,
+    /// resolv.conf could not be written.
+    owes_dns: AtomicBool,
     way_in: Arc<WayIn>,
 }
 
@@ -71,6 +74,7 @@ impl Tunnel {
             wg_quick: wg_quick(container, &kill_switch),
             kill_switch,
             has_answered: Arc::default(),
+            owes_dns: AtomicBool::default(),
             joined,
             way_in: Arc::new(WayIn::new(container)),
         };
@@ -238,18 +242,46 @@ impl Tunnel {
         if self.dns.is_empty() {
             return;
         }
-        let servers: Vec<IpAddr> = self.dns.iter().copied().map(IpAddr::V4).collect();
-        let search = container.settings.dns.search();
-        let file = Path::new(paths::RESOLV_CONF);
-        if let Err(error) = resolv_conf::take_over(file, &servers, search) {
+        if let Err(error) = self.write_dns(container) {
             log::warn!(
-                "DNS: {error}; until then names are looked up by the former name servers, which \
-                 may be outside the tunnel"
+                "DNS: {error}; until it can be written, names are looked up by the former name \
+                 servers, which may be outside the tunnel"
             );
         }
         if container.settings.dns.uses_pia() {
             self.warn_of_hidden_servers(container);
         }
+    }
+
+    /// Writes it again where that has failed.
+    pub fn settle_dns(&self, container: &Container) {
+        if self.owes_dns() && self.write_dns(container).is_ok() {
+            log::info!(
+                "DNS: {} names the VPN's name servers now",
+                paths::RESOLV_CONF
+            );
+        }
+    }
+
+    /// Whether it is to be written still.
+    pub fn owes_dns(&self) -> bool {
+        self.owes_dns.load(Ordering::Relaxed)
+    }
+
+    /// A failure stands in the status until this succeeds.
+    fn write_dns(&self, container: &Container) -> Result<(), FileError> {
+        let servers: Vec<IpAddr> = self.dns.iter().copied().map(IpAddr::V4).collect();
+        let search = container.settings.dns.search();
+        let file = Path::new(paths::RESOLV_CONF);
+        let written = resolv_conf::take_over(file, &servers, search);
+        self.owes_dns.store(written.is_err(), Ordering::Relaxed);
+        let failure = written.as_ref().err().map(ToString::to_string);
+        if container.reporter.current().dns_error != failure {
+            container
+                .reporter
+                .update(|status| status.dns_error = failure);
+        }
+        written
     }
 
     fn warn_of_hidden_servers(&self, container: &Container) {

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::networks::Networks;
 use super::trial::TunnelTrial;
@@ -48,6 +49,7 @@ impl Tunnel {
             wg_quick: self.wg_quick.clone(),
             kill_switch: self.kill_switch.clone(),
             has_answered: Arc::default(),
+            owes_dns: AtomicBool::default(),
             way_in: self.way_in(),
             joined,
         };
@@ -113,7 +115,7 @@ impl Tunnel {
         if let Err(error) = next.conf(container).write(Path::new(paths::WG_CONF)) {
             log::warn!("{error}; the tunnel goes on without it");
         }
-        if next.dns != self.dns {
+        if next.dns != self.dns || self.owes_dns() {
             next.set_dns(container);
         }
         Ok(())

@@ -197,8 +197,11 @@ mod tests {
     /// PATH, each of which says that it was asked.
     fn printed(script: &str) -> String {
         const PROGRAMS: [&str; 3] = ["ip", "stat", "wg"];
-        const PRINTING: &str = "#!/bin/sh\necho \"asked: ${0##*/} $*\"\n[ \"$2\" != -batch ] || cat\n[ ! \
-             \"$FAILING\" ]\n";
+        const PRINTING: &str = r#"#!/bin/sh
+            echo "asked: ${0##*/} $*"
+            [ "$2" != -batch ] || cat
+            [ ! "$FAILING" ]
+            "#;
         let folder = tempfile::tempdir().unwrap();
         for program in PROGRAMS {
             let path = folder.path().join(program);

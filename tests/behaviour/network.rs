@@ -206,6 +206,26 @@ fn the_vpns_name_servers_are_used_and_the_former_lines_kept_and_restored() {
 }
 
 #[test]
+fn a_resolv_conf_that_cannot_be_written_for_a_while_is_written_when_it_can() {
+    let world = World::new();
+    let container = life(&world)
+        .cap_drop("dac_override")
+        .first("chmod 444 /etc/resolv.conf")
+        .connect();
+    container.wait_for_log("writing /etc/resolv.conf: Permission denied", SOON);
+    let status = || container.shell("wireguard-pia status --json");
+    assert!(status().contains("\"dns_error\": \"writing /etc/resolv.conf: Permission denied"));
+    container.shell("chmod 644 /etc/resolv.conf");
+    container.wait_for_log("names the VPN's name servers now", SOON);
+    assert_eq!(
+        name_servers(&container),
+        TUNNEL_DNS.map(|server| server.to_string())
+    );
+    assert!(status().contains("\"dns_error\": null"), "{}", status());
+    assert_eq!(container.logs().matches("DNS: ").count(), 2);
+}
+
+#[test]
 fn a_server_that_names_no_usable_name_servers_gets_pias_own() {
     let world = World::new();
     let unusable = serde_json::json!(["127.0.0.11", "0.0.0.0", "nonsense", "8.8.8.8"]);

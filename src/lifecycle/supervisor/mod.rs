@@ -262,6 +262,7 @@ impl Supervisor {
             || self.are_networks_owed
             || !self.owed_watches.is_empty()
             || self.tunnel.kill_switch().lacks_payer()
+            || self.tunnel.owes_dns()
             || self.port.as_ref().is_some_and(PortKeeper::is_owed);
         // Events that come meanwhile do not put it off.
         let retry = || self.retry_at.or(Instant::now().checked_add(RETRY_INTERVAL));
@@ -311,6 +312,7 @@ impl Supervisor {
         if self.are_networks_owed {
             self.follow_networks(container);
         }
+        self.tunnel.settle_dns(container);
         self.start_owed_watches(container);
         if let Some(port) = &mut self.port {
             port.start_owed(&self.tunnel, container, &self.events);
