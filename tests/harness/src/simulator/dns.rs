@@ -90,7 +90,9 @@ pub fn serve(
         });
     };
     let (state, cn) = (Arc::clone(shared), through.map(str::to_owned));
-    hub.udp(udp, move |message, _: SocketAddr| {
+    let far = Arc::clone(shared);
+    let round_trip = move || far.round_trip.time();
+    hub.far_udp(udp, round_trip, move |message, _: SocketAddr| {
         state
             .zone
             .answer(message, false, |name| note(&state, &cn, name, false))

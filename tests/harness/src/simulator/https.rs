@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::Shared;
+use super::far::FarStream;
 use super::faults::{Api, Fault};
 use super::http::{Reply, Request};
 use super::hub::{Hub, drain};
@@ -72,7 +73,8 @@ impl Site {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let config = Arc::clone(&self.tls.lock().expect("no holder of this lock panics"));
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        let mut tls = StreamOwned::new(connection, stream);
+        let far = FarStream::new(stream, &self.shared.round_trip);
+        let mut tls = StreamOwned::new(connection, far);
         let Some(request) = Request::read(&mut tls, addresses)? else {
             return Ok(());
         };
@@ -91,7 +93,7 @@ impl Site {
             }
         };
         let Some(reply) = reply else {
-            tls.sock.set_read_timeout(None)?;
+            tls.sock.stream.set_read_timeout(None)?;
             drain(&mut tls);
             return Ok(());
         };

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use socket2::{SockRef, Socket};
 
@@ -51,6 +52,16 @@ impl Hub {
         socket: UdpSocket,
         answer: impl Fn(&[u8], SocketAddr) -> Option<Vec<u8>> + Send + 'static,
     ) {
+        self.far_udp(socket, || Duration::ZERO, answer);
+    }
+
+    /// The same of somebody who is so far away.
+    pub fn far_udp(
+        &self,
+        socket: UdpSocket,
+        round_trip: impl Fn() -> Duration + Send + 'static,
+        answer: impl Fn(&[u8], SocketAddr) -> Option<Vec<u8>> + Send + 'static,
+    ) {
         self.open.remember(&SockRef::from(&socket));
         let open = Arc::clone(&self.open);
         thread::spawn(move || {
@@ -65,8 +76,16 @@ impl Hub {
                 let Ok((length, peer)) = socket.recv_from(&mut buffer) else {
                     continue;
                 };
-                if let Some(reply) = answer(&buffer[..length], peer) {
-                    let _ = socket.send_to(&reply, peer);
+                let Some(reply) = answer(&buffer[..length], peer) else {
+                    continue;
+                };
+                let round_trip = round_trip();
+                match socket.try_clone() {
+                    Ok(socket) if !round_trip.is_zero() => drop(thread::spawn(move || {
+                        thread::sleep(round_trip);
+                        let _ = socket.send_to(&reply, peer);
+                    })),
+                    _ => drop(socket.send_to(&reply, peer)),
                 }
             }
         });

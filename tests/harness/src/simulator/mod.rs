@@ -12,6 +12,7 @@ pub mod account;
 pub mod certificates;
 pub mod dns;
 pub mod exit_address;
+mod far;
 pub mod faults;
 pub mod http;
 mod https;
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use account::Account;
 use certificates::WebCert;
 use exit_address::ExitBook;
+use far::RoundTrip;
 use faults::{Api, Faults};
 use http::{Reply, Request};
 use hub::Hub;
@@ -54,6 +56,7 @@ const META: &[Api] = &[Api::Token, Api::ExpireToken, Api::DedicatedIp, Api::List
 pub struct Shared {
     account: Account,
     exits: ExitBook,
+    round_trip: RoundTrip,
     faults: Faults,
     lists: Lists,
     port_forwarding: PortForwarding,

@@ -12,6 +12,11 @@ use super::regions::{self, Flicker, Listed};
 use super::server::Server;
 
 impl Simulator {
+    /// PIA's hosts and all name servers are so far away, by the time of a question and its answer.
+    pub fn set_round_trip(&self, time: Duration) {
+        self.shared.round_trip.set(time);
+    }
+
     // The account.
 
     /// A token as an earlier login would have given it.
