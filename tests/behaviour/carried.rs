@@ -1,13 +1,20 @@
 //! Connected means carried: a server that takes keys and carries nothing is left for the next one,
 //! at the start as in a reconnect, and nobody is told otherwise.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::Duration;
+
 use harness::log_lines::{RECONNECTED, UP};
 use harness::simulator::server::Server;
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
+use harness::world::container::Container;
 use harness::world::recipe::Recipe;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::PROGRAM;
 
@@ -30,6 +37,30 @@ fn recipe(world: &World) -> Recipe {
 /// What can happen to the tunnels of a server that registers.
 type Death = fn(&Server);
 
+fn state(container: &Container) -> String {
+    let output = container.exec(&["wireguard-pia", "status", "--json"]);
+    let status: Value = serde_json::from_slice(&output.stdout).expect("a status in JSON");
+    status["state"].as_str().expect("a state").to_owned()
+}
+
+/// All that was said to somebody who asked this again and again until the line was logged.
+#[track_caller]
+fn said_until<T: Ord>(container: &Container, line: &str, ask: impl Fn() -> T) -> BTreeSet<T> {
+    let said = RefCell::new(BTreeSet::new());
+    wait_until(line, LATER, || {
+        // Each question is a program, and there are tests beside this one.
+        thread::sleep(Duration::from_millis(50));
+        let answer = ask();
+        // Looked at afterwards: what is said later is of the next server.
+        let is_logged = container.logs().contains(line);
+        if !is_logged {
+            said.borrow_mut().insert(answer);
+        }
+        is_logged
+    });
+    said.into_inner()
+}
+
 /// "Connected is said once something has come back through the tunnel" (README.md)
 #[track_caller]
 fn is_left_at_the_start(death: Death, why: &str) {
@@ -37,16 +68,20 @@ fn is_left_at_the_start(death: Death, why: &str) {
     let servers = world.pia.servers();
     death(&servers[0]);
     let container = recipe(&world).start();
-    container.wait_for_log(&format!("first: {} {why}", servers[0].cn()), SOON);
-    let meanwhile = container.exec(&["wireguard-pia", "healthcheck"]);
+    wait_until("it starts", SOON, || state(&container) == "starting");
+    let is_unhealthy = || {
+        let output = container.exec(&["wireguard-pia", "healthcheck"]);
+        output.stdout.starts_with(b"unhealthy: starting")
+    };
+    let line = format!("first: {} {why}", servers[0].cn());
+    let said = said_until(&container, &line, || (state(&container), is_unhealthy()));
+    assert_eq!(said, BTreeSet::from([("starting".to_owned(), true)]));
     container.wait_for_log(UP, LATER);
     container.wait_for_log(&format!("[post-up] up by {}", servers[1].cn()), SOON);
     world.assert_carries();
     assert_eq!(world.server_in_use().cn(), servers[1].cn());
     assert_eq!(container.logs().matches(UP).count(), 1);
     assert_eq!(container.logs().matches("[post-up]").count(), 1);
-    let said = String::from_utf8_lossy(&meanwhile.stdout);
-    assert!(said.starts_with("unhealthy: starting"), "{said}");
 }
 
 #[test]
@@ -123,12 +158,17 @@ fn where_no_server_carries_nobody_is_told_that_it_is_up() {
 
 /// "the old tunnel is given up only once the new one has carried something" (README.md)
 #[track_caller]
-fn is_left_in_a_reconnect(death: Death) {
+fn is_left_in_a_reconnect(death: Death, why: &str) {
     let world = world();
     let servers = world.pia.servers();
     let container = recipe(&world).connect();
     death(&servers[1]);
     container.signal(Signal::SIGHUP);
+    let is_looking = || state(&container) == "reconnecting";
+    wait_until("another server is looked for", SOON, is_looking);
+    let line = format!("{} {why}", servers[1].cn());
+    let said = said_until(&container, &line, || state(&container));
+    assert_eq!(said, BTreeSet::from(["reconnecting".to_owned()]));
     container.wait_for_log("Trying another server", SOON);
     container.wait_for_log(RECONNECTED, LATER);
     world.assert_carries();
@@ -140,12 +180,18 @@ fn is_left_in_a_reconnect(death: Death) {
 
 #[test]
 fn a_server_that_is_silent_is_left_in_a_reconnect() {
-    is_left_in_a_reconnect(Server::silence_endpoint);
+    is_left_in_a_reconnect(
+        Server::silence_endpoint,
+        "took the key, but nothing comes back from",
+    );
 }
 
 #[test]
 fn a_server_that_answers_handshakes_only_is_left_in_a_reconnect() {
-    is_left_in_a_reconnect(Server::answer_handshakes_only);
+    is_left_in_a_reconnect(
+        Server::answer_handshakes_only,
+        "answers handshakes, but nothing comes through",
+    );
 }
 
 /// A name server and a gateway that do not answer are no reason to leave a tunnel that carries.
