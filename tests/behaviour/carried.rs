@@ -194,6 +194,14 @@ fn a_server_that_answers_handshakes_only_is_left_in_a_reconnect() {
     );
 }
 
+#[test]
+fn a_server_whose_tunnel_drops_everything_is_left_in_a_reconnect() {
+    is_left_in_a_reconnect(
+        Server::kill_tunnel,
+        "answers handshakes, but nothing comes through",
+    );
+}
+
 /// A name server and a gateway that do not answer are no reason to leave a tunnel that carries.
 #[test]
 fn whatever_comes_through_the_tunnel_is_a_sign_that_it_carries() {
