@@ -66,8 +66,24 @@ fn certificates(world: &World, kind: WebCert, on: bool) {
     world.pia.web_certificates(kind);
 }
 
+fn fault(world: &World, fault: Fault, on: bool) {
+    if on {
+        world.pia.fail(Api::Token, fault);
+    } else {
+        world.pia.heal(Api::Token);
+    }
+}
+
+/// The router at home knows no way there, and says so each time.
+fn no_way(world: &World, on: bool) {
+    let router = world.router();
+    router.sysctl("net/ipv4/icmp_ratelimit", "0");
+    let change = if on { "add" } else { "del" };
+    router.ip(format!("route {change} unreachable {API}"));
+}
+
 /// In the order of a start; what comes first is noticed first.
-const SIDES: [Side; 7] = [
+const SIDES: [Side; 10] = [
     Side {
         set: |world, on| outage(world, Outage::DnsRefuses, on),
         check: Some("name servers"),
@@ -88,13 +104,30 @@ const SIDES: [Side; 7] = [
         cure: "log in to the portal",
     },
     Side {
-        set: |world, on| match on {
-            true => world.pia.fail(Api::Token, Fault::Close),
-            false => world.pia.heal(Api::Token),
-        },
+        set: |world, on| fault(world, Fault::Portal, on),
+        check: Some("account API"),
+        // As the TLS library calls what is no TLS.
+        words: "InvalidContentType: somebody else answers in PIA's place (a captive portal",
+        cure: "log in to the portal",
+    },
+    Side {
+        set: |world, on| fault(world, Fault::Close, on),
         check: Some("account API"),
         words: "connections end as soon as they name it, so its name is blocked on the way",
         cure: "META_IP and META_CN",
+    },
+    Side {
+        set: |world, on| fault(world, Fault::HangInHandshake, on),
+        check: Some("account API"),
+        words: "no answer in time (TLS handshake): connections end as soon as they name it, so its \
+                name is blocked on the way",
+        cure: "META_IP and META_CN",
+    },
+    Side {
+        set: no_way,
+        check: Some("account API"),
+        words: "the network that this container hangs on has no way there",
+        cure: "check the host's own connection",
     },
     Side {
         set: |world, on| outage(world, Outage::Api, on),

@@ -58,6 +58,10 @@ fn apis_hang_fail_and_break_off() {
     assert!(login_hangs(&world));
     pia.fail(Api::Token, Fault::Close);
     assert_eq!(log_in(&world).status.code(), Some(RESET));
+    pia.fail(Api::Token, Fault::Portal);
+    let answer = log_in(&world);
+    let says = String::from_utf8_lossy(&answer.stderr);
+    assert!(says.contains("wrong version number"), "{says}");
     pia.cut_body(Api::Token);
     assert_eq!(log_in(&world).status.code(), Some(CUT));
     pia.malformed(Api::Token);

@@ -42,6 +42,8 @@ pub enum Fault {
     HangInHandshake,
     /// Ends the connection without a word.
     Close,
+    /// Answers in plain HTTP, whatever it is told, as a portal does that takes every connection.
+    Portal,
     /// Reads the request and never answers.
     Hang,
     /// Announces a body and ends after its first half.
@@ -73,9 +75,9 @@ impl Faults {
     pub fn before_handshake(&self, apis: &[Api]) -> Option<Fault> {
         let faults = self.lock();
         let faults = apis.iter().filter_map(|api| faults.get(api).copied());
-        faults
-            .into_iter()
-            .find(|fault| matches!(fault, Fault::HangInHandshake | Fault::Close))
+        let is_before =
+            |fault: &Fault| matches!(fault, Fault::HangInHandshake | Fault::Close | Fault::Portal);
+        faults.into_iter().find(is_before)
     }
 
     /// The fault that meets this request; a fault of a certain number of times is used up by it.

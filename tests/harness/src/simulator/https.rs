@@ -15,6 +15,10 @@ use super::hub::{Hub, drain};
 
 type Handler = dyn Fn(Api, &Request) -> Reply + Send + Sync;
 
+/// What a captive portal says to everybody who is not logged in to it.
+const PORTAL: &[u8] = b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// One host name on one port.
 pub struct Site {
     host: String,
@@ -63,7 +67,10 @@ impl Site {
     fn converse(&self, mut stream: TcpStream) -> io::Result<()> {
         match self.shared.faults.before_handshake(self.apis) {
             Some(Fault::Close) => return Ok(()),
-            Some(_) => {
+            Some(fault) => {
+                if fault == Fault::Portal {
+                    stream.write_all(PORTAL)?;
+                }
                 drain(&mut stream);
                 return Ok(());
             }
@@ -114,6 +121,8 @@ fn misbehave(fault: Fault) -> Option<Reply> {
         Fault::RateLimit(seconds) => {
             Reply::text(429, "Too many requests").with("Retry-After", seconds.to_string())
         }
-        Fault::Hang | Fault::HangInHandshake | Fault::Close | Fault::CutBody => return None,
+        Fault::Hang | Fault::HangInHandshake | Fault::Close | Fault::Portal | Fault::CutBody => {
+            return None;
+        }
     })
 }
