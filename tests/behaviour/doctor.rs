@@ -44,7 +44,7 @@ impl Diagnosis {
 
     /// In a container that runs.
     #[track_caller]
-    fn inside(container: &Container) -> Self {
+    pub(super) fn inside(container: &Container) -> Self {
         let output = container.exec(&[OWN, "doctor", "--json"]);
         Self::parse(
             &String::from_utf8(output.stdout).unwrap(),
@@ -88,6 +88,18 @@ impl Diagnosis {
         let bad = self.of_level("warning").len() + self.of_level("failure").len();
         assert_eq!(bad, 1, "{:#?}", self.checks);
         assert_eq!(self.is_ok, level == "warning");
+    }
+
+    /// The first failure that this check found: what is wrong, and the cure.
+    #[track_caller]
+    pub(super) fn failure(&self, check: &str) -> (&str, &str) {
+        let mut failures = self.of_level("failure").into_iter();
+        let Some(found) = failures.find(|finding| finding["check"] == check) else {
+            panic!("no failure of {check} in {:#?}", self.checks)
+        };
+        ["what", "cure"]
+            .map(|name| found[name].as_str().unwrap_or_default())
+            .into()
     }
 
     #[track_caller]

@@ -1,9 +1,11 @@
 //! Every failure says on which side it lies: `doctor`, the log and `status` in the same words.
 
+use std::time::{Duration, SystemTime};
+
 use harness::simulator::certificates::WebCert;
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::{API_HOST, LIST_HOST};
-use harness::waiting::{SOON, wait_until};
+use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
 use harness::world::internet::Outage;
@@ -32,16 +34,17 @@ struct Side {
     cure: &'static str,
 }
 
+fn status(container: &Container) -> String {
+    let output = container.exec(&["wireguard-pia", "status", "--json"]);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 /// Its log and its `status` have the words.
 #[track_caller]
 fn says(container: &Container, words: &str) {
-    container.wait_for_log(words, SOON);
-    let status = || {
-        let output = container.exec(&["wireguard-pia", "status", "--json"]);
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    container.wait_for_log(words, LATER);
     wait_until(&format!("status: {words}"), SOON, || {
-        status().contains(words)
+        status(container).contains(words)
     });
 }
 
@@ -205,4 +208,43 @@ fn a_network_without_link_or_route_is_called_so() {
     life.signal(Signal::SIGHUP);
     says(&life, no_route);
     assert!(life.logs().contains("a network that is not `internal`"));
+}
+
+/// The number in front of `days`, behind these words.
+#[track_caller]
+fn days_behind(words: &str, text: &str) -> u64 {
+    let days = text.split_once(words).and_then(|(_, rest)| {
+        let (number, _) = rest.split_once(" days ")?;
+        number.parse().ok()
+    });
+    days.unwrap_or_else(|| panic!("no days behind {words:?}: {text}"))
+}
+
+#[test]
+fn a_wrong_clock_is_told_by_how_many_days() {
+    // The dates of the simulator's certificates: 2032-01-01 and 2024-01-01.
+    for (kind, date, words) in [
+        (WebCert::Early, 1_956_528_000, "not valid now (it begins "),
+        (WebCert::Ended, 1_704_067_200, "not valid now (it ended "),
+    ] {
+        let world = World::new();
+        certificates(&world, kind, true);
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(date);
+        let days = || {
+            let now = SystemTime::now();
+            let apart = date
+                .duration_since(now)
+                .or_else(|_| now.duration_since(date));
+            apart.expect("one is later").as_secs() / 86_400
+        };
+        // A day may end meanwhile.
+        let first = days();
+        let found = Diagnosis::of(recipe(&world), &[]);
+        let life = recipe(&world).start();
+        let logged = life.wait_for_log(words, SOON).text;
+        for said in [found.failure("account API").0, &logged, &status(&life)] {
+            let told = days_behind(words, said);
+            assert!([first, days()].contains(&told), "{first}: {said}");
+        }
+    }
 }
