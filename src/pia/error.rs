@@ -112,11 +112,11 @@ pub enum ApiErrorKind {
     #[error("login failed: the token is no longer good, or the account is locked or expired")]
     LoginFailed,
     #[error(
-        "too many attempts, the account is locked out for some minutes ({message}); wait, then \
-         check USER and PASS"
+        "too many attempts, the account is locked out for some minutes ({message}); {}",
+        cure::OF_LOCK_OUT
     )]
     LockedOut { message: String },
-    #[error("the subscription is over (HTTP 402); renew it with PIA")]
+    #[error("the subscription is over (HTTP 402); {}", cure::OF_SUBSCRIPTION)]
     SubscriptionOver,
     #[error("too many requests (HTTP 429){}", retry_in_words(*.retry_after))]
     RateLimited { retry_after: Option<Duration> },
@@ -129,8 +129,8 @@ pub enum ApiErrorKind {
     WebPage { status: u16 },
     /// By the content network, before PIA saw anything.
     #[error(
-        "this address or network is blocked by PIA's content network (error {code}); set META_IP \
-         and META_CN to a meta server, or use another network"
+        "this address or network is blocked by PIA's content network (error {code}); {}",
+        cure::OF_BLOCK
     )]
     Blocked { code: String },
     #[error("unexpected answer (HTTP {status}): {excerpt:?}")]
@@ -168,6 +168,29 @@ pub enum ApiErrorKind {
     BadLease(#[from] LeaseError),
     #[error("interrupted by a request to stop")]
     Stopped,
+}
+
+impl ApiErrorKind {
+    /// What the user can do, where that is known; the words of most errors end with it.
+    fn cure(&self) -> Option<&'static str> {
+        match self {
+            Self::OnTheWay { side, .. } => Some(side.cure()),
+            Self::Network(HttpFailure::OutOfDate(_)) => Some(cure::OF_CLOCK),
+            Self::LockedOut { .. } => Some(cure::OF_LOCK_OUT),
+            Self::SubscriptionOver => Some(cure::OF_SUBSCRIPTION),
+            Self::Blocked { .. } => Some(cure::OF_BLOCK),
+            _ => None,
+        }
+    }
+}
+
+/// What the user can do.
+mod cure {
+    pub(super) const OF_CLOCK: &str = "set the host's clock (timedatectl set-ntp true)";
+    pub(super) const OF_LOCK_OUT: &str = "wait, then check USER and PASS";
+    pub(super) const OF_SUBSCRIPTION: &str = "renew it with PIA";
+    pub(super) const OF_BLOCK: &str =
+        "set META_IP and META_CN to a meta server, or use another network";
 }
 
 fn retry_in_words(after: Option<Duration>) -> String {
@@ -348,17 +371,10 @@ impl ApiError {
 
     /// What it is, and what the user can do, where that is known, apart.
     pub fn what_and_cure(&self) -> (String, Option<&'static str>) {
-        match &self.kind {
-            ApiErrorKind::OnTheWay { failure, side } => {
-                let (call, host) = (self.call, &self.host);
-                let what = format!("{call} with {host}: {failure}: {side}");
-                (what, Some(side.cure()))
-            }
-            ApiErrorKind::Network(HttpFailure::OutOfDate(_)) => {
-                let cure = "set the host's clock (timedatectl set-ntp true)";
-                (self.to_string(), Some(cure))
-            }
-            _ => (self.to_string(), None),
+        let whole = self.to_string();
+        match self.kind.cure() {
+            Some(cure) => (whole.replacen(&format!("; {cure}"), "", 1), Some(cure)),
+            None => (whole, None),
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use harness::simulator::certificates::WebCert;
 use harness::simulator::faults::{Api, Fault};
-use harness::simulator::{API_HOST, LIST_HOST};
+use harness::simulator::{API_HOST, LIST_HOST, Simulator};
 use harness::waiting::{LATER, SOON, wait_until};
 use harness::world::World;
 use harness::world::container::Container;
@@ -246,5 +246,59 @@ fn a_wrong_clock_is_told_by_how_many_days() {
             let told = days_behind(words, said);
             assert!([first, days()].contains(&told), "{first}: {said}");
         }
+    }
+}
+
+/// What the login says to everybody, and how that is told.
+struct Refusal {
+    set: fn(&Simulator),
+    words: &'static str,
+    cure: &'static str,
+}
+
+const REFUSALS: [Refusal; 4] = [
+    Refusal {
+        set: Simulator::refuse_login,
+        words: "the user name or the password was refused (HTTP 401)",
+        cure: "`$$` for each `$`",
+    },
+    Refusal {
+        set: Simulator::lock_out,
+        words: "too many attempts, the account is locked out for some minutes",
+        cure: "wait, then check USER and PASS",
+    },
+    Refusal {
+        set: Simulator::payment_required,
+        words: "the subscription is over (HTTP 402)",
+        cure: "renew it with PIA",
+    },
+    Refusal {
+        set: Simulator::block_login,
+        words: "this address or network is blocked by PIA's content network (error 1020)",
+        cure: "META_IP and META_CN",
+    },
+];
+
+#[test]
+fn what_is_wrong_with_an_account_is_told_with_its_own_cure() {
+    let world = World::new();
+    for refusal in &REFUSALS {
+        (refusal.set)(&world.pia);
+        let found = Diagnosis::of(recipe(&world), &["--login"]);
+        found.assert_says("failure", "login", refusal.words, refusal.cure);
+        let others = REFUSALS.iter().filter(|other| other.words != refusal.words);
+        for other in others {
+            let (_, cure) = found.failure("login");
+            assert!(!cure.contains(other.cure), "{}: {cure}", refusal.words);
+        }
+    }
+    let mut life = None;
+    for refusal in &REFUSALS {
+        (refusal.set)(&world.pia);
+        match &life {
+            None => life = Some(recipe(&world).start()),
+            Some(container) => container.signal(Signal::SIGHUP),
+        }
+        says(life.as_ref().expect("it lives"), refusal.words);
     }
 }
