@@ -302,3 +302,57 @@ fn what_is_wrong_with_an_account_is_told_with_its_own_cure() {
         says(life.as_ref().expect("it lives"), refusal.words);
     }
 }
+
+#[test]
+fn a_location_that_is_none_is_told_so_everywhere() {
+    let world = World::new();
+    let words = "location swis: there is no such location: did you mean swiss";
+    let recipe = || recipe(&world).env("LOC", "swis");
+    let found = Diagnosis::of(recipe(), &[]);
+    found.assert_says("failure", "location", words, "wireguard-pia locations");
+    says(&recipe().start(), words);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_told_so_everywhere() {
+    let world = World::new();
+    let servers = world.pia.servers_of("swiss");
+    for server in &servers {
+        server.close_registration();
+    }
+    let found = Diagnosis::of(recipe(&world), &[]);
+    let life = recipe(&world).start();
+    for server in &servers {
+        let words = format!("{} ({}): ", server.cn(), server.address());
+        found.assert_says("failure", "servers", &words, "TCP port 1337");
+        says(&life, &words);
+    }
+    says(&life, "Connection refused");
+    assert!(found.failure("servers").0.contains("Connection refused"));
+}
+
+#[test]
+fn a_port_that_is_not_forwarded_is_told_so_everywhere() {
+    let world = World::new();
+    for server in world.pia.servers() {
+        server.no_port_forwarding();
+    }
+    let life = recipe(&world).env("PORT_FORWARDING", "1").connect();
+    let words = "no port forwarding here (";
+    says(&life, words);
+    let found = Diagnosis::inside(&life);
+    found.assert_says("failure", "port", words, "locations --port-forward");
+}
+
+#[test]
+fn strict_reverse_path_filtering_is_told_everywhere() {
+    let world = World::builder()
+        .sysctl("net/ipv4/conf/all/rp_filter", "1")
+        .sysctl("net/ipv4/conf/all/src_valid_mark", "0")
+        .build();
+    let words =
+        "rp_filter is strict and src_valid_mark is off, so the tunnel's packets are dropped";
+    let found = Diagnosis::of(recipe(&world), &[]);
+    found.assert_says("failure", "reverse path", words, "src_valid_mark=1");
+    says(&recipe(&world).start(), words);
+}
