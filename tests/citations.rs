@@ -1,4 +1,5 @@
-//! What tests quote is what the documents say: `"words" (README.md)` in a comment.
+//! What tests quote is what the documents say: `"words" (README.md)` in a comment; and the sources
+//! that documents name are there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,4 +73,45 @@ fn what_tests_quote_is_what_the_documents_say() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(quoted > 50, "only {quoted} quotations were found");
+}
+
+/// The source files that a text names in code, from the repository's folder on.
+fn named_sources(text: &str) -> Vec<&str> {
+    let is_source = |name: &&str| {
+        let is_ours = ["src/", "tests/", "scripts/"]
+            .iter()
+            .any(|it| name.starts_with(it));
+        // A placeholder is no file: `src/port_clients/NAME.rs`, `tests/*.rs`.
+        is_ours
+            && name.ends_with(".rs")
+            && !name.contains(|c: char| c == '*' || c.is_ascii_uppercase())
+    };
+    text.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(is_source)
+        .collect()
+}
+
+#[test]
+fn the_sources_that_documents_name_are_there() {
+    let documents = ["docs", "docs/decisions", "."]
+        .into_iter()
+        .flat_map(|folder| {
+            let entries = fs::read_dir(root().join(folder)).unwrap();
+            entries.map(|entry| entry.unwrap().path())
+        });
+    let (mut named, mut missing) = (0, Vec::new());
+    for document in documents.filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = fs::read_to_string(&document).unwrap();
+        for source in named_sources(&text) {
+            named += 1;
+            if !root().join(source).exists() {
+                let name = document.strip_prefix(root()).unwrap().display();
+                missing.push(format!("{name}: {source}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(named > 10, "only {named} sources were found");
 }
