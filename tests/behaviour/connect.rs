@@ -774,6 +774,8 @@ fn a_dedicated_ip_renews_a_refused_token() {
         .start();
     assert_eq!(location_reached(&world, &container), "swiss");
     assert_eq!(world.pia.login_attempts(), 1);
+    // With the refused token, and with the new one.
+    assert_eq!(world.pia.records().of(Api::DedicatedIp).len(), 2);
 }
 
 /// The account's token is no part of that registration.
@@ -876,12 +878,33 @@ fn a_host_that_is_no_meta_server_any_more_is_called_so() {
 #[test]
 fn a_host_that_is_no_meta_server_now_is_asked_again() {
     let world = World::new();
-    let meta = world.pia.servers_of("swiss")[0].plan().clone();
+    let server = &world.pia.servers_of("nl_amsterdam")[0];
+    server.meta_certificate(Cert::Foreign);
+    let meta = server.plan().clone();
     let container = to(&world, "swiss")
         .env("META_IP", meta.address.to_string())
         .env("META_CN", meta.meta_cn)
         .start();
     container.wait_for_log("this is no meta server, perhaps no longer", SOON);
     container.wait_for_log("Trying again in", SOON);
-    assert_eq!(world.pia.login_attempts(), 0);
+    let asked = || [Api::Token, Api::List].map(|api| world.pia.records().of(api).len());
+    assert_eq!(asked(), [0, 0]);
+    server.meta_certificate(Cert::San);
+    assert_eq!(location_reached(&world, &container), "swiss");
+    assert_eq!(asked(), [1, 1]);
+}
+
+/// Whoever has its certificate has seen the password.
+#[test]
+fn a_meta_server_without_an_api_is_shown_the_password_once_in_five_minutes() {
+    let world = World::new();
+    let meta = world.pia.servers_of("nl_amsterdam")[0].plan().clone();
+    world.pia.answer_login(404, "<html>not found</html>");
+    let container = to(&world, "swiss")
+        .env("META_IP", meta.address.to_string())
+        .env("META_CN", meta.meta_cn)
+        .start();
+    container.wait_for_log("this is no meta server, perhaps no longer", SOON);
+    container.wait_for_log("Trying again in 300 s", SOON);
+    assert_eq!(world.pia.login_attempts(), 1);
 }

@@ -300,6 +300,8 @@ fn a_list_that_is_forbidden_for_a_while_says_nothing_of_the_account() {
     container.wait_for_log("Trying again in", SOON);
     container.wait_for_log(UP, SOON);
     assert_eq!(world.pia.login_attempts(), 1);
+    // The two that were refused, and the one that was not.
+    assert_eq!(world.pia.records().of(Api::List).len(), 3);
 }
 
 /// "Retries after a failure of PIA's API or of name servers that may pass" (README.md)
@@ -396,21 +398,36 @@ fn trouble_inside_pia_with_a_dedicated_ip_passes() {
     let container = container(&world).env("PIA_DIP_TOKEN", token).start();
     container.wait_for_log("PIA itself has trouble with this dedicated IP", SOON);
     container.wait_for_log("Trying again in", SOON);
+    let records = world.pia.records();
+    assert!(records.wait_for(Api::DedicatedIp, 4, LATER));
     world.pia.set_dedicated_ip_status("active");
     container.wait_for_log(UP, LATER);
+    let asked = records.of(Api::DedicatedIp);
+    let pauses = asked.windows(2).map(|pair| pair[1].at - pair[0].at);
+    let shortest = pauses.min().expect("it was asked again");
+    // `CURL_RETRY_DELAY`
+    assert!(shortest > Duration::from_millis(900), "{shortest:?}");
+    assert_eq!(world.pia.login_attempts(), 1);
 }
 
 /// Its own host is asked with the account's token, which takes a login.
 #[test]
 fn a_dedicated_ip_waits_for_the_login_that_it_needs() {
     let (patience, trouble) = (Fault::RateLimit(600), Fault::Status(503, 9));
-    for (fault, words) in [(patience, "Trying again in 600 s"), (trouble, UP)] {
+    // The tenth login of the second brings a token, in its second attempt. Each attempt begins with
+    // the old one.
+    for (fault, words, logins, asked) in [
+        (patience, "Trying again in 600 s", 1, 1),
+        (trouble, UP, 10, 3),
+    ] {
         let world = World::new();
         let token = world.pia.dedicate(&world.pia.servers_of("nl_amsterdam")[0]);
         world.pia.fail(Api::Token, fault);
         let recipe = container(&world).env("PIA_DIP_TOKEN", token);
         let container = recipe.file("/pia/.token", "stale").start();
         container.wait_for_log(words, LATER);
+        assert_eq!(world.pia.login_attempts(), logins);
+        assert_eq!(world.pia.records().of(Api::DedicatedIp).len(), asked);
     }
 }
 
@@ -517,7 +534,17 @@ fn a_list_with_a_bad_signature_is_neither_used_nor_stored() {
         container(&world),
         &["the server list cannot be used", "signature"],
     );
-    assert!(world.pia.records().registrations().is_empty());
+    let records = world.pia.records();
+    assert!(records.registrations().is_empty());
+    assert_eq!(records.of(Api::List).len(), 1);
+    // The next try is a new one.
+    let container = container(&world).start();
+    container.wait_for_log("Trying again in", SOON);
+    world.pia.good_list_signature();
+    let before = records.of(Api::List).len();
+    container.wait_for_log(UP, SOON);
+    assert_eq!(records.of(Api::List).len(), before + 1);
+    assert_eq!(world.pia.login_attempts(), 2);
 }
 
 #[test]
@@ -592,12 +619,25 @@ fn name_servers_that_are_not_up_yet_are_waited_for_as_curl_retry_says() {
         let container = recipe.env("EXIT_ON_FATAL", "1").start();
         container.wait_for_log(". Trying again for ", SOON);
         thread::sleep(Duration::from_secs(4));
+        let records = world.pia.records();
+        if outage.is_none() {
+            let asked = records.questions();
+            let asked = asked.iter().filter(|question| question.name == API_HOST);
+            let asked = u32::try_from(asked.count()).expect("not that many");
+            let lasted = container.started().elapsed();
+            // Two servers each time; the shortest pause is 0.64 s.
+            let most = 2.0 * (lasted.as_secs_f64() / 0.64 + 1.0);
+            assert!(asked >= 4, "{asked} in {lasted:?}");
+            assert!(f64::from(asked) <= most, "{asked} in {lasted:?}");
+        }
         match outage {
             Some(outage) => world.end(outage),
             None => nameless(&world, false),
         }
         container.wait_for_log(UP, SOON);
         assert!(!container.logs().contains("Fatal error"));
+        assert_eq!(records.of(Api::Token).len(), usize::from(!is_logged_in));
+        assert_eq!(records.of(Api::List).len(), 1);
     }
 }
 

@@ -434,6 +434,8 @@ fn a_dedicated_ip_that_has_expired_since_is_said_so_and_not_asked_for_on_and_on(
     let server = &world.pia.servers()[0];
     let token = world.pia.dedicate(server);
     let container = watching(&world).env("PIA_DIP_TOKEN", token).connect();
+    let asked = || world.pia.records().of(Api::DedicatedIp).len();
+    let before = asked();
     world.pia.set_dedicated_ip_status("expired");
     server.silence_endpoint();
     container.signal(Signal::SIGHUP);
@@ -442,6 +444,8 @@ fn a_dedicated_ip_that_has_expired_since_is_said_so_and_not_asked_for_on_and_on(
     let (_, pause) = line.rsplit_once("Trying again in ").expect(&line);
     let seconds = pause.strip_suffix(" s").and_then(|text| text.parse().ok());
     assert!(seconds.is_some_and(|seconds: u32| seconds >= 200), "{line}");
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!((asked() - before, world.pia.login_attempts()), (1, 1));
     world.pia.set_dedicated_ip_status("active");
     server.restore_endpoint();
     container.signal(Signal::SIGHUP);
