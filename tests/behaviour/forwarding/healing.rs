@@ -31,15 +31,23 @@ fn server(world: &World) -> std::sync::Arc<Server> {
     )
 }
 
+/// How often PIA was asked to log in, for a key and for a lease.
+fn seen(world: &World) -> [usize; 3] {
+    let asked = |api| world.pia.records().of(api).len();
+    [Api::Token, Api::AddKey, Api::GetSignature].map(asked)
+}
+
 /// "a failure leads to another try, a refusal to a new port" (README.md)
 #[test]
 fn bind_port_may_fail_for_as_long_as_it_likes() {
     let world = World::builder().behind().build();
     let container = gateway(&world).start();
     let port = agreed_port(&world, &container);
+    let before = seen(&world);
     world.pia.fail(Api::BindPort, Fault::Status(503, 1_000_000));
     server(&world).forget_ports();
     all_agree_that_there_is_none(&world, &container);
+    assert_eq!(seen(&world), before);
     world.pia.heal(Api::BindPort);
     assert_eq!(
         agreed_port(&world, &container),
@@ -153,6 +161,8 @@ fn a_refused_signature_is_replaced() {
     let world = World::builder().behind().build();
     let container = gateway(&world).start();
     let port = agreed_port(&world, &container);
+    let leases = || world.pia.records().of(Api::GetSignature).len();
+    let before = leases();
     world.pia.port_forwarding().forget_signatures();
     server(&world).forget_ports();
     agreed_port_but(&world, &container, port);
@@ -160,6 +170,8 @@ fn a_refused_signature_is_replaced() {
         container.logs().contains("bad signature"),
         "the reason is said"
     );
+    assert_eq!(leases(), before + 1);
+    assert_eq!(world.pia.login_attempts(), 1);
 }
 
 #[test]
@@ -193,11 +205,26 @@ fn where_all_ports_are_busy_another_server_is_tried_if_the_user_lets_us() {
     let container = forwarding(&world).env("RECONNECT", "1").start();
     agreed_port(&world, &container);
     let before = server(&world);
+    let requests = seen(&world);
     before.no_free_ports(true);
     before.forget_ports();
     container.wait_for_log("Reconnected to", SOON);
     agreed_port(&world, &container);
     assert_ne!(server(&world).cn(), before.cn());
+    let [logins, keys, leases] = requests;
+    assert_eq!(seen(&world)[..2], [logins, keys + 1]);
+    // One here, whose port is busy too, and after a pause others, until there is one there.
+    let asked = world.pia.records().of(Api::GetSignature).split_off(leases);
+    let (here, there): (Vec<_>, Vec<_>) = asked.iter().partition(|it| it.host == before.cn());
+    assert!(!here.is_empty());
+    let pauses = here.windows(2).map(|pair| pair[1].at - pair[0].at);
+    assert!(
+        pauses
+            .min()
+            .is_none_or(|least| least > Duration::from_secs(3)),
+        "{here:?}"
+    );
+    assert_eq!(there.len(), 1);
 }
 
 /// A command chose this server and no other.
@@ -303,7 +330,7 @@ fn a_silent_port_service_leads_to_another_server_if_the_user_lets_us() {
     let world = World::new();
     let container = forwarding(&world).env("RECONNECT", "1").start();
     let port = agreed_port(&world, &container);
-    let before = server(&world);
+    let (before, [logins, keys, leases]) = (server(&world), seen(&world));
     before.silent_port_forwarding();
     before.forget_ports();
     // Each of a few requests is waited for.
@@ -311,6 +338,7 @@ fn a_silent_port_service_leads_to_another_server_if_the_user_lets_us() {
     container.wait_for_log("Reconnected to", SOON);
     assert_eq!(agreed_port(&world, &container), port);
     assert_ne!(server(&world).cn(), before.cn());
+    assert_eq!(seen(&world), [logins, keys + 1, leases]);
 }
 
 #[test]
@@ -318,12 +346,13 @@ fn a_port_service_that_refuses_connections_leads_to_another_server_if_the_user_l
     let world = World::new();
     let container = forwarding(&world).env("RECONNECT", "1").start();
     let port = agreed_port(&world, &container);
-    let before = server(&world);
+    let (before, [logins, keys, leases]) = (server(&world), seen(&world));
     before.no_port_forwarding();
     before.forget_ports();
     container.wait_for_log("Reconnected to", SOON);
     assert_eq!(agreed_port(&world, &container), port);
     assert_ne!(server(&world).cn(), before.cn());
+    assert_eq!(seen(&world), [logins, keys + 1, leases]);
 }
 
 #[test]
@@ -423,6 +452,41 @@ fn refused_credentials_are_not_tried_again() {
     wait_until("the user's wish is obeyed", SOON, || {
         world.pia.login_attempts() == logins + 2
     });
+}
+
+/// How a login can fail.
+type Failing = fn(&World);
+
+/// Each of these passes in its own time, and more logins would make it longer.
+#[test]
+fn a_login_that_fails_for_good_is_made_once_while_the_port_is_asked_for() {
+    let failures: [(Failing, &str); 3] = [
+        (|world| world.pia.lock_out(), "the account is locked out"),
+        (
+            |world| world.pia.payment_required(),
+            "the subscription is over",
+        ),
+        (|world| world.pia.block_login(), "error 1020"),
+    ];
+    for (fail, said) in failures {
+        let world = World::new();
+        let container = forwarding(&world).start();
+        agreed_port(&world, &container);
+        world.pia.forget_tokens();
+        world.pia.port_forwarding().forget_signatures();
+        fail(&world);
+        let [logins, keys, leases] = seen(&world);
+        server(&world).forget_ports();
+        all_agree_that_there_is_none(&world, &container);
+        container.wait_for_log(said, SOON);
+        let goes_on = world
+            .pia
+            .records()
+            .wait_for(Api::GetSignature, leases + 3, LATER);
+        assert!(goes_on, "it goes on asking");
+        assert_eq!(seen(&world)[..2], [logins + 1, keys]);
+        world.assert_carries();
+    }
 }
 
 #[test]
