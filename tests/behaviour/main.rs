@@ -7,6 +7,7 @@
 
 mod adversity;
 mod anchor;
+mod asked;
 mod attached;
 mod carried;
 mod commands;
