@@ -47,6 +47,10 @@ fn bind_port_may_fail_for_as_long_as_it_likes() {
     world.pia.fail(Api::BindPort, Fault::Status(503, 1_000_000));
     server(&world).forget_ports();
     all_agree_that_there_is_none(&world, &container);
+    let records = world.pia.records();
+    let bindings = records.of(Api::BindPort).len();
+    assert!(records.wait_for(Api::BindPort, bindings + 2, SOON));
+    // Another lease is tried after half a minute only.
     assert_eq!(seen(&world), before);
     world.pia.heal(Api::BindPort);
     assert_eq!(
