@@ -200,16 +200,28 @@ __iptables() {
 }
 
 # All rules at once, and again where that fails, for it may pass; where it does not and the user allows it, each by itself.
+# Where others hold the lock of iptables, it is waited for as long as wireguard-pia does, 20 seconds in all; a wg-quick down
+# has a second, as a stop may wait for it, and the rules that it leaves do no harm until the next start takes them away.
 __restore() {
 	local program=$1 rules line table error
 	shift
 	IFS= read -r -d '' rules || true
-	__iptables "$program" "$@" <<<"$rules" 2>/dev/null && return 0
+	if [[ " ${FUNCNAME[*]} " == *' cmd_down '* ]]; then
+		set -- --wait 1 "$@"
+		error=$(__iptables "$program" "$@" <<<"$rules" 2>&1) && return 0
+		if [[ $error == *'xtables lock'* ]]; then
+			echo "$error" >&2
+			return 1
+		fi
+	else
+		set -- --wait 4 "$@"
+		__iptables "$program" "$@" <<<"$rules" 2>/dev/null && return 0
+	fi
 	for _ in {1..4}; do
 		sleep 0.1
 		error=$(__iptables "$program" "$@" <<<"$rules" 2>&1) && return 0
 	done
-	if [[ $ALLOW_MISSING_IPTABLES_RULES != 1 ]]; then
+	if [[ $ALLOW_MISSING_IPTABLES_RULES != 1 || $error == *'xtables lock'* ]]; then
 		echo "$error" >&2
 		return 1
 	fi

@@ -2,7 +2,7 @@
 //! sealed, and what it says is true.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,17 @@ use nix::sys::signal::Signal;
 use crate::PROGRAM;
 use crate::leaks::send_probes;
 
-const BACKENDS: [&str; 2] = ["nft", "legacy"];
+const NF_TABLES: &str = "nft";
+const LEGACY: &str = "legacy";
+const BACKENDS: [&str; 2] = [NF_TABLES, LEGACY];
 const WAYS: [&str; 3] = ["exit 1", "exit 4", "kill -KILL $$"];
+/// Somebody else takes the lock of iptables right before the load, and holds it for two seconds.
+const OTHERS_LOCK: &str = "exec 9>>/run/xtables.lock; flock 9; sleep 2 >/dev/null 2>&1 & \
+                           exec 9>&-; break";
+/// Whoever does not ask to wait for the lock is turned away, as iptables-restore(8) says; 1.8.9 lets
+/// everybody wait for ever.
+const UNLESS_ASKED: &str = "[[ $* == *--wait* ]] || flock -n /run/xtables.lock true || \
+    { echo 'Another app is currently holding the xtables lock.' >&2; exit 4; }\n";
 /// One more, and a load counts as one that failed.
 const MAX_TIMES: usize = 4;
 /// More than all tries of a load.
@@ -193,6 +202,9 @@ fn failing(recipe: Recipe, name: &str, how: &str) -> Recipe {
              rm \"$failure\" 2>/dev/null && {{ echo trouble >&2; {how}; }}\ndone\n"
         );
     }
+    if name.contains("legacy") {
+        script += UNLESS_ASKED;
+    }
     script += &format!("exec /usr/sbin/{name} \"$@\" <<<\"$input\"\n");
     recipe.script(format!("/usr/local/sbin/{name}"), script)
 }
@@ -232,6 +244,9 @@ fn a_life(backend: &'static str, how: &str, times: usize) -> [Vec<String>; 2] {
     life.trouble("any", times);
     assert!(life.container.stop().status.success());
     life.no_trouble_is_left();
+    assert!(life.drops_the_rest());
+    // To fail may cost a start; to wait does not.
+    assert!(how != OTHERS_LOCK || !life.container.logs().contains("Fatal error"));
     if let Some(watch) = watch {
         Watch::many_probes_are_dropped(&life.world);
         watch.expect_only(closed, None, ours(&life.world));
@@ -409,4 +424,30 @@ fn what_a_stop_cannot_load_stays_closed() {
         Watch::many_probes_are_dropped(&life.world);
         watch.expect_only(closed, None, ours(&life.world));
     }
+}
+
+/// What a stop cannot load for others stays as it is, and closed.
+#[test]
+fn a_lock_that_others_hold_at_each_place_of_a_life_changes_nothing_while_it_lasts() {
+    let [expected, _] = a_life(LEGACY, WAYS[0], 0);
+    let [connected, _] = a_life(LEGACY, OTHERS_LOCK, 1);
+    assert_eq!(connected, expected);
+}
+
+/// It is legacy's: a load that waited for it would do so for 20 seconds.
+#[test]
+fn with_nf_tables_a_lock_that_others_hold_all_the_time_is_not_waited_for() {
+    let mut life = Life::new(NF_TABLES, WAYS[0]);
+    let lock = File::create(life.container.path("/run/xtables.lock")).unwrap();
+    lock.lock().unwrap();
+    let begun = Instant::now();
+    life.container.start();
+    life.container.wait_for_log(FORWARDING, LATER);
+    life.is_whole();
+    life.container.signal(Signal::SIGHUP);
+    life.container.wait_for_log(RECONNECTED, LATER);
+    life.is_whole();
+    assert!(life.container.stop().status.success());
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    lock.unlock().unwrap();
 }

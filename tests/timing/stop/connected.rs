@@ -1,5 +1,8 @@
 //! With a tunnel that is up.
 
+use std::fs::File;
+use std::time::Duration;
+
 use harness::log_lines::{ENABLED, FORWARDING, RECONNECTED};
 use harness::simulator::faults::Api;
 use harness::waiting::{SOON, wait_until};
@@ -42,6 +45,24 @@ fn while_a_reconnect_hangs() {
     container.signal(Signal::SIGHUP);
     assert!(world.pia.records().wait_for(Api::AddKey, 2, SOON));
     stops(&world, &container);
+}
+
+/// They are waited for: half a second by each load, and a second by wg-quick.
+#[test]
+fn while_others_hold_the_lock_of_legacy() {
+    let world = World::new();
+    let container = container(&world).env("NFTABLES", "0").start();
+    container.wait_for_log(ENABLED, SOON);
+    let lock = File::create(container.path("/run/xtables.lock")).unwrap();
+    lock.lock().unwrap();
+    let stopped = container.stop();
+    println!("stopped in {} ms", stopped.took.as_millis());
+    assert_eq!(stopped.status.code(), Some(0));
+    assert!(stopped.took < Duration::from_secs(3), "{stopped:?}");
+    lock.unlock().unwrap();
+    assert!(world.look("iptables-legacy-save").contains(":OUTPUT DROP"));
+    assert_eq!(container.processes(), [""; 0]);
+    assert!(!world.look("ip link").contains("wg0"));
 }
 
 /// The program that carries the tunnel takes questions, and is stuck.
