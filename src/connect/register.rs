@@ -33,6 +33,8 @@ pub struct Joined {
     pub port_forwarding: bool,
     pub keys: KeyPair,
     pub registration: Registration,
+    /// How long the server took to register: three ways there and back at least.
+    pub registered_in: Duration,
     /// Others with this volume go elsewhere for as long as this lives.
     _place: Option<Arc<HeldPlace>>,
 }
@@ -204,8 +206,10 @@ impl Registrar<'_> {
         log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
         let keys = KeyPair::generate()?;
         let host = self.hosts.server(server, candidate.port)?;
+        let asked = Instant::now();
         let registration =
             registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, stop)?;
+        let registered_in = asked.elapsed();
         self.refuse_if_implausible(&registration, server)?;
         Ok(Joined {
             location: location.clone(),
@@ -213,6 +217,7 @@ impl Registrar<'_> {
             port_forwarding: candidate.port_forwarding,
             keys,
             registration,
+            registered_in,
             _place: place.clone(),
         })
     }

@@ -16,9 +16,11 @@ use crate::wireguard::sysctl;
 
 /// For the first sign: time for three handshakes.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// A handshake that was lost is tried again after this, which is longer than any way to a server
-/// and back.
-const HANDSHAKE_INTERVAL: Duration = Duration::from_secs(2);
+/// A handshake that was lost is tried again after this where the server is near. The next one makes
+/// the answer to the former worthless: so not before a registration would be done, which is more
+/// than a way there and back, and where that takes long, after two seconds all the same.
+const HANDSHAKE_INTERVAL: Duration = Duration::from_millis(1200);
+const MAX_HANDSHAKE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the name servers are asked for; any name would do.
 const NAME: &str = "www.privateinternetaccess.com";
@@ -54,6 +56,7 @@ impl TunnelTrial {
         peering: &Peering,
         stop: &CancellationToken,
     ) -> Result<bool, Failure> {
+        let interval = handshake_interval(joined.registered_in);
         let mut shaken_at = self.begun;
         loop {
             let is_answered = self.questions.any_answered(REPEAT_INTERVAL, stop)?;
@@ -64,7 +67,7 @@ impl TunnelTrial {
             if self.begun.elapsed() >= PATIENCE {
                 return Err(failure(joined, stop));
             }
-            if shaken_at.elapsed() >= HANDSHAKE_INTERVAL {
+            if shaken_at.elapsed() >= interval {
                 shaken_at = Instant::now();
                 if let Err(error) = peering.shake_hands_anew(stop) {
                     log::debug!("shaking hands anew: {error}");
@@ -81,6 +84,10 @@ impl TunnelTrial {
                 .has_data_since(self.before.received, counts_handshakes)
         })
     }
+}
+
+fn handshake_interval(registered_in: Duration) -> Duration {
+    registered_in.clamp(HANDSHAKE_INTERVAL, MAX_HANDSHAKE_INTERVAL)
 }
 
 /// Those that every server of PIA's has inside: its gateway and its name servers.
@@ -110,4 +117,18 @@ fn failure(joined: &Joined, stop: &CancellationToken) -> Failure {
         format!("{cn} took the key, but nothing comes back from {endpoint} by UDP")
     };
     Failure::new(FailureKind::Registration, Retry::NextServer, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handshake_has_more_time_where_the_server_is_far_away() {
+        let interval =
+            |milliseconds| handshake_interval(Duration::from_millis(milliseconds)).as_millis();
+        assert_eq!([0, 100, 1199].map(interval), [1200; 3]);
+        assert_eq!(interval(1700), 1700);
+        assert_eq!([2000, 6000].map(interval), [2000; 2]);
+    }
 }

@@ -98,6 +98,25 @@ fn a_tunnel_stands_soon_after_a_start_among_refusals() {
     ]);
 }
 
+/// Registrations are answered, and WireGuard is not; and however long before the next handshake that
+/// ends.
+#[test]
+fn a_tunnel_stands_soon_after_a_start_where_wireguard_alone_is_silent() {
+    let silent = |later| -> (&str, Act<'_>, Act<'_>) {
+        let end = move |world: &World| {
+            thread::sleep(later);
+            all(Server::restore_endpoint)(world);
+        };
+        (
+            "WireGuard",
+            Box::new(all(Server::silence_endpoint)),
+            Box::new(end),
+        )
+    };
+    let phases = [0, 400, 800, 1200, 1600].map(Duration::from_millis);
+    tunnels_stand_soon_after(phases.map(silent));
+}
+
 /// `CURL_RETRY_DELAY`: "Seconds between those retries" (README.md); who answers is not asked more
 /// often.
 #[test]
