@@ -117,6 +117,54 @@ fn a_tunnel_stands_soon_after_a_start_where_wireguard_alone_is_silent() {
     tunnels_stand_soon_after(phases.map(silent));
 }
 
+/// Who takes a connection and says nothing more is waited for: a registration has six seconds, a
+/// handshake of TLS 15 and all else 30, and then there is the pause of `CURL_RETRY_DELAY`. What was
+/// asked before the end of the outage is never answered.
+#[test]
+fn who_hangs_is_asked_again_after_the_time_that_it_has() {
+    let registered = Duration::from_secs(6);
+    let (handshake, answer) = (
+        Duration::from_secs(20) - LASTS,
+        Duration::from_secs(35) - LASTS,
+    );
+    let cases = [
+        ("login hangs", Api::Token, Fault::Hang, answer),
+        (
+            "login without TLS",
+            Api::Token,
+            Fault::HangInHandshake,
+            handshake,
+        ),
+        ("list hangs", Api::List, Fault::Hang, answer),
+        (
+            "list without TLS",
+            Api::List,
+            Fault::HangInHandshake,
+            handshake,
+        ),
+        ("addKey hangs", Api::AddKey, Fault::Hang, registered),
+        (
+            "addKey without TLS",
+            Api::AddKey,
+            Fault::HangInHandshake,
+            registered,
+        ),
+    ];
+    // Most of it is waiting, and the limit is wide.
+    thread::scope(|scope| {
+        for (what, api, fault, has) in cases {
+            scope.spawn(move || {
+                let took = tunnel_after(
+                    what,
+                    |world| world.pia.fail(api, fault),
+                    |world| world.pia.heal(api),
+                );
+                assert!(took < has + 2 * SOON_AFTER, "{what}: {took:?}");
+            });
+        }
+    });
+}
+
 /// `CURL_RETRY_DELAY`: "Seconds between those retries" (README.md); who answers is not asked more
 /// often.
 #[test]
