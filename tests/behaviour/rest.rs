@@ -6,6 +6,8 @@ use harness::log_lines::{FORWARDING, UP};
 use harness::waiting::SOON;
 use harness::world::World;
 use harness::world::container::Container;
+use harness::world::recipe::Recipe;
+use harness::world::rest::Rest;
 
 use crate::PROGRAM;
 
@@ -14,16 +16,8 @@ use crate::PROGRAM;
 #[test]
 fn at_rest_nothing_is_made_and_nobody_is_woken_up_often() {
     let world = World::new();
-    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
-    let container = recipe
-        .env("PORT_FORWARDING", "1")
-        .env("RECONNECT", "1")
-        .start();
-    container.wait_for_log(UP, SOON);
-    container.wait_for_log(FORWARDING, SOON);
-    std::thread::sleep(Duration::from_secs(4));
-    let rest = container.rest(Duration::from_secs(60));
-    println!("{rest:?}");
+    let container = watched(world.container(PROGRAM)).start();
+    let rest = rest(&container);
     assert_eq!(rest.made, 0, "{rest:?}");
     assert!(rest.all_wake_ups() <= 12, "{rest:?}");
     assert_eq!(
@@ -35,6 +29,49 @@ fn at_rest_nothing_is_made_and_nobody_is_woken_up_often() {
     println!("{now} of {most} bytes are resident");
     assert!(now < most - most / 10, "the program stays mapped");
     assert_nothing_is_there_unasked(&container);
+}
+
+/// Of a minute with a probe each ten seconds, of these targets. The health check's own ping is part
+/// of the check, which somebody else has to call.
+#[track_caller]
+fn made_by_pings(targets: &str) -> u64 {
+    let world = World::new();
+    let container = watched(world.container(PROGRAM))
+        .env("ACTIVE_HEALTHCHECKS", "1")
+        .env("HEALTHCHECK_PING_TARGET", targets)
+        .env("MONITOR_INTERVAL", "10")
+        .start();
+    rest(&container).made
+}
+
+/// Who asks and who listens is there already.
+#[test]
+fn pings_that_are_answered_make_nothing() {
+    assert_eq!(made_by_pings("www.privateinternetaccess.com 1.1.1.1"), 0);
+}
+
+/// A thread for each target and probe, where the first address among them is silent; no process.
+#[test]
+fn pings_of_somebody_silent_make_no_more_than_a_thread_for_each_target() {
+    let made = made_by_pings("198.51.100.200 1.1.1.1");
+    assert!((1..=2 * 7).contains(&made), "{made}");
+}
+
+/// With all that watches the tunnel and the port.
+fn watched(recipe: Recipe) -> Recipe {
+    let recipe = recipe.credentials().env("LOC", "swiss");
+    recipe.env("PORT_FORWARDING", "1").env("RECONNECT", "1")
+}
+
+/// A minute of it.
+#[track_caller]
+fn rest(container: &Container) -> Rest {
+    container.wait_for_log(UP, SOON);
+    container.wait_for_log(FORWARDING, SOON);
+    std::thread::sleep(Duration::from_secs(4));
+    let rest = container.rest(Duration::from_secs(60));
+    println!("{rest:?}");
+    rest
 }
 
 /// "It is off by default, and then there is no process, no thread and no socket of it."
