@@ -36,6 +36,26 @@ impl Call {
         matches!(self, Self::Token | Self::DedicatedIp).then_some(Duration::from_secs(59))
     }
 
+    /// After which pauses without an answer it is sent once more beside itself. A list may be asked
+    /// for by anybody. A login is a try at the account: it has longer, and is sent twice at most.
+    /// What changes something at a server is not sent so.
+    pub(super) fn overtaken_after(self) -> &'static [Duration] {
+        const SOON: Duration = Duration::from_secs(3);
+        const LISTS: [Duration; 5] = [
+            SOON,
+            SOON,
+            SOON,
+            Duration::from_secs(6),
+            Duration::from_secs(12),
+        ];
+        const LOGINS: [Duration; 1] = [Duration::from_secs(9)];
+        match self {
+            Self::ServerList => &LISTS,
+            Self::Token => &LOGINS,
+            _ => &[],
+        }
+    }
+
     /// Whether the request holds credentials, a token or a lease of the account, so that a refusal
     /// says something of it.
     pub(super) fn is_of_account(self) -> bool {

@@ -1,7 +1,7 @@
 //! One call to the API: it is sent, and refusals that all calls share are recognised. What a good
 //! answer holds is read by the caller.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -11,6 +11,7 @@ use super::messages::TokenAnswer;
 use super::side::Side;
 use crate::system::cancellation::CancellationToken;
 use crate::system::invisible::is_invisible;
+use crate::system::parallel;
 use crate::system::secret::Secret;
 use crate::underlay::http::{self, Content, Request, Response};
 use crate::underlay::http_error::HttpFailure;
@@ -65,14 +66,22 @@ impl<'a> Ask<'a> {
             content,
             ..
         } = *self;
-        let request = Request {
-            path,
-            query,
-            headers,
-            content,
-            timeout,
+        let begun = Instant::now();
+        let send = |stop: &CancellationToken| {
+            let request = Request {
+                path,
+                query,
+                headers,
+                content,
+                timeout: timeout.saturating_sub(begun.elapsed()),
+            };
+            http::send(&self.host.remote, &request, stop)
         };
-        let outcome = match http::send(&self.host.remote, &request, stop) {
+        let answer = match self.call.overtaken_after() {
+            [] => send(stop),
+            pauses => parallel::overtaking(pauses, stop, send),
+        };
+        let outcome = match answer {
             Ok(response) => read(self, &response),
             Err(error) => Err(ApiErrorKind::from_network(error.failure)),
         };

@@ -2,7 +2,11 @@
 
 use std::cell::Cell;
 use std::panic::resume_unwind;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{Builder, scope};
+use std::time::Duration;
+
+use super::cancellation::CancellationToken;
 
 thread_local! {
     /// Whether this thread ends with the work that it was made for.
@@ -59,6 +63,48 @@ pub fn aside<R: Send>(mut work: impl FnMut() -> R + Send) -> R {
     done.unwrap_or_else(work)
 }
 
+/// The first good result of `work`, which is begun once more beside itself each time that a pause
+/// of these has passed without a result: what hangs may do so for a cause that is over. It is told
+/// when to stop, as those are that are no longer needed. Where a thread is refused, this one does
+/// it.
+///
+/// # Errors
+/// When all that was begun has failed: what the last one says.
+pub fn overtaking<R: Send, E: Send>(
+    pauses: &[Duration],
+    stop: &CancellationToken,
+    work: impl Fn(&CancellationToken) -> Result<R, E> + Sync,
+) -> Result<R, E> {
+    let (enough, _guard) = stop.child();
+    let (sender, results) = mpsc::channel();
+    let (work, enough, sender) = (&work, &enough, &sender);
+    scope(|scope| {
+        // Nobody listens any more once one has a result.
+        let do_it = || drop(sender.send(to_its_end(|| work(enough))));
+        let begin = || Builder::new().spawn_scoped(scope, do_it).is_ok();
+        if !begin() {
+            return work(enough);
+        }
+        let mut going_on: usize = 1;
+        let mut pauses = pauses.iter();
+        loop {
+            let result = match pauses.next() {
+                Some(pause) => results.recv_timeout(*pause),
+                None => results.recv().map_err(RecvTimeoutError::from),
+            };
+            match result {
+                Ok(Err(error)) if going_on == 1 => return Err(error),
+                Ok(Err(_)) => going_on = going_on.saturating_sub(1),
+                Ok(good) => {
+                    enough.cancel();
+                    return good;
+                }
+                Err(_) => going_on = going_on.saturating_add(usize::from(begin())),
+            }
+        }
+    })
+}
+
 /// The results of both, done at the same time; the first, which is done on a thread of its own, is
 /// done before the other where a thread is refused.
 pub fn both<A: Send, B>(aside: impl Fn() -> A + Sync, here: impl FnOnce() -> B) -> (A, B) {
@@ -81,6 +127,7 @@ pub fn both<A: Send, B>(aside: impl Fn() -> A + Sync, here: impl FnOnce() -> B) 
 mod tests {
     use super::*;
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
     fn both_are_done_at_once() {
@@ -90,6 +137,40 @@ mod tests {
             number
         };
         assert_eq!(both(|| number(1), || number(2)), (1, 2));
+    }
+
+    #[test]
+    fn what_hangs_is_overtaken_and_what_fails_is_not_begun_again() {
+        const SOON: Duration = Duration::from_millis(20);
+        let begun = AtomicUsize::new(0);
+        let result = overtaking(&[SOON; 3], &CancellationToken::new(), |stop| {
+            match begun.fetch_add(1, Ordering::SeqCst) {
+                // Ends only as it is told to.
+                0 => stop.pause(Duration::from_secs(60)).map(|()| 0),
+                number => Ok(number),
+            }
+        });
+        assert_eq!((result, begun.into_inner()), (Ok(1), 2));
+        let begun = AtomicUsize::new(0);
+        let result = overtaking(&[SOON; 3], &CancellationToken::new(), |_| {
+            match begun.fetch_add(1, Ordering::SeqCst) {
+                0 => Err::<(), _>("first"),
+                _ => Err("further"),
+            }
+        });
+        assert_eq!((result, begun.into_inner()), (Err("first"), 1));
+    }
+
+    #[test]
+    fn the_last_failure_of_all_that_was_begun_counts() {
+        let begun = AtomicUsize::new(0);
+        let short = [Duration::from_millis(20)];
+        let result = overtaking(&short, &CancellationToken::new(), |stop| {
+            let number = begun.fetch_add(1, Ordering::SeqCst);
+            let _ = stop.pause(Duration::from_millis(200) * (2 - u32::try_from(number).unwrap()));
+            Err::<(), _>(number)
+        });
+        assert_eq!(result, Err(0));
     }
 
     #[test]

@@ -28,8 +28,8 @@ const WAYS: [&str; 3] = ["exit 1", "exit 4", "kill -KILL $$"];
 /// Somebody else takes the lock of iptables right before the load, and holds it for two seconds.
 const OTHERS_LOCK: &str = "exec 9>>/run/xtables.lock; flock 9; sleep 2 >/dev/null 2>&1 & \
                            exec 9>&-; break";
-/// Whoever does not ask to wait for the lock is turned away, as iptables-restore(8) says; 1.8.9 lets
-/// everybody wait for ever.
+/// Whoever does not ask to wait for the lock is turned away, as iptables-restore(8) says; 1.8.9
+/// lets everybody wait for ever.
 const UNLESS_ASKED: &str = "[[ $* == *--wait* ]] || flock -n /run/xtables.lock true || \
     { echo 'Another app is currently holding the xtables lock.' >&2; exit 4; }\n";
 /// One more, and a load counts as one that failed.

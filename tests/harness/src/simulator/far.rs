@@ -1,6 +1,6 @@
 //! Hosts that are far away, in user space: the kernel's delay line (tc netem) is a module that many
-//! machines lack. An answer to what was said takes a round trip to come, as connecting does. Packets
-//! inside the tunnel, and those of WireGuard, take no time.
+//! machines lack. An answer to what was said takes a round trip to come, as connecting does.
+//! Packets inside the tunnel, and those of WireGuard, take no time.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
