@@ -88,7 +88,7 @@ impl Tunnel {
             .and_then(|()| tunnel.start(container, &networks));
         match up {
             Ok(()) => return Ok(tunnel),
-            Err(_) if is_first => tunnel.undo(),
+            Err(_) if is_first => tunnel.undo(container),
             Err(_) => tunnel.remove_interface(),
         }
         up.map(|()| tunnel)
@@ -328,13 +328,19 @@ impl Tunnel {
         let networks = Networks::find(container)?;
         log::debug!("attached networks: {networks}");
         self.set_routes(container, &networks)?;
-        self.reclaim_dns(container)?;
+        // What cannot be written is owed, and keeps nobody from the networks.
+        if !self.owes_dns()
+            && let Err(error) = self.reclaim_dns(container)
+        {
+            log::warn!("DNS: {error}");
+            self.owes_dns.store(true, Ordering::Relaxed);
+        }
         self.kill_switch.attach(networks.attached, networks.local)?;
         Ok(())
     }
 
     /// What an attached network's name server is asked leaves by that network.
-    fn reclaim_dns(&self, container: &Container) -> Result<(), Failure> {
+    fn reclaim_dns(&self, container: &Container) -> Result<(), FileError> {
         if self.dns.is_empty() {
             return Ok(());
         }
@@ -428,11 +434,12 @@ impl Tunnel {
     }
 
     /// Leaves nothing of a first tunnel that has never carried anything.
-    fn undo(&self) {
+    fn undo(&self, container: &Container) {
         if let Err(error) = self.kill_switch.forget_tunnel() {
             log::warn!("{error}; it is tried again");
         }
         self.take_down();
+        container.reporter.update(|status| status.dns_error = None);
     }
 
     /// Takes the interface and all that belongs to it away; goes on whatever fails, and cannot be

@@ -70,6 +70,12 @@ const CHANGE_BACKOFF: Backoff = Backoff {
 /// Between two tries to get a thread, or to follow networks that changed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Between two tries to write resolv.conf, which may be read-only for good.
+const DNS_BACKOFF: Backoff = Backoff {
+    first: RETRY_INTERVAL,
+    ceiling: Duration::from_secs(300),
+};
+
 /// From the last event until what it took is given back.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
@@ -121,6 +127,9 @@ pub struct Supervisor {
     refusal_level: Level,
     /// When what is owed is tried again.
     retry_at: Option<Instant>,
+    /// When resolv.conf is written again where that has failed, and how often it has.
+    dns_due: Option<Instant>,
+    dns_failures: u32,
     /// When what the last event took is given back.
     rest_at: Option<Instant>,
     /// Servers that did not respond, and when, the latest at the end.
@@ -165,6 +174,8 @@ impl Supervisor {
             owed_watches: Vec::new(),
             refusal_level: Level::Warn,
             retry_at: None,
+            dns_due: None,
+            dns_failures: 0,
             rest_at: None,
             avoided: Vec::new(),
             others: Vec::new(),
@@ -262,14 +273,19 @@ impl Supervisor {
             || self.are_networks_owed
             || !self.owed_watches.is_empty()
             || self.tunnel.kill_switch().lacks_payer()
-            || self.tunnel.owes_dns()
             || self.port.as_ref().is_some_and(PortKeeper::is_owed);
         // Events that come meanwhile do not put it off.
         let retry = || self.retry_at.or(Instant::now().checked_add(RETRY_INTERVAL));
         self.retry_at = is_owed.then(retry).flatten();
+        let next_dns = || {
+            let failures = self.dns_failures.saturating_add(1);
+            let pause = DNS_BACKOFF.pause(failures, &mut fastrand::Rng::new());
+            self.dns_due.or(Instant::now().checked_add(pause))
+        };
+        self.dns_due = self.tunnel.owes_dns().then(next_dns).flatten();
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         let renewal = self.renewal.due();
-        let acts = [self.retry_at, self.rest_at, look, renewal];
+        let acts = [self.retry_at, self.dns_due, self.rest_at, look, renewal];
         acts.into_iter().flatten().min()
     }
 
@@ -277,6 +293,14 @@ impl Supervisor {
         if self.retry_at.is_some_and(|due| due <= Instant::now()) {
             self.retry_at = None;
             self.try_owed(container);
+        }
+        if self.dns_due.is_some_and(|due| due <= Instant::now()) {
+            self.dns_due = None;
+            self.tunnel.settle_dns(container);
+            self.dns_failures = match self.tunnel.owes_dns() {
+                true => self.dns_failures.saturating_add(1),
+                false => 0,
+            };
         }
         if self.rest_at.is_some_and(|due| due <= Instant::now()) {
             self.rest_at = None;
@@ -312,7 +336,6 @@ impl Supervisor {
         if self.are_networks_owed {
             self.follow_networks(container);
         }
-        self.tunnel.settle_dns(container);
         self.start_owed_watches(container);
         if let Some(port) = &mut self.port {
             port.start_owed(&self.tunnel, container, &self.events);
