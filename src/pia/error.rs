@@ -36,7 +36,7 @@ impl Call {
         matches!(self, Self::Token | Self::DedicatedIp).then_some(Duration::from_secs(59))
     }
 
-    /// After which pauses without an answer it is sent once more beside itself. A list may be asked
+    /// After which pauses it is sent once more beside itself where it hangs. A list may be asked
     /// for by anybody. A login is a try at the account: it has longer, and is sent twice at most.
     /// What changes something at a server is not sent so.
     pub(super) fn overtaken_after(self) -> &'static [Duration] {

@@ -1,6 +1,7 @@
 //! One call to the API: it is sent, and refusals that all calls share are recognised. What a good
 //! answer holds is read by the caller.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -18,6 +19,8 @@ use crate::underlay::http_error::HttpFailure;
 
 /// How much of an unknown answer a message may quote.
 const MAX_EXCERPT_CHARS: usize = 100;
+/// What is left of a request's time for another one beside it.
+const LEAST_TIME_TO_OVERTAKE: Duration = Duration::from_secs(5);
 /// How much of it is searched for secrets; the rest is not quoted.
 const MAX_MASKED_CHARS: usize = 4096;
 
@@ -67,6 +70,7 @@ impl<'a> Ask<'a> {
             ..
         } = *self;
         let begun = Instant::now();
+        let progress = Arc::default();
         let send = |stop: &CancellationToken| {
             let request = Request {
                 path,
@@ -75,11 +79,15 @@ impl<'a> Ask<'a> {
                 content,
                 timeout: timeout.saturating_sub(begun.elapsed()),
             };
-            http::send(&self.host.remote, &request, stop)
+            http::send_noting(&self.host.remote, &request, &progress, stop)
+        };
+        let hangs = || {
+            let left = timeout.saturating_sub(begun.elapsed());
+            left >= LEAST_TIME_TO_OVERTAKE && progress.hangs()
         };
         let answer = match self.call.overtaken_after() {
             [] => send(stop),
-            pauses => parallel::overtaking(pauses, stop, send),
+            pauses => parallel::overtaking(pauses, stop, hangs, send),
         };
         let outcome = match answer {
             Ok(response) => read(self, &response),

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::resume_unwind;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Sender};
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
@@ -63,45 +63,44 @@ pub fn aside<R: Send>(mut work: impl FnMut() -> R + Send) -> R {
     done.unwrap_or_else(work)
 }
 
-/// The first good result of `work`, which is begun once more beside itself each time that a pause
-/// of these has passed without a result: what hangs may do so for a cause that is over. It is told
+/// The first outcome of `work`, which is begun once more beside itself each time that a pause of
+/// these has passed without one, if it `hangs` then: that may have a cause that is over. It is told
 /// when to stop, as those are that are no longer needed. Where a thread is refused, this one does
 /// it.
-///
-/// # Errors
-/// When all that was begun has failed: what the last one says.
-pub fn overtaking<R: Send, E: Send>(
+pub fn overtaking<R: Send>(
     pauses: &[Duration],
     stop: &CancellationToken,
-    work: impl Fn(&CancellationToken) -> Result<R, E> + Sync,
-) -> Result<R, E> {
+    hangs: impl Fn() -> bool,
+    work: impl Fn(&CancellationToken) -> R + Sync,
+) -> R {
     let (enough, _guard) = stop.child();
-    let (sender, results) = mpsc::channel();
-    let (work, enough, sender) = (&work, &enough, &sender);
+    let (sender, outcomes) = mpsc::channel();
+    let (work, enough) = (&work, &enough);
     scope(|scope| {
-        // Nobody listens any more once one has a result.
-        let do_it = || drop(sender.send(to_its_end(|| work(enough))));
-        let begin = || Builder::new().spawn_scoped(scope, do_it).is_ok();
-        if !begin() {
+        let begin = |sender: Sender<R>| {
+            // Nobody listens any more once there is an outcome.
+            let do_it = move || drop(sender.send(to_its_end(|| work(enough))));
+            Builder::new().spawn_scoped(scope, do_it)
+        };
+        if let Err(error) = begin(sender.clone()) {
+            log::debug!("no further thread: {error}");
             return work(enough);
         }
-        let mut going_on: usize = 1;
-        let mut pauses = pauses.iter();
-        loop {
-            let result = match pauses.next() {
-                Some(pause) => results.recv_timeout(*pause),
-                None => results.recv().map_err(RecvTimeoutError::from),
-            };
-            match result {
-                Ok(Err(error)) if going_on == 1 => return Err(error),
-                Ok(Err(_)) => going_on = going_on.saturating_sub(1),
-                Ok(good) => {
+        for pause in pauses {
+            match outcomes.recv_timeout(*pause) {
+                Ok(outcome) => {
                     enough.cancel();
-                    return good;
+                    return outcome;
                 }
-                Err(_) => going_on = going_on.saturating_add(usize::from(begin())),
+                Err(_) if hangs() => drop(begin(sender.clone())),
+                Err(_) => {}
             }
         }
+        // What panicked has no outcome, and the scope passes that on.
+        drop(sender);
+        let outcome = outcomes.recv();
+        enough.cancel();
+        outcome.unwrap_or_else(|_| work(enough))
     })
 }
 
@@ -140,37 +139,24 @@ mod tests {
     }
 
     #[test]
-    fn what_hangs_is_overtaken_and_what_fails_is_not_begun_again() {
+    fn what_hangs_is_overtaken_and_what_does_not_is_waited_for() {
         const SOON: Duration = Duration::from_millis(20);
-        let begun = AtomicUsize::new(0);
-        let result = overtaking(&[SOON; 3], &CancellationToken::new(), |stop| {
-            match begun.fetch_add(1, Ordering::SeqCst) {
-                // Ends only as it is told to.
-                0 => stop.pause(Duration::from_secs(60)).map(|()| 0),
-                number => Ok(number),
-            }
-        });
-        assert_eq!((result, begun.into_inner()), (Ok(1), 2));
-        let begun = AtomicUsize::new(0);
-        let result = overtaking(&[SOON; 3], &CancellationToken::new(), |_| {
-            match begun.fetch_add(1, Ordering::SeqCst) {
-                0 => Err::<(), _>("first"),
-                _ => Err("further"),
-            }
-        });
-        assert_eq!((result, begun.into_inner()), (Err("first"), 1));
-    }
-
-    #[test]
-    fn the_last_failure_of_all_that_was_begun_counts() {
-        let begun = AtomicUsize::new(0);
-        let short = [Duration::from_millis(20)];
-        let result = overtaking(&short, &CancellationToken::new(), |stop| {
-            let number = begun.fetch_add(1, Ordering::SeqCst);
-            let _ = stop.pause(Duration::from_millis(200) * (2 - u32::try_from(number).unwrap()));
-            Err::<(), _>(number)
-        });
-        assert_eq!(result, Err(0));
+        let outcome = |hangs: bool, first_takes: Duration| {
+            let begun = AtomicUsize::new(0);
+            let work = |stop: &CancellationToken| {
+                let number = begun.fetch_add(1, Ordering::SeqCst);
+                if number == 0 {
+                    let _ = stop.pause(first_takes);
+                }
+                number
+            };
+            let first = overtaking(&[SOON; 3], &CancellationToken::new(), || hangs, work);
+            (first, begun.into_inner())
+        };
+        // The first ends only as it is told to.
+        assert_eq!(outcome(true, Duration::from_secs(60)), (1, 2));
+        assert_eq!(outcome(false, 10 * SOON), (0, 1));
+        assert_eq!(outcome(true, Duration::ZERO), (0, 1));
     }
 
     #[test]

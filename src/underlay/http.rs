@@ -8,6 +8,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::ServerName;
@@ -137,11 +138,35 @@ impl Response {
     }
 }
 
+/// How far requests have come that are sent beside each other, for who waits for one of them.
+#[derive(Debug, Default)]
+pub struct RequestProgress {
+    is_connected: AtomicBool,
+    is_answered: AtomicBool,
+}
+
+impl RequestProgress {
+    /// Whether somebody has taken the connection, and nothing of an answer has come.
+    pub fn hangs(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed) && !self.is_answered.load(Ordering::Relaxed)
+    }
+}
+
 /// Sends `request` to `remote` and reads the whole answer. Redirects are not followed, proxies not
 /// used, nothing retried.
 pub fn send(
     remote: &Remote,
     request: &Request<'_>,
+    stop: &CancellationToken,
+) -> Result<Response, HttpError> {
+    send_noting(remote, request, &Arc::default(), stop)
+}
+
+/// The same, and notes how far it has come.
+pub fn send_noting(
+    remote: &Remote,
+    request: &Request<'_>,
+    progress: &Arc<RequestProgress>,
     stop: &CancellationToken,
 ) -> Result<Response, HttpError> {
     let what = format!(
@@ -152,7 +177,7 @@ pub fn send(
     );
     let started = Instant::now();
     // TLS takes a deep stack, and most of our threads go on for as long as the container.
-    let answer = parallel::aside(|| exchange(remote, request, stop));
+    let answer = parallel::aside(|| exchange(remote, request, progress, stop));
     let milliseconds = started.elapsed().as_millis();
     match answer {
         Ok(response) => {
@@ -181,9 +206,15 @@ pub fn send(
 fn exchange(
     remote: &Remote,
     request: &Request<'_>,
+    progress: &Arc<RequestProgress>,
     stop: &CancellationToken,
 ) -> Result<Response, ureq::Error> {
-    let agent = agent(remote, request.timeout, stop);
+    let connector = RemoteConnector {
+        remote: remote.clone(),
+        progress: Arc::clone(progress),
+        stop: stop.clone(),
+    };
+    let agent = agent(connector, request.timeout);
     let (scheme, usual_port) = match remote.tls {
         Some(_) => ("https", HTTPS_PORT),
         None => ("http", HTTP_PORT),
@@ -225,6 +256,7 @@ fn exchange(
                 .send(text)
         }
     }?;
+    progress.is_answered.store(true, Ordering::Relaxed);
     Ok(Response {
         status: response.status().as_u16(),
         retry_after: retry_after(&response),
@@ -261,10 +293,10 @@ fn retry_after(response: &http::Response<Body>) -> Option<Duration> {
 }
 
 /// An agent for one request; its connector knows the addresses and the stop.
-fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent {
+fn agent(connector: RemoteConnector, timeout: Duration) -> Agent {
     let config = Agent::config_builder()
         .proxy(None)
-        .https_only(remote.tls.is_some())
+        .https_only(connector.remote.tls.is_some())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)
@@ -275,10 +307,6 @@ fn agent(remote: &Remote, timeout: Duration, stop: &CancellationToken) -> Agent 
         .timeout_global(Some(timeout))
         .user_agent(concat!("wireguard-pia/", env!("CARGO_PKG_VERSION")))
         .build();
-    let connector = RemoteConnector {
-        remote: remote.clone(),
-        stop: stop.clone(),
-    };
     Agent::with_parts(config, connector, NoResolver)
 }
 
@@ -303,6 +331,7 @@ impl Resolver for NoResolver {
 #[derive(Debug)]
 struct RemoteConnector {
     remote: Remote,
+    progress: Arc<RequestProgress>,
     stop: CancellationToken,
 }
 
@@ -316,6 +345,7 @@ impl Connector for RemoteConnector {
     ) -> Result<Option<StreamTransport>, ureq::Error> {
         let deadline = Deadline::after((*details.timeout.after).min(CONNECT_TIMEOUT));
         let connection = self.connect_to_any(deadline)?;
+        self.progress.is_connected.store(true, Ordering::Relaxed);
         let timed = TimedStream {
             socket: connection,
             deadline,

@@ -293,10 +293,15 @@ fn log_in(client: &ApiClient, subject: &Subject) -> Finding {
     match account::log_in(|_| host.clone(), &credentials, &client.retry, &subject.stop) {
         Ok(_) => Finding::ok(LOGIN, "PIA takes user name and password"),
         Err(error) => {
-            let of_credentials = "try them at PIA's web site; user names are a p and seven digits, \
-                                  and compose needs `$$` for each `$`";
             let (what, cure) = error.what_and_cure();
-            Finding::failure(LOGIN, what, cure.unwrap_or(of_credentials))
+            let otherwise = match error.may_be_refused_credentials() {
+                true => {
+                    "try them at PIA's web site; user names are a p and seven digits, and compose \
+                     needs `$$` for each `$`"
+                }
+                false => advice(subject),
+            };
+            Finding::failure(LOGIN, what, cure.unwrap_or(otherwise))
         }
     }
 }
