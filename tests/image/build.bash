@@ -60,7 +60,7 @@ remove_images() {
 	docker image rm --force "$IMAGE" "$SLIM" >/dev/null 2>&1
 	local id
 	for id in $(docker image ls --quiet --filter dangling=true); do
-		if docker history --no-trunc --format '{{.CreatedBy}}' "$id" 2>/dev/null | grep -qF -e "BINARY=$FOLDER/" -e "BUILDINFO=$BUILD"; then
+		if grep -qF -e "BINARY=$FOLDER/" -e "BUILDINFO=$BUILD" < <(docker history --no-trunc --format '{{.CreatedBy}}' "$id" 2>/dev/null); then
 			docker image rm "$id" >/dev/null 2>&1
 		fi
 	done

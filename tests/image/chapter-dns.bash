@@ -29,7 +29,7 @@ on_the_default_bridge() {
 	connected "$PREFIX-bridge"
 	[[ $(name_servers "$PREFIX-bridge") == '10.0.0.243 10.0.0.242 ' ]] || fail "$(name_servers "$PREFIX-bridge")"
 	stops "$PREFIX-bridge"
-	docker cp "$PREFIX-bridge:/etc/resolv.conf" - | grep -q "nameserver $WORLD_NAMESERVER" ||
+	grep -q "nameserver $WORLD_NAMESERVER" < <(docker cp "$PREFIX-bridge:/etc/resolv.conf" -) ||
 		fail 'resolv.conf was not restored'
 	ok 'default bridge with dns: connects, names by the tunnel, resolv.conf restored at the stop'
 }

@@ -58,7 +58,7 @@ write_files() {
 exits_at() {
 	local seen
 	seen=$(page_inside "$1") || fail "$1 reaches nothing"
-	printf '%s\n' "${WORLD_SERVERS[@]}" | grep -q "^$2 [^ ]* $seen " || fail "$1 comes out of $seen, not at $2"
+	grep -q "^$2 [^ ]* $seen " < <(printf '%s\n' "${WORLD_SERVERS[@]}") || fail "$1 comes out of $seen, not at $2"
 }
 
 # comes_up NAME: its container connects, at its own location.

@@ -59,7 +59,8 @@ connect_lan() {
 
 # The public address of the server that a page inside named, or nothing.
 is_server() {
-	printf '%s\n' "${WORLD_SERVERS[@]}" | cut -d' ' -f3 | grep -qxF -- "$1"
+	# A pipe would fail where grep has seen enough before all is written.
+	grep -qxF -- "$1" < <(printf '%s\n' "${WORLD_SERVERS[@]}" | cut -d' ' -f3)
 }
 
 # new_network NAME NUMBER [OPTION...]: a Docker network with its own part of 10.213.0.0/16 and this world as its
