@@ -31,7 +31,8 @@ impl<S: AsFd> Read for TimedStream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let socket = SockRef::from(&self.socket);
         // A peer with Nagle's algorithm sends the rest of what it says only when its beginning is
-        // acknowledged, which would take 40 ms. The kernel forgets it soon; other sockets have none.
+        // acknowledged, which would take 40 ms. The kernel forgets this soon, so it is told each
+        // time; other sockets than those of TCP have none.
         let _ = socket.set_tcp_quickack(true);
         until_done(|| {
             socket.set_read_timeout(self.deadline.socket_timeout()?)?;
