@@ -280,9 +280,10 @@ impl Supervisor {
         let next_dns = || {
             let failures = self.dns_failures.saturating_add(1);
             let pause = DNS_BACKOFF.pause(failures, &mut fastrand::Rng::new());
-            self.dns_due.or(Instant::now().checked_add(pause))
+            Instant::now().checked_add(pause)
         };
-        self.dns_due = self.tunnel.owes_dns().then(next_dns).flatten();
+        let owed_dns = || self.dns_due.or_else(next_dns);
+        self.dns_due = self.tunnel.owes_dns().then(owed_dns).flatten();
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         let renewal = self.renewal.due();
         let acts = [self.retry_at, self.dns_due, self.rest_at, look, renewal];
