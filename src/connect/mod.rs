@@ -15,6 +15,8 @@ pub mod location_table;
 pub mod places;
 pub mod progress;
 pub mod register;
+mod round;
 mod search_token;
 mod server_lists;
 pub mod server_selection;
+mod turns;

@@ -8,9 +8,9 @@ use ipnet::Ipv4Net;
 
 use super::api_hosts::ApiHosts;
 use super::places::{HeldPlace, Holder, Places};
-use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
 use crate::failure::{Failure, FailureKind, Retry};
+use crate::pia::credentials::Token;
 use crate::pia::error::{ApiError, Call};
 use crate::pia::regions::Server;
 use crate::pia::registration::{self, Proof, Registration};
@@ -56,8 +56,18 @@ impl Joined {
     }
 }
 
+/// One that is asked: with the same key each time, so that of two requests it does not matter which
+/// one the server sees last.
+#[derive(Debug, Clone)]
+pub(super) struct Asking {
+    pub candidate: Candidate,
+    /// If it could be taken.
+    pub place: Option<Arc<HeldPlace>>,
+    pub keys: KeyPair,
+}
+
 /// A candidate, and its place, if that could be taken.
-type Placed = (Candidate, Option<Arc<HeldPlace>>);
+pub(super) type Placed = (Candidate, Option<Arc<HeldPlace>>);
 
 /// What registrations are made with.
 pub(super) struct Registrar<'a> {
@@ -93,29 +103,35 @@ impl Tried {
         self.0.iter().any(|(tried, _)| tried == server)
     }
 
-    fn in_words(&self) -> String {
+    pub(super) fn in_words(&self) -> String {
         let words: Vec<&str> = self.0.iter().map(|(_, words)| words.as_str()).collect();
         words.join("; ")
     }
 }
 
-/// What can be done where no server can be connected to.
-fn cure(choice: &ServerChoice) -> &'static str {
-    match choice {
-        ServerChoice::Manual { .. } => {
-            "check PIA_IP, PIA_CN and PIA_PORT: servers come and go; without these variables the \
-             locations in LOC are used"
-        }
-        ServerChoice::DedicatedIp(_) => {
-            "ask PIA about the dedicated IP; without PIA_DIP_TOKEN the locations in LOC are used"
-        }
-        _ => "add other locations to LOC",
-    }
-}
-
 impl Registrar<'_> {
+    /// What can be done where no server can be connected to.
+    pub(super) fn cure(&self) -> &'static str {
+        match self.choice {
+            ServerChoice::Manual { .. } => {
+                "check PIA_IP, PIA_CN and PIA_PORT: servers come and go; without these variables \
+                 the locations in LOC are used"
+            }
+            ServerChoice::DedicatedIp(_) => {
+                "ask PIA about the dedicated IP; without PIA_DIP_TOKEN the locations in LOC are \
+                 used"
+            }
+            _ => "add other locations to LOC",
+        }
+    }
+
+    /// The next candidate with a place that nobody has.
+    pub(super) fn next_beside(&self, waiting: &mut Vec<Candidate>) -> Option<Placed> {
+        take_free(waiting, self.places)
+    }
+
     /// The next candidate, with its place; an error where all are others' that are left alone.
-    fn next(&self, waiting: &mut Vec<Candidate>) -> Result<Option<Placed>, Failure> {
+    pub(super) fn next(&self, waiting: &mut Vec<Candidate>) -> Result<Option<Placed>, Failure> {
         if !self.leaves_all {
             return Ok(next_free(waiting, self.places));
         }
@@ -125,100 +141,47 @@ impl Registrar<'_> {
         }
     }
 
-    /// Registers at the first of the candidates that takes our key. Servers that are merely busy
-    /// are asked again, as `CURL_RETRY` says. Others were `tried` before.
-    ///
-    /// # Errors
-    /// When none does, with what was tried.
-    pub(super) fn register_at_any(
+    /// Registers at one, with the account's `token` or what proves us there.
+    pub(super) fn register(
         &self,
-        candidates: Vec<Candidate>,
-        mut tried: Tried,
-        token: &mut SearchToken<'_>,
-        stop: &CancellationToken,
-    ) -> Result<Joined, Failure> {
-        let started = Instant::now();
-        let mut waiting = candidates;
-        let mut has_answer = false;
-        // The least pause that was asked for, where each server asked for one.
-        let mut patience = Some(Duration::MAX);
-        for round in 0..=self.retry.retries {
-            let mut busy = Vec::new();
-            while let Some((candidate, place)) = self.next(&mut waiting)? {
-                let register = |proof: Proof<'_>| self.register(&candidate, &place, proof, stop);
-                let outcome = match self.choice {
-                    // Its own token proves the account at its server, whose answer says nothing of
-                    // the account's.
-                    ServerChoice::DedicatedIp(token) => register(Proof::DedicatedIp {
-                        token,
-                        ip: candidate.server.ip,
-                    }),
-                    _ => token.request(stop, |token| register(Proof::Token(token))),
-                };
-                let failure = match outcome {
-                    Ok(joined) => return Ok(joined),
-                    Err(failure) if failure.retry == Retry::Never => return Err(failure),
-                    Err(failure) => failure,
-                };
-                log::warn!("{}: {failure}", candidate.location);
-                tried.add(&candidate.location, &candidate.server, &failure);
-                has_answer |= failure.is_answer();
-                let not_before = failure.not_before();
-                patience = patience.zip(not_before).map(|(one, other)| one.min(other));
-                let may_ask = not_before.is_none_or(|pause| pause <= self.retry.delay);
-                if matches!(failure.retry, Retry::Later(_)) && may_ask {
-                    busy.push(candidate);
-                }
-            }
-            waiting = busy;
-            let limit = self.retry.max_time;
-            let elapsed = started.elapsed().saturating_add(self.retry.delay);
-            let is_time_up = !limit.is_zero() && elapsed >= limit;
-            if waiting.is_empty() || round == self.retry.retries || is_time_up {
-                break;
-            }
-            stop.pause(self.retry.delay)?;
-        }
-        // The pause is the account's, not the servers'.
-        if let Some(login) = token.no_login() {
-            return Err(login.clone().with_answer(has_answer || login.is_answer()));
-        }
-        let text = format!(
-            "no server could be connected to. Tried {}. If this does not pass, {}",
-            tried.in_words(),
-            cure(self.choice)
-        );
-        let retry = Retry::Later(patience.filter(|pause| *pause < Duration::MAX));
-        let failure = Failure::new(FailureKind::Registration, retry, text);
-        Err(failure.with_answer(has_answer))
-    }
-
-    fn register(
-        &self,
-        candidate: &Candidate,
-        place: &Option<Arc<HeldPlace>>,
-        proof: Proof<'_>,
+        asking: &Asking,
+        token: &Token,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
         let Candidate {
-            location, server, ..
-        } = candidate;
-        log::info!("Registering with {location}: {} ({})", server.cn, server.ip);
-        let keys = KeyPair::generate()?;
-        let host = self.hosts.server(server, candidate.port)?;
+            location,
+            server,
+            port,
+            port_forwarding,
+        } = &asking.candidate;
+        let proof = match self.choice {
+            // Its own token proves the account at its server, whose answer says nothing of the
+            // account's.
+            ServerChoice::DedicatedIp(token) => Proof::DedicatedIp {
+                token,
+                ip: server.ip,
+            },
+            _ => Proof::Token(token),
+        };
+        let host = self.hosts.server(server, *port)?;
         let asked = Instant::now();
-        let registration =
-            registration::add_key(&host, proof, &keys.public, REGISTRATION_TIMEOUT, stop)?;
+        let registration = registration::add_key(
+            &host,
+            proof,
+            &asking.keys.public,
+            REGISTRATION_TIMEOUT,
+            stop,
+        )?;
         let registered_in = asked.elapsed();
         self.refuse_if_implausible(&registration, server)?;
         Ok(Joined {
             location: location.clone(),
             server: server.clone(),
-            port_forwarding: candidate.port_forwarding,
-            keys,
+            port_forwarding: *port_forwarding,
+            keys: asking.keys.clone(),
             registration,
             registered_in,
-            _place: place.clone(),
+            _place: asking.place.clone(),
         })
     }
 

@@ -6,7 +6,7 @@ use crate::pia::credentials::Token;
 use crate::system::cancellation::CancellationToken;
 
 /// One stored since, and one of a login.
-const MAX_RENEWALS: usize = 2;
+const MAX_RENEWALS: u32 = 2;
 
 /// The token that a search makes its requests with; renewed at most once by a login.
 pub(super) struct SearchToken<'a> {
@@ -16,6 +16,7 @@ pub(super) struct SearchToken<'a> {
     is_new: bool,
     /// Why there is no new token now. Nobody is asked for one again in this search.
     no_login: Option<Failure>,
+    renewals: u32,
 }
 
 impl<'a> SearchToken<'a> {
@@ -30,6 +31,7 @@ impl<'a> SearchToken<'a> {
             token,
             is_new,
             no_login: None,
+            renewals: 0,
         })
     }
 
@@ -61,30 +63,61 @@ impl<'a> SearchToken<'a> {
         stop: &CancellationToken,
         mut request: impl FnMut(&Token) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut outcome = request(&self.token);
-        for _ in 0..MAX_RENEWALS {
-            let is_refused = matches!(&outcome, Err(failure) if failure.retry == Retry::LogIn);
-            if !is_refused || self.is_new || self.no_login.is_some() {
-                break;
-            }
-            log::info!("The token is refused; logging in again");
-            match self.account.renew(Some(&self.token), stop) {
-                Ok(token) => {
-                    self.token = token;
-                    self.is_new = self.account.is_unproven();
-                    outcome = request(&self.token);
-                }
-                Err(login) if login.is_cancelled() => return Err(login),
-                // Another server may take the old one.
-                Err(login) => {
-                    log::warn!("{login}");
-                    self.no_login = Some(login);
+        loop {
+            let used = self.token.clone();
+            match request(&used) {
+                Err(failure) if failure.retry == Retry::LogIn && self.replace(&used, stop)? => {}
+                outcome => {
+                    if outcome.is_ok() {
+                        self.prove(&used);
+                    }
+                    return outcome;
                 }
             }
         }
-        if outcome.is_ok() {
-            self.account.prove(&self.token);
+    }
+
+    /// What requests are made with now.
+    pub(super) fn current(&self) -> &Token {
+        &self.token
+    }
+
+    /// A request with this token has succeeded.
+    pub(super) fn prove(&self, token: &Token) {
+        self.account.prove(token);
+    }
+
+    /// Whether there is another token in place of this one, which was refused: one that has come
+    /// meanwhile, or has been stored since, and where that is refused as well, one of a login.
+    ///
+    /// # Errors
+    /// When a stop was asked for.
+    pub(super) fn replace(
+        &mut self,
+        refused: &Token,
+        stop: &CancellationToken,
+    ) -> Result<bool, Failure> {
+        if self.token != *refused {
+            return Ok(true);
         }
-        outcome
+        if self.is_new || self.no_login.is_some() || self.renewals == MAX_RENEWALS {
+            return Ok(false);
+        }
+        log::info!("The token is refused; logging in again");
+        self.renewals = self.renewals.saturating_add(1);
+        match self.account.renew(Some(refused), stop) {
+            Ok(token) => {
+                self.token = token;
+                self.is_new = self.account.is_unproven();
+                Ok(true)
+            }
+            Err(login) if login.is_cancelled() => Err(login),
+            // Another server may take the old one.
+            Err(login) => {
+                log::warn!("{login}");
+                self.no_login = Some(login);
+                Ok(false)
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Work on threads that end with it, as far as threads can be had.
 
 use std::cell::Cell;
-use std::panic::resume_unwind;
-use std::sync::mpsc::{self, Sender};
-use std::thread::{Builder, scope};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, Builder, Scope, scope};
 use std::time::Duration;
 
 use super::cancellation::CancellationToken;
@@ -63,6 +63,61 @@ pub fn aside<R: Send>(mut work: impl FnMut() -> R + Send) -> R {
     done.unwrap_or_else(work)
 }
 
+/// Work that is begun piece by piece, and whose outcomes come as each piece ends.
+pub struct Beside<'scope, 'env, R> {
+    scope: &'scope Scope<'scope, 'env>,
+    running: usize,
+    sender: Sender<thread::Result<R>>,
+    outcomes: Receiver<thread::Result<R>>,
+}
+
+impl<'scope, 'env, R: Send + 'scope> Beside<'scope, 'env, R> {
+    /// Nothing is begun yet. The scope ends when all is that was.
+    pub fn new(scope: &'scope Scope<'scope, 'env>) -> Self {
+        let (sender, outcomes) = mpsc::channel();
+        Self {
+            scope,
+            running: 0,
+            sender,
+            outcomes,
+        }
+    }
+
+    /// Whether `work` is begun. Where a thread is refused, this one does it at once; but not while
+    /// other work runs, whose outcome would have to wait.
+    pub fn begin(&mut self, work: impl FnOnce() -> R + Send + Clone + 'scope) -> bool {
+        let sender = self.sender.clone();
+        let aside = work.clone();
+        let do_it = move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| to_its_end(aside)));
+            // Nobody listens any more where this outcome is not needed.
+            drop(sender.send(outcome));
+        };
+        if let Err(error) = Builder::new().spawn_scoped(self.scope, do_it) {
+            log::debug!("no further thread: {error}");
+            if self.running > 0 {
+                return false;
+            }
+            drop(self.sender.send(Ok(work())));
+        }
+        self.running = self.running.saturating_add(1);
+        true
+    }
+
+    /// The next outcome, if one is to come and does so within `limit`.
+    pub fn next(&mut self, limit: Option<Duration>) -> Option<R> {
+        if self.running == 0 {
+            return None;
+        }
+        let outcome = match limit {
+            Some(limit) => self.outcomes.recv_timeout(limit).ok(),
+            None => self.outcomes.recv().ok(),
+        }?;
+        self.running = self.running.saturating_sub(1);
+        Some(outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+}
+
 /// The first outcome of `work`, which is begun once more beside itself each time that a pause of
 /// these has passed without one, if it `hangs` then: that may have a cause that is over. It is told
 /// when to stop, as those are that are no longer needed. Where a thread is refused, this one does
@@ -74,34 +129,24 @@ pub fn overtaking<R: Send>(
     work: impl Fn(&CancellationToken) -> R + Sync,
 ) -> R {
     let (enough, _guard) = stop.child();
-    let (sender, outcomes) = mpsc::channel();
-    let (work, enough) = (&work, &enough);
-    scope(|scope| {
-        let begin = |sender: Sender<R>| {
-            // Nobody listens any more once there is an outcome.
-            let do_it = move || drop(sender.send(to_its_end(|| work(enough))));
-            Builder::new().spawn_scoped(scope, do_it)
-        };
-        if let Err(error) = begin(sender.clone()) {
-            log::debug!("no further thread: {error}");
-            return work(enough);
-        }
+    let work = || work(&enough);
+    let first = scope(|scope| {
+        let mut beside = Beside::new(scope);
+        beside.begin(&work);
         for pause in pauses {
-            match outcomes.recv_timeout(*pause) {
-                Ok(outcome) => {
-                    enough.cancel();
-                    return outcome;
-                }
-                Err(_) if hangs() => drop(begin(sender.clone())),
-                Err(_) => {}
+            if let Some(outcome) = beside.next(Some(*pause)) {
+                enough.cancel();
+                return Some(outcome);
+            }
+            if hangs() {
+                beside.begin(&work);
             }
         }
-        // What panicked has no outcome, and the scope passes that on.
-        drop(sender);
-        let outcome = outcomes.recv();
+        let outcome = beside.next(None);
         enough.cancel();
-        outcome.unwrap_or_else(|_| work(enough))
-    })
+        outcome
+    });
+    first.unwrap_or_else(work)
 }
 
 /// The results of both, done at the same time; the first, which is done on a thread of its own, is
@@ -161,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_done_aside_is_done_on_another_thread() {
-        let id = || std::thread::current().id();
+        let id = || thread::current().id();
         assert_ne!(aside(id), id());
         let (outer, inner) = aside(|| (id(), aside(id)));
         assert_eq!(outer, inner);

@@ -1,5 +1,6 @@
 //! How soon after an outage all is well again, and how often PIA is asked meanwhile.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::{Server, TUNNEL_DNS};
 use harness::waiting::LATER;
 use harness::world::World;
+use harness::world::builder::Kind;
 use harness::world::internet::Outage;
 
 use crate::PROGRAM;
@@ -118,47 +120,84 @@ fn a_tunnel_stands_soon_after_a_start_where_wireguard_alone_is_silent() {
 }
 
 /// Who takes a connection and says nothing more is asked once more beside that: for a list each
-/// three seconds, and for a login after nine, as each is a try at the account. A registration has
-/// six seconds: of two at one server the first would end.
+/// three seconds, and for a login after nine, as each is a try at the account. Beside a server that
+/// hangs the next one is asked, as often.
 #[test]
 fn who_hangs_is_asked_once_more_before_its_time_is_over() {
-    let registered = Duration::from_secs(6) + SOON_AFTER;
     let cases = [
-        ("login hangs", Api::Token, Fault::Hang, SOON_AFTER),
-        (
-            "login without TLS",
-            Api::Token,
-            Fault::HangInHandshake,
-            SOON_AFTER,
-        ),
-        ("list hangs", Api::List, Fault::Hang, SOON_AFTER),
-        (
-            "list without TLS",
-            Api::List,
-            Fault::HangInHandshake,
-            SOON_AFTER,
-        ),
-        ("addKey hangs", Api::AddKey, Fault::Hang, registered),
-        (
-            "addKey without TLS",
-            Api::AddKey,
-            Fault::HangInHandshake,
-            registered,
-        ),
+        ("login hangs", Api::Token, Fault::Hang),
+        ("login without TLS", Api::Token, Fault::HangInHandshake),
+        ("list hangs", Api::List, Fault::Hang),
+        ("list without TLS", Api::List, Fault::HangInHandshake),
+        ("addKey hangs", Api::AddKey, Fault::Hang),
+        ("addKey without TLS", Api::AddKey, Fault::HangInHandshake),
     ];
     // Most of it is waiting.
     thread::scope(|scope| {
-        for (what, api, fault, limit) in cases {
+        for (what, api, fault) in cases {
             scope.spawn(move || {
                 let took = tunnel_after(
                     what,
                     |world| world.pia.fail(api, fault),
                     |world| world.pia.heal(api),
                 );
-                assert!(took < limit, "{what}: {took:?}");
+                assert!(took < SOON_AFTER, "{what}: {took:?}");
             });
         }
     });
+}
+
+/// "beside one that has not answered for three seconds the next one is asked" (docs/pia-api.md).
+#[test]
+fn a_server_that_does_not_answer_is_overtaken_by_the_next() {
+    thread::scope(|scope| {
+        for is_there in [true, false] {
+            scope.spawn(move || {
+                let world = World::builder()
+                    .servers("one", Kind::New, 1)
+                    .servers("other", Kind::New, 1)
+                    .build();
+                let first = &world.pia.servers_of("one")[0];
+                if is_there {
+                    first.mute_registration();
+                } else {
+                    first.down();
+                }
+                let recipe = world.container(PROGRAM).credentials();
+                let container = recipe.env("LOC", "one other").start();
+                let asked = container.wait_for_log("Registering with one", LATER).at;
+                let told = format!("{} has not answered for 3 s; beside it:", first.cn());
+                container.wait_for_log(&told, LATER);
+                let up = container.wait_for_log(UP, LATER).at;
+                let took = up.duration_since(asked);
+                println!("a tunnel by the next server after {took:?}; connected: {is_there}");
+                let overtaken = Duration::from_secs(3);
+                assert!(
+                    (overtaken..overtaken + SOON_AFTER).contains(&took),
+                    "{took:?}"
+                );
+                assert_eq!(world.server_in_use().plan().location, "other");
+            });
+        }
+    });
+}
+
+/// Of two keys at one server the first ends, so it is one key that a server is asked to take again.
+#[test]
+fn the_only_server_is_asked_again_to_take_the_same_key() {
+    let world = World::builder().servers("one", Kind::New, 1).build();
+    world.pia.hang(Api::AddKey);
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "one");
+    let container = recipe.start();
+    assert!(world.pia.records().wait_for(Api::AddKey, 2, LATER));
+    world.pia.heal(Api::AddKey);
+    container.wait_for_log(UP, LATER);
+    let asked = world.pia.records().of(Api::AddKey);
+    let keys: BTreeSet<&str> = asked
+        .iter()
+        .filter_map(|one| one.request.parameter("pubkey"))
+        .collect();
+    assert_eq!((asked.len(), keys.len()), (3, 1), "{asked:?}");
 }
 
 /// A login that takes long is refused as one that does not.

@@ -19,6 +19,7 @@ pub(super) enum Disturbance {
     EndpointMute,
     RegistrationClosed,
     RegistrationSlow,
+    RegistrationMute,
     PortForwardingClosed,
     PortForwardingSilent,
     PortForwardingClosedInside,
@@ -98,6 +99,11 @@ impl Server {
 
     pub fn speed_up(&self) {
         self.disturb(Disturbance::RegistrationSlow, false);
+    }
+
+    /// Port 1337 takes connections, and nothing more comes of them.
+    pub fn mute_registration(&self) {
+        self.disturb(Disturbance::RegistrationMute, true);
     }
 
     /// Port 19999 refuses connections.
@@ -245,6 +251,10 @@ impl Server {
             // Without netem, a delay is a lost packet: TCP sends its SYN again after a second.
             rules += "-A PREROUTING -i eth0 -p tcp --syn --dport 1337 \
                       -m statistic --mode nth --every 2 --packet 0 -j DROP\n";
+        }
+        if has(Disturbance::RegistrationMute) {
+            // A segment without content has 60 bytes at most.
+            rules += "-A OUTPUT -o eth0 -p tcp --sport 1337 -m length --length 61: -j DROP\n";
         }
         if has(Disturbance::EndpointDeaf) {
             rules += &format!("-A PREROUTING -i eth0 -p udp --dport {port} -j DROP\n");
