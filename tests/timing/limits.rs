@@ -126,19 +126,33 @@ fn an_endpoint_that_says_nothing_is_replaced_in_time() {
 
 /// "An endpoint that goes silent makes it unhealthy within 15 seconds of traffic" (README.md), also
 /// without `RECONNECT`.
-#[test]
-fn without_reconnect_a_dead_endpoint_is_told_in_time() {
+#[track_caller]
+fn a_dead_endpoint_is_told_in_time(death: Death) {
     let world = World::new();
     let container = recipe(&world).connect();
     let server = world.server_in_use();
     thread::sleep(Duration::from_secs(4));
-    server.silence_endpoint();
+    death(&server);
     let died = Instant::now();
     assert_eq!(world.address_seen_from(world.client()), None);
     let told = container.wait_for_log("The endpoint is silent", SOON).at;
     let took = told.saturating_duration_since(died);
     println!("told after {took:?}");
     assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+#[test]
+fn without_reconnect_a_dead_endpoint_is_told_in_time() {
+    let deaths: [Death; 3] = [
+        Server::silence_endpoint,
+        Server::deafen_endpoint,
+        Server::mute_endpoint,
+    ];
+    thread::scope(|scope| {
+        for death in deaths {
+            scope.spawn(move || a_dead_endpoint_is_told_in_time(death));
+        }
+    });
 }
 
 /// Nothing answers an upload, so that it looks as a dead endpoint does; only a probe can tell.

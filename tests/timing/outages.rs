@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use harness::log_lines::{FORWARDING, RECONNECTED, UP};
 use harness::simulator::faults::{Api, Fault};
 use harness::simulator::server::{Server, TUNNEL_DNS};
-use harness::waiting::LATER;
+use harness::waiting::{LATER, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::internet::Outage;
@@ -331,4 +331,31 @@ fn a_port_is_there_soon_after_its_service_was_away() {
             });
         }
     });
+}
+
+/// The same where a port was forwarded before: the service has forgotten it when it is back.
+#[test]
+fn a_port_that_was_lost_is_back_soon_after_its_service_was_away() {
+    let world = World::new();
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "swiss");
+    let recipe = recipe.env("PORT_FORWARDING", "1");
+    let container = recipe.env("PORT_REBIND_INTERVAL", "5").connect();
+    container.wait_for_log(FORWARDING, LATER);
+    let server = world.server_in_use();
+    let records = world.pia.records();
+    let asked = || records.of(Api::GetSignature).len() + records.of(Api::BindPort).len();
+    world.pia.fail(Api::BindPort, Fault::Status(503, u32::MAX));
+    server.forget_ports();
+    let before = asked();
+    thread::sleep(Duration::from_secs(25));
+    let meanwhile = asked() - before;
+    world.pia.heal(Api::BindPort);
+    let over = Instant::now();
+    wait_until("the port is bound", LATER, || {
+        !server.bound_ports().is_empty()
+    });
+    let took = over.elapsed();
+    println!("lost: a port {took:?} after it, {meanwhile} requests until then");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(meanwhile <= 12, "{meanwhile}");
 }
