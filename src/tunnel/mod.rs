@@ -394,6 +394,9 @@ impl Tunnel {
                 .for_each(|line| log::info!("{line}")),
             Err(error) => log::warn!("wg show: {error}"),
         }
+        self.publish(container);
+        // Before it is said, for those who ask for the status when they see the line.
+        container.reporter.enter(State::Connected, None);
         log::info!("WireGuard successfully started");
         announce_firewall(container, self.kill_switch.sealing());
         if container.settings.gateway.is_some() && !sysctl::forwards() {
@@ -401,8 +404,6 @@ impl Tunnel {
                 "FWD_IFACE is set but nothing is forwarded: add `sysctls: [net.ipv4.ip_forward=1]`"
             );
         }
-        self.publish(container);
-        container.reporter.enter(State::Connected, None);
     }
 
     /// Tells hooks and the status which server this is.

@@ -520,7 +520,7 @@ impl Supervisor {
             return;
         }
         let joined = &self.tunnel.joined;
-        log::info!(
+        let said = format!(
             "Reconnected to {}: {} ({})",
             joined.location,
             joined.server.cn,
@@ -530,7 +530,7 @@ impl Supervisor {
         if let Some(connector) = &mut self.connector {
             kept_choice::note_seen(&self.tunnel.joined, container, connector);
         }
-        self.connected_again(container);
+        self.connected_again(container, &said);
         self.answer_reconnect(&former);
     }
 
@@ -573,16 +573,16 @@ impl Supervisor {
 
     fn go_on(&mut self, container: &mut Container, target: &str) {
         self.end_search();
-        log::info!("{target} answers through the old tunnel again; keeping it");
         if let Err(error) = self.tunnel.kill_switch().settle() {
             log::warn!("{error}");
         }
         self.give_choice_up(container);
-        self.connected_again(container);
+        let said = format!("{target} answers through the old tunnel again; keeping it");
+        self.connected_again(container, &said);
         self.answer_not_reconnected();
     }
 
-    fn connected_again(&mut self, container: &mut Container) {
+    fn connected_again(&mut self, container: &mut Container, said: &str) {
         self.failed_changes = 0;
         self.short_tunnels.connected(Instant::now());
         container
@@ -590,7 +590,9 @@ impl Supervisor {
             .update(|status| status.endpoint_silent = false);
         // First, for the port may have to be bound anew.
         self.start_port_forward(container);
+        // Before it is said, for those who ask for the status when they see the line.
         container.reporter.enter(State::Connected, None);
+        log::info!("{said}");
         self.start_watches(container);
         let way_in = self.way_in();
         let on_end = move || way_in.note_wishes();
