@@ -64,8 +64,8 @@ impl Connector {
     }
 
     /// Finds a server that takes our key. Those to `avoid`, because they did not respond of late,
-    /// the latest at the end, are tried after all others, and where another container with this
-    /// volume is, last of all; those that were `tried` in vain are not.
+    /// at the end the one whose tunnel is up, are tried after all others, and where another
+    /// container with this volume is, last of all; those that were `tried` in vain are not.
     /// In the container the way to PIA is open afterwards, for whoever brings up the tunnel; after
     /// a failure it is shut.
     ///
@@ -106,6 +106,7 @@ impl Connector {
         let registrar = Registrar {
             hosts: &hosts,
             places: &self.places,
+            in_use: avoid.last(),
             leaves_all: self.leaves_named
                 && matches!(selection.choice, ServerChoice::Server { .. }),
             retry: selection.retry,

@@ -56,8 +56,7 @@ impl Joined {
     }
 }
 
-/// One that is asked: with the same key each time, so that of two requests it does not matter which
-/// one the server sees last.
+/// One that is asked: with the same key each time, as a second one would end the first.
 #[derive(Debug, Clone)]
 pub(super) struct Asking {
     pub candidate: Candidate,
@@ -73,6 +72,8 @@ pub(super) type Placed = (Candidate, Option<Arc<HeldPlace>>);
 pub(super) struct Registrar<'a> {
     pub hosts: &'a ApiHosts,
     pub places: &'a Places,
+    /// The server of a tunnel that is up meanwhile.
+    pub in_use: Option<&'a Server>,
     /// No other container with this volume is thrown out.
     pub leaves_all: bool,
     pub retry: RetryPolicy,
@@ -123,11 +124,6 @@ impl Registrar<'_> {
             }
             _ => "add other locations to LOC",
         }
-    }
-
-    /// The next candidate with a place that nobody has.
-    pub(super) fn next_beside(&self, waiting: &mut Vec<Candidate>) -> Option<Placed> {
-        take_free(waiting, self.places)
     }
 
     /// The next candidate, with its place; an error where all are others' that are left alone.

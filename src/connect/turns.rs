@@ -3,12 +3,20 @@
 
 use std::time::Duration;
 
+use crate::pia::error::OVERTAKEN_AFTER;
 use crate::pia::retry::RetryPolicy;
 
-/// Whoever has not answered for so long is overtaken by the next.
-pub(super) const OVERTAKEN_AFTER: Duration = Duration::from_secs(3);
 /// So long into a search those that hang are asked anew: why they did may be over.
 const ASKED_ANEW_FOR: Duration = Duration::from_secs(10);
+
+/// Whether one is left that was not asked yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fresh {
+    None,
+    /// Only ones that are not asked beside others.
+    Alone,
+    Some,
+}
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +31,25 @@ pub(super) enum Turn {
     End,
 }
 
+/// How a request came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Without an answer.
+    Silent,
+    /// One that may pass: the same may be asked again after the usual pause.
+    Busy,
+    /// One that is not likely to.
+    Refused,
+    /// It was not the server that failed, so this was no try.
+    Void,
+}
+
 /// When one that was asked may be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Again {
-    /// As long as it hangs, and after that.
+    /// Also while it does not answer.
     Beside,
-    /// Once nothing is to come from it, from this time on.
+    /// From this time on.
     From(Duration),
     Never,
 }
@@ -50,6 +71,8 @@ struct Candidacy {
 pub(super) struct Turns {
     retry: RetryPolicy,
     asked: Vec<Candidacy>,
+    /// None is begun beside others before this.
+    held_until: Duration,
 }
 
 impl Turns {
@@ -57,12 +80,18 @@ impl Turns {
         Self {
             retry,
             asked: Vec::new(),
+            held_until: Duration::ZERO,
         }
     }
 
     /// Whether nothing is to come from anybody.
     pub fn is_idle(&self) -> bool {
         self.asked.iter().all(|one| one.running == 0)
+    }
+
+    /// Whether something is to come from this one.
+    pub fn is_running(&self, number: usize) -> bool {
+        self.asked.get(number).is_some_and(|one| one.running > 0)
     }
 
     /// The one that was asked last of those from which something is to come.
@@ -75,71 +104,79 @@ impl Turns {
 
     /// One is asked, whose number is that of its first time.
     pub fn begin(&mut self, number: usize, now: Duration) {
+        if number == self.asked.len() {
+            self.asked.push(Candidacy {
+                tries: 0,
+                running: 0,
+                begun: now,
+                again: Again::Beside,
+            });
+        }
         if let Some(one) = self.asked.get_mut(number) {
             one.tries = one.tries.saturating_add(1);
             one.running = one.running.saturating_add(1);
             one.begun = now;
-            return;
+            one.again = Again::Beside;
         }
-        self.asked.push(Candidacy {
-            tries: 1,
-            running: 1,
-            begun: now,
-            again: Again::Beside,
-        });
     }
 
-    /// It could not be asked for want of means, as long as others are.
-    pub fn put_off(&mut self, number: usize, now: Duration) {
+    /// None can be begun beside others for want of means, so none is for a while.
+    pub fn hold(&mut self, now: Duration) {
+        self.held_until = now.saturating_add(OVERTAKEN_AFTER);
+    }
+
+    /// This one is asked no more.
+    pub fn give_up(&mut self, number: usize) {
         if let Some(one) = self.asked.get_mut(number) {
-            one.tries = one.tries.saturating_sub(1);
-            one.running = one.running.saturating_sub(1);
-            one.again = Again::From(now.saturating_add(OVERTAKEN_AFTER));
+            one.again = Again::Never;
         }
     }
 
-    /// A request has come to its end. One that was `answered` is asked again where its answer was
-    /// that it `may_pass`, after the usual pause.
-    pub fn end(&mut self, number: usize, now: Duration, answered: bool, may_pass: bool) {
-        let RetryPolicy {
-            delay, max_time, ..
-        } = self.retry;
+    /// A request has come to its end.
+    pub fn end(&mut self, number: usize, now: Duration, ending: Ending) {
         let Some(one) = self.asked.get_mut(number) else {
             return;
         };
         one.running = one.running.saturating_sub(1);
-        let later = now.saturating_add(delay);
-        one.again = if may_pass && (max_time.is_zero() || later < max_time) {
-            Again::From(later)
-        } else if !answered && now.saturating_sub(one.begun) >= OVERTAKEN_AFTER {
-            Again::Beside
-        } else if one.running > 0 {
-            // The other one counts as well.
-            one.again
-        } else {
-            Again::Never
-        };
+        match ending {
+            Ending::Busy => one.again = Again::From(now.saturating_add(self.retry.delay)),
+            Ending::Refused => one.again = Again::Never,
+            Ending::Void => one.tries = one.tries.saturating_sub(1),
+            // What was answered meanwhile counts more; and who is not there is known at once.
+            Ending::Silent => {
+                let was_waited_for = now.saturating_sub(one.begun) >= OVERTAKEN_AFTER;
+                if one.again == Again::Beside && one.running == 0 && !was_waited_for {
+                    one.again = Again::Never;
+                }
+            }
+        }
     }
 
-    /// What to do at this time; `has_fresh` where one is left that was not asked yet.
-    pub fn next(&self, now: Duration, has_fresh: bool) -> Turn {
+    /// What to do at this time.
+    pub fn next(&self, now: Duration, fresh: Fresh) -> Turn {
+        let is_idle = self.is_idle();
         let overtaking = self.when_overtaken();
-        let soonest = if self.is_idle() { now } else { overtaking };
-        if has_fresh {
-            return if soonest <= now {
-                Turn::Fresh
-            } else {
-                Turn::Wait(Some(soonest.saturating_sub(now)))
-            };
+        let soonest = if is_idle {
+            now
+        } else {
+            overtaking.max(self.held_until).max(now)
+        };
+        let wait_until = |at: Duration| Turn::Wait(Some(at.saturating_sub(now)));
+        match fresh {
+            Fresh::Some | Fresh::Alone if is_idle => return Turn::Fresh,
+            Fresh::Some if soonest <= now => return Turn::Fresh,
+            Fresh::Some => return wait_until(soonest),
+            Fresh::Alone => return Turn::Wait(None),
+            Fresh::None => {}
         }
         let again = self.asked.iter().enumerate().filter_map(|(number, one)| {
-            let at = self.when_again(one, overtaking)?.max(soonest);
+            let at = self.when_again(one, overtaking, soonest)?;
             Some((at, one.begun, number))
         });
         match again.min() {
             Some((at, _, number)) if at <= now => Turn::Again(number),
-            Some((at, ..)) => Turn::Wait(Some(at.saturating_sub(now))),
-            None if self.is_idle() => Turn::End,
+            Some((at, ..)) => wait_until(at),
+            None if is_idle => Turn::End,
             None => Turn::Wait(None),
         }
     }
@@ -152,19 +189,23 @@ impl Turns {
         latest.saturating_add(OVERTAKEN_AFTER)
     }
 
-    fn when_again(&self, one: &Candidacy, overtaking: Duration) -> Option<Duration> {
-        if one.tries > self.retry.retries {
-            return None;
-        }
-        match one.again {
-            Again::Beside => {
-                let max_time = self.retry.max_time;
-                let in_time = max_time.is_zero() || overtaking < max_time;
-                (overtaking < ASKED_ANEW_FOR && in_time).then_some(overtaking)
-            }
-            Again::From(at) => (one.running == 0).then_some(at),
-            Again::Never => None,
-        }
+    /// When this one is asked again, `soonest` at the soonest; not at all where it is too late
+    /// then, or where it was asked as often as `CURL_RETRY` says.
+    fn when_again(
+        &self,
+        one: &Candidacy,
+        overtaking: Duration,
+        soonest: Duration,
+    ) -> Option<Duration> {
+        let (at, end) = match one.again {
+            Again::Beside => (overtaking, ASKED_ANEW_FOR),
+            Again::From(at) if one.running == 0 => (at, Duration::MAX),
+            Again::From(_) | Again::Never => return None,
+        };
+        let at = at.max(soonest);
+        let max_time = self.retry.max_time;
+        let is_in_time = at < end && (max_time.is_zero() || at < max_time);
+        (is_in_time && one.tries <= self.retry.retries).then_some(at)
     }
 }
 
@@ -177,50 +218,48 @@ mod tests {
         delay: Duration::from_secs(5),
         max_time: Duration::from_secs(120),
     };
-    /// As long as a request takes that nobody answers.
-    const TIMEOUT: Duration = Duration::from_secs(6);
+    const ONCE: RetryPolicy = RetryPolicy::once(Duration::from_secs(120));
 
-    /// What somebody does who is asked at a time: how long it takes, and whether it is an answer
-    /// that may pass.
-    type Server = fn(Duration) -> (Duration, bool);
+    /// How a server ends each request, and after how many milliseconds; the last one for ever.
+    type Server = &'static [(u64, Ending)];
 
-    /// Nobody answers.
-    fn hangs(_: Duration) -> (Duration, bool) {
-        (TIMEOUT, false)
-    }
+    const HANGS: Server = &[(6000, Ending::Silent)];
+    const IS_NOT_THERE: Server = &[(0, Ending::Silent)];
+    const IS_BUSY: Server = &[(50, Ending::Busy)];
 
-    /// Nobody is there.
-    fn refuses(_: Duration) -> (Duration, bool) {
-        (Duration::ZERO, false)
-    }
-
-    fn is_busy(_: Duration) -> (Duration, bool) {
-        (Duration::from_millis(50), true)
-    }
-
-    /// Which is asked when, in milliseconds, and when it is over.
-    fn timeline(retry: RetryPolicy, servers: &[Server]) -> (Vec<(u128, usize)>, u128) {
+    /// Which is asked when, in milliseconds, and when it is over. The first so many may be asked
+    /// beside others.
+    fn timeline_of(
+        retry: RetryPolicy,
+        servers: &[Server],
+        beside: usize,
+    ) -> (Vec<(u128, usize)>, u128) {
         let mut turns = Turns::new(retry);
         let mut now = Duration::ZERO;
-        let mut asked = Vec::new();
-        // The end of each request, and whose it is.
-        let mut running: Vec<(Duration, usize, bool)> = Vec::new();
-        let mut fresh = 0;
+        let mut asked: Vec<(u128, usize)> = Vec::new();
+        // The end of each request, whose it is, and how it ends.
+        let mut running: Vec<(Duration, usize, Ending)> = Vec::new();
+        let mut known = 0;
         loop {
-            let number = match turns.next(now, fresh < servers.len()) {
+            let fresh = match known {
+                known if known == servers.len() => Fresh::None,
+                known if known < beside => Fresh::Some,
+                _ => Fresh::Alone,
+            };
+            let number = match turns.next(now, fresh) {
                 Turn::Fresh => {
-                    fresh += 1;
-                    fresh - 1
+                    known += 1;
+                    known - 1
                 }
                 Turn::Again(number) => number,
                 Turn::Wait(limit) => {
-                    running.sort_unstable();
+                    running.sort_by_key(|(end, ..)| *end);
                     let until = limit.map(|limit| now + limit);
                     match running.first().copied() {
-                        Some((end, number, may_pass)) if until.is_none_or(|until| end <= until) => {
+                        Some((end, number, ending)) if until.is_none_or(|until| end <= until) => {
                             now = end;
                             running.remove(0);
-                            turns.end(number, now, may_pass, may_pass);
+                            turns.end(number, now, ending);
                         }
                         _ => now = until.expect("something is waited for"),
                     }
@@ -228,55 +267,115 @@ mod tests {
                 }
                 Turn::End => return (asked, now.as_millis()),
             };
+            let before = asked.iter().filter(|(_, one)| *one == number).count();
             asked.push((now.as_millis(), number));
             turns.begin(number, now);
-            let (takes, may_pass) = servers[number](now);
-            running.push((now + takes, number, may_pass));
+            let endings = servers[number];
+            let (takes, ending) = endings[before.min(endings.len() - 1)];
+            running.push((now + Duration::from_millis(takes), number, ending));
         }
+    }
+
+    fn timeline(retry: RetryPolicy, servers: &[Server]) -> (Vec<(u128, usize)>, u128) {
+        timeline_of(retry, servers, servers.len())
     }
 
     #[test]
     fn those_that_hang_are_overtaken_by_each_other() {
-        let begun = [0, 3000, 6000, 9000];
+        let begun = [0, 2800, 5600, 8400];
         for servers in 1..=3 {
             let expected = begun.into_iter().zip((0..servers).cycle());
-            let found = timeline(RETRY, &vec![hangs as Server; servers]);
-            assert_eq!(found, (expected.collect(), 15_000), "{servers}");
+            let found = timeline(RETRY, &vec![HANGS; servers]);
+            assert_eq!(found, (expected.collect(), 14_400), "{servers}");
         }
         // All are asked once, however long it takes.
-        let (asked, end) = timeline(RETRY, &[hangs as Server; 6]);
-        assert_eq!(asked.last(), Some(&(15_000, 5)));
-        assert_eq!((asked.len(), end), (6, 21_000));
+        let (asked, end) = timeline(RETRY, &[HANGS; 6]);
+        assert_eq!(asked.last(), Some(&(14_000, 5)));
+        assert_eq!((asked.len(), end), (6, 20_000));
+    }
+
+    #[test]
+    fn who_is_asked_alone_is_asked_when_nothing_is_to_come() {
+        let (asked, _) = timeline_of(RETRY, &[HANGS; 3], 1);
+        assert_eq!(asked[..3], [(0, 0), (6000, 1), (12_000, 2)]);
     }
 
     #[test]
     fn nobody_that_is_not_there_is_asked_twice() {
-        let found = timeline(RETRY, &[refuses as Server; 3]);
+        let found = timeline(RETRY, &[IS_NOT_THERE; 3]);
         assert_eq!(found, (vec![(0, 0), (0, 1), (0, 2)], 0));
         // Beside one that hangs neither.
-        let (asked, _) = timeline(RETRY, &[hangs, refuses]);
+        let (asked, _) = timeline(RETRY, &[HANGS, IS_NOT_THERE]);
         let of_second = asked.iter().filter(|(_, number)| *number == 1);
         assert_eq!(of_second.count(), 1, "{asked:?}");
     }
 
     #[test]
     fn busy_ones_are_asked_as_often_as_curl_retry_says() {
-        let (asked, end) = timeline(RETRY, &[is_busy]);
+        let (asked, end) = timeline(RETRY, &[IS_BUSY]);
         let expected: Vec<_> = (0..6).map(|number| (number * 5050, 0)).collect();
         assert_eq!((asked, end), (expected, 25_300));
-        let short = RetryPolicy {
-            max_time: Duration::from_secs(9),
+        assert_eq!(timeline(ONCE, &[IS_BUSY, HANGS]).0.len(), 2);
+    }
+
+    #[test]
+    fn nobody_is_asked_again_after_curl_max_time() {
+        let short = |seconds| RetryPolicy {
+            max_time: Duration::from_secs(seconds),
             ..RETRY
         };
-        assert_eq!(timeline(short, &[is_busy]).0.len(), 2);
-        let once = RetryPolicy::once(Duration::from_secs(120));
-        assert_eq!(timeline(once, &[is_busy, hangs]).0.len(), 2);
+        assert_eq!(timeline(short(9), &[IS_BUSY]).0.len(), 2);
+        let (asked, _) = timeline(short(5), &[IS_BUSY, HANGS]);
+        assert_eq!(asked, [(0, 0), (50, 1), (2850, 1)]);
+        assert_eq!(timeline(short(8), &[HANGS]).0.len(), 3);
     }
 
     #[test]
     fn one_that_is_busy_waits_its_turn_beside_one_that_hangs() {
-        let (asked, _) = timeline(RETRY, &[is_busy, hangs]);
-        let begun = [(0, 0), (50, 1), (3050, 1), (6050, 0), (6100, 1), (9100, 1)];
+        let (asked, _) = timeline(RETRY, &[IS_BUSY, HANGS]);
+        let begun = [(0, 0), (50, 1), (2850, 1), (5650, 0), (5700, 1), (8500, 1)];
         assert_eq!(asked[..6], begun);
+    }
+
+    #[test]
+    fn an_answer_counts_more_than_the_silence_before_it() {
+        let hangs_then = |ending| -> Server {
+            match ending {
+                Ending::Busy => &[(6000, Ending::Silent), (50, Ending::Busy)],
+                _ => &[(6000, Ending::Silent), (50, Ending::Refused)],
+            }
+        };
+        let (asked, _) = timeline(RETRY, &[hangs_then(Ending::Busy)]);
+        assert_eq!(asked[..3], [(0, 0), (2800, 0), (7850, 0)]);
+        let found = timeline(RETRY, &[hangs_then(Ending::Refused)]);
+        assert_eq!(found, (vec![(0, 0), (2800, 0)], 6000));
+    }
+
+    /// A token that is renewed is the account's matter.
+    #[test]
+    fn a_request_that_was_void_is_no_try_and_the_next_may_hang() {
+        let mut turns = Turns::new(ONCE);
+        turns.begin(0, Duration::ZERO);
+        turns.end(0, Duration::ZERO, Ending::Void);
+        turns.begin(0, Duration::ZERO);
+        assert!(turns.is_running(0));
+        assert_eq!(turns.next(Duration::ZERO, Fresh::None), Turn::Wait(None));
+        let later = Duration::from_secs(1);
+        turns.end(0, later, Ending::Busy);
+        assert_eq!(turns.next(later, Fresh::None), Turn::End);
+    }
+
+    #[test]
+    fn nothing_is_begun_beside_others_for_a_while_where_a_thread_is_refused() {
+        let mut turns = Turns::new(RETRY);
+        turns.begin(0, Duration::ZERO);
+        let now = OVERTAKEN_AFTER;
+        assert_eq!(turns.next(now, Fresh::Some), Turn::Fresh);
+        turns.hold(now);
+        let wait = Turn::Wait(Some(OVERTAKEN_AFTER));
+        assert_eq!(turns.next(now, Fresh::Some), wait);
+        assert_eq!(turns.next(now, Fresh::None), wait);
+        turns.end(0, now, Ending::Silent);
+        assert_eq!(turns.next(now, Fresh::Some), Turn::Fresh);
     }
 }

@@ -13,6 +13,10 @@ use crate::underlay::http_error::HttpFailure;
 /// Between two logins whose answers say neither yes nor no.
 const UNCLEAR_LOGIN_PAUSE: Duration = Duration::from_secs(300);
 
+/// Whoever has not answered for so long is overtaken by another request. From far away, too, an
+/// answer takes a second; and an outage of eight seconds is over before the third after the first.
+pub const OVERTAKEN_AFTER: Duration = Duration::from_millis(2800);
+
 /// What was asked of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
@@ -38,9 +42,9 @@ impl Call {
 
     /// After which pauses it is sent once more beside itself where it hangs. A list may be asked
     /// for by anybody. A login is a try at the account: it has longer, and is sent twice at most.
-    /// What changes something at a server is not sent so.
+    /// A registration is overtaken by one at another server, which is not decided here.
     pub(super) fn overtaken_after(self) -> &'static [Duration] {
-        const SOON: Duration = Duration::from_secs(3);
+        const SOON: Duration = OVERTAKEN_AFTER;
         const LISTS: [Duration; 5] = [
             SOON,
             SOON,
@@ -48,7 +52,7 @@ impl Call {
             Duration::from_secs(6),
             Duration::from_secs(12),
         ];
-        const LOGINS: [Duration; 1] = [Duration::from_secs(9)];
+        const LOGINS: [Duration; 1] = [SOON.saturating_mul(3)];
         match self {
             Self::ServerList => &LISTS,
             Self::Token => &LOGINS,

@@ -82,8 +82,8 @@ impl Registration {
     }
 }
 
-/// Registers `public_key` (base64) at `host`, in one try of at most `timeout`: the next server is
-/// tried rather than the same one again.
+/// Registers `public_key` (base64) at `host`, in one try of at most `timeout`. Which server is
+/// asked after that, or beside it, is not decided here.
 pub fn add_key(
     host: &Host,
     proof: Proof<'_>,

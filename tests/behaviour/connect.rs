@@ -699,6 +699,27 @@ fn a_server_is_left_to_another_container_with_the_same_volume() {
     );
 }
 
+/// A place is held by who asks there or is connected, not by who has been sent away.
+#[test]
+fn a_server_that_refused_is_free_for_another_container_while_the_search_goes_on() {
+    let world = World::builder()
+        .servers("one", Kind::New, 1)
+        .servers("other", Kind::New, 1)
+        .build();
+    let volume = tempfile::tempdir().unwrap();
+    let others = File::create(volume.path().join("servers.lock")).unwrap();
+    let of = |location| world.pia.servers_of(location).remove(0);
+    let (one, other) = (of("one"), of("other"));
+    one.close_registration();
+    other.mute_registration();
+    let recipe = to(&world, "one other").bind(volume.path(), "/pia");
+    let container = recipe.start();
+    container.wait_for_log("Registering with other", SOON);
+    assert!(take_place(&others, &one), "nobody is there");
+    // The control.
+    assert!(!take_place(&others, &other), "it may answer yet");
+}
+
 /// "a server that another container with the volume is connected to, makes way for `LOC`"
 /// (README.md)
 #[test]
