@@ -174,9 +174,7 @@ impl Announcement {
             self.file.write_anew();
         }
         let file = self.file.reconcile(port, container);
-        if is_news {
-            self.tell(port, why, container);
-        }
+        // Before it is told, for those who ask for the status when they see the line.
         if let Some((number, at)) = reachable {
             let port = Some(Port {
                 number,
@@ -186,6 +184,9 @@ impl Announcement {
             if container.reporter.current().port != port {
                 container.reporter.update(|status| status.set_port(port));
             }
+        }
+        if is_news {
+            self.tell(port, why, container);
         }
         self.note_owed(way.and(file), container);
     }
