@@ -122,8 +122,12 @@ pub fn run(
         ..client.selection(&key)
     };
     let account = Account::with_token(Arc::clone(&client.hosts), client.retry, token);
-    let joined =
-        Connector::new(client.hosts, account, selection).join(&[], &Tried::default(), stop)?;
+    let joined = Connector::new(client.hosts, account, selection).join(
+        &[],
+        &Tried::default(),
+        None,
+        stop,
+    )?;
     write(&conf(&joined, arguments), output)?;
     let forwarding = if joined.port_forwarding {
         "available"

@@ -64,8 +64,9 @@ impl Connector {
     }
 
     /// Finds a server that takes our key. Those to `avoid`, because they did not respond of late,
-    /// at the end the one whose tunnel is up, are tried after all others, and where another
-    /// container with this volume is, last of all; those that were `tried` in vain are not.
+    /// the latest at the end, are tried after all others, and where another container with this
+    /// volume is, last of all; those that were `tried` in vain are not. The one `in_use`, whose
+    /// tunnel a reconnect may go back to, is asked when no other can answer any more.
     /// In the container the way to PIA is open afterwards, for whoever brings up the tunnel; after
     /// a failure it is shut.
     ///
@@ -75,9 +76,10 @@ impl Connector {
         &mut self,
         avoid: &[Server],
         tried: &Tried,
+        in_use: Option<&Server>,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
-        let found = self.find(avoid, tried, stop);
+        let found = self.find(avoid, tried, in_use, stop);
         self.servers.store_fetched();
         self.rest();
         found.map_err(told_with_way_out)
@@ -87,6 +89,7 @@ impl Connector {
         &mut self,
         avoid: &[Server],
         tried: &Tried,
+        in_use: Option<&Server>,
         stop: &CancellationToken,
     ) -> Result<Joined, Failure> {
         let hosts = Arc::clone(&self.hosts);
@@ -106,7 +109,8 @@ impl Connector {
         let registrar = Registrar {
             hosts: &hosts,
             places: &self.places,
-            in_use: avoid.last(),
+            in_use,
+            avoid,
             leaves_all: self.leaves_named
                 && matches!(selection.choice, ServerChoice::Server { .. }),
             retry: selection.retry,

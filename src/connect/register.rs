@@ -46,6 +46,14 @@ impl Joined {
         SocketAddrV4::new(self.server.ip, self.registration.server_port)
     }
 
+    /// With the place that this container holds there.
+    pub(super) fn with_place(self, place: Option<Arc<HeldPlace>>) -> Self {
+        Self {
+            _place: place,
+            ..self
+        }
+    }
+
     /// Where the server is, for whoever chooses it again.
     pub fn seen(&self) -> SeenServer {
         SeenServer {
@@ -74,6 +82,8 @@ pub(super) struct Registrar<'a> {
     pub places: &'a Places,
     /// The server of a tunnel that is up meanwhile.
     pub in_use: Option<&'a Server>,
+    /// Those that did not respond of late.
+    pub avoid: &'a [Server],
     /// No other container with this volume is thrown out.
     pub leaves_all: bool,
     pub retry: RetryPolicy,
@@ -177,7 +187,7 @@ impl Registrar<'_> {
             keys: asking.keys.clone(),
             registration,
             registered_in,
-            _place: asking.place.clone(),
+            _place: None,
         })
     }
 

@@ -4,7 +4,7 @@ use std::thread::{Scope, scope};
 use std::time::{Duration, Instant};
 
 use super::places::Holder;
-use super::register::{Asking, Joined, Registrar, Tried};
+use super::register::{Asking, Joined, Placed, Registrar, Tried};
 use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
 use super::turns::{Ending, Fresh, Turn, Turns};
@@ -26,8 +26,8 @@ struct AskOutcome {
 /// One that was asked.
 struct AskedCandidate {
     asking: Asking,
-    /// Another container had its place when it was asked first.
-    is_others: bool,
+    /// Another container had its place when it was asked first, or nothing can be known of that.
+    has_no_place: bool,
     /// The pause that its latest failure asked for.
     not_before: Option<Duration>,
 }
@@ -106,7 +106,7 @@ impl<'scope, 'env> Round<'scope, 'env> {
             }
             if let Some((number, used, failure)) = self.refused.pop() {
                 if token.replace(&used, self.stop)? {
-                    self.ask_again(number, token, "");
+                    self.turns.give_token(number);
                 } else {
                     self.turns.give_up(number);
                     self.note_failure(number, &failure);
@@ -115,7 +115,7 @@ impl<'scope, 'env> Round<'scope, 'env> {
             }
             match self.turns.next(self.begun.elapsed(), self.fresh()) {
                 Turn::Fresh => self.ask_next(token)?,
-                Turn::Again(number) => self.ask_again(number, token, &self.who_is_overtaken()),
+                Turn::Again(number) => self.ask_again(number, token),
                 Turn::Wait(Some(limit)) if self.turns.is_idle() => self.stop.pause(limit)?,
                 Turn::Wait(limit) => {
                     if let Some(outcome) = self.beside.next(limit)
@@ -139,41 +139,41 @@ impl<'scope, 'env> Round<'scope, 'env> {
         }
     }
 
-    /// Nobody is thrown out, neither another container nor the tunnel that a reconnect may have to
-    /// go back to, while somebody may answer yet.
-    fn may_overtake(&self, one: &Candidate) -> bool {
-        let Registrar { places, in_use, .. } = self.registrar;
-        in_use.is_none_or(|server| *server != one.server) && !places.is_others(one.server.ip)
+    /// While somebody else may answer yet, nobody is thrown out, neither another container nor the
+    /// tunnel that a reconnect may go back to, and none that was silent of late is preferred.
+    fn may_overtake(&self, Candidate { server, .. }: &Candidate) -> bool {
+        let Registrar {
+            places,
+            in_use,
+            avoid,
+            ..
+        } = self.registrar;
+        *in_use != Some(server) && !avoid.contains(server) && !places.is_others(server.ip)
     }
 
     /// Asks one that was not asked yet.
     fn ask_next(&mut self, token: &SearchToken<'_>) -> Result<(), Failure> {
-        let is_idle = self.turns.is_idle();
-        let next = if is_idle {
+        let next = if self.turns.is_idle() {
             self.registrar.next(&mut self.waiting)?
         } else {
-            let first = self.waiting.iter().position(|one| self.may_overtake(one));
-            let candidate = first.map(|index| self.waiting.remove(index));
-            candidate.map(
-                |candidate| match self.registrar.places.take(candidate.server.ip) {
-                    Holder::Us(place) => (candidate, place),
-                    Holder::Other => (candidate, None),
-                },
-            )
+            self.next_beside()
         };
         let Some((candidate, place)) = next else {
+            // Another container has come to it.
+            self.turns.hold(self.begun.elapsed());
             return Ok(());
         };
+        let is_alone = !self.may_overtake(&candidate);
+        let has_no_place = place.is_none();
         let asking = Asking {
             candidate,
             place,
             keys: KeyPair::generate()?,
         };
-        let number = self.asked.len();
-        if self.begin(number, &asking, token, &self.who_is_overtaken()) {
+        if self.begin(self.asked.len(), &asking, is_alone, token) {
             self.asked.push(AskedCandidate {
-                is_others: asking.place.is_none(),
                 asking,
+                has_no_place,
                 not_before: None,
             });
         } else {
@@ -182,8 +182,21 @@ impl<'scope, 'env> Round<'scope, 'env> {
         Ok(())
     }
 
+    /// The next one that may be asked beside others, with its place.
+    fn next_beside(&mut self) -> Option<Placed> {
+        let first = self.waiting.iter().position(|one| self.may_overtake(one))?;
+        match self
+            .registrar
+            .places
+            .take(self.waiting.get(first)?.server.ip)
+        {
+            Holder::Us(place) => Some((self.waiting.remove(first), place)),
+            Holder::Other => None,
+        }
+    }
+
     /// Asks one once more, unless another container has taken its place meanwhile.
-    fn ask_again(&mut self, number: usize, token: &SearchToken<'_>, why: &str) {
+    fn ask_again(&mut self, number: usize, token: &SearchToken<'_>) {
         let Some(asked) = self.asked.get_mut(number) else {
             return;
         };
@@ -191,26 +204,17 @@ impl<'scope, 'env> Round<'scope, 'env> {
         if asking.place.is_none() {
             match self.registrar.places.take(asking.candidate.server.ip) {
                 Holder::Us(place) => asking.place = place,
-                Holder::Other if asked.is_others => {}
+                Holder::Other if asked.has_no_place => {}
                 Holder::Other => {
                     self.turns.give_up(number);
-                    self.waiting.push(asking.candidate.clone());
                     return;
                 }
             }
         }
         let asking = asking.clone();
-        self.begin(number, &asking, token, why);
-    }
-
-    /// Why another one is asked while somebody may answer yet.
-    fn who_is_overtaken(&self) -> String {
-        let latest = self.turns.latest().and_then(|one| self.asked.get(one));
-        latest.map_or_else(String::new, |AskedCandidate { asking, .. }| {
-            let cn = &asking.candidate.server.cn;
-            let seconds = OVERTAKEN_AFTER.as_secs_f64();
-            format!("; {cn} has not answered for {seconds} s")
-        })
+        if !self.begin(number, &asking, false, token) {
+            self.free_place(number);
+        }
     }
 
     /// Whether the request is on its way: another thread may not be had now.
@@ -218,14 +222,20 @@ impl<'scope, 'env> Round<'scope, 'env> {
         &mut self,
         number: usize,
         asking: &Asking,
+        is_alone: bool,
         token: &SearchToken<'_>,
-        why: &str,
     ) -> bool {
+        let now = self.begun.elapsed();
         let Candidate {
             location, server, ..
         } = &asking.candidate;
-        let (cn, ip) = (&server.cn, server.ip);
-        let words = format!("Registering with {location}: {cn} ({ip}){why}");
+        let mut words = format!("Registering with {location}: {} ({})", server.cn, server.ip);
+        let overtaken = self.turns.overtaken(now);
+        if let Some(AskedCandidate { asking, .. }) = overtaken.and_then(|one| self.asked.get(one)) {
+            let cn = &asking.candidate.server.cn;
+            let seconds = OVERTAKEN_AFTER.as_secs_f64();
+            words += &format!("; {cn} has not answered for {seconds} s");
+        }
         let (registrar, stop) = (self.registrar, self.stop);
         let (asking, token) = (asking.clone(), token.current().clone());
         let work = move || {
@@ -236,14 +246,22 @@ impl<'scope, 'env> Round<'scope, 'env> {
                 token,
             }
         };
-        let now = self.begun.elapsed();
         let is_begun = self.beside.begin(work);
         if is_begun {
-            self.turns.begin(number, now);
+            self.turns.begin(number, now, is_alone);
         } else {
             self.turns.hold(now);
         }
         is_begun
+    }
+
+    /// Others may try at this one meanwhile, if nothing is to come from it.
+    fn free_place(&mut self, number: usize) {
+        if !self.turns.is_running(number)
+            && let Some(asked) = self.asked.get_mut(number)
+        {
+            asked.asking.place = None;
+        }
     }
 
     /// What an outcome means: a server, or one less to be asked.
@@ -263,14 +281,17 @@ impl<'scope, 'env> Round<'scope, 'env> {
                 if by_account {
                     token.prove(&used);
                 }
-                return Ok(Some(joined));
+                // Which may have been taken since the request began.
+                let asked = self.asked.get(number);
+                let place = asked.and_then(|asked| asked.asking.place.clone());
+                return Ok(Some(joined.with_place(place)));
             }
             Err(failure) if failure.retry == Retry::Never => return Err(failure),
             Err(failure) => failure,
         };
         let now = self.begun.elapsed();
         if failure.retry == Retry::LogIn && by_account {
-            self.turns.end(number, now, Ending::Void);
+            self.turns.end(number, now, Ending::TokenRefused);
             self.refused.push((number, used, failure));
             return Ok(None);
         }
@@ -288,23 +309,17 @@ impl<'scope, 'env> Round<'scope, 'env> {
 
     fn note_failure(&mut self, number: usize, failure: &Failure) {
         self.has_answer |= failure.is_answer();
-        let is_running = self.turns.is_running(number);
+        self.free_place(number);
         let Some(asked) = self.asked.get_mut(number) else {
             return;
         };
-        let Asking {
-            candidate, place, ..
-        } = &mut asked.asking;
-        if !is_running {
-            // Others may try here meanwhile.
-            *place = None;
-        }
         if failure.is_answer() {
             asked.not_before = failure.not_before();
         }
-        let (location, server) = (&candidate.location, &candidate.server);
-        log::warn!("{location}: {failure}");
-        self.tried.add(location, server, failure);
+        let candidate = &asked.asking.candidate;
+        log::warn!("{}: {failure}", candidate.location);
+        self.tried
+            .add(&candidate.location, &candidate.server, failure);
     }
 
     /// The least pause that was asked for, where each server asked for one.

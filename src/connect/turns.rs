@@ -40,8 +40,8 @@ pub(super) enum Ending {
     Busy,
     /// One that is not likely to.
     Refused,
-    /// It was not the server that failed, so this was no try.
-    Void,
+    /// The token was: that is no try, and another one may do.
+    TokenRefused,
 }
 
 /// When one that was asked may be asked again.
@@ -51,6 +51,10 @@ enum Again {
     Beside,
     /// From this time on.
     From(Duration),
+    /// Once there is another token.
+    WithToken,
+    /// Before anybody else.
+    Now,
     Never,
 }
 
@@ -63,6 +67,8 @@ struct Candidacy {
     /// When the latest began.
     begun: Duration,
     again: Again,
+    /// Nobody else may be about to answer when it is asked.
+    is_alone: bool,
 }
 
 /// Those that were asked, in the order in which they were first. All times are since the search
@@ -94,22 +100,24 @@ impl Turns {
         self.asked.get(number).is_some_and(|one| one.running > 0)
     }
 
-    /// The one that was asked last of those from which something is to come.
-    pub fn latest(&self) -> Option<usize> {
+    /// The one that was asked last of those from which something is to come, if it is overtaken by
+    /// whoever is asked now.
+    pub fn overtaken(&self, now: Duration) -> Option<usize> {
         let all = self.asked.iter().enumerate();
         let running = all.filter(|(_, one)| one.running > 0);
-        let latest = running.max_by_key(|(_, one)| one.begun);
-        latest.map(|(number, _)| number)
+        let (number, _) = running.max_by_key(|(_, one)| one.begun)?;
+        (self.when_overtaken() <= now).then_some(number)
     }
 
-    /// One is asked, whose number is that of its first time.
-    pub fn begin(&mut self, number: usize, now: Duration) {
+    /// One is asked, whose number is that of its first time; whether alone is settled then.
+    pub fn begin(&mut self, number: usize, now: Duration, is_alone: bool) {
         if number == self.asked.len() {
             self.asked.push(Candidacy {
                 tries: 0,
                 running: 0,
                 begun: now,
                 again: Again::Beside,
+                is_alone,
             });
         }
         if let Some(one) = self.asked.get_mut(number) {
@@ -123,6 +131,15 @@ impl Turns {
     /// None can be begun beside others for want of means, so none is for a while.
     pub fn hold(&mut self, now: Duration) {
         self.held_until = now.saturating_add(OVERTAKEN_AFTER);
+    }
+
+    /// There is another token for this one, unless it has answered to one meanwhile.
+    pub fn give_token(&mut self, number: usize) {
+        if let Some(one) = self.asked.get_mut(number)
+            && one.again == Again::WithToken
+        {
+            one.again = Again::Now;
+        }
     }
 
     /// This one is asked no more.
@@ -141,8 +158,13 @@ impl Turns {
         match ending {
             Ending::Busy => one.again = Again::From(now.saturating_add(self.retry.delay)),
             Ending::Refused => one.again = Again::Never,
-            Ending::Void => one.tries = one.tries.saturating_sub(1),
-            // What was answered meanwhile counts more; and who is not there is known at once.
+            Ending::TokenRefused => {
+                one.tries = one.tries.saturating_sub(1);
+                if one.again == Again::Beside {
+                    one.again = Again::WithToken;
+                }
+            }
+            // An answer to another request counts more; and who is not there is known at once.
             Ending::Silent => {
                 let was_waited_for = now.saturating_sub(one.begun) >= OVERTAKEN_AFTER;
                 if one.again == Again::Beside && one.running == 0 && !was_waited_for {
@@ -162,6 +184,12 @@ impl Turns {
             overtaking.max(self.held_until).max(now)
         };
         let wait_until = |at: Duration| Turn::Wait(Some(at.saturating_sub(now)));
+        let is_held = !is_idle && now < self.held_until;
+        let is_now = |one: &Candidacy| one.again == Again::Now && (is_idle || !one.is_alone);
+        let at_once = self.asked.iter().position(is_now).filter(|_| !is_held);
+        if let Some(number) = at_once {
+            return Turn::Again(number);
+        }
         match fresh {
             Fresh::Some | Fresh::Alone if is_idle => return Turn::Fresh,
             Fresh::Some if soonest <= now => return Turn::Fresh,
@@ -170,7 +198,10 @@ impl Turns {
             Fresh::None => {}
         }
         let again = self.asked.iter().enumerate().filter_map(|(number, one)| {
-            let at = self.when_again(one, overtaking, soonest)?;
+            let may_be = is_idle || !one.is_alone;
+            let at = self
+                .when_again(one, overtaking, soonest)
+                .filter(|_| may_be)?;
             Some((at, one.begun, number))
         });
         match again.min() {
@@ -200,7 +231,7 @@ impl Turns {
         let (at, end) = match one.again {
             Again::Beside => (overtaking, ASKED_ANEW_FOR),
             Again::From(at) if one.running == 0 => (at, Duration::MAX),
-            Again::From(_) | Again::Never => return None,
+            Again::From(_) | Again::WithToken | Again::Now | Again::Never => return None,
         };
         let at = at.max(soonest);
         let max_time = self.retry.max_time;
@@ -269,7 +300,7 @@ mod tests {
             };
             let before = asked.iter().filter(|(_, one)| *one == number).count();
             asked.push((now.as_millis(), number));
-            turns.begin(number, now);
+            turns.begin(number, now, number >= beside);
             let endings = servers[number];
             let (takes, ending) = endings[before.min(endings.len() - 1)];
             running.push((now + Duration::from_millis(takes), number, ending));
@@ -298,6 +329,10 @@ mod tests {
     fn who_is_asked_alone_is_asked_when_nothing_is_to_come() {
         let (asked, _) = timeline_of(RETRY, &[HANGS; 3], 1);
         assert_eq!(asked[..3], [(0, 0), (6000, 1), (12_000, 2)]);
+        // Nor again beside one that hangs.
+        let (asked, _) = timeline_of(RETRY, &[HANGS, IS_BUSY], 1);
+        let begun = [(0, 0), (6000, 1), (8800, 0), (14_800, 1), (19_850, 1)];
+        assert_eq!(asked[..5], begun);
     }
 
     #[test]
@@ -353,22 +388,41 @@ mod tests {
 
     /// A token that is renewed is the account's matter.
     #[test]
-    fn a_request_that_was_void_is_no_try_and_the_next_may_hang() {
+    fn who_refuses_a_token_is_asked_with_the_next_before_anybody_else_and_that_is_no_try() {
+        let now = Duration::ZERO;
         let mut turns = Turns::new(ONCE);
-        turns.begin(0, Duration::ZERO);
-        turns.end(0, Duration::ZERO, Ending::Void);
-        turns.begin(0, Duration::ZERO);
-        assert!(turns.is_running(0));
-        assert_eq!(turns.next(Duration::ZERO, Fresh::None), Turn::Wait(None));
-        let later = Duration::from_secs(1);
-        turns.end(0, later, Ending::Busy);
-        assert_eq!(turns.next(later, Fresh::None), Turn::End);
+        turns.begin(0, now, false);
+        turns.end(0, now, Ending::TokenRefused);
+        turns.give_token(0);
+        assert_eq!(turns.next(now, Fresh::Some), Turn::Again(0));
+        turns.begin(0, now, false);
+        assert_eq!(turns.next(now, Fresh::None), Turn::Wait(None));
+        turns.end(0, now, Ending::Busy);
+        assert_eq!(turns.next(now, Fresh::None), Turn::End);
+    }
+
+    #[test]
+    fn what_a_server_answered_to_a_new_token_counts_more_than_its_refusal_of_the_old_one() {
+        let at = Duration::from_millis;
+        let mut turns = Turns::new(RETRY);
+        // The first hangs, the second is refused.
+        turns.begin(0, at(0), false);
+        turns.begin(0, at(2800), false);
+        turns.end(0, at(2850), Ending::TokenRefused);
+        turns.give_token(0);
+        assert_eq!(turns.next(at(2900), Fresh::None), Turn::Again(0));
+        turns.begin(0, at(2900), false);
+        turns.end(0, at(2950), Ending::Busy);
+        turns.end(0, at(3000), Ending::TokenRefused);
+        turns.give_token(0);
+        let wait = Turn::Wait(Some(at(2950) + RETRY.delay - at(3000)));
+        assert_eq!(turns.next(at(3000), Fresh::None), wait);
     }
 
     #[test]
     fn nothing_is_begun_beside_others_for_a_while_where_a_thread_is_refused() {
         let mut turns = Turns::new(RETRY);
-        turns.begin(0, Duration::ZERO);
+        turns.begin(0, Duration::ZERO, false);
         let now = OVERTAKEN_AFTER;
         assert_eq!(turns.next(now, Fresh::Some), Turn::Fresh);
         turns.hold(now);

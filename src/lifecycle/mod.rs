@@ -325,7 +325,7 @@ impl Life {
         let has_another = kept_choice::has_another(&self.plan.configured, &self.container);
         connector.leave_named(has_another);
         loop {
-            let joined = match connector.join(&[], &tried, &self.container.stop) {
+            let joined = match connector.join(&[], &tried, None, &self.container.stop) {
                 Ok(joined) => joined,
                 Err(failure) => {
                     let configured = &self.plan.configured;

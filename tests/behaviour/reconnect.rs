@@ -159,6 +159,37 @@ fn a_hanging_candidate_is_left_for_the_next() {
     assert!(world.server_in_use().cn().starts_with("Server-"));
 }
 
+/// "asked alone, when no answer is to come" (docs/pia-api.md): a new key there ends the tunnel that
+/// is up, which is kept for as long as another server may answer.
+#[test]
+fn the_server_of_the_tunnel_is_not_asked_beside_one_that_hangs() {
+    let world = World::builder()
+        .servers("here", Kind::New, 1)
+        .servers("silent", Kind::New, 1)
+        .servers("hangs", Kind::New, 1)
+        .build();
+    let container = world.container(PROGRAM).credentials();
+    let container = container.env("LOC", "here silent hangs").connect();
+    // One that carries nothing stands between: it is avoided later than the tunnel's server.
+    world.pia.servers_of("silent")[0].silence_endpoint();
+    world.pia.servers_of("hangs")[0].mute_registration();
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log("Trying another server", SOON);
+    let asked = container.wait_for_log("Registering with hangs", SOON).at;
+    world.assert_carries();
+    let here = world.pia.servers_of("here")[0].cn().to_owned();
+    let asked_here = || {
+        let records = world.pia.records().of(Api::AddKey);
+        let there = records.into_iter().filter(|one| one.host == here);
+        there.map(|one| one.at).nth(1)
+    };
+    wait_until("it is asked in the end", SOON, || asked_here().is_some());
+    let after = asked_here().map(|at| at.duration_since(asked));
+    assert!(after > Some(Duration::from_secs(5)), "{after:?}");
+    // The control: so long the other one was waited for.
+    assert!(container.logs().contains("hangs: registering with"));
+}
+
 #[test]
 fn the_same_server_will_do_if_it_is_the_only_one() {
     let world = World::builder().servers("one", Kind::New, 1).build();

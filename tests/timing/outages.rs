@@ -147,7 +147,7 @@ fn who_hangs_is_asked_once_more_before_its_time_is_over() {
     });
 }
 
-/// "beside one that has not answered for 2.8 seconds the next one is asked" (docs/pia-api.md).
+/// "beside one that has not answered for 2.8 the next one is asked" (docs/pia-api.md).
 #[test]
 fn a_server_that_does_not_answer_is_overtaken_by_the_next() {
     thread::scope(|scope| {

@@ -476,6 +476,7 @@ impl Supervisor {
                 .iter()
                 .map(|(server, _)| server.clone())
                 .collect(),
+            in_use: self.tunnel.joined.server.clone(),
             probe: Probe::new(&self.tunnel, container),
             way_in: self.tunnel.way_in(),
             fallback: self.steering.fallback(),

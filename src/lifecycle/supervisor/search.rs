@@ -38,6 +38,8 @@ pub(super) struct Search {
     pub delay: Duration,
     /// Servers that did not respond, the latest at the end.
     pub avoid: Vec<Server>,
+    /// That of the old tunnel.
+    pub in_use: Server,
     pub probe: Probe,
     /// Into the old tunnel: where nobody finds into it, it is not kept, whoever answers by it.
     pub way_in: Arc<WayIn>,
@@ -83,7 +85,7 @@ impl Search {
                 Some(_) => &self.tried,
                 None => &Tried::default(),
             };
-            let failure = match connector.join(&self.avoid, tried, stop) {
+            let failure = match connector.join(&self.avoid, tried, Some(&self.in_use), stop) {
                 Ok(joined) => return Some(SearchNews::Found(Box::new(joined))),
                 Err(failure) if failure.is_cancelled() => return None,
                 Err(failure) => failure,
