@@ -19,6 +19,7 @@ mod masking;
 pub mod netlink;
 pub mod network_table;
 pub mod nf_tables;
+pub mod orphans;
 pub mod parallel;
 pub mod paths;
 pub mod program_text;

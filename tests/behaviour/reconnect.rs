@@ -159,6 +159,29 @@ fn a_hanging_candidate_is_left_for_the_next() {
     assert!(world.server_in_use().cn().starts_with("Server-"));
 }
 
+/// "nothing that has ended stays in the table of processes" (CHANGELOG.md): those whose parent
+/// ended before them are the container's first process's to ask about.
+#[test]
+fn what_ends_after_its_parent_does_not_stay_in_the_table_of_processes() {
+    let world = World::new();
+    let left = "(setsid sleep 1 >/dev/null 2>&1 &)";
+    let container = watching(&world).env("POST_UP", left).connect();
+    let ended = || {
+        let states =
+            container.shell("cat /proc/[0-9]*/stat 2>/dev/null | grep -c '(sleep) Z ' || :");
+        states.trim().parse::<u32>().expect("a number")
+    };
+    wait_until("the control: one has ended", SOON, || ended() > 0);
+    container.signal(Signal::SIGHUP);
+    container.wait_for_log(RECONNECTED, SOON);
+    wait_until("nothing is left", LATER, || ended() == 0);
+    // Whoever is waited for is so still.
+    container.signal(Signal::SIGHUP);
+    wait_until("it reconnects once more", SOON, || {
+        container.logs().matches(RECONNECTED).count() > 1
+    });
+}
+
 /// "asked alone, when no answer is to come" (docs/pia-api.md): a new key there ends the tunnel that
 /// is up, which is kept for as long as another server may answer.
 #[test]

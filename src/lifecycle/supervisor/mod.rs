@@ -55,6 +55,7 @@ use crate::port_forward::Effect;
 use crate::settings::ServerChoice;
 use crate::status::{self, ReconnectCause, State};
 use crate::system::backoff::Backoff;
+use crate::system::orphans::Orphans;
 use crate::system::program_text;
 use crate::tunnel::{Tunnel, WayIn};
 
@@ -134,6 +135,7 @@ pub struct Supervisor {
     rest_at: Option<Instant>,
     /// Servers that did not respond, and when, the latest at the end.
     avoided: Vec<(Server, Instant)>,
+    orphans: Orphans,
     /// What does not care which server it is.
     others: Vec<Task<()>>,
     /// Running post-reconnect hooks.
@@ -178,6 +180,7 @@ impl Supervisor {
             dns_failures: 0,
             rest_at: None,
             avoided: Vec::new(),
+            orphans: Orphans::default(),
             others: Vec::new(),
             hooks: Vec::new(),
             steering: Steering::new(plan.configured),
@@ -253,7 +256,8 @@ impl Supervisor {
 
     /// Meanwhile what is owed is tried again: a search, a watch or the port's worker that got no
     /// thread, rules that could not be loaded, networks that could not be followed; and
-    /// the port is looked at when that is due, and memory given back some time after each event.
+    /// the port is looked at when that is due, and memory given back and children that nobody waits
+    /// for are looked for some time after each event.
     /// `None` when nobody reports any more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
         while let Some(due) = self.next_act() {
@@ -286,7 +290,15 @@ impl Supervisor {
         self.dns_due = self.tunnel.owes_dns().then(owed_dns).flatten();
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         let renewal = self.renewal.due();
-        let acts = [self.retry_at, self.dns_due, self.rest_at, look, renewal];
+        let orphans = self.orphans.due();
+        let acts = [
+            self.retry_at,
+            self.dns_due,
+            self.rest_at,
+            look,
+            renewal,
+            orphans,
+        ];
         acts.into_iter().flatten().min()
     }
 
@@ -306,6 +318,9 @@ impl Supervisor {
         if self.rest_at.is_some_and(|due| due <= Instant::now()) {
             self.rest_at = None;
             self.rest();
+            self.orphans.look(Instant::now());
+        } else if self.orphans.due().is_some() {
+            self.orphans.look(Instant::now());
         }
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         if let Some(port) = &mut self.port
