@@ -66,7 +66,7 @@ impl Connector {
     /// Finds a server that takes our key. Those to `avoid`, because they did not respond of late,
     /// the latest at the end, are tried after all others, and where another container with this
     /// volume is, last of all; those that were `tried` in vain are not. The one `in_use`, whose
-    /// tunnel a reconnect may go back to, is asked when no other can answer any more.
+    /// tunnel a reconnect may go back to, is asked when no answer is to come from others.
     /// In the container the way to PIA is open afterwards, for whoever brings up the tunnel; after
     /// a failure it is shut.
     ///

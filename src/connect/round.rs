@@ -159,7 +159,7 @@ impl<'scope, 'env> Round<'scope, 'env> {
             self.next_beside()
         };
         let Some((candidate, place)) = next else {
-            // Another container has come to it.
+            // Other containers have come to all of them just now.
             self.turns.hold(self.begun.elapsed());
             return Ok(());
         };
@@ -184,18 +184,18 @@ impl<'scope, 'env> Round<'scope, 'env> {
 
     /// The next one that may be asked beside others, with its place.
     fn next_beside(&mut self) -> Option<Placed> {
-        let first = self.waiting.iter().position(|one| self.may_overtake(one))?;
-        match self
-            .registrar
-            .places
-            .take(self.waiting.get(first)?.server.ip)
-        {
-            Holder::Us(place) => Some((self.waiting.remove(first), place)),
-            Holder::Other => None,
-        }
+        let places = self.registrar.places;
+        let mut waiting = self.waiting.iter().enumerate();
+        let (index, place) = waiting.find_map(|(index, one)| {
+            match self.may_overtake(one).then(|| places.take(one.server.ip))? {
+                Holder::Us(place) => Some((index, place)),
+                Holder::Other => None,
+            }
+        })?;
+        Some((self.waiting.remove(index), place))
     }
 
-    /// Asks one once more, unless another container has taken its place meanwhile.
+    /// Asks one once more, unless another container has come to it meanwhile.
     fn ask_again(&mut self, number: usize, token: &SearchToken<'_>) {
         let Some(asked) = self.asked.get_mut(number) else {
             return;
@@ -205,8 +205,10 @@ impl<'scope, 'env> Round<'scope, 'env> {
             match self.registrar.places.take(asking.candidate.server.ip) {
                 Holder::Us(place) => asking.place = place,
                 Holder::Other if asked.has_no_place => {}
+                // It is asked as such a one, last of all.
                 Holder::Other => {
                     self.turns.give_up(number);
+                    self.waiting.push(asking.candidate.clone());
                     return;
                 }
             }

@@ -128,7 +128,7 @@ impl Turns {
         }
     }
 
-    /// None can be begun beside others for want of means, so none is for a while.
+    /// None could be begun beside others, so none is for a while.
     pub fn hold(&mut self, now: Duration) {
         self.held_until = now.saturating_add(OVERTAKEN_AFTER);
     }
@@ -160,7 +160,8 @@ impl Turns {
             Ending::Refused => one.again = Again::Never,
             Ending::TokenRefused => {
                 one.tries = one.tries.saturating_sub(1);
-                if one.again == Again::Beside {
+                // One that is asked with the next token already is waited for.
+                if one.again == Again::Beside && one.running == 0 {
                     one.again = Again::WithToken;
                 }
             }
@@ -185,7 +186,7 @@ impl Turns {
         };
         let wait_until = |at: Duration| Turn::Wait(Some(at.saturating_sub(now)));
         let is_held = !is_idle && now < self.held_until;
-        let is_now = |one: &Candidacy| one.again == Again::Now && (is_idle || !one.is_alone);
+        let is_now = |one: &Candidacy| one.again == Again::Now && self.may_be_asked(one);
         let at_once = self.asked.iter().position(is_now).filter(|_| !is_held);
         if let Some(number) = at_once {
             return Turn::Again(number);
@@ -198,10 +199,8 @@ impl Turns {
             Fresh::None => {}
         }
         let again = self.asked.iter().enumerate().filter_map(|(number, one)| {
-            let may_be = is_idle || !one.is_alone;
-            let at = self
-                .when_again(one, overtaking, soonest)
-                .filter(|_| may_be)?;
+            let at = self.when_again(one, overtaking, soonest);
+            let at = at.filter(|_| self.may_be_asked(one))?;
             Some((at, one.begun, number))
         });
         match again.min() {
@@ -210,6 +209,12 @@ impl Turns {
             None if is_idle => Turn::End,
             None => Turn::Wait(None),
         }
+    }
+
+    /// One that is asked alone may still be asked once more beside itself.
+    fn may_be_asked(&self, one: &Candidacy) -> bool {
+        let running: u32 = self.asked.iter().map(|other| other.running).sum();
+        !one.is_alone || running == one.running
     }
 
     /// When the latest is overtaken.
@@ -329,6 +334,9 @@ mod tests {
     fn who_is_asked_alone_is_asked_when_nothing_is_to_come() {
         let (asked, _) = timeline_of(RETRY, &[HANGS; 3], 1);
         assert_eq!(asked[..3], [(0, 0), (6000, 1), (12_000, 2)]);
+        // Beside itself it may be: the only one of a location, in a reconnect.
+        let (asked, _) = timeline_of(RETRY, &[HANGS], 0);
+        assert_eq!(asked, [(0, 0), (2800, 0), (5600, 0), (8400, 0)]);
         // Nor again beside one that hangs.
         let (asked, _) = timeline_of(RETRY, &[HANGS, IS_BUSY], 1);
         let begun = [(0, 0), (6000, 1), (8800, 0), (14_800, 1), (19_850, 1)];
@@ -410,13 +418,15 @@ mod tests {
         turns.begin(0, at(2800), false);
         turns.end(0, at(2850), Ending::TokenRefused);
         turns.give_token(0);
-        assert_eq!(turns.next(at(2900), Fresh::None), Turn::Again(0));
-        turns.begin(0, at(2900), false);
-        turns.end(0, at(2950), Ending::Busy);
-        turns.end(0, at(3000), Ending::TokenRefused);
+        let wait = |milliseconds| Turn::Wait(Some(at(milliseconds)));
+        assert_eq!(turns.next(at(2900), Fresh::None), wait(2700));
+        turns.begin(0, at(5600), false);
+        // The first has its answer at last.
+        turns.end(0, at(5610), Ending::TokenRefused);
         turns.give_token(0);
-        let wait = Turn::Wait(Some(at(2950) + RETRY.delay - at(3000)));
-        assert_eq!(turns.next(at(3000), Fresh::None), wait);
+        assert_eq!(turns.next(at(5620), Fresh::None), wait(2780));
+        turns.end(0, at(5650), Ending::Busy);
+        assert_eq!(turns.next(at(5650), Fresh::None), wait(5000));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 
@@ -52,15 +53,15 @@ impl Orphans {
 fn ended_children() -> Vec<Ended> {
     // One question where there is none, as at most times.
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    if !waitid(Id::All, flags).is_ok_and(|status| status != WaitStatus::StillAlive) {
+    if let Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) = waitid(Id::All, flags) {
         return Vec::new();
     }
     let own = getpid();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let of_process = |entry: fs::DirEntry| {
         let number = entry.file_name().to_str()?.parse().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let began = start_of_ended(&stat, own)?;
+        let stat = fs::read(entry.path().join("stat")).ok()?;
+        let began = start_of_ended(&String::from_utf8_lossy(&stat), own)?;
         Some((Pid::from_raw(number), began))
     };
     processes.filter_map(of_process).collect()

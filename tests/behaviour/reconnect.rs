@@ -159,8 +159,7 @@ fn a_hanging_candidate_is_left_for_the_next() {
     assert!(world.server_in_use().cn().starts_with("Server-"));
 }
 
-/// "nothing that has ended stays in the table of processes" (CHANGELOG.md): those whose parent
-/// ended before them are the container's first process's to ask about.
+/// "takes from the table of processes what has ended and has nobody else who would" (CHANGELOG.md)
 #[test]
 fn what_ends_after_its_parent_does_not_stay_in_the_table_of_processes() {
     let world = World::new();

@@ -11,6 +11,7 @@ use harness::waiting::{LATER, wait_until};
 use harness::world::World;
 use harness::world::builder::Kind;
 use harness::world::internet::Outage;
+use nix::sys::signal::Signal;
 
 use crate::PROGRAM;
 
@@ -198,6 +199,27 @@ fn the_only_server_is_asked_again_to_take_the_same_key() {
         .filter_map(|one| one.request.parameter("pubkey"))
         .collect();
     assert_eq!((asked.len(), keys.len()), (3, 1), "{asked:?}");
+}
+
+/// The same in a reconnect, where the only server is that of the tunnel that is up.
+#[test]
+fn the_only_server_is_asked_again_in_a_reconnect_too() {
+    let world = World::builder().servers("one", Kind::New, 1).build();
+    let recipe = world.container(PROGRAM).credentials().env("LOC", "one");
+    let container = recipe.connect();
+    world.pia.hang(Api::AddKey);
+    let asked = Instant::now();
+    container.signal(Signal::SIGHUP);
+    assert!(world.pia.records().wait_for(Api::AddKey, 3, LATER));
+    let took = asked.elapsed();
+    world.pia.heal(Api::AddKey);
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    container.wait_for_log(RECONNECTED, LATER);
+    assert!(
+        asked.elapsed() < Duration::from_secs(7),
+        "{:?}",
+        asked.elapsed()
+    );
 }
 
 /// A login that takes long is refused as one that does not.

@@ -221,8 +221,10 @@ impl Announcement {
         if former != port {
             self.unheard_since = port.map(|_| Instant::now());
         }
-        if let Some(port) = port {
-            log::info!("Forwarding on port {port}");
+        match port {
+            Some(port) => log::info!("Forwarding on port {port}"),
+            // Before it is said, likewise.
+            None => container.reporter.update(|status| status.set_port(None)),
         }
         if let Some(former) = former.filter(|_| former != port) {
             if port.is_none() {
@@ -236,7 +238,6 @@ impl Announcement {
             self.run_script(port, container);
         } else {
             container.unset_env(VARIABLE);
-            container.reporter.update(|status| status.set_port(None));
         }
     }
 

@@ -247,11 +247,11 @@ impl PortKeeper {
             }
             Effect::Bound { port } => {
                 self.store_lease(Level::Debug);
-                self.announcement
-                    .announce(port, SystemTime::now(), container);
                 if container.reporter.current().state == State::Blocked {
                     container.reporter.enter(State::Connected, None);
                 }
+                self.announcement
+                    .announce(port, SystemTime::now(), container);
             }
             Effect::Withdraw { why } => self.announcement.withdraw(why, container),
             Effect::Failing { failure, again } => {

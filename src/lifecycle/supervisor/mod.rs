@@ -318,10 +318,8 @@ impl Supervisor {
         if self.rest_at.is_some_and(|due| due <= Instant::now()) {
             self.rest_at = None;
             self.rest();
-            self.orphans.look(Instant::now());
-        } else if self.orphans.due().is_some() {
-            self.orphans.look(Instant::now());
         }
+        self.orphans.look(Instant::now());
         let look = self.port.as_ref().and_then(PortKeeper::next_look);
         if let Some(port) = &mut self.port
             && look.is_some_and(|due| due <= Instant::now())
