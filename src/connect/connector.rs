@@ -8,6 +8,7 @@ use super::account::Account;
 use super::api_hosts::ApiHosts;
 use super::places::Places;
 use super::register::{Joined, Registrar, Tried};
+use super::round;
 use super::search_token::SearchToken;
 use super::server_selection::candidates::{self, Candidate};
 use super::server_selection::{Selection, ServerSelection};
@@ -117,7 +118,7 @@ impl Connector {
             local_network: &selection.local_network,
             choice: &selection.choice,
         };
-        let outcome = registrar.register_at_any(found, tried.clone(), &mut token, stop);
+        let outcome = round::register_at_any(&registrar, found, tried.clone(), &mut token, stop);
         match &outcome {
             Ok(_) => opening.keep(),
             Err(_) => self.servers.doubt_unless_new(),

@@ -49,29 +49,27 @@ struct Round<'scope, 'env> {
     has_answer: bool,
 }
 
-impl Registrar<'_> {
-    /// Registers at the first of the candidates that takes our key. Who does not answer is
-    /// overtaken by the next, and servers that are merely busy are asked again, as `CURL_RETRY`
-    /// says. Others were `tried` before.
-    ///
-    /// # Errors
-    /// When none does, with what was tried.
-    pub(super) fn register_at_any(
-        &self,
-        candidates: Vec<Candidate>,
-        tried: Tried,
-        token: &mut SearchToken<'_>,
-        stop: &CancellationToken,
-    ) -> Result<Joined, Failure> {
-        let (enough, _guard) = stop.child();
-        scope(|scope| {
-            let mut round = Round::new(self, candidates, tried, &enough, scope);
-            let joined = round.run(token);
-            // Nobody waits for the others any more.
-            enough.cancel();
-            joined
-        })
-    }
+/// Registers at the first of the candidates that takes our key. Who does not answer is overtaken by
+/// the next, and servers that are merely busy are asked again, as `CURL_RETRY` says. Others were
+/// `tried` before.
+///
+/// # Errors
+/// When none does, with what was tried.
+pub(super) fn register_at_any(
+    registrar: &Registrar<'_>,
+    candidates: Vec<Candidate>,
+    tried: Tried,
+    token: &mut SearchToken<'_>,
+    stop: &CancellationToken,
+) -> Result<Joined, Failure> {
+    let (enough, _guard) = stop.child();
+    scope(|scope| {
+        let mut round = Round::new(registrar, candidates, tried, &enough, scope);
+        let joined = round.run(token);
+        // Nobody waits for the others any more.
+        enough.cancel();
+        joined
+    })
 }
 
 impl<'scope, 'env> Round<'scope, 'env> {
