@@ -1,6 +1,7 @@
 //! Children that nobody waits for. The first process of a container becomes the parent of whatever
 //! outlives its own: a WireGuard in user space, what a hook leaves running, what `docker exec`
-//! started. One that ends keeps its number, which counts for `pids_limit`, until its parent asks
+//! started. In the image that is tini; below an entry point of somebody's own it may be this
+//! program. One that ends keeps its number, which counts for `pids_limit`, until its parent asks
 //! for its status.
 
 use std::fs;
