@@ -90,8 +90,9 @@ impl Site {
         let reply = match api {
             None => Some(Reply::html(404, "404 Not Found")),
             Some(api) => {
-                self.shared.records.request(api, &self.host, &request);
+                // What becomes of it is settled before anybody can see that it came.
                 let fault = self.shared.faults.take(api);
+                self.shared.records.request(api, &self.host, &request);
                 cut = fault == Some(Fault::CutBody);
                 match fault {
                     None | Some(Fault::CutBody) => Some((self.handler)(api, &request)),
