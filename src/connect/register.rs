@@ -217,7 +217,8 @@ impl Registrar<'_> {
     }
 }
 
-fn left_to_another(candidate: &Candidate) -> Failure {
+/// Why a candidate is not asked.
+pub(super) fn left_to_another(candidate: &Candidate) -> Failure {
     let text = format!(
         "another container with this volume is connected to {}",
         candidate.server.cn

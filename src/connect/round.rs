@@ -4,7 +4,7 @@ use std::thread::{Scope, scope};
 use std::time::{Duration, Instant};
 
 use super::places::Holder;
-use super::register::{Asking, Joined, Placed, Registrar, Tried};
+use super::register::{Asking, Joined, Placed, Registrar, Tried, left_to_another};
 use super::search_token::SearchToken;
 use super::server_selection::candidates::Candidate;
 use super::turns::{Ending, Fresh, Turn, Turns};
@@ -28,7 +28,9 @@ struct AskedCandidate {
     asking: Asking,
     /// Another container had its place when it was asked first, or nothing can be known of that.
     has_no_place: bool,
-    /// The pause that its latest failure asked for.
+    /// What it was asked with last.
+    token: Token,
+    /// The pause that its latest answer asked for.
     not_before: Option<Duration>,
 }
 
@@ -172,6 +174,7 @@ impl<'scope, 'env> Round<'scope, 'env> {
             self.asked.push(AskedCandidate {
                 asking,
                 has_no_place,
+                token: token.current().clone(),
                 not_before: None,
             });
         } else {
@@ -203,10 +206,11 @@ impl<'scope, 'env> Round<'scope, 'env> {
             match self.registrar.places.take(asking.candidate.server.ip) {
                 Holder::Us(place) => asking.place = place,
                 Holder::Other if asked.has_no_place => {}
-                // It is asked as such a one, last of all.
+                // The next search throws it out, if need be.
                 Holder::Other => {
+                    let taken = left_to_another(&asking.candidate);
                     self.turns.give_up(number);
-                    self.waiting.push(asking.candidate.clone());
+                    self.note_failure(number, &taken);
                     return;
                 }
             }
@@ -214,6 +218,8 @@ impl<'scope, 'env> Round<'scope, 'env> {
         let asking = asking.clone();
         if !self.begin(number, &asking, false, token) {
             self.free_place(number);
+        } else if let Some(asked) = self.asked.get_mut(number) {
+            asked.token = token.current().clone();
         }
     }
 
@@ -291,8 +297,13 @@ impl<'scope, 'env> Round<'scope, 'env> {
         };
         let now = self.begun.elapsed();
         if failure.retry == Retry::LogIn && by_account {
-            self.turns.end(number, now, Ending::TokenRefused);
-            self.refused.push((number, used, failure));
+            let is_latest = self.asked.get(number).is_some_and(|one| one.token == used);
+            if is_latest {
+                self.turns.end(number, now, Ending::TokenRefused);
+                self.refused.push((number, used, failure));
+            } else {
+                self.turns.end(number, now, Ending::FormerTokenRefused);
+            }
             return Ok(None);
         }
         let not_before = failure.not_before();

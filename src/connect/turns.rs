@@ -42,6 +42,8 @@ pub(super) enum Ending {
     Refused,
     /// The token was: that is no try, and another one may do.
     TokenRefused,
+    /// The same, and the next one is known there already.
+    FormerTokenRefused,
 }
 
 /// When one that was asked may be asked again.
@@ -160,11 +162,11 @@ impl Turns {
             Ending::Refused => one.again = Again::Never,
             Ending::TokenRefused => {
                 one.tries = one.tries.saturating_sub(1);
-                // One that is asked with the next token already is waited for.
-                if one.again == Again::Beside && one.running == 0 {
+                if one.again == Again::Beside {
                     one.again = Again::WithToken;
                 }
             }
+            Ending::FormerTokenRefused => one.tries = one.tries.saturating_sub(1),
             // An answer to another request counts more; and who is not there is known at once.
             Ending::Silent => {
                 let was_waited_for = now.saturating_sub(one.begun) >= OVERTAKEN_AFTER;
@@ -418,15 +420,26 @@ mod tests {
         turns.begin(0, at(2800), false);
         turns.end(0, at(2850), Ending::TokenRefused);
         turns.give_token(0);
-        let wait = |milliseconds| Turn::Wait(Some(at(milliseconds)));
-        assert_eq!(turns.next(at(2900), Fresh::None), wait(2700));
-        turns.begin(0, at(5600), false);
-        // The first has its answer at last.
-        turns.end(0, at(5610), Ending::TokenRefused);
+        assert_eq!(turns.next(at(2900), Fresh::None), Turn::Again(0));
+        turns.begin(0, at(2900), false);
+        turns.end(0, at(2950), Ending::Busy);
+        turns.end(0, at(3000), Ending::FormerTokenRefused);
         turns.give_token(0);
-        assert_eq!(turns.next(at(5620), Fresh::None), wait(2780));
-        turns.end(0, at(5650), Ending::Busy);
-        assert_eq!(turns.next(at(5650), Fresh::None), wait(5000));
+        let wait = Turn::Wait(Some(at(2950) + RETRY.delay - at(3000)));
+        assert_eq!(turns.next(at(3000), Fresh::None), wait);
+    }
+
+    #[test]
+    fn who_has_refused_a_token_is_asked_with_the_next_whatever_becomes_of_others() {
+        let at = Duration::from_millis;
+        let mut turns = Turns::new(RETRY);
+        turns.begin(0, at(0), false);
+        turns.begin(0, at(2800), false);
+        turns.end(0, at(2850), Ending::TokenRefused);
+        // The connection of the first ends while the login lasts, long after the ten seconds.
+        turns.end(0, at(3000), Ending::Silent);
+        turns.give_token(0);
+        assert_eq!(turns.next(at(11_000), Fresh::None), Turn::Again(0));
     }
 
     #[test]

@@ -181,8 +181,8 @@ fn what_ends_after_its_parent_does_not_stay_in_the_table_of_processes() {
     });
 }
 
-/// "asked alone, when no answer is to come" (docs/pia-api.md): a new key there ends the tunnel that
-/// is up, which is kept for as long as another server may answer.
+/// "asked alone, when no answer is to come from others" (docs/pia-api.md): a new key there ends the
+/// tunnel that is up, which is kept for as long as another server may answer.
 #[test]
 fn the_server_of_the_tunnel_is_not_asked_beside_one_that_hangs() {
     let world = World::builder()

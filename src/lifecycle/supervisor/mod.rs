@@ -256,8 +256,8 @@ impl Supervisor {
 
     /// Meanwhile what is owed is tried again: a search, a watch or the port's worker that got no
     /// thread, rules that could not be loaded, networks that could not be followed; and
-    /// the port is looked at when that is due, and memory given back and children that nobody waits
-    /// for are looked for some time after each event.
+    /// the port is looked at when that is due, memory given back some time after each event, and
+    /// each time children are looked for that nobody waits for.
     /// `None` when nobody reports any more.
     fn next_event(&mut self, container: &mut Container, inbox: &Receiver<Event>) -> Option<Event> {
         while let Some(due) = self.next_act() {
